@@ -1,0 +1,79 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// Exit statuses of a shell for a command that could not be run, and the base
+// of those for one that a signal ended.
+const (
+	statusNotExecutable = 126
+	statusNotFound      = 127
+	statusSignal        = 128
+)
+
+// runCommand runs p.command with WSTUN_ADDR set to addr, and returns how it
+// ended as a *commandError, or nil for status 0.
+func (p *program) runCommand(addr string) error {
+	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec,noctx // what the user asked for; it gets the signals itself
+	cmd.Env = append(os.Environ(), "WSTUN_ADDR="+addr)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
+
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintf(p.stderr, "wstun: %s: %v\n", p.command[0], startCause(err))
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			return &commandError{statusNotFound}
+		}
+		return &commandError{statusNotExecutable}
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go passSignals(cmd.Process, signals, done)
+
+	err := cmd.Wait()
+	if ee, ok := errors.AsType[*exec.ExitError](err); ok {
+		if ws, ok := ee.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return &commandError{statusSignal + int(ws.Signal())}
+		}
+		return &commandError{ee.ExitCode()}
+	}
+	return err
+}
+
+// startCause is err without the command's name, which exec repeats.
+func startCause(err error) error {
+	if ee, ok := errors.AsType[*exec.Error](err); ok {
+		return ee.Err
+	}
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
+// passSignals sends the process what this one gets, but for what a terminal
+// has sent to both already.
+func passSignals(process *os.Process, signals <-chan os.Signal, done <-chan struct{}) {
+	terminal := term.IsTerminal(int(os.Stdin.Fd())) //nolint:forbidigo // whether there is a terminal, not what is typed
+	for {
+		select {
+		case s := <-signals:
+			if !terminal || s != os.Interrupt && s != syscall.SIGQUIT {
+				_ = process.Signal(s)
+			}
+		case <-done:
+			return
+		}
+	}
+}

@@ -1,0 +1,109 @@
+// Package commands is wstun's command line.
+//
+// The rules of its output: stdout is for results, stderr for everything else.
+// An error is one line, "wstun: " and what failed, followed by "wstun: hint: "
+// lines where there is something to do about it. With --output json stdout has
+// one JSON object a line and nothing else.
+package commands
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// program is one run of wstun: what all subcommands share.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	// command is what stands behind "--" on the command line.
+	command    []string
+	hasCommand bool
+}
+
+// Main runs wstun with args, of which the first is the program's name, and
+// returns its exit status. The end of ctx asks it to stop in order.
+//
+// Environment variables WSTUN_… that are set to nothing are unset: they count
+// as not being there, for wstun and for the command that it starts.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	unsetEmptyVariables()
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, p.command, p.hasCommand = args[:i], args[i+1:], true
+	}
+	return report(stderr, p.app().RunContext(ctx, args))
+}
+
+func unsetEmptyVariables() {
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, "WSTUN_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name:      "wstun",
+		Usage:     "gRPC through the WebSocket session between a Hub and its Workers",
+		UsageText: "wstun COMMAND [flags] [arguments]",
+		Description: "wstun serve is the gRPC server end of a session, wstun dial the gRPC client end.\n" +
+			"Either can dial the WebSocket or accept it. Try it: wstun demo",
+		Commands: []*cli.Command{
+			p.serveCommand(),
+			p.dialCommand(),
+			p.demoCommand(),
+			p.versionCommand(),
+		},
+		// Without a subcommand this runs: with an unknown one, too.
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usagef("unknown command %q", c.Args().First())
+			}
+			if p.hasCommand {
+				return usagef("no command before --")
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Reader:                    p.stdin,
+		Writer:                    p.stdout,
+		ErrWriter:                 p.stderr,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // -H 'Accept: a, b' is one header
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              onUsageError,
+		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
+	}
+	for _, cmd := range app.Commands {
+		cmd.OnUsageError = onUsageError // the App's covers the root only
+		cmd.HideHelpCommand = true
+	}
+	return app
+}
+
+func onUsageError(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} }
+
+// arguments checks the number of c's positional arguments, which end at the
+// first that looks like a flag: that one was meant to be a flag.
+func (p *program) arguments(c *cli.Context, most int) ([]string, error) {
+	args := c.Args().Slice()
+	for _, arg := range args {
+		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
+			return nil, &usageError{err: errors.New("flag " + arg + " after the arguments"), hint: "put the flags first: wstun " + c.Command.Name + " " + arg + " … " + args[0]}
+		}
+	}
+	if len(args) > most {
+		return nil, usagef("unexpected argument %q", args[most])
+	}
+	if p.hasCommand && c.Command.Name != "dial" {
+		return nil, usagef("wstun %s runs no command: nothing can stand behind --", c.Command.Name)
+	}
+	return args, nil
+}

@@ -1,0 +1,192 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+const defaultListen = "127.0.0.1:50051"
+
+func (p *program) dialCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "dial",
+		Usage:     "be the gRPC client end of a session: local ports for any gRPC client",
+		ArgsUsage: "[URL] [-- COMMAND [ARG…]]",
+		UsageText: "wstun dial [flags] [URL] [-- COMMAND [ARG…]]",
+		Description: "Listens at " + defaultListen + ", or at each --listen ADDR, and carries what connects\n" +
+			"there to the gRPC server at the other end. Dials " + defaultURL + ", or the URL, and stays\n" +
+			"connected; or accepts WebSockets at --accept ADDR, and uses the newest session.\n\n" +
+			"With COMMAND: waits for a session, runs COMMAND with WSTUN_ADDR set to the first local\n" +
+			"address, passes signals on to it, and ends with its exit status.",
+		Flags: slices.Concat([]cli.Flag{
+			stringsFlag("listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
+			durationFlag("wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
+		}, sessionFlags(), outputFlags()),
+		Action: p.dial,
+	}
+}
+
+// dialing is one run of wstun dial.
+type dialing struct {
+	endpoint  *endpoint
+	out       *output
+	local     []net.Listener // for gRPC clients
+	accepting net.Listener   // for WebSockets; nil: dialing
+	up        chan struct{}  // closed when the first session is up
+	sessions  *tunnel.Sessions
+	forwarder *tunnel.Forwarder
+}
+
+func (p *program) dial(c *cli.Context) error {
+	args, err := p.arguments(c, 1)
+	if err != nil {
+		return err
+	}
+	if p.hasCommand && len(p.command) == 0 {
+		return usagef("no command behind --")
+	}
+	e, err := newEndpoint(c, wsmux.Client, first(args), endpoint{url: defaultURL})
+	if err != nil {
+		return err
+	}
+	if wait := c.Duration("wait"); wait < 0 {
+		return usagef("--wait %v: want 0 or more", wait)
+	}
+	out, err := p.newOutput(c)
+	if err != nil {
+		return err
+	}
+	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
+	d := &dialing{endpoint: e, out: out, up: make(chan struct{})}
+	addrs := c.StringSlice("listen")
+	if len(addrs) == 0 {
+		addrs = []string{defaultListen}
+	}
+	if err := d.listen(c.Context, addrs); err != nil {
+		return err
+	}
+	var once sync.Once
+	d.sessions = newSessions(out, func(*tunnel.Session) { once.Do(func() { close(d.up) }) })
+	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
+	if p.hasCommand {
+		return d.runWith(c.Context, p)
+	}
+	return d.run(c.Context)
+}
+
+// listen binds everything, or nothing.
+func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range d.local {
+				_ = l.Close()
+			}
+		}
+	}()
+	for _, addr := range addrs {
+		l, err := listen(ctx, "--listen", addr)
+		if err != nil {
+			return err
+		}
+		d.local = append(d.local, l)
+		if !isLoopback(l) {
+			d.out.logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", addrOf(l)))
+		}
+	}
+	l, url, err := d.endpoint.listen(ctx)
+	if err != nil {
+		return err
+	}
+	d.accepting = l
+	for _, l := range d.local {
+		d.out.listening("address", addrOf(l))
+	}
+	if l != nil {
+		d.out.listening("url", url)
+	}
+	return nil
+}
+
+// run forwards until ctx ends, or no session can be had, and drains.
+func (d *dialing) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, l := range d.local {
+		wg.Go(func() {
+			if err := d.forwarder.Serve(l); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Go(func() {
+		select {
+		case <-d.up:
+			d.setReady()
+		case <-ctx.Done():
+		}
+	})
+	err := d.endpoint.run(ctx, d.accepting, d.sessions, d.out)
+	if err == nil && !errors.Is(context.Cause(ctx), context.Canceled) {
+		err = context.Cause(ctx) // a listener failed
+	}
+	cancel(nil)
+	err = errors.Join(err, d.endpoint.drain(d.shutdown))
+	wg.Wait()
+	return err
+}
+
+func (d *dialing) setReady() {
+	addrs := make([]string, len(d.local))
+	for i, l := range d.local {
+		addrs[i] = addrOf(l)
+	}
+	d.out.setReady(addrs...)
+}
+
+// shutdown ends the local connections first, each after its calls, and then
+// the sessions that carry them.
+func (d *dialing) shutdown(ctx context.Context) error {
+	return errors.Join(d.forwarder.Shutdown(ctx), d.sessions.Shutdown(ctx))
+}
+
+// runWith is run while p's command runs. ctx stops the waiting for a session;
+// then it's the command that gets the signals, and its end is the end.
+func (d *dialing) runWith(ctx context.Context, p *program) error {
+	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(tunneling) }()
+	var err error
+	select {
+	case <-d.up:
+	case err = <-ended:
+		return err // no session could be had
+	case <-ctx.Done():
+		err = errors.New("stopped before a session was up: the command was not run")
+	}
+	if err == nil {
+		err = p.runCommand(addrOf(d.local[0]))
+	}
+	stop()
+	select {
+	case terr := <-ended:
+		if terr != nil {
+			d.out.logger.Error("tunnel", slog.Any("err", terr))
+		}
+	case <-time.After(d.endpoint.drainTimeout + time.Second):
+		return fmt.Errorf("drain: %w", errDrainTimeout)
+	}
+	return err
+}

@@ -1,0 +1,133 @@
+package commands
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wstun/wstun/tunnel"
+)
+
+// listen binds the address to accept at, and returns its URL too. It returns
+// nil if e dials.
+func (e *endpoint) listen(ctx context.Context) (net.Listener, string, error) {
+	if e.url != "" {
+		return nil, "", nil
+	}
+	l, err := listen(ctx, "--accept", e.accept)
+	if err != nil {
+		return nil, "", err
+	}
+	loopback := isLoopback(l)
+	demanding := e.acceptOptions.Token != "" || e.tls.server != nil && e.tls.server.ClientCAs != nil
+	if !loopback && !demanding && !e.allowUnauthenticated {
+		_ = l.Close()
+		return nil, "", &usageError{
+			err:  fmt.Errorf("--accept %s: whoever reaches this address could use the tunnel", e.accept),
+			hint: "demand a token (--token-file) or client certificates (--cacert), or say --allow-unauthenticated",
+		}
+	}
+	e.acceptOptions.LoopbackHost = loopback && l.Addr().Network() == "tcp"
+	scheme := "ws://"
+	if e.tls.server != nil {
+		l = tls.NewListener(l, e.tls.server)
+		scheme = "wss://"
+	}
+	if l.Addr().Network() == "unix" {
+		return l, addrOf(l), nil
+	}
+	return l, scheme + addrOf(l) + "/" + strings.TrimPrefix(e.acceptOptions.Path, "/"), nil
+}
+
+// run brings sessions about until ctx ends, when it returns nil, or none can
+// be had. l is the listener to accept on, if e accepts.
+func (e *endpoint) run(ctx context.Context, l net.Listener, sessions *tunnel.Sessions, out *output) error {
+	if e.url != "" {
+		return e.dial(ctx, sessions, out)
+	}
+	e.acceptOptions.Logger = out.logger
+	e.acceptOptions.Session.Logger = out.logger
+	acceptor := tunnel.NewAcceptor(sessions, e.acceptOptions)
+	stop := context.AfterFunc(ctx, func() {
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = acceptor.Shutdown(closing)
+	})
+	defer stop()
+	return acceptor.Serve(l)
+}
+
+func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *output) error {
+	if e.tls.insecure {
+		out.logger.Warn("the peer's certificate is not verified", slog.String("url", redact(e.url)))
+	}
+	now := make(chan os.Signal, 1)
+	signal.Notify(now, syscall.SIGHUP)
+	defer signal.Stop(now)
+	retryNow := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go passOn(ctx, now, retryNow)
+
+	e.dialOptions.Session.Logger = out.logger
+	connector := tunnel.Connector{
+		URL:              e.url,
+		Options:          &e.dialOptions,
+		Sessions:         sessions,
+		MaxRetries:       e.maxRetries,
+		MaxRetryInterval: e.maxRetryInterval,
+		RetryNow:         retryNow,
+		OnRetry: func(in time.Duration, reason error) {
+			in = in.Round(time.Millisecond)
+			out.event("retry", map[string]any{"in": in.Seconds(), "reason": reason.Error()})
+			out.logger.Warn("retry", slog.Duration("in", in), slog.Any("err", reason))
+		},
+	}
+	return connector.Run(ctx)
+}
+
+// passOn turns signals into retries.
+func passOn(ctx context.Context, signals <-chan os.Signal, retries chan<- struct{}) {
+	for {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case retries <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newSessions returns a set that reports its sessions to out, and to up, which
+// may be nil.
+func newSessions(out *output, up func(*tunnel.Session)) *tunnel.Sessions {
+	return &tunnel.Sessions{
+		Up: func(s *tunnel.Session) {
+			out.event("session_up", map[string]any{"session": s.ID, "remote": s.Remote})
+			out.logger.Info("session up", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote))
+			if up != nil {
+				up(s)
+			}
+		},
+		Down: func(s *tunnel.Session, reason error) {
+			text := reason.Error()
+			if errors.Is(reason, net.ErrClosed) {
+				text = "closed by this side"
+			}
+			out.event("session_down", map[string]any{"session": s.ID, "remote": s.Remote, "reason": text})
+			out.logger.Info("session down", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote), slog.String("reason", text))
+		},
+	}
+}

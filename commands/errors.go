@@ -1,0 +1,123 @@
+package commands
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/wstun/wstun/tunnel"
+)
+
+// The exit statuses. A command that wstun dial runs adds its own.
+const (
+	exitOK        = 0
+	exitError     = 1 // runtime error
+	exitUsage     = 2 // wrong flags or arguments
+	exitRefused   = 3 // the peer refused the credentials
+	exitNoSession = 4 // no session could be had
+)
+
+// usageError is a mistake on the command line.
+type usageError struct {
+	err  error
+	hint string // what to do about it; may be empty
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// commandError is how a command that wstun ran has ended.
+type commandError struct{ status int }
+
+func (e *commandError) Error() string { return fmt.Sprintf("command ended with status %d", e.status) }
+
+// report prints err, if there is anything to say, and returns its exit status.
+func report(stderr io.Writer, err error) int {
+	if ce, ok := errors.AsType[*commandError](err); ok {
+		return ce.status // the command has said what there was to say
+	}
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "wstun: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	if h := hint(err); h != "" {
+		fmt.Fprintf(stderr, "wstun: hint: %s\n", h)
+	}
+	return exitStatus(err)
+}
+
+func exitStatus(err error) int {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok && he.Refused() {
+		return exitRefused
+	}
+	if _, ok := errors.AsType[*tunnel.GaveUpError](err); ok {
+		return exitNoSession
+	}
+	if errors.Is(err, tunnel.ErrNoSession) {
+		return exitNoSession
+	}
+	return exitError
+}
+
+// hint is what to do about err, or nothing.
+func hint(err error) string {
+	if ue, ok := errors.AsType[*usageError](err); ok {
+		if ue.hint != "" {
+			return ue.hint
+		}
+		return "see wstun --help, or --help behind a command"
+	}
+	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok {
+		return handshakeHint(he)
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "name the authority's certificate with --cacert, or go without verification with --insecure"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "name the host that the certificate is for with --servername"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the peer doesn't speak TLS: try ws:// instead of wss://"
+	}
+	if alert, ok := errors.AsType[tls.AlertError](err); ok {
+		if strings.Contains(alert.Error(), "certificate") {
+			return "the peer wants a client certificate that it trusts: give it with --cert and --key"
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: is the peer running, and is the port right?"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there: choose another port, or 0 for any that is free"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "allow more time with --connect-timeout, or check the way to the peer"
+	}
+	return ""
+}
+
+func handshakeHint(he *tunnel.HandshakeError) string {
+	switch {
+	case he.StatusCode == http.StatusUnauthorized:
+		return "give the peer's token with --token-file or WSTUN_TOKEN, in the header that it wants with --token-header"
+	case he.StatusCode == http.StatusNotFound:
+		return "check the URL's path; many Workers accept at /v1/ws/sync"
+	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "HTTPS"):
+		return "the peer speaks TLS: try wss:// instead of ws://"
+	case he.StatusCode == http.StatusOK, he.StatusCode == http.StatusUpgradeRequired:
+		return "something answers there, but no WebSocket: check the URL's host, port and path"
+	}
+	return ""
+}

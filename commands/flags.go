@@ -1,0 +1,300 @@
+package commands
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// env is the environment variable of a flag.
+func env(flag string) []string {
+	return []string{"WSTUN_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+func stringFlag(name, usage, value string) cli.Flag {
+	return &cli.StringFlag{Name: name, Usage: usage, Value: value, EnvVars: env(name)}
+}
+
+func stringsFlag(name, usage string, aliases ...string) cli.Flag {
+	return &cli.StringSliceFlag{Name: name, Aliases: aliases, Usage: usage, EnvVars: env(name)}
+}
+
+func pathFlag(name, usage string) cli.Flag {
+	return &cli.PathFlag{Name: name, Usage: usage, EnvVars: env(name)}
+}
+
+func boolFlag(name, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Usage: usage, EnvVars: env(name)}
+}
+
+func intFlag(name, usage string, value int) cli.Flag {
+	return &cli.IntFlag{Name: name, Usage: usage, Value: value, EnvVars: env(name)}
+}
+
+func durationFlag(name, usage string, value time.Duration) cli.Flag {
+	return &cli.DurationFlag{Name: name, Usage: usage, Value: value, EnvVars: env(name)}
+}
+
+const (
+	defaultURL          = "ws://127.0.0.1:7070/"
+	defaultAccept       = "127.0.0.1:7070"
+	defaultDrainTimeout = 30 * time.Second
+)
+
+// sessionFlags are the flags of every command that has a session.
+func sessionFlags() []cli.Flag {
+	return []cli.Flag{
+		stringFlag("accept", "wait for WebSockets at `ADDR` instead of dialing one: host:port, :port (loopback) or unix:PATH", ""),
+		stringFlag("path", "accept only at this `PATH`", ""),
+		stringsFlag("header", "send the header `'Name: value'` when dialing; repeatable", "H"),
+		pathFlag("token-file", "send the token in `PATH` when dialing, demand it when accepting; or WSTUN_TOKEN"),
+		stringFlag("token-header", "have the token in the header `NAME` as it stands, not in Authorization: Bearer", ""),
+		pathFlag("cert", "certificate `PATH`: the accepting side's for wss, the dialing side's client certificate"),
+		pathFlag("key", "private key `PATH` of --cert"),
+		pathFlag("cacert", "trust the authority in `PATH`; the accepting side then demands client certificates"),
+		stringFlag("servername", "expect the peer's certificate to be for `NAME`", ""),
+		boolFlag("insecure", "don't verify the peer's certificate"),
+		boolFlag("allow-unauthenticated", "accept on other than loopback addresses with neither token nor client certificates"),
+		stringsFlag("subprotocol", "offer or accept the WebSocket subprotocol `NAME`; repeatable"),
+		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, * for any; repeatable"),
+		intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 0),
+		durationFlag("ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", tunnel.DefaultPingInterval),
+		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
+		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
+		intFlag("max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
+		durationFlag("max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
+		durationFlag("drain-timeout", "let calls in flight finish for at most `DURATION` when stopped", defaultDrainTimeout),
+		stringFlag("yamux-role", "be the yamux `ROLE` client or server (default: client for dial, server for serve)", ""),
+		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB", "4MiB"),
+	}
+}
+
+// endpoint says how to come by sessions: by dialing or by accepting.
+type endpoint struct {
+	url    string // to dial; empty: accept
+	accept string // address to accept at
+	tls    tlsOptions
+
+	dialOptions   tunnel.DialOptions
+	acceptOptions tunnel.AcceptOptions
+
+	allowUnauthenticated bool
+	maxRetries           int
+	maxRetryInterval     time.Duration
+	drainTimeout         time.Duration
+}
+
+// newEndpoint checks the session flags and the URL, which may be empty.
+// whenNeither is what to do without URL and --accept.
+func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither endpoint) (*endpoint, error) {
+	e := whenNeither
+	switch accept := c.String("accept"); {
+	case accept != "" && rawURL != "":
+		return nil, usagef("both --accept %s and the URL %s: a side either accepts or dials", accept, redact(rawURL))
+	case accept != "":
+		e = endpoint{accept: accept}
+	case rawURL != "":
+		e = endpoint{url: rawURL}
+	}
+	if e.url != "" {
+		if err := checkURL(e.url); err != nil {
+			return nil, err
+		}
+	}
+	session, err := sessionOptions(c, role)
+	if err != nil {
+		return nil, err
+	}
+	token, err := readToken(c)
+	if err != nil {
+		return nil, err
+	}
+	header, err := parseHeaders(c.StringSlice("header"))
+	if err != nil {
+		return nil, err
+	}
+	tokenHeader := c.String("token-header")
+	if tokenHeader != "" && !httpguts.ValidHeaderFieldName(tokenHeader) {
+		return nil, usagef("--token-header %q: not a header name", tokenHeader)
+	}
+	if tokenHeader != "" && token == "" {
+		return nil, usagef("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", tokenHeader)
+	}
+	if path := c.String("path"); path != "" && !strings.HasPrefix(path, "/") {
+		return nil, usagef("--path %q: want it to begin with /", path)
+	}
+	if e.url != "" {
+		if err := rejectFlags(c, "accepting", "path", "origin", "max-sessions", "allow-unauthenticated"); err != nil {
+			return nil, err
+		}
+	} else if err := rejectFlags(c, "dialing", "header", "servername", "insecure", "connect-timeout", "max-retries", "max-retry-interval"); err != nil {
+		return nil, err
+	}
+	if token != "" {
+		if tokenHeader != "" {
+			header.Set(tokenHeader, token)
+		} else {
+			header.Set("Authorization", "Bearer "+token)
+		}
+	}
+	e.tls = tlsOptions{
+		cert: c.Path("cert"), key: c.Path("key"), cacert: c.Path("cacert"),
+		serverName: c.String("servername"), insecure: c.Bool("insecure"),
+	}
+	e.dialOptions = tunnel.DialOptions{
+		Header:         header,
+		Subprotocols:   c.StringSlice("subprotocol"),
+		ConnectTimeout: orOff(c.Duration("connect-timeout")),
+		Session:        session,
+	}
+	e.acceptOptions = tunnel.AcceptOptions{
+		Path:         c.String("path"),
+		Token:        token,
+		TokenHeader:  tokenHeader,
+		Origins:      c.StringSlice("origin"),
+		Subprotocols: c.StringSlice("subprotocol"),
+		MaxSessions:  c.Int("max-sessions"),
+		Session:      session,
+	}
+	e.allowUnauthenticated = c.Bool("allow-unauthenticated")
+	e.maxRetries = c.Int("max-retries")
+	e.maxRetryInterval = c.Duration("max-retry-interval")
+	e.drainTimeout = c.Duration("drain-timeout")
+	return &e, e.loadTLS()
+}
+
+// rejectFlags refuses flags on the command line that would do nothing.
+// Those from the environment may serve several commands.
+func rejectFlags(c *cli.Context, purpose string, names ...string) error {
+	for _, name := range names {
+		if c.IsSet(name) && os.Getenv(env(name)[0]) == "" {
+			return usagef("--%s is for %s", name, purpose)
+		}
+	}
+	return nil
+}
+
+func checkURL(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil:
+		return usagef("the URL can't be read: %w", err.(*url.Error).Err) //nolint:errorlint,forcetypeassert // documented; its text would repeat a password
+	case u.Host == "" || u.Scheme == "":
+		return &usageError{err: fmt.Errorf("%q is not a URL", redact(rawURL)), hint: "want ws://host:port/path or wss://…"}
+	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
+		return &usageError{err: fmt.Errorf("%q: unknown scheme %q", redact(rawURL), u.Scheme), hint: "want ws://host:port/path or wss://…"}
+	case u.Fragment != "":
+		return usagef("%q: a WebSocket URL has no fragment", redact(rawURL))
+	}
+	return nil
+}
+
+// redact is a URL without what may be secret, or the text if it isn't one.
+func redact(rawURL string) string {
+	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
+		return tunnel.RedactURL(u)
+	}
+	return rawURL
+}
+
+func sessionOptions(c *cli.Context, role wsmux.Role) (tunnel.SessionOptions, error) {
+	opts := tunnel.SessionOptions{
+		Role:         role,
+		PingInterval: orOff(c.Duration("ping-interval")),
+		PingTimeout:  orOff(c.Duration("ping-timeout")),
+	}
+	switch name := c.String("yamux-role"); name {
+	case "":
+	case wsmux.Client.String():
+		opts.Role = wsmux.Client
+	case wsmux.Server.String():
+		opts.Role = wsmux.Server
+	default:
+		return opts, usagef("--yamux-role %q: want client or server", name)
+	}
+	for _, name := range []string{"ping-interval", "ping-timeout", "connect-timeout", "max-retry-interval", "drain-timeout"} {
+		if c.Duration(name) < 0 {
+			return opts, usagef("--%s %v: want 0 or more", name, c.Duration(name))
+		}
+	}
+	if n := c.Int("max-sessions"); n < 0 {
+		return opts, usagef("--max-sessions %d: want 0 or more", n)
+	}
+	var err error
+	opts.Window, err = parseWindow(c.String("window"))
+	return opts, err
+}
+
+// orOff turns the command line's 0 for off into the tunnel package's -1.
+func orOff(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// parseWindow reads a size such as 4MiB. yamux wants 256 KiB at the least.
+func parseWindow(s string) (uint32, error) {
+	number, unit := s, uint64(1)
+	if n, ok := strings.CutSuffix(s, "KiB"); ok {
+		number, unit = n, 1<<10
+	} else if n, ok := strings.CutSuffix(s, "MiB"); ok {
+		number, unit = n, 1<<20
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0, usagef("--window %q: want a size such as 4MiB, 512KiB or 1048576", s)
+	}
+	const least, most = 256 << 10, 1 << 30
+	if n *= unit; n < least || n > most {
+		return 0, usagef("--window %s: want 256KiB to 1024MiB", s)
+	}
+	return uint32(n), nil //nolint:gosec // at most 1 GiB
+}
+
+func parseHeaders(lines []string) (http.Header, error) {
+	h := http.Header{}
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		value = textproto.TrimString(value)
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			// The value may be a secret, so only the name is shown.
+			return nil, &usageError{err: fmt.Errorf("--header %q: not a header", name), hint: "want 'Name: value'"}
+		}
+		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Sec-Websocket-") || strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Upgrade") {
+			return nil, usagef("--header %s: the handshake sets it", name)
+		}
+		h.Add(name, value)
+	}
+	return h, nil
+}
+
+// readToken returns the token of --token-file, or of WSTUN_TOKEN.
+func readToken(c *cli.Context) (string, error) {
+	token, from := os.Getenv("WSTUN_TOKEN"), "WSTUN_TOKEN"
+	if path := c.Path("token-file"); path != "" {
+		text, err := os.ReadFile(path) //nolint:gosec // naming it is the flag's purpose
+		if err != nil {
+			return "", usagef("--token-file: %w", err)
+		}
+		token, from = strings.TrimRight(string(text), "\r\n"), path
+		if token == "" {
+			return "", usagef("--token-file %s: it is empty", path)
+		}
+	}
+	if !httpguts.ValidHeaderFieldValue(token) || token != strings.TrimSpace(token) {
+		return "", usagef("the token in %s can't be sent in a header: it has control characters, or blanks around it", from)
+	}
+	return token, nil
+}

@@ -1,0 +1,100 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// splitAddr reads an ADDR: host:port, :port and port (on loopback), or
+// unix:PATH.
+func splitAddr(addr string) (network, address string, err error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		path = strings.TrimPrefix(path, "//") // unix:///path, as gRPC writes it
+		if path == "" {
+			return "", "", fmt.Errorf("%q: no path behind unix", addr)
+		}
+		return "unix", path, nil
+	}
+	if !strings.Contains(addr, ":") {
+		addr = ":" + addr
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" {
+		return "", "", fmt.Errorf("%q: want host:port, :port or unix:PATH", addr)
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return "tcp", net.JoinHostPort(host, port), nil
+}
+
+// listen listens at an ADDR that was given with flag.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	network, address, err := splitAddr(addr)
+	if err != nil {
+		return nil, usagef("%s %w", flag, err)
+	}
+	var l net.Listener
+	if network == "unix" {
+		l, err = listenUnix(ctx, address)
+	} else {
+		l, err = new(net.ListenConfig).Listen(ctx, network, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, listenCause(err))
+	}
+	return l, nil
+}
+
+// listenCause is err without the address, which net repeats.
+func listenCause(err error) error {
+	if oe, ok := errors.AsType[*net.OpError](err); ok {
+		if errno, ok := errors.AsType[syscall.Errno](oe.Err); ok {
+			return errno
+		}
+		return oe.Err
+	}
+	return err
+}
+
+// listenUnix makes a socket that only this user can connect to. One that a
+// dead process has left is replaced, one that is in use is not.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, errors.New("there is a file that is not a socket")
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if err == nil {
+			_ = conn.Close()
+			return nil, syscall.EADDRINUSE
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, err
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	defer restrictNewFiles()()
+	return new(net.ListenConfig).Listen(ctx, "unix", path)
+}
+
+// addrOf is how to write down the address of a listener, as an ADDR.
+func addrOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
+}
+
+// isLoopback reports whether only this machine reaches l.
+func isLoopback(l net.Listener) bool {
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}

@@ -1,0 +1,77 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+func (p *program) serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "be the gRPC server end of a session",
+		ArgsUsage: "[URL]",
+		UsageText: "wstun serve [flags] [URL]",
+		Description: "Serves the demo Hub, with reflection, health and channelz. Accepts WebSockets at\n" +
+			defaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
+		Flags:  slices.Concat(sessionFlags(), outputFlags()),
+		Action: p.serve,
+	}
+}
+
+func (p *program) serve(c *cli.Context) error {
+	args, err := p.arguments(c, 1)
+	if err != nil {
+		return err
+	}
+	e, err := newEndpoint(c, wsmux.Server, first(args), endpoint{accept: defaultAccept})
+	if err != nil {
+		return err
+	}
+	out, err := p.newOutput(c)
+	if err != nil {
+		return err
+	}
+	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
+	l, url, err := e.listen(c.Context)
+	if err != nil {
+		return err
+	}
+	srv := newServer()
+	var once sync.Once
+	sessions := newSessions(out, func(s *tunnel.Session) {
+		srv.serveStreams(s)
+		if l == nil {
+			once.Do(func() { out.setReady(redact(e.url)) })
+		}
+	})
+	if l != nil {
+		out.listening("url", url)
+		out.setReady(url)
+	}
+	err = e.run(c.Context, l, sessions, out)
+	return errors.Join(err, e.drain(func(ctx context.Context) error { return srv.shutdown(ctx, sessions) }))
+}
+
+// drain runs shutdown, which has the drain timeout's time.
+func (e *endpoint) drain(shutdown func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), e.drainTimeout, errDrainTimeout)
+	defer cancel()
+	return shutdown(ctx)
+}
+
+var errDrainTimeout = errors.New("--drain-timeout is over")
+
+// first returns the first of args, or nothing.
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}

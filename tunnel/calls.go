@@ -1,0 +1,120 @@
+package tunnel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+)
+
+// HTTP/2 frame types and flags (RFC 9113 §6).
+const (
+	h2Preface      = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	h2HeaderSize   = 9
+	h2Data         = 0x0
+	h2Headers      = 0x1
+	h2RSTStream    = 0x3
+	h2EndStream    = 0x1 // flag of DATA and HEADERS
+	h2ReservedBits = 1 << 31
+)
+
+// calls counts the HTTP/2 streams open on one connection by looking at the
+// frames' headers as they pass, so that draining can tell a connection with a
+// call in flight from one that a client merely keeps.
+type calls struct {
+	mu     sync.Mutex
+	open   map[uint32]struct{} // stream numbers
+	last   uint32              // highest stream number so far
+	opaque bool                // not HTTP/2: it's never known to be idle
+	onIdle func()              // called once, when nothing is open
+}
+
+func newCalls() *calls { return &calls{open: map[uint32]struct{}{}} }
+
+// whenIdle calls f as soon as no call is open: now, or later. Calls of f come
+// from a goroutine that forwards bytes, so f must not block.
+func (c *calls) whenIdle(f func()) {
+	c.mu.Lock()
+	c.onIdle = f
+	c.mu.Unlock()
+	c.update(func() {})
+}
+
+// update changes the count and tells who waits for it to reach zero.
+func (c *calls) update(change func()) {
+	c.mu.Lock()
+	change()
+	f := c.onIdle
+	if f == nil || c.opaque || len(c.open) > 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.onIdle = nil
+	c.mu.Unlock()
+	f()
+}
+
+func (c *calls) giveUp() { c.update(func() { c.opaque = true }) }
+
+// frame takes notice of one frame of the client or the server.
+func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
+	switch {
+	case kind == h2RSTStream,
+		!fromClient && (kind == h2Data || kind == h2Headers) && flags&h2EndStream != 0:
+		c.update(func() { delete(c.open, stream) })
+	case fromClient && kind == h2Headers:
+		c.update(func() {
+			if stream > c.last { // trailers come on a stream that is open already
+				c.last = stream
+				c.open[stream] = struct{}{}
+			}
+		})
+	}
+}
+
+// frames follows the frames in one direction of a connection, whatever pieces
+// they come in. The zero value isn't ready: see newFrames.
+type frames struct {
+	calls      *calls
+	fromClient bool
+	preface    []byte // what is still expected of the client's preface
+	header     [h2HeaderSize]byte
+	have       int // how much of header is there
+	payload    int // what is still to come of the current frame's payload
+	done       bool
+}
+
+func newFrames(c *calls, fromClient bool) *frames {
+	f := &frames{calls: c, fromClient: fromClient}
+	if fromClient {
+		f.preface = []byte(h2Preface)
+	}
+	return f
+}
+
+// Write takes notice of p. It never fails and keeps nothing.
+func (f *frames) Write(p []byte) {
+	if n := min(len(f.preface), len(p)); n > 0 {
+		if !bytes.Equal(f.preface[:n], p[:n]) {
+			f.done = true
+			f.calls.giveUp()
+		}
+		f.preface, p = f.preface[n:], p[n:]
+	}
+	for len(p) > 0 && !f.done {
+		if f.payload > 0 {
+			n := min(f.payload, len(p))
+			f.payload -= n
+			p = p[n:]
+			continue
+		}
+		n := copy(f.header[f.have:], p)
+		f.have += n
+		p = p[n:]
+		if f.have == h2HeaderSize {
+			f.have = 0
+			f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
+			stream := binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits
+			f.calls.frame(f.header[3], f.header[4], stream, f.fromClient)
+		}
+	}
+}
