@@ -2,14 +2,17 @@
 // relays that break on purpose. Everything stays on loopback.
 //
 //	dialed, accepted := tunneltest.WebSockets(t)
+//
 //	relay := tunneltest.NewRelay(t, server.Addr().String())
 //	relay.Freeze() // the link is up, and nothing passes
+//	relay.Cut()    // every connection ends with a TCP reset
 package tunneltest
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/gorilla/websocket"
@@ -22,26 +25,59 @@ const BufferSize = 64*1024 + 64
 // dialing side and the accepting side. Both are closed when t ends.
 func WebSockets(t testing.TB) (dialed, accepted *websocket.Conn) {
 	t.Helper()
+	return connect(t, (*httptest.Server).Start, func(addr string) string { return addr })
+}
+
+// TLSWebSockets is [WebSockets] over TLS.
+func TLSWebSockets(t testing.TB) (dialed, accepted *websocket.Conn) {
+	t.Helper()
+	return connect(t, (*httptest.Server).StartTLS, func(addr string) string { return addr })
+}
+
+// RelayedWebSockets is [WebSockets] through a relay.
+func RelayedWebSockets(t testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
+	t.Helper()
+	dialed, accepted = connect(t, (*httptest.Server).Start, func(addr string) string {
+		relay = NewRelay(t, addr)
+		return relay.Addr()
+	})
+	return dialed, accepted, relay
+}
+
+// connect starts a server that upgrades one request, and dials the address
+// that via makes of the server's.
+func connect(t testing.TB, start func(*httptest.Server), via func(addr string) string) (dialed, accepted *websocket.Conn) {
+	t.Helper()
 	conns := make(chan *websocket.Conn, 1)
 	upgrader := websocket.Upgrader{ReadBufferSize: BufferSize, WriteBufferSize: BufferSize}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			t.Errorf("upgrade: %v", err)
 		}
 		conns <- conn
 	}))
+	start(srv)
 	defer srv.Close() // the upgraded connection is no longer the server's
+	scheme := "ws"
 	dialer := websocket.Dialer{ReadBufferSize: BufferSize, WriteBufferSize: BufferSize}
-	dialed, resp, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+	if srv.TLS != nil {
+		scheme = "wss"
+		dialer.TLSClientConfig = srv.Client().Transport.(*http.Transport).TLSClientConfig
+	}
+	addr := via(srv.Listener.Addr().String())
+	dialer.NetDialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	dialed, resp, err := dialer.DialContext(t.Context(), scheme+"://"+srv.Listener.Addr().String()+"/", nil)
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	accepted = <-conns
 	t.Cleanup(func() {
-		dialed.Close()
-		accepted.Close()
+		_ = dialed.Close()
+		_ = accepted.Close()
 	})
 	return dialed, accepted
 }

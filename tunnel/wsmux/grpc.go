@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -48,7 +49,7 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 	}
 	srv := grpc.NewServer(ServerOptions()...)
 	register(srv)
-	l := &listener{session: session, serving: make(chan struct{})}
+	l := newListener(session)
 	go func() {
 		// Serve ends with the session, or with Stop and GracefulStop, which
 		// close the listener and with it, in due course, the session.
@@ -67,6 +68,13 @@ type listener struct {
 	session *Session
 	once    sync.Once
 	serving chan struct{} // closed at the first Accept
+
+	mu     sync.Mutex
+	silent map[*grpcConn]struct{} // what hasn't sent its first bytes yet; nil after Close
+}
+
+func newListener(s *Session) *listener {
+	return &listener{session: s, serving: make(chan struct{}), silent: make(map[*grpcConn]struct{})}
 }
 
 func (l *listener) begun() { l.once.Do(func() { close(l.serving) }) }
@@ -77,16 +85,79 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stream, nil
+	c := &grpcConn{Stream: stream, listener: l}
+	l.mu.Lock()
+	open := l.silent != nil
+	if open {
+		l.silent[c] = struct{}{}
+	}
+	l.mu.Unlock()
+	if !open {
+		_ = stream.Close()
+		return nil, net.ErrClosed
+	}
+	return c, nil
 }
 
-// Close stops accepting. The session goes when its last stream has.
+// Close stops accepting. The session goes when its last stream has. A stream
+// on which no HTTP/2 has begun is closed at once: the server would wait two
+// minutes for it.
 func (l *listener) Close() error {
-	go func() { _ = l.session.Shutdown(context.Background()) }()
+	l.mu.Lock()
+	silent := l.silent
+	l.silent = nil
+	l.mu.Unlock()
+	go func() {
+		for c := range silent {
+			_ = c.Stream.Close()
+		}
+		_ = l.session.Shutdown(context.Background())
+	}()
 	return nil
 }
 
 func (l *listener) Addr() net.Addr { return l.session.LocalAddr() }
+
+// grpcConn is a stream as gRPC uses it.
+type grpcConn struct {
+	*Stream
+	listener *listener // that accepted it, if one did
+	got      int       // bytes read so far
+}
+
+// http2Start is the least that a gRPC client sends before its first RPC: the
+// connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
+const http2Start = 24 + 9
+
+// Read is the stream's, but names the reason also when the session ended in
+// order, because gRPC reports the error to its callers.
+func (c *grpcConn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if c.listener != nil && c.got < http2Start {
+		if c.got += n; c.got >= http2Start {
+			c.listener.forget(c)
+		}
+	}
+	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+		if reason := c.session.Err(); reason != nil {
+			err = fmt.Errorf("wsmux: session ended: %w", reason)
+		}
+	}
+	return n, err
+}
+
+func (c *grpcConn) Close() error {
+	if c.listener != nil {
+		c.listener.forget(c)
+	}
+	return c.Stream.Close()
+}
+
+func (l *listener) forget(c *grpcConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.silent, c)
+}
 
 // DialGRPC returns a gRPC client on a WebSocket as the yamux client.
 //
@@ -122,7 +193,7 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			if err != nil {
 				return nil, err
 			}
-			return stream, nil
+			return &grpcConn{Stream: stream}, nil
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
 		grpc.WithIdleTimeout(0), // idleness would close the one stream

@@ -2,10 +2,8 @@ package wsmux
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -20,20 +18,6 @@ import (
 // DefaultWindow is the receive window of a stream in bytes, 4 MiB. It bounds
 // one stream's rate to somewhat over half a window per round trip.
 const DefaultWindow = 4 * 1024 * 1024
-
-const (
-	// writeTimeout is yamux's ConnectionWriteTimeout. It runs from the moment
-	// a frame is queued, so 64 busy streams on a slow link use up yamux's
-	// default of ten seconds while all is well.
-	writeTimeout = 60 * time.Second
-
-	// closeTimeout is how long a half-closed stream waits for the other half.
-	closeTimeout = 15 * time.Second
-
-	// acceptBacklog is how many streams may wait to be accepted. The value is
-	// yamux's default, because yamux takes it to be the same at both ends.
-	acceptBacklog = 256
-)
 
 // Role is the end of a yamux session that one side is. The two ends must
 // differ: equal ones both number their streams alike.
@@ -62,23 +46,29 @@ type Options struct {
 
 	// Logger gets what yamux has to say, at debug level. Default: discarded.
 	Logger *slog.Logger
+
+	writeTimeout time.Duration // of yamux; for tests
 }
 
 // Session is a yamux session on a WebSocket. yamux's own keepalive is off: the
 // WebSocket's Ping does that, see [Session.Ping] and [Session.Received].
 type Session struct {
-	role Role
-	t    *transport
-	mux  *yamux.Session
+	role    Role
+	t       *transport
+	mux     *yamux.Session
+	opening chan struct{} // holds a token while yamux opens a stream
+
+	stopAccept context.CancelFunc // called when Shutdown begins
+	accepting  context.Context    //nolint:containedctx // the session's own, for yamux to wait on
 
 	mu       sync.Mutex
 	draining bool          // Shutdown has begun: nothing new is opened or accepted
 	active   int           // streams opened and accepted here and not yet closed
 	idle     chan struct{} // closed when draining and nothing is active
 
-	cause    atomic.Pointer[endError] // given to CloseWithError
-	muxErr   error                    // why yamux ended, set once
-	muxErrMu sync.Once
+	cause      atomic.Pointer[endError] // given to CloseWithError
+	muxErrOnce sync.Once
+	muxErr     error // why yamux ended
 }
 
 // NewSession starts a yamux session in the given role on ws, which it takes
@@ -90,30 +80,16 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	if opts == nil {
 		opts = &Options{}
 	}
-	config := yamux.DefaultConfig()
-	config.EnableKeepAlive = false
-	config.ConnectionWriteTimeout = writeTimeout
-	config.StreamCloseTimeout = closeTimeout
-	config.StreamOpenTimeout = 0 // it closes the whole session when one stream isn't accepted
-	config.AcceptBacklog = acceptBacklog
-	config.MaxStreamWindowSize = DefaultWindow
-	if opts.Window != 0 {
-		config.MaxStreamWindowSize = opts.Window
-	}
-	config.LogOutput = nil
-	config.Logger = newMuxLogger(opts.Logger)
-
-	t := newTransport(ws)
-	start := yamux.Client
-	if role == Server {
-		start = yamux.Server
-	}
-	mux, err := start(&frameJoiner{transport: t}, config)
-	if err != nil {
-		_ = t.Close()
+	s := &Session{role: role, t: newTransport(ws), opening: make(chan struct{}, 1), idle: make(chan struct{})}
+	s.accepting, s.stopAccept = context.WithCancel(context.Background())
+	conn := &frameJoiner{transport: s.t, session: s, started: make(chan struct{})}
+	var err error
+	if s.mux, err = startMux(conn, role, opts); err != nil {
+		_ = s.t.Close()
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
-	return &Session{role: role, t: t, mux: mux, idle: make(chan struct{})}, nil
+	close(conn.started)
+	return s, nil
 }
 
 // Yamux returns the yamux session underneath.
@@ -134,51 +110,75 @@ func (s *Session) Received() uint64 { return s.t.received.Load() }
 
 // Ping sends a WebSocket Ping (RFC 6455 §5.5.2) and doesn't wait for the Pong,
 // which shows in [Session.Received]. It waits for the message that is just
-// being sent until the deadline.
+// being sent until the deadline. A Ping that the socket hasn't taken whole by
+// then costs the connection, so the deadline is best a generous one.
 func (s *Session) Ping(deadline time.Time) error { return s.t.ping(deadline) }
 
-// Open opens a stream. It waits only while yamux's backlog is full of streams
-// that the peer hasn't accepted. The first bytes may be written before the
-// peer accepts.
+// Open opens a stream. It waits only while the link is stalled or yamux's
+// backlog is full of streams that the peer hasn't accepted. The first bytes
+// may be written before the peer accepts.
 func (s *Session) Open(ctx context.Context) (*Stream, error) {
+	stream, err := s.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wsmux: open stream: %w", err)
+	}
+	return s.adopt(stream)
+}
+
+func (s *Session) open(ctx context.Context) (*yamux.Stream, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if s.accepting.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	// yamux takes no context: one call at a time is what an impatient caller
+	// can leave behind.
+	select {
+	case s.opening <- struct{}{}:
+	case <-s.Done():
+		return nil, s.streamError(yamux.ErrSessionShutdown)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the peer accepts no streams: %w", context.Cause(ctx))
+	}
 	type result struct {
 		stream *yamux.Stream
 		err    error
 	}
-	opened := make(chan result, 1)
+	opened := make(chan result)
 	go func() {
-		stream, err := s.mux.OpenStream() // takes no context
-		opened <- result{stream, err}
+		stream, err := s.mux.OpenStream()
+		<-s.opening
+		select {
+		case opened <- result{stream, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = stream.Close()
+			}
+		}
 	}()
 	select {
 	case r := <-opened:
 		if r.err != nil {
-			return nil, fmt.Errorf("wsmux: open stream: %w", s.streamError(r.err))
+			return nil, s.streamError(r.err)
 		}
-		return s.adopt(r.stream)
+		return r.stream, nil
 	case <-ctx.Done():
-		go func() {
-			if r := <-opened; r.err == nil {
-				_ = r.stream.Close()
-			}
-		}()
-		return nil, fmt.Errorf("wsmux: open stream: the peer accepts no streams: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("the peer accepts no streams: %w", context.Cause(ctx))
 	}
 }
 
 // Accept waits for a stream that the peer opens. It returns [net.ErrClosed]
-// after Shutdown has begun and the session's end otherwise.
+// once Shutdown has begun, and why the session ended otherwise.
 func (s *Session) Accept() (*Stream, error) {
-	stream, err := s.mux.AcceptStream()
-	if err != nil {
-		if errors.Is(err, yamux.ErrConnectionWriteTimeout) {
-			// The peer may or may not learn that the stream is open, so
-			// this session is beyond repair.
-			s.CloseWithError(err)
-		}
-		return nil, fmt.Errorf("wsmux: accept stream: %w", s.streamError(err))
+	stream, err := s.mux.AcceptStreamWithContext(s.accepting)
+	switch {
+	case err == nil:
+		return s.adopt(stream)
+	case s.accepting.Err() != nil:
+		return nil, net.ErrClosed
 	}
-	return s.adopt(stream)
+	return nil, fmt.Errorf("wsmux: accept stream: %w", s.streamError(err))
 }
 
 // adopt counts a new stream, or refuses it when the session is draining.
@@ -212,13 +212,15 @@ func (s *Session) checkIdle() {
 	}
 }
 
-// Shutdown asks the peer to open no more streams (GoAway), waits until those
-// that Open and Accept have returned are closed, and closes the session with
-// status code 1001. It closes the session at once, with an error, when ctx ends first.
+// Shutdown asks the peer to open no more streams (GoAway), makes Accept and
+// Open return, waits until the streams that they have returned are closed, and
+// closes the session with status code 1001. It closes the session at once,
+// with an error, when ctx ends first.
 func (s *Session) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.draining {
 		s.draining = true
+		s.stopAccept()
 		go s.refuse()
 		s.checkIdle()
 	}
@@ -255,9 +257,14 @@ func (s *Session) Close() error {
 	return err
 }
 
-// CloseWithError is Close with a reason, which [Session.Err] reports.
+// CloseWithError is Close with a reason, which [Session.Err] reports unless
+// the session has ended before.
 func (s *Session) CloseWithError(reason error) {
-	s.cause.CompareAndSwap(nil, &endError{reason})
+	select {
+	case <-s.Done():
+	default:
+		s.cause.CompareAndSwap(nil, &endError{reason})
+	}
 	_ = s.Close()
 }
 
@@ -273,12 +280,11 @@ func (s *Session) Err() error {
 	if cause := s.cause.Load(); cause != nil {
 		return cause.err
 	}
+	if err := s.protocolError(); err != nil {
+		return err
+	}
 	err := s.yamuxError()
-	switch {
-	case errors.Is(err, yamux.ErrDuplicateStream), errors.Is(err, yamux.ErrInvalidVersion), errors.Is(err, yamux.ErrInvalidMsgType),
-		errors.Is(err, yamux.ErrRecvWindowExceeded), errors.Is(err, yamux.ErrUnexpectedFlag):
-		return s.explain(err)
-	case err != nil && err.Error() == "yamux protocol error": // the peer's GoAway; yamux has no variable for it
+	if err != nil && err.Error() == "yamux protocol error" { // the peer's GoAway; yamux has no variable for it
 		return fmt.Errorf("the peer reports a %w: it may have the yamux role %v too", err, s.role)
 	}
 	if end := s.t.end(); end != nil {
@@ -290,32 +296,13 @@ func (s *Session) Err() error {
 	return err
 }
 
-// explain says what usually stands behind an error of yamux.
-func (s *Session) explain(err error) error {
-	switch {
-	case errors.Is(err, yamux.ErrDuplicateStream):
-		return fmt.Errorf("yamux: %w: both ends have the yamux role %v", err, s.role)
-	case errors.Is(err, yamux.ErrInvalidVersion), errors.Is(err, yamux.ErrInvalidMsgType):
-		return fmt.Errorf("yamux: %w: the peer doesn't speak yamux", err)
-	}
-	return fmt.Errorf("yamux: %w", err)
-}
-
-// yamuxError returns what ended the yamux session. Only accepting reveals it,
-// after the streams that still wait to be accepted.
-func (s *Session) yamuxError() error {
-	s.muxErrMu.Do(func() {
-		for range acceptBacklog + 1 {
-			if _, s.muxErr = s.mux.AcceptStream(); s.muxErr != nil && !errors.Is(s.muxErr, yamux.ErrSessionShutdown) {
-				return
-			}
-		}
-	})
-	return s.muxErr
-}
-
-// streamError is what an error on a stream means, in the terms of net.
+// streamError is what an error of yamux's means, in the terms of net.
 func (s *Session) streamError(err error) error {
+	if errors.Is(err, yamux.ErrConnectionWriteTimeout) {
+		// The frame may still arrive: nothing on this session can be
+		// trusted any more, least of all a second try.
+		s.CloseWithError(fmt.Errorf("the link is stalled: %w", err))
+	}
 	select {
 	case <-s.Done():
 		return fmt.Errorf("session ended: %w", s.Err())
@@ -326,53 +313,3 @@ func (s *Session) streamError(err error) error {
 	}
 	return err
 }
-
-// frameJoiner sends the header of a yamux data frame together with its body,
-// as one message and one system call: yamux's only writing goroutine writes
-// the two one directly after the other.
-type frameJoiner struct {
-	*transport
-	header []byte // of the frame whose body comes next
-}
-
-const (
-	yamuxHeaderSize = 12 // version, type, flags (2), stream (4), length (4); spec.md of yamux
-	yamuxTypeData   = 0
-)
-
-func (j *frameJoiner) Write(p []byte) (int, error) {
-	if len(j.header) > 0 {
-		err := j.writePair(j.header, p)
-		j.header = j.header[:0]
-		if err != nil {
-			return 0, err
-		}
-		return len(p), nil
-	}
-	if len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0 {
-		j.header = append(j.header, p...)
-		return len(p), nil
-	}
-	return j.transport.Write(p)
-}
-
-var _ io.ReadWriteCloser = (*frameJoiner)(nil)
-
-// muxLogger passes what yamux logs on to slog.
-type muxLogger struct{ logger *slog.Logger }
-
-func newMuxLogger(logger *slog.Logger) muxLogger {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return muxLogger{logger}
-}
-
-func (l muxLogger) Printf(format string, v ...any) {
-	if l.logger.Enabled(context.Background(), slog.LevelDebug) {
-		l.logger.Debug("yamux", slog.String("message", fmt.Sprintf(format, v...)))
-	}
-}
-
-func (l muxLogger) Print(v ...any)   { l.Printf("%s", fmt.Sprint(v...)) }
-func (l muxLogger) Println(v ...any) { l.Printf("%s", fmt.Sprint(v...)) }

@@ -7,24 +7,34 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
 )
 
 // Stream is one yamux stream: a [net.Conn] whose two directions end
-// separately. Deadlines work as net.Conn says.
+// separately. A Write that waits for the peer to read obeys its deadline and
+// Close; one that waits for a stalled link returns when the link moves, and
+// ends the session after a minute.
 type Stream struct {
 	session *Session
 	stream  *yamux.Stream
-	once    sync.Once
-	closed  atomic.Bool
+
+	mu            sync.Mutex // also held while yamux is told a deadline
+	closed        bool
+	halfClosed    time.Time // when CloseWrite was called
+	readDeadline  time.Time
+	writeDeadline time.Time
 }
 
 // Read reads from the stream. It returns [io.EOF] once the peer has closed its
-// direction, and an error that says why when the session ended under it.
+// direction, or the whole session with a normal closure, and an error that
+// says why when the session ended otherwise.
 func (s *Stream) Read(p []byte) (int, error) {
+	if err := s.enter(&s.readDeadline); err != nil {
+		return 0, err
+	}
 	n, err := s.stream.Read(p)
 	if err == nil {
 		return n, nil
@@ -33,59 +43,105 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 func (s *Stream) readError(err error) error {
-	switch {
-	case s.closed.Load():
-		return net.ErrClosed
-	case errors.Is(err, yamux.ErrTimeout):
-		return os.ErrDeadlineExceeded
-	case errors.Is(err, io.EOF):
-		// yamux also says io.EOF when the session is lost. After a session
-		// that ended in order it stands for a stream that did, too.
-		select {
-		case <-s.session.Done():
-			if end := s.session.t.end(); end != nil && s.session.t.readError(end) == io.EOF { //nolint:errorlint // io.EOF itself is a normal closure
-				return io.EOF
-			}
-		default:
-			return io.EOF
-		}
+	if errors.Is(err, io.EOF) && !s.lost() {
+		return io.EOF
 	}
-	return fmt.Errorf("wsmux: read stream %d: %w", s.stream.StreamID(), s.session.streamError(err))
+	return s.opError("read", err)
+}
+
+// lost reports whether yamux's io.EOF stands for a stream that was given up
+// and not for one that the peer has closed.
+func (s *Stream) lost() bool {
+	select {
+	case <-s.session.Done():
+		ce, ok := errors.AsType[*websocket.CloseError](s.session.Err())
+		return !ok || !isNormalClosure(ce)
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed || !s.halfClosed.IsZero() && time.Since(s.halfClosed) >= halfCloseTimeout
 }
 
 // Write writes to the stream. It blocks while the peer's window is full.
 func (s *Stream) Write(p []byte) (int, error) {
-	n, err := s.stream.Write(p)
-	switch {
-	case err == nil:
-		return n, nil
-	case errors.Is(err, yamux.ErrTimeout):
-		return n, os.ErrDeadlineExceeded
-	case errors.Is(err, yamux.ErrStreamClosed) && !s.session.mux.IsClosed():
-		return n, net.ErrClosed
-	case errors.Is(err, yamux.ErrConnectionWriteTimeout):
-		// The frame may still arrive: nothing on this session can be
-		// trusted any more, least of all a second try.
-		s.session.CloseWithError(fmt.Errorf("the link has been stalled for %v: %w", writeTimeout, err))
+	if err := s.enter(&s.writeDeadline); err != nil {
+		return 0, err
 	}
-	return n, fmt.Errorf("wsmux: write stream %d: %w", s.stream.StreamID(), s.session.streamError(err))
+	n, err := s.stream.Write(p)
+	if err == nil {
+		return n, nil
+	}
+	return n, s.opError("write", err)
 }
 
-// CloseWrite tells the peer that no more data will come. Reading goes on.
-func (s *Stream) CloseWrite() error { return s.stream.Close() }
+// enter returns the error with which a call that begins now fails at once.
+func (s *Stream) enter(deadline *time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case !deadline.IsZero() && !time.Now().Before(*deadline):
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
 
-// Close ends both directions. A Read that is blocked returns [net.ErrClosed].
+func (s *Stream) opError(op string, err error) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed, errors.Is(err, yamux.ErrStreamClosed) && !s.session.mux.IsClosed():
+		return net.ErrClosed
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	case errors.Is(err, io.EOF) && !s.session.mux.IsClosed():
+		err = fmt.Errorf("half-closed for %v: %w", halfCloseTimeout, yamux.ErrConnectionReset)
+	}
+	return fmt.Errorf("wsmux: %s stream %d: %w", op, s.stream.StreamID(), s.session.streamError(err))
+}
+
+// CloseWrite tells the peer that no more data will come. Reading goes on, for
+// five minutes: yamux then resets the stream if the peer hasn't closed it.
+func (s *Stream) CloseWrite() error {
+	s.mu.Lock()
+	if s.halfClosed.IsZero() {
+		s.halfClosed = time.Now()
+	}
+	s.mu.Unlock()
+	return s.stream.Close()
+}
+
+// Close ends both directions. A Read or Write that waits for the peer returns
+// [net.ErrClosed]. On a stalled link Close returns before the peer has been told.
 func (s *Stream) Close() error {
-	var err error
-	s.once.Do(func() {
-		s.closed.Store(true)
-		err = s.stream.Close()
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	if !closed {
 		// yamux's Close is a half-close: without this a blocked Read would
-		// go on until the peer closes, or closeTimeout.
-		_ = s.stream.SetReadDeadline(longAgo)
-		s.session.release()
-	})
-	return err
+		// go on until the peer closes, or for halfCloseTimeout.
+		_ = s.stream.SetDeadline(longAgo)
+	}
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	sent := make(chan struct{})
+	go func() {
+		_ = s.stream.Close()
+		close(sent)
+	}()
+	timer := time.NewTimer(closeFrameWait)
+	defer timer.Stop()
+	select {
+	case <-sent:
+	case <-timer.C:
+	}
+	s.session.release()
+	return nil
 }
 
 // Shrink gives back the memory of the receive buffer if it is empty.
@@ -100,18 +156,29 @@ func (s *Stream) RemoteAddr() net.Addr {
 }
 
 // SetDeadline sets both deadlines.
-func (s *Stream) SetDeadline(t time.Time) error { return s.stream.SetDeadline(t) }
+func (s *Stream) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
 
 // SetReadDeadline sets the deadline of Read calls, pending ones included.
 func (s *Stream) SetReadDeadline(t time.Time) error {
-	if s.closed.Load() {
-		return net.ErrClosed // and keeps the deadline that Close has set
-	}
-	return s.stream.SetReadDeadline(t)
+	return s.setDeadline(&s.readDeadline, t, s.stream.SetReadDeadline)
 }
 
 // SetWriteDeadline sets the deadline of Write calls, pending ones included.
-func (s *Stream) SetWriteDeadline(t time.Time) error { return s.stream.SetWriteDeadline(t) }
+func (s *Stream) SetWriteDeadline(t time.Time) error {
+	return s.setDeadline(&s.writeDeadline, t, s.stream.SetWriteDeadline)
+}
+
+func (s *Stream) setDeadline(deadline *time.Time, t time.Time, set func(time.Time) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed // and keeps the deadline that Close has set
+	}
+	*deadline = t
+	return set(t)
+}
 
 // streamAddr tells the streams of one session apart.
 type streamAddr struct {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -30,6 +31,10 @@ const (
 	// pongWait bounds the sending of a Pong. gorilla's own handler allows
 	// one second, after which a full socket costs the whole connection.
 	pongWait = 60 * time.Second
+
+	// maxReason is what a Close frame has room for beside the status code:
+	// RFC 6455 §5.5.
+	maxReason = 123
 )
 
 // errText is what reading ends with when the peer sends a text message.
@@ -70,13 +75,23 @@ type endError struct{ err error }
 
 func newTransport(ws *websocket.Conn) *transport {
 	t := &transport{ws: ws, closing: make(chan struct{}), done: make(chan struct{})}
-	if isDefaultHandler(ws.PingHandler()) {
-		ws.SetPingHandler(t.handlePing)
+	onPing, onPong, onClose := ws.PingHandler(), ws.PongHandler(), ws.CloseHandler()
+	if isDefaultHandler(onPing) {
+		onPing = t.answerPing
 	}
-	onPong := ws.PongHandler()
+	ws.SetPingHandler(func(data string) error {
+		t.received.Add(1)
+		return onPing(data)
+	})
 	ws.SetPongHandler(func(data string) error {
 		t.received.Add(1)
 		return onPong(data)
+	})
+	ws.SetCloseHandler(func(code int, text string) error {
+		// Noted before it is answered: from then on Write fails, and whoever
+		// asks why must find the peer's status code.
+		t.noteEnd(&websocket.CloseError{Code: code, Text: text})
+		return onClose(code, text)
 	})
 	return t
 }
@@ -103,6 +118,7 @@ func (t *transport) Read(p []byte) (int, error) {
 				t.refuseText()
 				return 0, t.endRead(errText)
 			}
+			t.received.Add(1)
 			t.message = r
 		}
 		n, err := t.message.Read(p)
@@ -127,38 +143,57 @@ func (t *transport) Read(p []byte) (int, error) {
 // failed connection is read again and again.
 func (t *transport) endRead(err error) error {
 	t.readErr = t.readError(err)
+	t.noteEnd(err)
+	return t.readErr
+}
+
+// noteEnd records why the connection ended, unless this side ended it.
+func (t *transport) noteEnd(err error) {
 	if !t.isClosing() {
 		t.ended.CompareAndSwap(nil, &endError{err})
 	}
-	return t.readErr
 }
 
 // readError puts an error of gorilla's into the terms of net and io.
 func (t *transport) readError(err error) error {
-	if t.isClosing() {
+	if t.isClosing() || errors.Is(err, net.ErrClosed) {
 		return net.ErrClosed
 	}
-	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
-		if isNormalClosure(ce) {
-			return io.EOF
-		}
-		return &abnormalClosure{ce}
+	if isDeadline(err) {
+		return os.ErrDeadlineExceeded
 	}
-	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-		return os.ErrDeadlineExceeded // gorilla's own time-out doesn't match it
+	status, ok := errors.AsType[*websocket.CloseError](err)
+	if !ok { // no Close frame came, which is what 1006 means: RFC 6455 §7.1.5
+		status = &websocket.CloseError{Code: websocket.CloseAbnormalClosure, Text: err.Error()}
 	}
-	return err
+	if isNormalClosure(status) {
+		return io.EOF
+	}
+	return &abnormalEnd{status: status, cause: err}
+}
+
+// isDeadline reports whether err is a deadline that has passed. gorilla hides
+// the error itself, and the kernel giving up on a silent peer, which is the
+// end of the connection, calls itself a time-out too.
+func isDeadline(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout() && !strings.HasSuffix(err.Error(), syscall.ETIMEDOUT.Error())
 }
 
 func isNormalClosure(ce *websocket.CloseError) bool {
 	return ce.Code == websocket.CloseNormalClosure || ce.Code == websocket.CloseGoingAway
 }
 
-// abnormalClosure is io.ErrUnexpectedEOF that still knows the status code.
-type abnormalClosure struct{ *websocket.CloseError }
+// abnormalEnd is io.ErrUnexpectedEOF that still knows the status code and what
+// happened.
+type abnormalEnd struct {
+	status *websocket.CloseError
+	cause  error
+}
 
-func (e *abnormalClosure) Is(target error) bool { return target == io.ErrUnexpectedEOF } //nolint:errorlint // this is what errors.Is calls
-func (e *abnormalClosure) Unwrap() error        { return e.CloseError }
+func (e *abnormalEnd) Error() string        { return e.cause.Error() }
+func (e *abnormalEnd) Is(target error) bool { return target == io.ErrUnexpectedEOF } //nolint:errorlint // this is what errors.Is calls
+func (e *abnormalEnd) Unwrap() []error      { return []error{e.cause, e.status} }
 
 // refuseText tells the peer that only binary messages are understood here.
 func (t *transport) refuseText() {
@@ -212,17 +247,16 @@ func (t *transport) writeError(err error) error {
 	if errors.Is(err, websocket.ErrCloseSent) { // gorilla answered the peer's Close frame
 		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
 	}
-	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+	if isDeadline(err) {
 		return os.ErrDeadlineExceeded
 	}
 	return err
 }
 
-// handlePing answers a Ping from another goroutine: the reader must not wait
+// answerPing answers a Ping from another goroutine: the reader must not wait
 // for a full socket. While one answer waits, only the newest Ping is kept,
 // which RFC 6455 §5.5.3 allows.
-func (t *transport) handlePing(data string) error {
-	t.received.Add(1)
+func (t *transport) answerPing(data string) error {
 	t.pongMu.Lock()
 	defer t.pongMu.Unlock()
 	t.pong = &data
@@ -267,6 +301,7 @@ func (t *transport) Close() error {
 // the background and bounded by lingerWait. Only the first call acts.
 func (t *transport) closeWith(code int, reason string) {
 	t.closeOnce.Do(func() {
+		reason = reason[:min(len(reason), maxReason)]
 		close(t.closing)
 		conn := t.ws.NetConn()
 		_ = conn.SetReadDeadline(longAgo)
@@ -280,6 +315,14 @@ func (t *transport) closeWith(code int, reason string) {
 // linger reads what the peer still sends, then closes the socket.
 func (t *transport) linger(conn net.Conn, closeSent bool) {
 	defer close(t.done)
+	socket := conn
+	if tc, ok := conn.(*tls.Conn); ok {
+		socket = tc.NetConn() // TLS itself would try for five seconds to say goodbye
+	}
+	// A handler of the caller's may move the read deadline just now, so the
+	// reader isn't sure to leave.
+	timer := time.AfterFunc(lingerWait, func() { _ = socket.Close() })
+	defer timer.Stop()
 	t.rmu.Lock() // the reader has been woken and is leaving
 	defer t.rmu.Unlock()
 	answered := t.readErr != nil && !errors.Is(t.readErr, net.ErrClosed)
@@ -288,10 +331,10 @@ func (t *transport) linger(conn net.Conn, closeSent bool) {
 		_, err := io.Copy(io.Discard, conn)
 		answered = err == nil
 	}
-	if tc, ok := conn.(*tls.Conn); ok && !answered {
-		conn = tc.NetConn() // TLS would try for five seconds to say goodbye
+	if answered {
+		_ = conn.Close()
 	}
-	_ = conn.Close()
+	_ = socket.Close()
 }
 
 func (t *transport) isClosing() bool {

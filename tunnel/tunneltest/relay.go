@@ -1,0 +1,259 @@
+package tunneltest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// relaySocketBuffer is the receive buffer of the relay's sockets in bytes. It
+// is small so that a frozen link soon pushes back, as a real one does.
+const relaySocketBuffer = 16 * 1024
+
+// Relay passes TCP connections on to one address, well or badly. Its methods
+// may be called at any time and act on all connections, old and new.
+type Relay struct {
+	target string
+	ln     net.Listener
+	wg     sync.WaitGroup
+	done   chan struct{} // closed when the test ends
+
+	mu        sync.Mutex
+	thawed    chan struct{} // closed while bytes may pass
+	delay     time.Duration
+	bandwidth int // bytes per second; 0 is no limit
+	links     map[*link]struct{}
+}
+
+// link is one connection through the relay.
+type link struct {
+	near, far *net.TCPConn
+	cut       chan struct{} // closed when the link is
+	once      sync.Once
+}
+
+// NewRelay listens on loopback and connects who dials [Relay.Addr] with
+// target, a TCP address. It ends with t.
+func NewRelay(t testing.TB, target string) *Relay {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("relay: %v", err)
+	}
+	r := &Relay{
+		target: target,
+		ln:     ln,
+		done:   make(chan struct{}),
+		thawed: make(chan struct{}),
+		links:  make(map[*link]struct{}),
+	}
+	close(r.thawed)
+	r.wg.Go(r.accept)
+	t.Cleanup(func() {
+		close(r.done)
+		_ = ln.Close()
+		r.Cut()
+		r.wg.Wait()
+	})
+	return r
+}
+
+// Addr returns the address to dial.
+func (r *Relay) Addr() string { return r.ln.Addr().String() }
+
+// Freeze makes the relay a black hole: connections stay up, new ones are
+// accepted, and nothing passes in either direction, not even the end of a
+// connection. Bytes that are just being written still arrive.
+func (r *Relay) Freeze() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.thawed:
+		r.thawed = make(chan struct{})
+	default:
+	}
+}
+
+// Thaw lets pass what Freeze has held up.
+func (r *Relay) Thaw() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.thawed:
+	default:
+		close(r.thawed)
+	}
+}
+
+// Cut ends every connection at both ends with a TCP reset. New ones may come.
+func (r *Relay) Cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l := range r.links {
+		l.close()
+	}
+}
+
+// SetDelay makes bytes arrive later by d in each direction. To have no effect
+// on the rate it must be set before the connection is made.
+func (r *Relay) SetDelay(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delay = d
+}
+
+// SetBandwidth limits each direction of each connection to bytesPerSecond.
+// Zero lifts the limit.
+func (r *Relay) SetBandwidth(bytesPerSecond int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bandwidth = bytesPerSecond
+}
+
+func (r *Relay) accept() {
+	for {
+		near, err := r.ln.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", r.target) //nolint:noctx // loopback, and the relay has no context
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		l := &link{near: near.(*net.TCPConn), far: far.(*net.TCPConn), cut: make(chan struct{})}
+		_ = l.near.SetReadBuffer(relaySocketBuffer)
+		_ = l.far.SetReadBuffer(relaySocketBuffer)
+		r.mu.Lock()
+		r.links[l] = struct{}{}
+		r.mu.Unlock()
+		select {
+		case <-r.done: // and Cut may have come before
+			l.close()
+		default:
+		}
+		r.wg.Go(func() { r.relay(l) })
+	}
+}
+
+// relay copies in both directions until both have ended.
+func (r *Relay) relay(l *link) {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.copy(l, l.far, l.near) })
+	wg.Go(func() { r.copy(l, l.near, l.far) })
+	wg.Wait()
+	l.close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.links, l)
+}
+
+// chunk is bytes under way.
+type chunk struct {
+	data []byte
+	due  time.Time
+}
+
+// copy passes bytes from src to dst. Reading goes ahead of writing while they
+// are delayed, or a delay would limit the rate.
+func (r *Relay) copy(l *link, dst, src *net.TCPConn) {
+	chunks := make(chan chunk, r.conditions().ahead())
+	r.wg.Go(func() {
+		defer close(chunks)
+		for {
+			buf := make([]byte, relaySocketBuffer)
+			n, err := src.Read(buf)
+			if !r.pass(l) {
+				return
+			}
+			if n > 0 {
+				select {
+				case chunks <- chunk{buf[:n], time.Now().Add(r.conditions().delay)}:
+				case <-l.cut:
+					return
+				}
+			}
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					l.close()
+				}
+				return
+			}
+		}
+	})
+	for c := range chunks {
+		if !l.wait(time.Until(c.due)) || !r.pass(l) {
+			break
+		}
+		if _, err := dst.Write(c.data); err != nil {
+			l.close()
+			break
+		}
+		if bandwidth := r.conditions().bandwidth; bandwidth > 0 {
+			l.wait(time.Duration(len(c.data)) * time.Second / time.Duration(bandwidth))
+		}
+	}
+	for range chunks { // the reader may be stuck
+	}
+	_ = dst.CloseWrite()
+}
+
+// conditions is what the link is like at the moment.
+type conditions struct {
+	thawed    <-chan struct{}
+	delay     time.Duration
+	bandwidth int
+}
+
+// ahead returns how many chunks may be under way at the same time.
+func (c conditions) ahead() int {
+	if c.delay == 0 {
+		return 0
+	}
+	return 1024
+}
+
+func (r *Relay) conditions() conditions {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return conditions{r.thawed, r.delay, r.bandwidth}
+}
+
+// pass waits while the relay is frozen and reports whether l still stands.
+func (r *Relay) pass(l *link) bool {
+	select {
+	case <-l.cut:
+		return false
+	case <-r.conditions().thawed:
+		return true
+	}
+}
+
+// wait lets d pass and reports whether l still stands.
+func (l *link) wait(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-l.cut:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// close resets both connections.
+func (l *link) close() {
+	l.once.Do(func() {
+		close(l.cut)
+		for _, c := range []*net.TCPConn{l.near, l.far} {
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
+	})
+}

@@ -1,0 +1,148 @@
+package tunneltest_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo starts a TCP server that sends back what it gets, and returns a relay
+// in front of it.
+func echo(t *testing.T) *tunneltest.Relay {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	return tunneltest.NewRelay(t, ln.Addr().String())
+}
+
+func dial(t *testing.T, r *tunneltest.Relay) *net.TCPConn {
+	t.Helper()
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c.(*net.TCPConn)
+}
+
+func roundTrip(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, len(text))
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != text {
+		t.Fatalf("read = %q, %v, want %q", buf, err, text)
+	}
+}
+
+func TestRelayPassesBytesAndTheirEnd(t *testing.T) {
+	t.Parallel()
+	c := dial(t, echo(t))
+	roundTrip(t, c, "hello")
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+		t.Errorf("ReadAll after CloseWrite = %q, %v, want nothing and nil", rest, err)
+	}
+}
+
+func TestRelayFreezeHoldsBytesUntilThaw(t *testing.T) {
+	t.Parallel()
+	r := echo(t)
+	c := dial(t, r)
+	roundTrip(t, c, "hello")
+	r.Freeze()
+	if _, err := io.WriteString(c, "held"); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	buf := make([]byte, 4)
+	if n, err := c.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("Read while frozen = %d, %v, want a time-out", n, err)
+	}
+	r.Thaw()
+	_ = c.SetReadDeadline(time.Time{})
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "held" {
+		t.Errorf("read after Thaw = %q, %v, want %q", buf, err, "held")
+	}
+}
+
+func TestRelayCutResetsEvenWhileFrozen(t *testing.T) {
+	t.Parallel()
+	r := echo(t)
+	c := dial(t, r)
+	roundTrip(t, c, "hello")
+	r.Freeze()
+	r.Cut()
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("Read after Cut = %v, want a reset", err)
+	}
+	r.Thaw()
+	roundTrip(t, dial(t, r), "again")
+}
+
+func TestRelayDelayAndBandwidth(t *testing.T) {
+	t.Parallel()
+	r := echo(t)
+	r.SetDelay(20 * time.Millisecond)
+	c := dial(t, r)
+	start := time.Now()
+	roundTrip(t, c, "hello")
+	if took, least := time.Since(start), 40*time.Millisecond; took < least {
+		t.Errorf("round trip with a delay took %v, want at least %v", took, least)
+	}
+	r.SetDelay(0)
+	r.SetBandwidth(1000)
+	start = time.Now()
+	roundTrip(t, c, string(make([]byte, 50)))
+	roundTrip(t, c, "x") // waits for the first to have passed
+	if took, least := time.Since(start), 50*time.Millisecond; took < least {
+		t.Errorf("51 bytes at 1000 a second took %v, want at least %v", took, least)
+	}
+}
+
+func TestWebSocketPairs(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.TLSWebSockets(t)
+	for _, c := range []io.Closer{dialed, accepted} {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+	relayed, other, relay := tunneltest.RelayedWebSockets(t)
+	if got, want := relayed.RemoteAddr().String(), relay.Addr(); got != want {
+		t.Errorf("RemoteAddr() = %s, want the relay's %s", got, want)
+	}
+	if err := other.WriteMessage(2, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := relayed.ReadMessage(); err != nil || string(data) != "hello" {
+		t.Errorf("ReadMessage = %q, %v, want hello", data, err)
+	}
+}
