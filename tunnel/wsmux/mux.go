@@ -66,19 +66,21 @@ const (
 )
 
 func (j *frameJoiner) Write(p []byte) (int, error) {
-	if len(j.header) > 0 {
-		err := j.writePair(j.header, p)
+	var err error
+	switch {
+	case len(j.header) > 0:
+		err = j.writePair(j.header, p)
 		j.header = j.header[:0]
-		if err != nil {
-			return 0, err
-		}
-		return len(p), nil
-	}
-	if len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0 {
+	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
 		j.header = append(j.header, p...)
-		return len(p), nil
+	default:
+		_, err = j.transport.Write(p)
 	}
-	return j.transport.Write(p)
+	if err != nil {
+		j.awaitEnd()
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // Close is called by yamux when the session ends. The GoAway with which yamux

@@ -67,6 +67,7 @@ type transport struct {
 	closing   chan struct{} // closed when Close begins
 	done      chan struct{} // closed when the socket is
 	ended     atomic.Pointer[endError]
+	endNoted  chan struct{} // closed when ended is set
 }
 
 // endError is why reading ended: one pointer, so that it can be stored
@@ -74,7 +75,7 @@ type transport struct {
 type endError struct{ err error }
 
 func newTransport(ws *websocket.Conn) *transport {
-	t := &transport{ws: ws, closing: make(chan struct{}), done: make(chan struct{})}
+	t := &transport{ws: ws, closing: make(chan struct{}), done: make(chan struct{}), endNoted: make(chan struct{})}
 	onPing, onPong, onClose := ws.PingHandler(), ws.PongHandler(), ws.CloseHandler()
 	if isDefaultHandler(onPing) {
 		onPing = t.answerPing
@@ -149,8 +150,8 @@ func (t *transport) endRead(err error) error {
 
 // noteEnd records why the connection ended, unless this side ended it.
 func (t *transport) noteEnd(err error) {
-	if !t.isClosing() {
-		t.ended.CompareAndSwap(nil, &endError{err})
+	if !t.isClosing() && t.ended.CompareAndSwap(nil, &endError{err}) {
+		close(t.endNoted)
 	}
 }
 
@@ -343,6 +344,18 @@ func (t *transport) isClosing() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// awaitEnd gives the reader a moment to find out why the connection ended. A
+// Close frame may still wait to be read when writing fails already.
+func (t *transport) awaitEnd() {
+	timer := time.NewTimer(closeFrameWait)
+	defer timer.Stop()
+	select {
+	case <-t.endNoted:
+	case <-t.closing:
+	case <-timer.C:
 	}
 }
 
