@@ -80,7 +80,7 @@ func (p *program) demo(c *cli.Context) error {
 		err = nil // stopped
 	}
 	stop()
-	ending, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, forwarder.Shutdown(ending), workerSessions.Shutdown(ending),
 		acceptor.Shutdown(ending), srv.shutdown(ending, hubSessions))

@@ -124,7 +124,7 @@ func (d *dialing) run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, l := range d.local {
-		wg.Go(func() {
+		wg.Go(func() { //nolint:contextcheck // a local connection outlives ctx: Shutdown drains it
 			if err := d.forwarder.Serve(l); err != nil {
 				cancel(err)
 			}
@@ -142,7 +142,7 @@ func (d *dialing) run(ctx context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	err = errors.Join(err, d.endpoint.drain(d.shutdown))
+	err = errors.Join(err, d.endpoint.drain(ctx, d.out, d.shutdown))
 	wg.Wait()
 	return err
 }

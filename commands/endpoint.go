@@ -57,7 +57,7 @@ func (e *endpoint) run(ctx context.Context, l net.Listener, sessions *tunnel.Ses
 	e.acceptOptions.Session.Logger = out.logger
 	acceptor := tunnel.NewAcceptor(sessions, e.acceptOptions)
 	stop := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = acceptor.Shutdown(closing)
 	})

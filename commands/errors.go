@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -92,10 +93,8 @@ func hint(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the peer doesn't speak TLS: try ws:// instead of wss://"
 	}
-	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		if strings.Contains(alert.Error(), "certificate") {
-			return "the peer wants a client certificate that it trusts: give it with --cert and --key"
-		}
+	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" && strings.Contains(oe.Error(), "certificate") {
+		return "the peer wants a client certificate that it trusts: give it with --cert and --key"
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):

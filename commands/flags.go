@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -186,14 +187,16 @@ func rejectFlags(c *cli.Context, purpose string, names ...string) error {
 }
 
 func checkURL(rawURL string) error {
+	const want = "want ws://host:port/path or wss://…"
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil:
-		return usagef("the URL can't be read: %w", err.(*url.Error).Err) //nolint:errorlint,forcetypeassert // documented; its text would repeat a password
+		// err itself would repeat the URL, with the password that may be in it.
+		return &usageError{err: fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)), hint: want}
 	case u.Host == "" || u.Scheme == "":
-		return &usageError{err: fmt.Errorf("%q is not a URL", redact(rawURL)), hint: "want ws://host:port/path or wss://…"}
+		return &usageError{err: fmt.Errorf("%q is not a URL", redact(rawURL)), hint: want}
 	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
-		return &usageError{err: fmt.Errorf("%q: unknown scheme %q", redact(rawURL), u.Scheme), hint: "want ws://host:port/path or wss://…"}
+		return &usageError{err: fmt.Errorf("%q: unknown scheme %q", redact(rawURL), u.Scheme), hint: want}
 	case u.Fragment != "":
 		return usagef("%q: a WebSocket URL has no fragment", redact(rawURL))
 	}
@@ -260,7 +263,7 @@ func parseWindow(s string) (uint32, error) {
 	if n *= unit; n < least || n > most {
 		return 0, usagef("--window %s: want 256KiB to 1024MiB", s)
 	}
-	return uint32(n), nil //nolint:gosec // at most 1 GiB
+	return uint32(n), nil
 }
 
 func parseHeaders(lines []string) (http.Header, error) {
@@ -284,7 +287,7 @@ func parseHeaders(lines []string) (http.Header, error) {
 func readToken(c *cli.Context) (string, error) {
 	token, from := os.Getenv("WSTUN_TOKEN"), "WSTUN_TOKEN"
 	if path := c.Path("token-file"); path != "" {
-		text, err := os.ReadFile(path) //nolint:gosec // naming it is the flag's purpose
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return "", usagef("--token-file: %w", err)
 		}

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -56,13 +57,15 @@ func (p *program) serve(c *cli.Context) error {
 		out.setReady(url)
 	}
 	err = e.run(c.Context, l, sessions, out)
-	return errors.Join(err, e.drain(func(ctx context.Context) error { return srv.shutdown(ctx, sessions) }))
+	return errors.Join(err, e.drain(c.Context, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) }))
 }
 
-// drain runs shutdown, which has the drain timeout's time.
-func (e *endpoint) drain(shutdown func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), e.drainTimeout, errDrainTimeout)
+// drain runs shutdown, which has the drain timeout's time. ctx has ended
+// already.
+func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), e.drainTimeout, errDrainTimeout)
 	defer cancel()
+	out.logger.Info("draining", slog.Duration("timeout", e.drainTimeout))
 	return shutdown(ctx)
 }
 

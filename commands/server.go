@@ -60,4 +60,3 @@ func (s *server) shutdown(ctx context.Context, sessions *tunnel.Sessions) error 
 	s.serving.Wait()
 	return err
 }
-
