@@ -101,6 +101,8 @@ type endpoint struct {
 func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither endpoint) (*endpoint, error) {
 	e := whenNeither
 	switch accept := c.String("accept"); {
+	case rawURL != "" && fromEnv("accept"): // what is typed goes before what is set
+		e = endpoint{url: rawURL}
 	case accept != "" && rawURL != "":
 		return nil, usagef("both --accept %s and the URL %s: a side either accepts or dials", accept, redact(rawURL))
 	case accept != "":
@@ -179,12 +181,15 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 // Those from the environment may serve several commands.
 func rejectFlags(c *cli.Context, purpose string, names ...string) error {
 	for _, name := range names {
-		if c.IsSet(name) && os.Getenv(env(name)[0]) == "" {
+		if c.IsSet(name) && !fromEnv(name) {
 			return usagef("--%s is for %s", name, purpose)
 		}
 	}
 	return nil
 }
+
+// fromEnv reports whether a flag's variable is set.
+func fromEnv(flag string) bool { return os.Getenv(env(flag)[0]) != "" }
 
 func checkURL(rawURL string) error {
 	const want = "want ws://host:port/path or wss://…"
