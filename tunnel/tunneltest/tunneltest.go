@@ -34,13 +34,17 @@ func TLSWebSockets(t testing.TB) (dialed, accepted *websocket.Conn) {
 	return connect(t, (*httptest.Server).StartTLS, func(addr string) string { return addr })
 }
 
-// RelayedWebSockets is [WebSockets] through a relay.
+// RelayedWebSockets is [WebSockets] through a relay. The sockets' send buffers
+// are small, so that a frozen link soon pushes back.
 func RelayedWebSockets(t testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
 	t.Helper()
 	dialed, accepted = connect(t, (*httptest.Server).Start, func(addr string) string {
 		relay = NewRelay(t, addr)
 		return relay.Addr()
 	})
+	for _, ws := range []*websocket.Conn{dialed, accepted} {
+		_ = ws.NetConn().(*net.TCPConn).SetWriteBuffer(relaySocketBuffer)
+	}
 	return dialed, accepted, relay
 }
 

@@ -1,0 +1,553 @@
+package wsmux_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/hashicorp/yamux"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// testService answers with the payload that it got. A call that wants to know
+// its user name is held until the test releases it.
+type testService struct {
+	testpb.UnimplementedTestServiceServer
+	entered chan struct{} // gets a token for each call that is held
+	release chan struct{} // closed by the test
+}
+
+func newTestService() *testService {
+	return &testService{entered: make(chan struct{}, 100), release: make(chan struct{})}
+}
+
+func (s *testService) register(srv *grpc.Server) { testpb.RegisterTestServiceServer(srv, s) }
+
+func (s *testService) UnaryCall(ctx context.Context, req *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+	if req.FillUsername {
+		s.entered <- struct{}{}
+		select {
+		case <-s.release:
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+	if req.ResponseSize > 0 {
+		return &testpb.SimpleResponse{Payload: &testpb.Payload{Body: make([]byte, req.ResponseSize)}}, nil
+	}
+	return &testpb.SimpleResponse{Payload: req.Payload}, nil
+}
+
+// StreamingOutputCall never stops sending.
+func (s *testService) StreamingOutputCall(_ *testpb.StreamingOutputCallRequest, stream grpc.ServerStreamingServer[testpb.StreamingOutputCallResponse]) error {
+	for {
+		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: &testpb.Payload{Body: make([]byte, 32*1024)}}); err != nil {
+			return err
+		}
+	}
+}
+
+// tunnel is gRPC on a WebSocket, both ends by this package.
+type tunnel struct {
+	service       *testService
+	server        *grpc.Server
+	serverSession *yamux.Session
+	cc            *grpc.ClientConn
+	client        testpb.TestServiceClient
+	clientSession *yamux.Session
+}
+
+func newTunnel(t testing.TB, clientWS, serverWS *websocket.Conn) *tunnel {
+	t.Helper()
+	tun := &tunnel{service: newTestService()}
+	var err error
+	if tun.server, tun.serverSession, err = wsmux.ServeGRPC(serverWS, tun.service.register); err != nil {
+		t.Fatal(err)
+	}
+	if tun.cc, tun.clientSession, err = wsmux.DialGRPC(clientWS); err != nil {
+		t.Fatal(err)
+	}
+	tun.client = testpb.NewTestServiceClient(tun.cc)
+	t.Cleanup(func() {
+		tun.server.Stop()
+		_ = tun.cc.Close()
+		_ = tun.clientSession.Close()
+		_ = tun.serverSession.Close()
+	})
+	return tun
+}
+
+func held() *testpb.SimpleRequest { return &testpb.SimpleRequest{FillUsername: true} }
+
+func body(size int) *testpb.SimpleRequest {
+	return &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, size)}}
+}
+
+func mustCall(t *testing.T, c testpb.TestServiceClient) {
+	t.Helper()
+	resp, err := c.UnaryCall(t.Context(), body(1000))
+	if err != nil || len(resp.GetPayload().GetBody()) != 1000 {
+		t.Fatalf("UnaryCall = %d bytes, %v, want 1000", len(resp.GetPayload().GetBody()), err)
+	}
+}
+
+// wantUnavailable calls and wants a fast Unavailable that mentions text.
+func wantUnavailable(t *testing.T, c testpb.TestServiceClient, text string) {
+	t.Helper()
+	start := time.Now()
+	_, err := c.UnaryCall(t.Context(), body(1))
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), text) {
+		t.Errorf("UnaryCall = %v, want Unavailable with %q", err, text)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("UnaryCall took %v to fail, want milliseconds", took)
+	}
+}
+
+func waitClosed(t *testing.T, s *yamux.Session) {
+	t.Helper()
+	select {
+	case <-s.CloseChan():
+	case <-time.After(soon):
+		t.Fatal("the session doesn't end")
+	}
+}
+
+func TestServeAndDialGRPCRefuseNil(t *testing.T) {
+	t.Parallel()
+	if _, _, err := wsmux.ServeGRPC(nil, func(*grpc.Server) {}); err == nil {
+		t.Error("ServeGRPC(nil, …) = nil error")
+	}
+	if _, _, err := wsmux.ServeGRPC(nil, nil); err == nil {
+		t.Error("ServeGRPC(nil, nil) = nil error")
+	}
+	if _, _, err := wsmux.DialGRPC(nil); err == nil {
+		t.Error("DialGRPC(nil) = nil error")
+	}
+	ws, peer := tunneltest.WebSockets(t)
+	if _, _, err := wsmux.ServeGRPC(ws, nil); err == nil {
+		t.Error("ServeGRPC(ws, nil) = nil error")
+	}
+	if _, _, err := peer.ReadMessage(); err == nil {
+		t.Error("ServeGRPC(ws, nil) left the WebSocket open")
+	}
+}
+
+func TestGracefulStopLetsCallsFinish(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	tun := newTunnel(t, dialed, accepted)
+	result := make(chan error, 1)
+	go func() {
+		_, err := tun.client.UnaryCall(t.Context(), held())
+		result <- err
+	}()
+	<-tun.service.entered
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tun.server.GracefulStop()
+	}()
+	// Calls that begin after GracefulStop has are refused; until then they pass.
+	within(t, "refusing new calls", func() {
+		for {
+			if _, err := tun.client.UnaryCall(t.Context(), body(1)); err != nil {
+				return
+			}
+		}
+	})
+	select {
+	case err := <-result:
+		t.Fatalf("the call in flight ended with %v", err)
+	case <-tun.serverSession.CloseChan():
+		t.Fatal("the session ended with a call in flight")
+	default:
+	}
+	close(tun.service.release)
+	if err := <-result; err != nil {
+		t.Errorf("the call in flight: %v", err)
+	}
+	within(t, "GracefulStop", func() { <-stopped })
+	waitClosed(t, tun.serverSession)
+	waitClosed(t, tun.clientSession)
+	wantUnavailable(t, tun.client, "going away")
+}
+
+func TestGracefulStopAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]func(*grpc.Server){"GracefulStop": (*grpc.Server).GracefulStop, "Stop": (*grpc.Server).Stop} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted := tunneltest.WebSockets(t)
+			tun := newTunnel(t, dialed, accepted)
+			within(t, name, func() { stop(tun.server) })
+			waitClosed(t, tun.serverSession)
+			wantUnavailable(t, tun.client, "session ended")
+		})
+	}
+}
+
+func TestGracefulStopDoesNotWaitForASilentStream(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	tun := newTunnel(t, dialed, accepted)
+	mustCall(t, tun.client)
+	silent, err := tun.clientSession.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	mustCall(t, tun.client) // the server has seen the stream by now
+	within(t, "GracefulStop", tun.server.GracefulStop)
+	waitClosed(t, tun.serverSession)
+}
+
+func TestEverythingEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		end  func(tun *tunnel, clientWS, serverWS *websocket.Conn)
+	}{
+		{"Stop", func(tun *tunnel, _, _ *websocket.Conn) { tun.server.Stop() }},
+		{"Close of the server's session", func(tun *tunnel, _, _ *websocket.Conn) { _ = tun.serverSession.Close() }},
+		{"Close of the client's session", func(tun *tunnel, _, _ *websocket.Conn) { _ = tun.clientSession.Close() }},
+		{"Close of the server's WebSocket", func(_ *tunnel, _, ws *websocket.Conn) { _ = ws.Close() }},
+		{"Close of the client's WebSocket", func(_ *tunnel, ws, _ *websocket.Conn) { _ = ws.Close() }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted := tunneltest.WebSockets(t)
+			tun := newTunnel(t, dialed, accepted)
+			result := make(chan error, 1)
+			go func() {
+				_, err := tun.client.UnaryCall(t.Context(), held())
+				result <- err
+			}()
+			<-tun.service.entered
+			within(t, tc.name, func() { tc.end(tun, dialed, accepted) })
+			select {
+			case err := <-result:
+				if status.Code(err) != codes.Unavailable {
+					t.Errorf("the call in flight: %v, want Unavailable", err)
+				}
+			case <-time.After(soon):
+				t.Error("the call in flight doesn't end")
+			}
+			waitClosed(t, tun.serverSession)
+			waitClosed(t, tun.clientSession)
+			wantUnavailable(t, tun.client, "session ended")
+			if err := tun.server.Serve(listener{}); !errors.Is(err, grpc.ErrServerStopped) {
+				within(t, "stopping the server", tun.server.Stop)
+			}
+		})
+	}
+}
+
+// listener accepts nothing.
+type listener struct{ net.Listener }
+
+func (listener) Close() error              { return nil }
+func (listener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (listener) Addr() net.Addr            { return &net.TCPAddr{} }
+
+func TestStopDoesNotWaitForAFrozenPeer(t *testing.T) {
+	t.Parallel()
+	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+	tun := newTunnel(t, dialed, accepted)
+	flood, err := tun.client.StreamingOutputCall(t.Context(), &testpb.StreamingOutputCallRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := flood.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	relay.Freeze()
+	filler, err := tun.serverSession.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(filler, zeros{}) }()
+	for accepted.WriteControl(websocket.PongMessage, nil, time.Now().Add(50*time.Millisecond)) == nil {
+		continue // until a write is stuck in the full socket
+	}
+	within(t, "Stop", tun.server.Stop)
+	waitClosed(t, tun.serverSession)
+	relay.Cut()
+	if err := drain(flood); status.Code(err) != codes.Unavailable {
+		t.Errorf("the call in flight: %v, want Unavailable", err)
+	}
+}
+
+func drain[T any](stream grpc.ServerStreamingClient[T]) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+func TestDialGRPCOpensOneStreamAtTheFirstCall(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	tun := newTunnel(t, dialed, accepted)
+	if n := tun.clientSession.NumStreams(); n != 0 {
+		t.Errorf("%d streams before the first call, want none", n)
+	}
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if _, err := tun.client.UnaryCall(t.Context(), held()); err != nil {
+				t.Errorf("UnaryCall: %v", err)
+			}
+		})
+	}
+	for range 100 {
+		<-tun.service.entered
+	}
+	if n := tun.clientSession.NumStreams(); n != 1 {
+		t.Errorf("%d streams for 100 calls at the same time, want 1", n)
+	}
+	close(tun.service.release)
+	wg.Wait()
+}
+
+func TestDialGRPCSaysWhyTheConnectionWasLost(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		end  func(serverWS *websocket.Conn, relay *tunneltest.Relay)
+		want string
+	}{
+		{"Close frame 1001", func(ws *websocket.Conn, _ *tunneltest.Relay) { sendClose(t, ws, 1001, "") }, "1001"},
+		{"Close frame 1011", func(ws *websocket.Conn, _ *tunneltest.Relay) { sendClose(t, ws, 1011, "out of memory") }, "out of memory"},
+		{"frozen and cut", func(_ *websocket.Conn, relay *tunneltest.Relay) {
+			relay.Freeze()
+			relay.Cut()
+		}, "connection reset by peer"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+			tun := newTunnel(t, dialed, accepted)
+			result := make(chan error, 1)
+			go func() {
+				_, err := tun.client.UnaryCall(t.Context(), held())
+				result <- err
+			}()
+			<-tun.service.entered
+			tc.end(accepted, relay)
+			select {
+			case err := <-result:
+				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("the call in flight: %v, want Unavailable with %q", err, tc.want)
+				}
+			case <-time.After(soon):
+				t.Fatal("the call in flight doesn't end")
+			}
+			wantUnavailable(t, tun.client, tc.want)
+		})
+	}
+}
+
+func TestDialGRPCReopensALostStream(t *testing.T) {
+	t.Parallel()
+	clientSession, serverSession := sessions(t)
+	conns := make(chan net.Conn, 2)
+	srv := grpc.NewServer(wsmux.ServerOptions()...)
+	newTestService().register(srv)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(sessionListener{serverSession, conns}) })
+	defer wg.Wait()
+	defer srv.Stop()
+	cc, err := clientSession.DialGRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	client := testpb.NewTestServiceClient(cc)
+	mustCall(t, client)
+	_ = (<-conns).Close()
+	within(t, "a call on a new stream", func() {
+		for { // the call that meets the loss may fail
+			_, err := client.UnaryCall(t.Context(), body(1))
+			if err == nil {
+				return
+			}
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("UnaryCall = %v, want Unavailable", err)
+			}
+		}
+	})
+	if len(conns) != 1 {
+		t.Errorf("%d streams opened after the loss, want 1", len(conns))
+	}
+}
+
+// sessionListener accepts the streams of a session and shows them to the test.
+type sessionListener struct {
+	*wsmux.Session
+	conns chan net.Conn
+}
+
+func (l sessionListener) Accept() (net.Conn, error) {
+	stream, err := l.Session.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.conns <- stream
+	return stream, nil
+}
+
+func (l sessionListener) Addr() net.Addr { return l.LocalAddr() }
+
+func TestGRPCMessagesUpToTheLimit(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	tun := newTunnel(t, dialed, accepted)
+	const under, over = wsmux.MaxMsgSize - 64, wsmux.MaxMsgSize
+	for _, tc := range []struct {
+		name string
+		req  *testpb.SimpleRequest
+		want codes.Code
+	}{
+		{"response over", &testpb.SimpleRequest{ResponseSize: over}, codes.ResourceExhausted},
+		{"request over", body(over), codes.ResourceExhausted},
+		{"both just under", body(under), codes.OK},
+	} {
+		resp, err := tun.client.UnaryCall(t.Context(), tc.req)
+		if status.Code(err) != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+		if size := len(resp.GetPayload().GetBody()); err == nil && size != under {
+			t.Errorf("%s: response of %d bytes, want %d", tc.name, size, under)
+		}
+	}
+}
+
+// plainConn is the shortest way from a WebSocket to a net.Conn: one message
+// for each Write, and one Read at a time from each message.
+type plainConn struct {
+	ws *websocket.Conn
+	r  io.Reader
+}
+
+func (c *plainConn) Read(p []byte) (int, error) {
+	for {
+		if c.r == nil {
+			_, r, err := c.ws.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			c.r = r
+		}
+		n, err := c.r.Read(p)
+		if errors.Is(err, io.EOF) {
+			c.r, err = nil, nil
+			if n == 0 {
+				continue
+			}
+		}
+		return n, err
+	}
+}
+
+func (c *plainConn) Write(p []byte) (int, error) {
+	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (c *plainConn) Close() error { return c.ws.Close() }
+
+func plainConfig() *yamux.Config {
+	config := yamux.DefaultConfig()
+	config.EnableKeepAlive = false
+	config.MaxStreamWindowSize = 4 * 1024 * 1024
+	config.LogOutput = io.Discard
+	return config
+}
+
+func TestInteropWithAPlainPeer(t *testing.T) {
+	t.Parallel()
+	for _, dials := range []string{"the plain peer", "this package"} {
+		for _, serves := range []string{"the plain peer", "this package"} {
+			t.Run(dials+" dials and "+serves+" serves", func(t *testing.T) {
+				t.Parallel()
+				ours, theirs := tunneltest.WebSockets(t)
+				if dials == "the plain peer" {
+					ours, theirs = theirs, ours
+				}
+				service := newTestService()
+				var cc *grpc.ClientConn
+				var session *yamux.Session
+				if serves == "this package" {
+					_, s, err := wsmux.ServeGRPC(ours, service.register)
+					if err != nil {
+						t.Fatal(err)
+					}
+					session = s
+					plain, err := yamux.Client(&plainConn{ws: theirs}, plainConfig())
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer plain.Close()
+					cc, err = grpc.NewClient("passthrough:///plain",
+						grpc.WithTransportCredentials(insecure.NewCredentials()),
+						grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize)),
+						grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return plain.Open() }))
+					if err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					plain, err := yamux.Server(&plainConn{ws: theirs}, plainConfig())
+					if err != nil {
+						t.Fatal(err)
+					}
+					srv := grpc.NewServer(grpc.MaxRecvMsgSize(wsmux.MaxMsgSize))
+					service.register(srv)
+					served := make(chan struct{})
+					go func() {
+						defer close(served)
+						_ = srv.Serve(plain)
+					}()
+					defer func() {
+						srv.Stop()
+						<-served
+					}()
+					if cc, session, err = wsmux.DialGRPC(ours); err != nil {
+						t.Fatal(err)
+					}
+				}
+				defer session.Close()
+				defer cc.Close()
+				client := testpb.NewTestServiceClient(cc)
+				var wg sync.WaitGroup
+				for i := range 8 {
+					wg.Go(func() {
+						req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: bytes.Repeat([]byte{byte(i)}, 5*1024*1024>>(2*i))}}
+						resp, err := client.UnaryCall(t.Context(), req)
+						if err != nil || !bytes.Equal(resp.GetPayload().GetBody(), req.Payload.Body) {
+							t.Errorf("UnaryCall = %d bytes, %v, want the %d of the request", len(resp.GetPayload().GetBody()), err, len(req.Payload.Body))
+						}
+					})
+				}
+				wg.Wait()
+			})
+		}
+	}
+}
