@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -51,7 +50,8 @@ type AcceptOptions struct {
 	// Subprotocols are those supported, in order of preference. Default: none.
 	Subprotocols []string
 
-	// MaxSessions is how many may be up at a time; 503 for more. 0: no limit.
+	// MaxSessions is how many may be up at a time; 503 for more. A peer that
+	// has vanished counts until its silence is noticed. 0: no limit.
 	MaxSessions int
 
 	// Session adjusts the sessions.
@@ -69,10 +69,7 @@ type Acceptor struct {
 	logger   *slog.Logger
 	slots    chan struct{} // a token for each session; nil: no limit
 	upgrader websocket.Upgrader
-
-	mu     sync.Mutex
-	server *http.Server // made by Serve
-	closed bool
+	server   *http.Server // for Serve
 }
 
 // NewAcceptor returns an Acceptor that adds its sessions to sessions.
@@ -93,6 +90,17 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 	}
 	if opts.MaxSessions > 0 {
 		a.slots = make(chan struct{}, opts.MaxSessions)
+	}
+	a.server = &http.Server{
+		Handler:           a,
+		ReadHeaderTimeout: handshakeTimeout,
+		ReadTimeout:       handshakeTimeout, // a body too, though nobody wants one; a session has no time-outs
+		WriteTimeout:      handshakeTimeout,
+		IdleTimeout:       handshakeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(logWriter{a.logger}, "", 0),
+		// HTTP/2 has no Upgrade (RFC 8441 is another matter).
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
 	return a
 }
@@ -139,9 +147,9 @@ func (a *Acceptor) refuse(r *http.Request) (int, error) {
 	case a.opts.Path != "" && r.URL.Path != a.opts.Path:
 		return http.StatusNotFound, errors.New("nothing here: wrong path")
 	case a.opts.LoopbackHost && !isLoopbackHost(r.Host):
-		return http.StatusForbidden, fmt.Errorf("host %q is not a loopback address", r.Host)
+		return http.StatusForbidden, fmt.Errorf("host %.100q is not a loopback address", r.Host)
 	case !a.allowsOrigin(r.Header["Origin"]):
-		return http.StatusForbidden, fmt.Errorf("origin %q is not allowed", r.Header.Get("Origin"))
+		return http.StatusForbidden, fmt.Errorf("origin %.100q is not allowed", r.Header.Get("Origin"))
 	}
 	if err := a.checkToken(r.Header); err != nil {
 		return http.StatusUnauthorized, err
@@ -193,55 +201,34 @@ func isLoopbackHost(hostport string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// answer sends err as one line of plain text.
+// answer sends err as one line of plain text, and what a WebSocket client needs
+// to know to do better (RFC 6455 §4.4, RFC 9110 §15.5.22).
 func answer(w http.ResponseWriter, code int, err error) {
 	h := w.Header()
+	if code == http.StatusUpgradeRequired || code == http.StatusBadRequest {
+		h.Set("Connection", "Upgrade")
+		h.Set("Upgrade", "websocket")
+		h.Set("Sec-WebSocket-Version", "13")
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
 	_, _ = fmt.Fprintf(w, "wstun: %v\n", err)
 }
 
-// Serve answers handshakes on l, which it closes, until Shutdown: it returns nil then.
+// Serve answers handshakes on l, which it closes, until Shutdown: it returns
+// nil then. It may be called for several listeners.
 func (a *Acceptor) Serve(l net.Listener) error {
-	srv := &http.Server{
-		Handler:           a,
-		ReadHeaderTimeout: handshakeTimeout,
-		IdleTimeout:       handshakeTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(logWriter{a.logger}, "", 0),
-		// HTTP/2 has no Upgrade (RFC 8441 is another matter).
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
-	}
-	a.mu.Lock()
-	if a.closed || a.server != nil {
-		a.mu.Unlock()
-		_ = l.Close()
-		return http.ErrServerClosed
-	}
-	a.server = srv
-	a.mu.Unlock()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 	}
 	return nil
 }
 
 // Shutdown stops accepting and closes the connections that are not yet
-// sessions. The sessions are their set's to shut down.
-func (a *Acceptor) Shutdown(ctx context.Context) error {
-	a.mu.Lock()
-	a.closed = true
-	srv := a.server
-	a.mu.Unlock()
-	if srv == nil {
-		return nil
-	}
-	if err := srv.Shutdown(ctx); err != nil {
-		return errors.Join(err, srv.Close())
-	}
-	return nil
-}
+// sessions. It waits for none of them: a handshake is worth nothing without its
+// session. The sessions are their set's to shut down.
+func (a *Acceptor) Shutdown(context.Context) error { return a.server.Close() }
 
 // logWriter takes what net/http logs, such as a failed TLS handshake.
 type logWriter struct{ logger *slog.Logger }

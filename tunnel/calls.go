@@ -13,9 +13,14 @@ const (
 	h2Data         = 0x0
 	h2Headers      = 0x1
 	h2RSTStream    = 0x3
+	h2Settings     = 0x4
 	h2EndStream    = 0x1 // flag of DATA and HEADERS
 	h2ReservedBits = 1 << 31
 )
+
+// maxOpenCalls bounds what is remembered of one connection. One that has more
+// calls open at a time is forwarded all the same, but no longer followed.
+const maxOpenCalls = 1 << 14
 
 // calls counts the HTTP/2 streams open on one connection by looking at the
 // frames' headers as they pass, so that draining can tell a connection with a
@@ -24,7 +29,7 @@ type calls struct {
 	mu     sync.Mutex
 	open   map[uint32]struct{} // stream numbers
 	last   uint32              // highest stream number so far
-	opaque bool                // not HTTP/2: it's never known to be idle
+	opaque bool                // not HTTP/2, or too much of it: never known to be idle
 	onIdle func()              // called once, when nothing is open
 }
 
@@ -53,7 +58,8 @@ func (c *calls) update(change func()) {
 	f()
 }
 
-func (c *calls) giveUp() { c.update(func() { c.opaque = true }) }
+// giveUp stops following the calls. It runs in update.
+func (c *calls) giveUp() { c.opaque, c.open = true, nil }
 
 // frame takes notice of one frame of the client or the server.
 func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
@@ -63,10 +69,15 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 		c.update(func() { delete(c.open, stream) })
 	case fromClient && kind == h2Headers:
 		c.update(func() {
-			if stream > c.last { // trailers come on a stream that is open already
-				c.last = stream
-				c.open[stream] = struct{}{}
+			if stream <= c.last || c.opaque { // trailers come on a stream that is open already
+				return
 			}
+			if len(c.open) == maxOpenCalls {
+				c.giveUp()
+				return
+			}
+			c.last = stream
+			c.open[stream] = struct{}{}
 		})
 	}
 }
@@ -78,9 +89,10 @@ type frames struct {
 	fromClient bool
 	preface    []byte // what is still expected of the client's preface
 	header     [h2HeaderSize]byte
-	have       int // how much of header is there
-	payload    int // what is still to come of the current frame's payload
-	done       bool
+	have       int  // how much of header is there
+	payload    int  // what is still to come of the current frame's payload
+	begun      bool // the first frame, always SETTINGS, has been seen
+	done       bool // not HTTP/2
 }
 
 func newFrames(c *calls, fromClient bool) *frames {
@@ -91,12 +103,12 @@ func newFrames(c *calls, fromClient bool) *frames {
 	return f
 }
 
-// Write takes notice of p. It never fails and keeps nothing.
-func (f *frames) Write(p []byte) {
+// follow takes notice of p. It keeps none of it.
+func (f *frames) follow(p []byte) {
 	if n := min(len(f.preface), len(p)); n > 0 {
 		if !bytes.Equal(f.preface[:n], p[:n]) {
-			f.done = true
-			f.calls.giveUp()
+			f.giveUp()
+			return
 		}
 		f.preface, p = f.preface[n:], p[n:]
 	}
@@ -112,9 +124,25 @@ func (f *frames) Write(p []byte) {
 		p = p[n:]
 		if f.have == h2HeaderSize {
 			f.have = 0
-			f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
-			stream := binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits
-			f.calls.frame(f.header[3], f.header[4], stream, f.fromClient)
+			f.frame()
 		}
 	}
+}
+
+// frame takes notice of the frame whose header is complete.
+func (f *frames) frame() {
+	kind, flags := f.header[3], f.header[4]
+	if !f.begun && kind != h2Settings { // RFC 9113 §3.4
+		f.giveUp()
+		return
+	}
+	f.begun = true
+	f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
+	stream := binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits
+	f.calls.frame(kind, flags, stream, f.fromClient)
+}
+
+func (f *frames) giveUp() {
+	f.done = true
+	f.calls.update(f.calls.giveUp)
 }

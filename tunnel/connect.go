@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"time"
 )
 
@@ -56,55 +55,68 @@ type Connector struct {
 	// OnRetry is called, if set, before a wait, with its length and its reason.
 	OnRetry func(in time.Duration, reason error)
 
-	// RetryNow ends a wait when it can be received from. Default: nothing does.
+	// RetryNow, when it can be received from, ends a wait, or the session that
+	// is up, and has Run dial at once. It must not be closed. Default: nil.
 	RetryNow <-chan struct{}
 }
 
+// errReconnect is why a session ends when RetryNow asks for another one.
+var errReconnect = errors.New("reconnecting, as asked")
+
 // Run dials, waits until the session ends, and dials again, until ctx ends: it
-// returns nil then. It returns a *DialError at once when the peer refuses the
+// returns nil then. The last session is left to its set. Run returns a
+// *DialError at once when the URL can't be dialed or the peer refuses the
 // credentials, and a *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
+	u, err := parseURL(c.URL)
+	if err != nil {
+		return &DialError{Err: err}
+	}
 	failed := 0 // dials, in a row
 	short := 0  // dials that failed and sessions that didn't last, in a row
-	remote := c.URL
-	if u, err := url.Parse(c.URL); err == nil {
-		remote = RedactURL(u)
-	}
-	for {
-		started := time.Now()
+	for ctx.Err() == nil {
 		session, err := Dial(ctx, c.URL, c.Options)
 		if err == nil {
 			failed = 0
-			s := c.Sessions.Add(session, remote)
+			s := c.Sessions.Add(session, RedactURL(u))
 			if s == nil {
 				return nil // shutting down
 			}
-			select {
-			case <-s.Done():
-				err = s.Err()
-			case <-ctx.Done():
-				return nil
+			up := time.Now()
+			err = c.watch(ctx, s)
+			if time.Since(up) >= stablePeriod {
+				short = 0
 			}
 		} else {
 			failed++
-			if he, ok := errors.AsType[*HandshakeError](err); ok && he.Refused() {
-				return err
-			}
 		}
 		if ctx.Err() != nil {
-			return nil
+			break
+		}
+		if he, ok := errors.AsType[*HandshakeError](err); ok && he.Refused() {
+			return err
 		}
 		if c.MaxRetries >= 0 && failed > c.MaxRetries {
 			return &GaveUpError{failed, err}
 		}
-		if time.Since(started) >= stablePeriod && failed == 0 {
-			short = 0
+		if errors.Is(err, errReconnect) {
+			continue
 		}
 		short++
-		if !c.wait(ctx, c.backoff(short), err) {
-			return nil
-		}
+		c.wait(ctx, c.backoff(short), err)
 	}
+	return nil
+}
+
+// watch returns why s has ended, or nil when ctx ends first.
+func (c *Connector) watch(ctx context.Context, s *Session) error {
+	select {
+	case <-s.Done():
+	case <-c.RetryNow:
+		s.CloseWithError(errReconnect)
+	case <-ctx.Done():
+	}
+	return s.Err()
 }
 
 // backoff is the wait before the dial after the nth short-lived one: full
@@ -112,11 +124,11 @@ func (c *Connector) Run(ctx context.Context) error {
 func (c *Connector) backoff(n int) time.Duration {
 	limit := orDefault(c.MaxRetryInterval, DefaultMaxRetryInterval)
 	ceiling := min(firstRetryInterval<<min(n-1, 20), max(limit, time.Millisecond))
-	return rand.N(ceiling) + time.Millisecond //nolint:gosec // no secret hangs on when it dials
+	return 1 + rand.N(ceiling) //nolint:gosec // no secret hangs on when it dials
 }
 
-// wait waits before the next dial and reports whether there is to be one.
-func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) bool {
+// wait waits before the next dial.
+func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) {
 	c.Sessions.SetAbsence(&retryError{reason, time.Now().Add(in)})
 	if c.OnRetry != nil {
 		c.OnRetry(in, reason)
@@ -127,9 +139,7 @@ func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) bo
 	case <-timer.C:
 	case <-c.RetryNow:
 	case <-ctx.Done():
-		return false
 	}
-	return true
 }
 
 // retryError is a reason with the time of the next dial.
@@ -139,7 +149,10 @@ type retryError struct {
 }
 
 func (e *retryError) Error() string {
-	in := max(time.Until(e.next), 0).Round(100 * time.Millisecond)
+	in := time.Until(e.next).Round(100 * time.Millisecond)
+	if in <= 0 {
+		return fmt.Sprintf("%v (trying again now)", e.reason)
+	}
 	return fmt.Sprintf("%v (next try in %v)", e.reason, in)
 }
 

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/gorilla/websocket"
 
@@ -24,6 +22,10 @@ import (
 
 // DefaultConnectTimeout is the default of DialOptions.ConnectTimeout.
 const DefaultConnectTimeout = 10 * time.Second
+
+// maxHandshakeBytes bounds what is read before the session begins, the TLS
+// handshake included.
+const maxHandshakeBytes = 1 << 20
 
 // DialOptions adjusts Dial. Its zero value and nil mean the defaults.
 type DialOptions struct {
@@ -47,50 +49,38 @@ type DialOptions struct {
 
 // DialError is why no session could be had: what was dialed, and what failed.
 type DialError struct {
-	URL string // without secrets
+	URL string // without secrets; empty if it couldn't be read
 	Err error  // *HandshakeError if the peer answered, an error of the network or of TLS otherwise
 }
 
-func (e *DialError) Error() string { return "dial " + e.URL + ": " + cause(e.Err) }
+// Error is one line without control characters, whatever the peer has sent.
+func (e *DialError) Error() string {
+	if e.URL == "" {
+		return "dial: " + printable(cause(e.Err))
+	}
+	return "dial " + e.URL + ": " + printable(cause(e.Err))
+}
+
 func (e *DialError) Unwrap() error { return e.Err }
 
-// cause is err without the address, which net repeats, and without the name of
-// the system call.
+// cause is err without the addresses, which net repeats, and without the name
+// of the system call.
 func cause(err error) string {
-	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "dial" {
-		if errno, ok := errors.AsType[syscall.Errno](oe.Err); ok {
-			return errno.Error()
-		}
-		return oe.Err.Error()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "handshake: the peer closed the connection"
 	}
-	return err.Error()
-}
-
-// HandshakeError is an answer to the handshake other than 101.
-type HandshakeError struct {
-	StatusCode int
-	Status     string // such as "403 Forbidden"
-	Server     string // the Server header
-	Body       string // its first line, cut and cleaned
-}
-
-func (e *HandshakeError) Error() string {
-	s := "handshake: " + e.Status
-	if e.StatusCode == http.StatusOK {
-		s += ": not a WebSocket endpoint"
+	oe, ok := errors.AsType[*net.OpError](err)
+	if !ok {
+		return err.Error()
 	}
-	if e.Body != "" {
-		s += ": " + e.Body
+	reason := oe.Err.Error()
+	if errno, ok := errors.AsType[syscall.Errno](oe.Err); ok {
+		reason = errno.Error()
 	}
-	if e.Server != "" {
-		s += " (server: " + e.Server + ")"
+	if oe.Op == "read" || oe.Op == "write" { // the connection was there
+		return "handshake: " + reason
 	}
-	return s
-}
-
-// Refused reports whether the peer refused the credentials: 401 or 403.
-func (e *HandshakeError) Refused() bool {
-	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
+	return reason
 }
 
 // Dial dials a WebSocket and starts a session on it, which the caller closes.
@@ -100,15 +90,32 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	if err != nil {
-		return nil, &DialError{"the URL", errors.Unwrap(err)} // the rest of err repeats the URL, password and all
+		return nil, &DialError{Err: err}
 	}
 	session, err := dial(ctx, u, opts)
 	if err != nil {
 		return nil, &DialError{RedactURL(u), err}
 	}
 	return session, nil
+}
+
+// parseURL parses what can be dialed. Its errors say nothing that could be a
+// part of a password.
+func parseURL(rawURL string) (*url.URL, error) {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil && strings.Contains(rawURL, "@"):
+		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
+	case err != nil:
+		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // the rest repeats the URL
+	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
+	case u.Host == "":
+		return nil, errors.New("the URL names no host")
+	}
+	return u, nil
 }
 
 // RedactURL is u for the eyes of others: without user, password and query.
@@ -120,30 +127,23 @@ func RedactURL(u *url.URL) string {
 func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, error) {
 	if timeout := orDefault(opts.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v: %w", timeout, os.ErrDeadlineExceeded))
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &connectTimeoutError{timeout})
 		defer cancel()
 	}
-	header := opts.Header.Clone()
-	if header == nil {
-		header = http.Header{}
-	}
-	target := *u
-	if target.User != nil && header.Get("Authorization") == "" {
-		password, _ := target.User.Password()
-		r := http.Request{Header: header}
-		r.SetBasicAuth(target.User.Username(), password)
-	}
-	target.User = nil
+	target, header := request(u, opts.Header)
 
 	// gorilla stops minding ctx once TCP is up, so ctx closes the connection.
+	var conn *handshakeConn
 	var release func() bool
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			if err == nil {
-				release = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
 			}
-			return conn, err
+			release = context.AfterFunc(ctx, func() { _ = c.Close() })
+			conn = &handshakeConn{Conn: c, bounded: true}
+			return conn, nil
 		},
 		TLSClientConfig: opts.TLS,
 		Subprotocols:    opts.Subprotocols,
@@ -151,7 +151,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 		WriteBufferSize: wsmux.BufferSize,
 		WriteBufferPool: writeBuffers,
 	}
-	ws, resp, err := dialer.DialContext(ctx, target.String(), header)
+	ws, resp, err := dialer.DialContext(ctx, target, header)
 	if resp != nil {
 		defer resp.Body.Close()
 	}
@@ -160,51 +160,72 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 		_ = ws.Close()
 		err = context.Cause(ctx)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
+		conn.bounded = false
 		return opts.Session.start(ws)
-	case resp != nil && errors.Is(err, websocket.ErrBadHandshake):
-		return nil, newHandshakeError(resp, header)
-	case ctx.Err() != nil:
+	}
+	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
+		return nil, newHandshakeError(resp, secrets(u, header))
+	}
+	// gorilla has set ctx's deadline on the connection too, which may notice first.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	return nil, err
 }
 
+// request returns u as gorilla wants it and the header to send, with the user
+// and password of u in it unless header has others.
+func request(u *url.URL, header http.Header) (string, http.Header) {
+	r := http.Request{Header: header.Clone()}
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	if u.User != nil && r.Header.Get("Authorization") == "" {
+		password, _ := u.User.Password()
+		r.SetBasicAuth(u.User.Username(), password)
+	}
+	target := *u
+	target.User = nil
+	switch u.Scheme {
+	case "http":
+		target.Scheme = "ws"
+	case "https":
+		target.Scheme = "wss"
+	}
+	return target.String(), r.Header
+}
+
 // writeBuffers keeps idle connections from holding a write buffer each.
 var writeBuffers = &sync.Pool{}
 
-// newHandshakeError keeps of the answer what helps to tell what went wrong.
-// Whatever was sent in header is masked, should the peer repeat it.
-func newHandshakeError(resp *http.Response, header http.Header) *HandshakeError {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // gorilla keeps this much
-	text := string(body)
-	for _, values := range header {
-		for word := range strings.FieldsSeq(strings.Join(values, " ")) { // "Bearer" and the token
-			if len(word) >= 8 { // shorter ones are no secrets, and would mask at random
-				text = strings.ReplaceAll(text, word, "***")
-			}
-		}
-	}
-	return &HandshakeError{
-		StatusCode: resp.StatusCode,
-		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
-		Server:     oneLine(resp.Header.Get("Server")),
-		Body:       oneLine(text),
-	}
+// connectTimeoutError is that ConnectTimeout is over.
+type connectTimeoutError struct{ timeout time.Duration }
+
+func (e *connectTimeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.timeout) }
+
+// Is makes it what both the standard library's packages call a time-out.
+func (e *connectTimeoutError) Is(target error) bool {
+	return target == os.ErrDeadlineExceeded || target == context.DeadlineExceeded
 }
 
-// oneLine is the first line of a peer's text that says something, fit for a terminal.
-func oneLine(s string) string {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
+// handshakeConn bounds what is read during the handshake: net/http, which
+// reads the answer, takes headers without end.
+type handshakeConn struct {
+	net.Conn
+	bounded bool // until the handshake is over
+	read    int  // bytes, while bounded
+}
+
+func (c *handshakeConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.bounded {
+		if c.read += n; c.read > maxHandshakeBytes {
+			return 0, errors.New("handshake: the answer is too long")
 		}
-		return -1
-	}, strings.ToValidUTF8(strings.TrimSpace(s), ""))
-	if runes := []rune(s); len(runes) > 120 {
-		s = string(runes[:120]) + "…"
 	}
-	return s
+	return n, err
 }

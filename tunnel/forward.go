@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,8 +21,15 @@ const (
 	// copyBuffer is what one direction of a connection copies at a time.
 	copyBuffer = 64 * 1024
 
+	// smallBuffer is what an idle direction of a connection keeps.
+	smallBuffer = 4 * 1024
+
+	// openWait bounds the opening of a stream, which waits only for a stalled
+	// link and a peer that accepts no streams.
+	openWait = 5 * time.Second
+
 	// farewellWait bounds how long a drained connection's client may take to
-	// close its side.
+	// close its side, and how long Shutdown waits for what it has cut.
 	farewellWait = time.Second
 
 	// acceptPause is the wait after a temporary error of Accept, such as too
@@ -30,13 +38,15 @@ const (
 )
 
 // Forwarder puts local connections on streams of the newest session, each
-// connection on a stream of its own. Each direction ends on its own, as TCP's do.
+// connection on a stream of its own. Each direction ends on its own, as TCP's
+// do; once the local client has ended its own, yamux gives the other direction
+// five minutes. A connection that is lost rather than ended is reset.
 type Forwarder struct {
 	// Sessions has the sessions to use. It must be set.
 	Sessions *Sessions
 
-	// Wait is how long a connection is held while no session is up. It is
-	// answered with UNAVAILABLE then. A negative one answers at once.
+	// Wait is how long a connection is held while no session is up. Its first
+	// call is answered with UNAVAILABLE then. A negative one answers at once.
 	// Default: DefaultWait.
 	Wait time.Duration
 
@@ -57,6 +67,7 @@ func (f *Forwarder) Serve(l net.Listener) error {
 	if !f.add(l) {
 		return nil
 	}
+	defer f.remove(l)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -88,6 +99,12 @@ func (f *Forwarder) add(l net.Listener) bool {
 	return true
 }
 
+func (f *Forwarder) remove(l net.Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.listeners, l)
+}
+
 func (f *Forwarder) isClosed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,19 +113,19 @@ func (f *Forwarder) isClosed() bool {
 
 // start forwards conn in a goroutine of its own.
 func (f *Forwarder) start(conn net.Conn) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := &flow{local: conn, calls: newCalls(), cancel: cancel}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		cancel()
+		cancel(nil)
 		_ = conn.Close()
 		return
 	}
 	f.flows[fl] = struct{}{}
 	f.wg.Go(func() {
 		f.forward(ctx, fl)
-		cancel()
+		cancel(nil)
 		f.mu.Lock()
 		delete(f.flows, fl)
 		f.mu.Unlock()
@@ -121,7 +138,16 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 	s, stream, err := f.open(ctx)
 	if err != nil {
 		logger.Debug("connection not forwarded", slog.Any("err", err))
-		answerUnavailable(fl.local, err)
+		var up <-chan struct{} // never, if there is one that takes no streams
+		if errors.Is(err, ErrNoSession) {
+			up = f.Sessions.arrival()
+		}
+		answerUnavailable(ctx, fl.local, err, up)
+		return
+	}
+	if !fl.forwarded() {
+		_ = stream.Close()
+		answerUnavailable(ctx, fl.local, &noSessionError{errShuttingDown}, nil)
 		return
 	}
 	logger = logger.With(slog.Uint64("session", s.ID), slog.String("stream", stream.RemoteAddr().String()))
@@ -135,36 +161,46 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 
 // open opens a stream on the newest session that still takes one.
 func (f *Forwarder) open(ctx context.Context) (*Session, *wsmux.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(orDefault(f.Wait, DefaultWait), time.Nanosecond))
+	waiting, stop := context.WithTimeout(ctx, orDefault(f.Wait, DefaultWait))
+	defer stop()
+	opening, cancel := context.WithTimeoutCause(ctx, orDefault(f.Wait, DefaultWait)+openWait, errOpenWait)
 	defer cancel()
 	for {
-		s, err := f.Sessions.Wait(ctx)
-		if err != nil {
+		s, err := f.Sessions.Wait(waiting)
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, &noSessionError{context.Cause(ctx)}
+		case err != nil:
 			return nil, nil, err
 		}
-		stream, err := s.Open(ctx)
+		stream, err := s.Open(opening)
 		if err == nil {
 			return s, stream, nil
 		}
-		if ctx.Err() != nil {
+		if opening.Err() != nil {
 			return nil, nil, err
 		}
-		f.Sessions.remove(s, err) // it has ended, or its peer is going away
+		f.Sessions.retire(s, err) // it has ended, or its peer is going away
 	}
 }
 
-// Shutdown closes the listeners and then each connection once no call is open
-// on it; when ctx ends, the rest is cut, and the error says how many.
+var errOpenWait = fmt.Errorf("no answer within %v", openWait)
+
+// Shutdown closes the listeners, answers the connections that wait for a
+// session with UNAVAILABLE, and closes the others, each once no call is open on
+// it. When ctx ends, the rest is cut, and the error says how many. One whose
+// session is stalled ends with its session, which Shutdown doesn't wait for.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
 	for l := range f.listeners {
 		_ = l.Close()
 	}
-	for fl := range f.flows {
-		fl.calls.whenIdle(fl.sayFarewell)
-	}
+	flows := slices.Collect(maps.Keys(f.flows))
 	f.mu.Unlock()
+	for _, fl := range flows {
+		fl.drain()
+	}
 
 	done := make(chan struct{})
 	go func() {
@@ -177,104 +213,23 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	f.mu.Lock()
-	n := len(f.flows)
-	for fl := range f.flows {
+	flows = slices.Collect(maps.Keys(f.flows))
+	f.mu.Unlock()
+	for _, fl := range flows {
 		fl.cut()
 	}
-	f.mu.Unlock()
-	<-done
-	return fmt.Errorf("%d connections cut: %w", n, context.Cause(ctx))
-}
-
-// flow is a local connection and, once there is one, its stream.
-type flow struct {
-	local  net.Conn
-	calls  *calls
-	cancel context.CancelFunc // ends the wait for a session
-}
-
-// sayFarewell ends the local connection as its server would: with a FIN, upon
-// which the client closes its side, and with that the stream ends.
-func (fl *flow) sayFarewell() {
-	fl.cancel()
-	if cw, ok := fl.local.(closeWriter); ok {
-		_ = cw.CloseWrite()
+	timer := time.NewTimer(farewellWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
-	_ = fl.local.SetReadDeadline(time.Now().Add(farewellWait))
-}
-
-// cut ends the local connection at once, and so that its client takes notice.
-func (fl *flow) cut() {
-	fl.cancel()
-	if tc, ok := fl.local.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0) // RST: what came is not all there was to come
-	}
-	_ = fl.local.Close()
-}
-
-type closeWriter interface{ CloseWrite() error }
-
-// run copies both ways and returns when both have ended, and the error if they
-// didn't end in order. It closes both connections.
-func (fl *flow) run(stream *wsmux.Stream) error {
-	var up, down error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if up = fl.copyToStream(stream); up != nil {
-			_ = stream.Close()
-		}
-	})
-	wg.Go(func() {
-		if down = fl.copyToLocal(stream); down != nil {
-			fl.cut()
-			_ = stream.Close()
-		}
-	})
-	wg.Wait()
-	_ = stream.Close()
-	_ = fl.local.Close()
-	return errors.Join(up, down)
-}
-
-// copyToStream copies what the local client sends, and passes its end on.
-func (fl *flow) copyToStream(stream *wsmux.Stream) error {
-	if err := copyFrames(stream, fl.local, newFrames(fl.calls, true)); err != nil {
-		return err
-	}
-	return stream.CloseWrite()
-}
-
-// copyToLocal copies what the peer sends, and passes its end on.
-func (fl *flow) copyToLocal(stream *wsmux.Stream) error {
-	if err := copyFrames(fl.local, stream, newFrames(fl.calls, false)); err != nil {
-		return err
-	}
-	if cw, ok := fl.local.(closeWriter); ok {
-		_ = cw.CloseWrite() // fails if the client has gone already
-	}
-	return nil
-}
-
-// copyBuffers are shared by all connections; an idle one still holds one.
-var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
-
-// copyFrames copies until src ends, and lets follow see what has been written.
-func copyFrames(dst io.Writer, src io.Reader, follow *frames) error {
-	buf := copyBuffers.Get().(*[copyBuffer]byte)
-	defer copyBuffers.Put(buf)
-	for {
-		n, err := src.Read(buf[:])
-		if n > 0 {
-			if _, werr := dst.Write(buf[:n]); werr != nil {
-				return werr
-			}
-			follow.Write(buf[:n])
-		}
-		if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	switch n := len(flows); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("1 connection cut: %w", context.Cause(ctx))
+	default:
+		return fmt.Errorf("%d connections cut: %w", n, context.Cause(ctx))
 	}
 }

@@ -31,10 +31,12 @@ func (l *liveness) run() {
 	if l.interval == 0 && l.timeout == 0 {
 		return
 	}
-	tick := time.NewTicker(l.resolution())
+	resolution := l.resolution()
+	tick := time.NewTicker(resolution)
 	defer tick.Stop()
 	var received uint64
-	heard, pinged := time.Now(), time.Now()
+	var silence time.Duration
+	looked, pinged := time.Now(), time.Now()
 	for {
 		select {
 		case <-l.session.Done():
@@ -42,10 +44,14 @@ func (l *liveness) run() {
 		case <-tick.C:
 		}
 		now := time.Now()
+		// A process that was stopped for a while hasn't listened meanwhile,
+		// so that a longer gap says nothing about the peer.
+		silence += min(now.Sub(looked), 2*resolution)
+		looked = now
 		if n := l.session.Received(); n != received {
-			received, heard = n, now
+			received, silence = n, 0
 		}
-		if l.timeout > 0 && now.Sub(heard) >= l.timeout {
+		if l.timeout > 0 && silence >= l.timeout {
 			l.session.CloseWithError(&SilenceError{l.timeout})
 			return
 		}

@@ -3,34 +3,59 @@ package tunnel
 import (
 	"net"
 	"sync"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
+
+// maxStreams is how many streams of one session a StreamListener has open at a
+// time. Further ones are closed: each costs the server a goroutine and a buffer.
+const maxStreams = 4096
 
 // StreamListener is a [net.Listener] of the streams that peers open, on every
 // session that was added: one gRPC server serves them all.
 type StreamListener struct {
 	streams chan net.Conn
-	once    sync.Once
 	closed  chan struct{}
+
+	mu       sync.Mutex
+	isClosed bool
+	silent   map[*streamConn]struct{} // what hasn't sent its first bytes yet
 }
 
 // NewStreamListener returns a listener without sessions.
 func NewStreamListener() *StreamListener {
-	return &StreamListener{streams: make(chan net.Conn), closed: make(chan struct{})}
+	return &StreamListener{
+		streams: make(chan net.Conn),
+		closed:  make(chan struct{}),
+		silent:  map[*streamConn]struct{}{},
+	}
 }
 
 // Add accepts the streams of s until s ends or takes no more.
 func (l *StreamListener) Add(s *Session) { go l.acceptStreams(s) }
 
 func (l *StreamListener) acceptStreams(s *Session) {
+	open := make(chan struct{}, maxStreams)
 	for {
 		stream, err := s.Accept()
 		if err != nil {
 			return
 		}
 		select {
-		case l.streams <- stream:
-		case <-l.closed:
+		case open <- struct{}{}:
+		default:
 			_ = stream.Close()
+			continue
+		}
+		c := &streamConn{Stream: stream, listener: l, open: open}
+		if !l.hear(c) {
+			_ = c.Close()
+			continue
+		}
+		select {
+		case l.streams <- c:
+		case <-l.closed:
+			_ = c.Close()
 		}
 	}
 }
@@ -45,11 +70,43 @@ func (l *StreamListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close makes Accept return. Streams that come later are closed; the sessions
-// stay up.
+// Close makes Accept return and closes the streams on which no HTTP/2 has begun:
+// a gRPC server that is stopping would wait two minutes for it. Streams that
+// come later are closed; the sessions stay up.
 func (l *StreamListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.mu.Lock()
+	if l.isClosed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.isClosed = true
+	close(l.closed)
+	silent := l.silent
+	l.silent = nil
+	l.mu.Unlock()
+	go func() { // a stalled link would hold up the one that closes
+		for c := range silent {
+			_ = c.Close()
+		}
+	}()
 	return nil
+}
+
+// hear waits for c's first bytes, unless l is closed.
+func (l *StreamListener) hear(c *streamConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed {
+		return false
+	}
+	l.silent[c] = struct{}{}
+	return true
+}
+
+func (l *StreamListener) heard(c *streamConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.silent, c)
 }
 
 // Addr returns a stand-in, for the streams have no address in common.
@@ -59,3 +116,34 @@ type streamsAddr struct{}
 
 func (streamsAddr) Network() string { return "wsmux" }
 func (streamsAddr) String() string  { return "streams" }
+
+// streamConn is a stream that its listener still knows.
+type streamConn struct {
+	*wsmux.Stream
+	listener *StreamListener
+	open     <-chan struct{} // holds a token for each stream of the session
+	got      int             // bytes read, up to http2Start
+	once     sync.Once
+}
+
+// http2Start is the least that a gRPC client sends before its first call: the
+// preface and the header of a SETTINGS frame (RFC 9113 §3.4).
+const http2Start = len(h2Preface) + h2HeaderSize
+
+func (c *streamConn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if c.got < http2Start {
+		if c.got += n; c.got >= http2Start {
+			c.listener.heard(c)
+		}
+	}
+	return n, err
+}
+
+func (c *streamConn) Close() error {
+	c.once.Do(func() {
+		c.listener.heard(c)
+		<-c.open
+	})
+	return c.Stream.Close()
+}

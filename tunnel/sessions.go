@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -28,18 +29,25 @@ type Session struct {
 // the fields must be set before.
 type Sessions struct {
 	// Up is called, if set, when a session has been added, before anything
-	// is sent on it, and Down when it has ended, with the reason.
+	// is sent on it, and Down when it has ended, with the reason. Each is
+	// called once for a session, but for different ones at the same time.
 	Up   func(*Session)
 	Down func(s *Session, reason error)
 
 	mu      sync.Mutex
-	up      []*Session    // oldest first
-	added   chan struct{} // closed when a session is added; nil if nobody waits
-	absence error         // why no session is up
+	live    map[*Session]struct{} // those that haven't ended
+	up      []*Session            // those of them that take streams, oldest first
+	changed chan struct{}         // closed when up grows or closed is set; nil if nobody waits
+	absence error                 // why no session is up
 	lastID  uint64
 	closed  bool
 	watches sync.WaitGroup // the goroutines that watch for a session's end
 }
+
+var (
+	errNoneYet      = errors.New("none has come yet")
+	errShuttingDown = errors.New("shutting down")
+)
 
 // Add adds a session, which the set watches from then on, and returns it with
 // its ID. After Shutdown has begun, it closes the session and returns nil.
@@ -59,12 +67,13 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 		ss.Up(s)
 	}
 	ss.mu.Lock()
+	if ss.live == nil {
+		ss.live = map[*Session]struct{}{}
+	}
+	ss.live[s] = struct{}{}
 	ss.up = append(ss.up, s)
 	ss.absence = nil
-	if ss.added != nil {
-		close(ss.added)
-		ss.added = nil
-	}
+	ss.notify()
 	closed := ss.closed
 	ss.mu.Unlock()
 	go ss.watch(s)
@@ -74,19 +83,31 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 	return s
 }
 
+// notify wakes those who wait for a change. ss.mu is held.
+func (ss *Sessions) notify() {
+	if ss.changed != nil {
+		close(ss.changed)
+		ss.changed = nil
+	}
+}
+
 // watch waits for the end of s.
 func (ss *Sessions) watch(s *Session) {
 	defer ss.watches.Done()
 	<-s.Done()
-	ss.remove(s, s.Err())
+	ss.retire(s, s.Err())
+	ss.mu.Lock()
+	delete(ss.live, s)
+	ss.mu.Unlock()
 	_ = s.Close() // frees what is left, whoever ended it
 	if ss.Down != nil {
 		ss.Down(s, s.Err())
 	}
 }
 
-// remove takes s out of the set: it has ended, or takes no more streams.
-func (ss *Sessions) remove(s *Session, reason error) {
+// retire has s get no new streams: it has ended, or its peer is going away and
+// it lives on for the streams that it has.
+func (ss *Sessions) retire(s *Session, reason error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	ss.up = slices.DeleteFunc(ss.up, func(o *Session) bool { return o == s })
@@ -103,32 +124,54 @@ func (ss *Sessions) SetAbsence(reason error) {
 }
 
 // Wait returns the newest session that is up, and waits for one if there is
-// none. When ctx ends first, the error is ErrNoSession with the reason.
+// none. When ctx ends first, or Shutdown begins, the error is ErrNoSession with
+// the reason.
 func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
 	for {
-		ss.mu.Lock()
-		if n := len(ss.up); n > 0 {
-			s := ss.up[n-1]
-			ss.mu.Unlock()
-			return s, nil
+		s, changed, err := ss.newest()
+		if s != nil || err != nil {
+			return s, err
 		}
-		if ss.added == nil {
-			ss.added = make(chan struct{})
-		}
-		added := ss.added
-		ss.mu.Unlock()
 		select {
-		case <-added:
+		case <-changed:
 		case <-ctx.Done():
 			ss.mu.Lock()
-			absence := ss.absence
-			ss.mu.Unlock()
-			if absence == nil {
-				absence = errors.New("none has come yet")
+			defer ss.mu.Unlock()
+			if ss.absence == nil {
+				return nil, &noSessionError{errNoneYet}
 			}
-			return nil, &noSessionError{absence}
+			return nil, &noSessionError{ss.absence}
 		}
 	}
+}
+
+// newest returns the newest session that is up, or, if there is none, a channel
+// that is closed when one is added or Shutdown begins.
+func (ss *Sessions) newest() (*Session, <-chan struct{}, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil, nil, &noSessionError{errShuttingDown}
+	}
+	if n := len(ss.up); n > 0 {
+		return ss.up[n-1], nil, nil
+	}
+	if ss.changed == nil {
+		ss.changed = make(chan struct{})
+	}
+	return nil, ss.changed, nil
+}
+
+// arrival returns a channel that is closed when there is no point in waiting
+// for a session any more: one is up, or Shutdown has begun.
+func (ss *Sessions) arrival() <-chan struct{} {
+	s, changed, err := ss.newest()
+	if s != nil || err != nil {
+		now := make(chan struct{})
+		close(now)
+		return now
+	}
+	return changed
 }
 
 // noSessionError is ErrNoSession with the reason.
@@ -143,11 +186,12 @@ func (e *noSessionError) Unwrap() []error { return []error{ErrNoSession, e.reaso
 func (ss *Sessions) Shutdown(ctx context.Context) error {
 	ss.mu.Lock()
 	ss.closed = true
-	up := slices.Clone(ss.up)
+	ss.notify()
+	live := slices.Collect(maps.Keys(ss.live))
 	ss.mu.Unlock()
-	errs := make([]error, len(up))
+	errs := make([]error, len(live))
 	var wg sync.WaitGroup
-	for i, s := range up {
+	for i, s := range live {
 		wg.Go(func() { errs[i] = s.Shutdown(ctx) })
 	}
 	wg.Wait()

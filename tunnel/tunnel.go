@@ -6,12 +6,13 @@
 // server; all add them to [Sessions], the set of those that are up. What
 // happens on them is up to one of two ends:
 //
-//	sessions := &tunnel.Sessions{}
-//	forwarder := &tunnel.Forwarder{Sessions: sessions} // the gRPC client end
-//	go forwarder.Serve(localListener)                  // TCP ▸ stream
+//	sessions := &tunnel.Sessions{} // the gRPC client end
+//	forwarder := &tunnel.Forwarder{Sessions: sessions}
+//	go forwarder.Serve(localListener) // TCP ▸ stream
 //
-//	streams := tunnel.NewStreamListener(sessions) // the gRPC server end
-//	go grpcServer.Serve(streams)                  // stream ▸ gRPC server
+//	streams := tunnel.NewStreamListener() // the gRPC server end
+//	sessions := &tunnel.Sessions{Up: streams.Add}
+//	go grpcServer.Serve(streams) // stream ▸ gRPC server
 //
 // Lifetimes: whoever made a listener or a session closes it, or leaves that to
 // the Shutdown of what it was handed to. Every Shutdown stops taking new work,

@@ -1,8 +1,11 @@
 package tunnel
 
 import (
+	"context"
+	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,15 +14,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// unavailableWait bounds how long a connection that can't be forwarded stays
-// open for its first call.
-const unavailableWait = 5 * time.Second
+const (
+	// unavailableWait bounds how long a connection that can't be forwarded stays
+	// open for its first call, and then how long for its client to close it.
+	unavailableWait = 5 * time.Second
+
+	// lastCallWait is the time for a call that has been sent already, when there
+	// is no point in waiting for others.
+	lastCallWait = 250 * time.Millisecond
+)
 
 // answerUnavailable answers the first call on conn, and those that come with
 // it, with UNAVAILABLE and the reason, then closes conn, so that the client
-// dials again. A client that doesn't speak HTTP/2 is cut at once. It returns
-// when conn is closed.
-func answerUnavailable(conn net.Conn, reason error) {
+// dials again. Without a call it closes conn soon after up is closed, because
+// the next try may then succeed, or ctx has ended. A client that doesn't speak
+// HTTP/2 is cut at once. answerUnavailable returns when conn is closed.
+func answerUnavailable(ctx context.Context, conn net.Conn, reason error, up <-chan struct{}) {
 	answered := make(chan struct{})
 	var once sync.Once
 	srv := grpc.NewServer(
@@ -30,28 +40,45 @@ func answerUnavailable(conn net.Conn, reason error) {
 			return status.Error(codes.Unavailable, "wstun: "+reason.Error())
 		}),
 	)
-	l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
-	l.conns <- &notifyConn{Conn: conn, closed: l.closeDone}
-	go func() {
+	l := newOneConn(conn)
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		select {
 		case <-answered:
-			srv.GracefulStop()
-		case <-l.done:
-			srv.Stop()
+		case <-l.conn.closed:
+		case <-up:
+			l.conn.wait(answered, lastCallWait)
+		case <-ctx.Done():
+			l.conn.wait(answered, lastCallWait)
 		}
-	}()
+		if !l.conn.begun.Load() { // GracefulStop would wait for the preface
+			_ = l.conn.Close()
+		}
+		stuck := time.AfterFunc(unavailableWait, func() { _ = l.conn.Close() })
+		defer stuck.Stop()
+		srv.GracefulStop()
+	})
 	_ = srv.Serve(l)
-	<-l.done
+	wg.Wait()
 }
 
-// oneConn is a listener of one connection, done when that is closed.
+// oneConn is a listener of one connection.
 type oneConn struct {
-	conns chan net.Conn
+	conn  *prefacedConn
+	conns chan net.Conn // conn, until it is accepted
 	once  sync.Once
-	done  chan struct{}
+	done  chan struct{} // closed by Close
 }
 
-func (l *oneConn) closeDone() { l.once.Do(func() { close(l.done) }) }
+func newOneConn(conn net.Conn) *oneConn {
+	l := &oneConn{
+		conn:  &prefacedConn{Conn: conn, closed: make(chan struct{})},
+		conns: make(chan net.Conn, 1),
+		done:  make(chan struct{}),
+	}
+	l.conns <- l.conn
+	return l
+}
 
 func (l *oneConn) Accept() (net.Conn, error) {
 	select {
@@ -62,16 +89,55 @@ func (l *oneConn) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *oneConn) Close() error   { return nil } // the connection's end is the listener's
-func (l *oneConn) Addr() net.Addr { return streamsAddr{} }
-
-// notifyConn tells when it is closed.
-type notifyConn struct {
-	net.Conn
-	closed func()
+// Close ends Accept; the connection is the server's.
+func (l *oneConn) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
 }
 
-func (c *notifyConn) Close() error {
-	defer c.closed()
+func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
+
+// prefacedConn is a connection that must begin with HTTP/2's preface: the first
+// byte that differs ends reading. It tells when it is closed.
+type prefacedConn struct {
+	net.Conn
+	got    int         // bytes of the preface
+	begun  atomic.Bool // the preface is complete
+	once   sync.Once
+	closed chan struct{}
+}
+
+var errNotHTTP2 = errors.New("not HTTP/2")
+
+func (c *prefacedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	for _, b := range p[:n] {
+		if c.got == len(h2Preface) {
+			break
+		}
+		if b != h2Preface[c.got] {
+			return 0, errNotHTTP2
+		}
+		c.got++
+	}
+	if c.got == len(h2Preface) {
+		c.begun.Store(true)
+	}
+	return n, err
+}
+
+func (c *prefacedConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
+}
+
+// wait waits for d, less if c is closed or what is waited for happens before.
+func (c *prefacedConn) wait(event <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-event:
+	case <-c.closed:
+	case <-timer.C:
+	}
 }

@@ -1,0 +1,124 @@
+package tunnel
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+const (
+	// maxAnswerBody is how much of an answer's body is read: what gorilla keeps.
+	maxAnswerBody = 1024
+
+	// maxAnswerText is how many characters of an answer's text an error repeats.
+	maxAnswerText = 120
+
+	// minSecret is how long a secret must be to be masked. Shorter words would
+	// be masked at random.
+	minSecret = 4
+)
+
+// HandshakeError is an answer to the handshake other than 101.
+type HandshakeError struct {
+	StatusCode int
+	Status     string // such as "403 Forbidden"
+	Server     string // the Server header
+	Body       string // its first line, cut and cleaned
+}
+
+func (e *HandshakeError) Error() string {
+	s := "handshake: " + e.Status
+	switch e.StatusCode {
+	case http.StatusOK:
+		s += ": not a WebSocket endpoint"
+	case http.StatusSwitchingProtocols:
+		s += ": not to the WebSocket protocol"
+	}
+	if e.Body != "" {
+		s += ": " + e.Body
+	}
+	if e.Server != "" {
+		s += " (server: " + e.Server + ")"
+	}
+	return s
+}
+
+// Refused reports whether the peer refused the credentials: 401 or 403.
+func (e *HandshakeError) Refused() bool {
+	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
+}
+
+// newHandshakeError keeps of the answer what helps to tell what went wrong.
+// secrets are masked, should the peer repeat them.
+func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
+	return &HandshakeError{
+		StatusCode: resp.StatusCode,
+		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
+		Server:     oneLine(secrets.Replace(resp.Header.Get("Server"))),
+		Body:       oneLine(secrets.Replace(string(body))),
+	}
+}
+
+// secrets masks what was sent and is nobody else's business: nearly every word
+// of the headers, for their names don't tell which of them is a token, the
+// password, and the query.
+func secrets(u *url.URL, header http.Header) *strings.Replacer {
+	var words []string
+	for name, values := range header {
+		if name == "Origin" || name == "Host" || name == "User-Agent" {
+			continue // no secrets, and what an answer is most likely about
+		}
+		for _, value := range values {
+			words = append(words, strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ,;="`, r) })...)
+		}
+	}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		words = append(words, password)
+	}
+	for _, values := range u.Query() {
+		words = append(words, values...)
+	}
+	words = append(words, strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == '=' })...)
+	words = slices.DeleteFunc(words, func(word string) bool {
+		return len(word) < minSecret || strings.EqualFold(word, "Bearer") || strings.EqualFold(word, "Basic")
+	})
+	// Replacer takes the first that fits: a word must come before its own beginning.
+	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, word := range words {
+		pairs = append(pairs, word, "***")
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// oneLine is the first line of a peer's text that says something, fit for a
+// terminal.
+func oneLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	s = strings.TrimSpace(printable(s))
+	if runes := []rune(s); len(runes) > maxAnswerText {
+		s = string(runes[:maxAnswerText]) + "…"
+	}
+	return s
+}
+
+// printable is s without what a terminal would obey: control characters and
+// such as change the direction of writing. White space becomes spaces.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(s, ""))
+}
