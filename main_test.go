@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,20 +25,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"wstun":   func() { os.Exit(run()) },
 		"webpage": webpage,
+		"relay":   relay,
+		"load":    load,
 	})
-}
-
-// webpage is an HTTP server that knows nothing of WebSockets.
-func webpage() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(l.Addr())
-	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Server", "pages/1.0")
-		fmt.Fprintln(w, "<h1>Welcome</h1>")
-	}))
 }
 
 // TestScripts runs wstun as its users do: as processes, with the real grpcurl.
@@ -99,9 +86,16 @@ type daemon struct {
 	cmd *exec.Cmd
 
 	mu      sync.Mutex
-	text    strings.Builder // stdout and stderr
-	changed chan struct{}   // closed and replaced when text grows
+	streams [2]stream     // stdout and stderr
+	changed chan struct{} // closed and replaced when one of them grows
 	exited  chan struct{}
+}
+
+// stream is what came on one of a process's outputs. The two are apart, because
+// the order in which they are read says nothing.
+type stream struct {
+	text strings.Builder
+	seen int // how much of text has been awaited
 }
 
 // cmdDaemon is: daemon NAME VAR REGEXP PROG [ARG…]. It starts PROG, waits until
@@ -130,14 +124,14 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d := &daemon{cmd: cmd, changed: make(chan struct{}), exited: make(chan struct{})}
 	var reading sync.WaitGroup
-	for stream, pipe := range map[string]func() (io.ReadCloser, error){"stdout": cmd.StdoutPipe, "stderr": cmd.StderrPipe} {
+	for i, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
 		r, err := pipe()
 		ts.Check(err)
-		file, err := os.Create(ts.MkAbs(name + "." + stream))
+		file, err := os.Create(ts.MkAbs(name + []string{".stdout", ".stderr"}[i]))
 		ts.Check(err)
 		reading.Go(func() {
 			defer file.Close()
-			d.read(r, file)
+			d.read(&d.streams[i], r, file)
 		})
 	}
 	ts.Check(cmd.Start())
@@ -169,13 +163,13 @@ func lookPath(path, prog string) (string, error) {
 	return "", fmt.Errorf("%s: %w", prog, exec.ErrNotFound)
 }
 
-func (d *daemon) read(r io.Reader, file io.Writer) {
+func (d *daemon) read(s *stream, r io.Reader, file io.Writer) {
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadString('\n')
 		_, _ = io.WriteString(file, line)
 		d.mu.Lock()
-		d.text.WriteString(line)
+		s.text.WriteString(line)
 		close(d.changed)
 		d.changed = make(chan struct{})
 		d.mu.Unlock()
@@ -188,23 +182,36 @@ func (d *daemon) read(r io.Reader, file io.Writer) {
 func (d *daemon) output() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.text.String()
+	return d.streams[0].text.String() + d.streams[1].text.String()
 }
 
-// await waits until the output matches.
+// match finds re in what hasn't been awaited yet.
+func (d *daemon) match(re *regexp.Regexp) ([]string, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.streams {
+		s := &d.streams[i]
+		rest := s.text.String()[s.seen:]
+		if at := re.FindStringSubmatchIndex(rest); at != nil {
+			s.seen += at[1]
+			return re.FindStringSubmatch(rest), nil
+		}
+	}
+	return nil, d.changed
+}
+
+// await waits until the output matches, behind what was awaited before.
 func (d *daemon) await(ts *testscript.TestScript, re *regexp.Regexp) []string {
 	timeout := time.After(outputWait)
 	for {
-		d.mu.Lock()
-		match, changed := re.FindStringSubmatch(d.text.String()), d.changed
-		d.mu.Unlock()
+		match, changed := d.match(re)
 		if match != nil {
 			return match
 		}
 		select {
 		case <-changed:
 		case <-d.exited:
-			if match := re.FindStringSubmatch(d.output()); match != nil {
+			if match, _ := d.match(re); match != nil {
 				return match
 			}
 			ts.Fatalf("ended without a match for %v; its output:\n%s", re, d.output())
@@ -225,7 +232,8 @@ func find(ts *testscript.TestScript, name string) *daemon {
 	return d
 }
 
-// cmdAwait is: await NAME REGEXP. It waits until the daemon's output matches.
+// cmdAwait is: await NAME REGEXP. It waits until the daemon's output matches
+// behind the last match.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await NAME REGEXP")

@@ -1,0 +1,67 @@
+package commands
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSourceFollowsItsFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "token")
+	write := func(text string) {
+		t.Helper()
+		// By rename, as those who know do it: the file is another one then,
+		// even if size and time are the same.
+		if err := writeWhole(path, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	loads := 0
+	write("one")
+	s, err := newSource(func() (string, error) {
+		loads++
+		text, err := os.ReadFile(path)
+		if err == nil && string(text) == "bad" {
+			err = errors.New("that is no good")
+		}
+		return string(text), err
+	}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := []struct {
+		change func()
+		want   string
+		loads  int
+	}{
+		{func() {}, "one", 1},
+		{func() { write("two") }, "two", 2},
+		{func() {}, "two", 2},
+		{func() { write("bad") }, "two", 3},
+		{func() {}, "two", 3}, // told once
+		{func() { os.Remove(path) }, "two", 4},
+		{func() { write("six") }, "six", 5},
+	}
+	for i, step := range steps {
+		step.change()
+		if got := s.get(logger); got != step.want || loads != step.loads {
+			t.Errorf("step %d: %q after %d loads, want %q after %d", i, got, loads, step.want, step.loads)
+		}
+	}
+	if n := strings.Count(log.String(), "going on with the old ones"); n != 2 {
+		t.Errorf("%d warnings, want 2:\n%s", n, &log)
+	}
+}
+
+func TestSourceStartsGood(t *testing.T) {
+	t.Parallel()
+	if _, err := newSource(func() (string, error) { return "", errors.New("missing") }); err == nil {
+		t.Error("a value that can't be loaded at the start is no error")
+	}
+}

@@ -1,0 +1,131 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/commands/demo"
+)
+
+// These are programs for the scripts, run as processes of the test binary.
+
+// webpage is an HTTP server that knows nothing of WebSockets.
+func webpage() {
+	l := mustListen()
+	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Server", "pages/1.0")
+		fmt.Fprintln(w, "<h1>Welcome</h1>")
+	}))
+}
+
+func mustListen() net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Addr())
+	return l
+}
+
+// relay is a TCP relay to the address that stands in a file, so that a server
+// can be replaced by one with another port. Stopped with SIGSTOP, it's a black
+// hole.
+func relay() {
+	l := mustListen()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		go func() {
+			defer conn.Close()
+			addr, err := os.ReadFile(os.Args[1])
+			if err != nil {
+				return
+			}
+			target, err := net.Dial("tcp", strings.TrimSpace(string(addr)))
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(target, conn)
+				target.Close()
+			}()
+			_, _ = io.Copy(conn, target)
+		}()
+	}
+}
+
+// load calls the demo Hub from many goroutines until SIGTERM, then prints what
+// became of the calls: the longest, and the longest time without a success.
+// It prints each failure's text when it is new.
+func load() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cc, err := grpc.NewClient("passthrough:///"+os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second})) // no backoff: a failure shows in each call
+	if err != nil {
+		panic(err)
+	}
+	hub := demo.NewHubClient(cc)
+	var (
+		mu           sync.Mutex
+		wg           sync.WaitGroup
+		good, bad    int
+		slowest, gap time.Duration
+		lastGood     time.Time
+		failures     = map[string]bool{}
+		once         sync.Once
+	)
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				started := time.Now()
+				_, err := hub.DeleteKey(context.Background(), &demo.DeleteKeyRequest{Name: "none"})
+				mu.Lock()
+				slowest = max(slowest, time.Since(started))
+				if status.Code(err) == codes.NotFound { // as it should be
+					good++
+					if !lastGood.IsZero() {
+						gap = max(gap, time.Since(lastGood))
+					}
+					lastGood = time.Now()
+					once.Do(func() { fmt.Println("loading") })
+				} else {
+					bad++
+					if text := err.Error(); !failures[text] {
+						failures[text] = true
+						fmt.Println("failure:", text)
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("good %t\nbad %t\nslowest %v\n", good > 0, bad > 0, seconds(slowest))
+	fmt.Printf("gap %v\n", seconds(gap))
+	if err := cc.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		panic(err)
+	}
+}
+
+// seconds rounds up, for a script to compare.
+func seconds(d time.Duration) string { return fmt.Sprintf("under %ds", int(d.Seconds())+1) }
