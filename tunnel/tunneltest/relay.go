@@ -16,8 +16,8 @@ const relaySocketBuffer = 16 * 1024
 // Relay passes TCP connections on to one address, well or badly. Its methods
 // may be called at any time and act on all connections, old and new.
 type Relay struct {
-	target string
-	ln     net.Listener
+	target *net.TCPAddr
+	ln     *net.TCPListener
 	wg     sync.WaitGroup
 	done   chan struct{} // closed when the test ends
 
@@ -36,15 +36,19 @@ type link struct {
 }
 
 // NewRelay listens on loopback and connects who dials [Relay.Addr] with
-// target, a TCP address. It ends with t.
-func NewRelay(t testing.TB, target string) *Relay {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// target, a TCP address. It ends with tb.
+func NewRelay(tb testing.TB, target string) *Relay {
+	tb.Helper()
+	addr, err := net.ResolveTCPAddr("tcp", target)
 	if err != nil {
-		t.Fatalf("relay: %v", err)
+		tb.Fatalf("relay: %v", err)
+	}
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		tb.Fatalf("relay: %v", err)
 	}
 	r := &Relay{
-		target: target,
+		target: addr,
 		ln:     ln,
 		done:   make(chan struct{}),
 		thawed: make(chan struct{}),
@@ -52,7 +56,7 @@ func NewRelay(t testing.TB, target string) *Relay {
 	}
 	close(r.thawed)
 	r.wg.Go(r.accept)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		close(r.done)
 		_ = ln.Close()
 		r.Cut()
@@ -115,16 +119,16 @@ func (r *Relay) SetBandwidth(bytesPerSecond int) {
 
 func (r *Relay) accept() {
 	for {
-		near, err := r.ln.Accept()
+		near, err := r.ln.AcceptTCP()
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", r.target) //nolint:noctx // loopback, and the relay has no context
+		far, err := net.DialTCP("tcp", nil, r.target)
 		if err != nil {
 			_ = near.Close()
 			continue
 		}
-		l := &link{near: near.(*net.TCPConn), far: far.(*net.TCPConn), cut: make(chan struct{})}
+		l := &link{near: near, far: far, cut: make(chan struct{})}
 		_ = l.near.SetReadBuffer(relaySocketBuffer)
 		_ = l.far.SetReadBuffer(relaySocketBuffer)
 		r.mu.Lock()

@@ -10,6 +10,8 @@ package tunneltest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,42 +24,44 @@ import (
 const BufferSize = 64*1024 + 64
 
 // WebSockets returns the two ends of a WebSocket over loopback TCP: the
-// dialing side and the accepting side. Both are closed when t ends.
-func WebSockets(t testing.TB) (dialed, accepted *websocket.Conn) {
-	t.Helper()
-	return connect(t, (*httptest.Server).Start, func(addr string) string { return addr })
+// dialing side and the accepting side. Both are closed when tb ends.
+func WebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
+	tb.Helper()
+	return connect(tb, (*httptest.Server).Start, func(addr string) string { return addr })
 }
 
 // TLSWebSockets is [WebSockets] over TLS.
-func TLSWebSockets(t testing.TB) (dialed, accepted *websocket.Conn) {
-	t.Helper()
-	return connect(t, (*httptest.Server).StartTLS, func(addr string) string { return addr })
+func TLSWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
+	tb.Helper()
+	return connect(tb, (*httptest.Server).StartTLS, func(addr string) string { return addr })
 }
 
 // RelayedWebSockets is [WebSockets] through a relay. The sockets' send buffers
 // are small, so that a frozen link soon pushes back.
-func RelayedWebSockets(t testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
-	t.Helper()
-	dialed, accepted = connect(t, (*httptest.Server).Start, func(addr string) string {
-		relay = NewRelay(t, addr)
+func RelayedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
+	tb.Helper()
+	dialed, accepted = connect(tb, (*httptest.Server).Start, func(addr string) string {
+		relay = NewRelay(tb, addr)
 		return relay.Addr()
 	})
 	for _, ws := range []*websocket.Conn{dialed, accepted} {
-		_ = ws.NetConn().(*net.TCPConn).SetWriteBuffer(relaySocketBuffer)
+		if c, ok := ws.NetConn().(*net.TCPConn); ok {
+			_ = c.SetWriteBuffer(relaySocketBuffer)
+		}
 	}
 	return dialed, accepted, relay
 }
 
 // connect starts a server that upgrades one request, and dials the address
 // that via makes of the server's.
-func connect(t testing.TB, start func(*httptest.Server), via func(addr string) string) (dialed, accepted *websocket.Conn) {
-	t.Helper()
+func connect(tb testing.TB, start func(*httptest.Server), via func(addr string) string) (dialed, accepted *websocket.Conn) {
+	tb.Helper()
 	conns := make(chan *websocket.Conn, 1)
 	upgrader := websocket.Upgrader{ReadBufferSize: BufferSize, WriteBufferSize: BufferSize}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
-			t.Errorf("upgrade: %v", err)
+			tb.Errorf("upgrade: %v", err)
 		}
 		conns <- conn
 	}))
@@ -67,19 +71,21 @@ func connect(t testing.TB, start func(*httptest.Server), via func(addr string) s
 	dialer := websocket.Dialer{ReadBufferSize: BufferSize, WriteBufferSize: BufferSize}
 	if srv.TLS != nil {
 		scheme = "wss"
-		dialer.TLSClientConfig = srv.Client().Transport.(*http.Transport).TLSClientConfig
+		roots := x509.NewCertPool()
+		roots.AddCert(srv.Certificate())
+		dialer.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
 	}
 	addr := via(srv.Listener.Addr().String())
 	dialer.NetDialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	dialed, resp, err := dialer.DialContext(t.Context(), scheme+"://"+srv.Listener.Addr().String()+"/", nil)
+	dialed, resp, err := dialer.DialContext(tb.Context(), scheme+"://"+srv.Listener.Addr().String()+"/", nil)
 	if err != nil {
-		t.Fatalf("dial: %v", err)
+		tb.Fatalf("dial: %v", err)
 	}
 	_ = resp.Body.Close()
 	accepted = <-conns
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = dialed.Close()
 		_ = accepted.Close()
 	})

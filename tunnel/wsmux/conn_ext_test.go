@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,36 +21,36 @@ import (
 // soon is what a call that mustn't block may take, on a busy machine.
 const soon = 5 * time.Second
 
-// eachSide runs f with a wrapped conn and the bare WebSocket at its other end,
-// once for each side and with and without TLS.
-func eachSide(t *testing.T, f func(t *testing.T, c net.Conn, peer *websocket.Conn)) {
-	t.Helper()
-	for _, tls := range []bool{false, true} {
-		for _, side := range []string{"dialing", "accepting"} {
-			name := side + " side"
-			if tls {
-				name += " over TLS"
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				pair := tunneltest.WebSockets
-				if tls {
-					pair = tunneltest.TLSWebSockets
-				}
-				ours, peer := pair(t)
-				if side == "accepting" {
-					ours, peer = peer, ours
-				}
-				c := wsmux.WrapConn(ours)
-				t.Cleanup(func() { closeAndWait(c, peer) })
-				f(t, c, peer)
-			})
-		}
+// side is a way to connect a wrapped conn with a bare WebSocket.
+type side struct{ accepting, tls bool }
+
+// sides are all of them.
+func sides() map[string]side {
+	return map[string]side{
+		"dialing side":            {},
+		"dialing side over TLS":   {tls: true},
+		"accepting side":          {accepting: true},
+		"accepting side over TLS": {accepting: true, tls: true},
 	}
 }
 
-// closeAndWait closes a wrapped conn whose peer is a bare WebSocket.
-func closeAndWait(c io.Closer, peer *websocket.Conn) {
+func (s side) connect(t *testing.T) (c net.Conn, peer *websocket.Conn) {
+	t.Helper()
+	pair := tunneltest.WebSockets
+	if s.tls {
+		pair = tunneltest.TLSWebSockets
+	}
+	ours, peer := pair(t)
+	if s.accepting {
+		ours, peer = peer, ours
+	}
+	c = wsmux.WrapConn(ours)
+	t.Cleanup(func() { closeBoth(c, peer) })
+	return c, peer
+}
+
+// closeBoth closes a wrapped conn whose peer is a bare WebSocket.
+func closeBoth(c io.Closer, peer *websocket.Conn) {
 	_ = c.Close()
 	_ = peer.Close()
 }
@@ -121,108 +120,43 @@ func sendClose(t *testing.T, ws *websocket.Conn, code int, text string) {
 
 func TestWrapConnCarriesBinaryMessages(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		send(t, peer, websocket.BinaryMessage, nil)
-		send(t, peer, websocket.BinaryMessage, []byte("hel"))
-		send(t, peer, websocket.BinaryMessage, nil)
-		send(t, peer, websocket.BinaryMessage, []byte("lo"))
-		mustRead(t, c, "hello")
-		mustWrite(t, c, "world")
-		kind, data, err := peer.ReadMessage()
-		if kind != websocket.BinaryMessage || string(data) != "world" || err != nil {
-			t.Errorf("ReadMessage = %d, %q, %v, want a binary message", kind, data, err)
-		}
-		if n, err := c.Write(nil); n != 0 || err != nil {
-			t.Errorf("Write(nil) = %d, %v, want 0, nil", n, err)
-		}
-		mustWrite(t, c, "!")
-		if _, data, err := peer.ReadMessage(); string(data) != "!" || err != nil {
-			t.Errorf("ReadMessage after an empty Write = %q, %v, want the message after it", data, err)
-		}
-	})
-}
-
-func TestWrapConnRefusesTextMessages(t *testing.T) {
-	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		send(t, peer, websocket.TextMessage, []byte("hello"))
-		if n, err := c.Read(make([]byte, 8)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("Read = %d, %v, want an error that is io.ErrUnexpectedEOF", n, err)
-		}
-		if _, _, err := peer.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseUnsupportedData) {
-			t.Errorf("peer's ReadMessage: %v, want status code 1003", err)
-		}
-	})
-}
-
-func TestWrapConnReadEndsWithThePeersStatusCode(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		code   int
-		normal bool
-	}{
-		{websocket.CloseNormalClosure, true},
-		{websocket.CloseGoingAway, true},
-		{websocket.CloseProtocolError, false},
-		{websocket.CloseNoStatusReceived, false},
-		{websocket.CloseMessageTooBig, false},
-		{websocket.CloseInternalServerErr, false},
-		{4000, false},
-	} {
-		t.Run(fmt.Sprint(tc.code), func(t *testing.T) {
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ours, peer := tunneltest.WebSockets(t)
-			c := wsmux.WrapConn(ours)
-			defer closeAndWait(c, peer)
-			send(t, peer, websocket.BinaryMessage, []byte("last"))
-			sendClose(t, peer, tc.code, "")
-			mustRead(t, c, "last")
-			_, err := c.Read(make([]byte, 1))
-			if tc.normal {
-				if err != io.EOF { //nolint:errorlint // io.EOF itself is promised
-					t.Errorf("Read = %v, want io.EOF", err)
-				}
-				return
+			c, peer := side.connect(t)
+			send(t, peer, websocket.BinaryMessage, nil)
+			send(t, peer, websocket.BinaryMessage, []byte("hel"))
+			send(t, peer, websocket.BinaryMessage, nil)
+			send(t, peer, websocket.BinaryMessage, []byte("lo"))
+			mustRead(t, c, "hello")
+			mustWrite(t, c, "world")
+			kind, data, err := peer.ReadMessage()
+			if kind != websocket.BinaryMessage || string(data) != "world" || err != nil {
+				t.Errorf("ReadMessage = %d, %q, %v, want a binary message", kind, data, err)
 			}
-			ce, ok := errors.AsType[*websocket.CloseError](err)
-			if !errors.Is(err, io.ErrUnexpectedEOF) || !ok || ce.Code != tc.code {
-				t.Errorf("Read = %v, want io.ErrUnexpectedEOF with status code %d", err, tc.code)
+			if n, err := c.Write(nil); n != 0 || err != nil {
+				t.Errorf("Write(nil) = %d, %v, want 0, nil", n, err)
+			}
+			mustWrite(t, c, "!")
+			if _, data, err := peer.ReadMessage(); string(data) != "!" || err != nil {
+				t.Errorf("ReadMessage after an empty Write = %q, %v, want the message after it", data, err)
 			}
 		})
 	}
 }
 
-func TestWrapConnReadEndsAbnormallyWithoutACloseFrame(t *testing.T) {
+func TestWrapConnRefusesTextMessages(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
-		name string
-		end  func(peer *websocket.Conn)
-	}{
-		{"end of the connection", func(peer *websocket.Conn) { _ = peer.Close() }},
-		{"reset", func(peer *websocket.Conn) {
-			_ = peer.NetConn().(*net.TCPConn).SetLinger(0)
-			_ = peer.Close()
-		}},
-		{"end inside a frame", func(peer *websocket.Conn) {
-			_, _ = peer.NetConn().Write([]byte{0x82, 0x10, 'x'}) // wants 16 bytes
-			_ = peer.Close()
-		}},
-		{"end inside a header", func(peer *websocket.Conn) {
-			_, _ = peer.NetConn().Write([]byte{0x82})
-			_ = peer.Close()
-		}},
-		{"reserved opcode", func(peer *websocket.Conn) { _, _ = peer.NetConn().Write([]byte{0x8b, 0}) }},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ours, peer := tunneltest.WebSockets(t)
-			c := wsmux.WrapConn(ours)
-			defer closeAndWait(c, peer)
-			tc.end(peer)
-			_, err := io.ReadAll(c)
-			ce, ok := errors.AsType[*websocket.CloseError](err)
-			if !errors.Is(err, io.ErrUnexpectedEOF) || !ok || ce.Code != websocket.CloseAbnormalClosure {
-				t.Errorf("ReadAll: %v (%T), want io.ErrUnexpectedEOF with status code 1006", err, err)
+			c, peer := side.connect(t)
+			send(t, peer, websocket.TextMessage, []byte("hello"))
+			if n, err := c.Read(make([]byte, 8)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("Read = %d, %v, want an error that is io.ErrUnexpectedEOF", n, err)
+			}
+			if _, _, err := peer.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseUnsupportedData) {
+				t.Errorf("peer's ReadMessage: %v, want status code 1003", err)
 			}
 		})
 	}
@@ -230,117 +164,58 @@ func TestWrapConnReadEndsAbnormallyWithoutACloseFrame(t *testing.T) {
 
 func TestWrapConnBytesComeOutBeforeTheirMessageIsComplete(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		w, err := peer.NextWriter(websocket.BinaryMessage)
-		if err != nil {
-			t.Fatal(err)
-		}
-		part := bytes.Repeat([]byte("0123456789abcdef"), 16*1024) // several frames
-		if _, err := w.Write(part); err != nil {
-			t.Fatal(err)
-		}
-		mustRead(t, c, string(part[:128*1024]))
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		mustRead(t, c, string(part[128*1024:]))
-	})
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, peer := side.connect(t)
+			w, err := peer.NextWriter(websocket.BinaryMessage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part := bytes.Repeat([]byte("0123456789abcdef"), 16*1024) // several frames
+			if _, err := w.Write(part); err != nil {
+				t.Fatal(err)
+			}
+			mustRead(t, c, string(part[:128*1024]))
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			mustRead(t, c, string(part[128*1024:]))
+		})
+	}
 }
 
 func TestWrapConnConcurrentWritesNeverInterleave(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		const writers, writes, size = 8, 10, 100_000 // larger than any buffer
-		var wg sync.WaitGroup
-		for i := range writers {
-			wg.Go(func() {
-				for range writes {
-					if _, err := c.Write(bytes.Repeat([]byte{byte(i)}, size)); err != nil {
-						t.Errorf("Write: %v", err)
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, peer := side.connect(t)
+			const writers, writes, size = 8, 10, 100_000 // larger than any buffer
+			var wg sync.WaitGroup
+			for i := range writers {
+				wg.Go(func() {
+					for range writes {
+						if _, err := c.Write(bytes.Repeat([]byte{byte(i)}, size)); err != nil {
+							t.Errorf("Write: %v", err)
+						}
 					}
+				})
+			}
+			other := wsmux.WrapConn(peer)
+			defer other.Close()
+			block := make([]byte, size)
+			for range writers * writes {
+				if _, err := io.ReadFull(other, block); err != nil {
+					t.Fatal(err)
 				}
-			})
-		}
-		other := wsmux.WrapConn(peer)
-		defer other.Close()
-		block := make([]byte, size)
-		for range writers * writes {
-			if _, err := io.ReadFull(other, block); err != nil {
-				t.Fatal(err)
-			}
-			if slices.Min(block) != slices.Max(block) {
-				t.Fatal("one Write was sent in the middle of another")
-			}
-		}
-		wg.Wait()
-	})
-}
-
-func TestWrapConnCloseUnblocksReadAndWrite(t *testing.T) {
-	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		readErr, writeErr := make(chan error, 1), make(chan error, 1)
-		go func() {
-			_, err := c.Read(make([]byte, 1))
-			readErr <- err
-		}()
-		fill(t, c)
-		go func() {
-			_, err := c.Write(make([]byte, 1024*1024))
-			writeErr <- err
-		}()
-		within(t, "Close", func() {
-			for range 3 {
-				if err := c.Close(); err != nil {
-					t.Errorf("Close: %v", err)
+				if slices.Min(block) != slices.Max(block) {
+					t.Fatal("one Write was sent in the middle of another")
 				}
 			}
+			wg.Wait()
 		})
-		for op, result := range map[string]chan error{"Read": readErr, "Write": writeErr} {
-			if err := <-result; !errors.Is(err, net.ErrClosed) {
-				t.Errorf("%s during Close = %v, want net.ErrClosed", op, err)
-			}
-		}
-		if _, err := c.Read(nil); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Read after Close = %v, want net.ErrClosed", err)
-		}
-		if _, err := c.Write(nil); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Write after Close = %v, want net.ErrClosed", err)
-		}
-		_ = peer.Close()
-	})
-}
-
-func TestWrapConnCloseSendsACloseFrameAfterTheLastData(t *testing.T) {
-	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		// These bytes stay unread in the closing side's socket, which makes a
-		// plain close of the socket a reset.
-		send(t, peer, websocket.BinaryMessage, make([]byte, 100_000))
-		last := make([]byte, 60_000)
-		_, _ = rand.Read(last)
-		if _, err := c.Write(last); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
-		}
-		send(t, peer, websocket.BinaryMessage, make([]byte, 10_000)) // on its way meanwhile
-		var got []byte
-		for {
-			_, data, err := peer.ReadMessage()
-			got = append(got, data...)
-			if err != nil {
-				if !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
-					t.Errorf("ReadMessage: %v, want status code 1000", err)
-				}
-				break
-			}
-		}
-		if !bytes.Equal(got, last) {
-			t.Errorf("the last data arrived as %d bytes, want %d equal ones", len(got), len(last))
-		}
-	})
+	}
 }
 
 func TestWrapConnKeepsWhatTheCallerHasSet(t *testing.T) {
@@ -357,7 +232,7 @@ func TestWrapConnKeepsWhatTheCallerHasSet(t *testing.T) {
 			return onClose(code, text)
 		})
 		c := wsmux.WrapConn(ours)
-		defer closeAndWait(c, peer)
+		defer closeBoth(c, peer)
 		for _, kind := range []int{websocket.PingMessage, websocket.PongMessage} {
 			if err := peer.WriteControl(kind, []byte("1"), time.Now().Add(soon)); err != nil {
 				t.Fatal(err)
@@ -381,7 +256,7 @@ func TestWrapConnKeepsWhatTheCallerHasSet(t *testing.T) {
 		ours, peer := tunneltest.WebSockets(t)
 		_ = ours.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
 		c := wsmux.WrapConn(ours)
-		defer closeAndWait(c, peer)
+		defer closeBoth(c, peer)
 		for range 2000 { // gorilla panics at the 1000th failed read
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("Read after the deadline = %v, want os.ErrDeadlineExceeded", err)
@@ -398,7 +273,7 @@ func TestWrapConnKeepsWhatTheCallerHasSet(t *testing.T) {
 			return ours.SetReadDeadline(time.Now().Add(time.Hour))
 		})
 		c := wsmux.WrapConn(ours)
-		defer closeAndWait(c, peer)
+		defer closeBoth(c, peer)
 		go func() { _, _ = c.Read(make([]byte, 1)) }()
 		if err := peer.WriteControl(websocket.PingMessage, nil, time.Now().Add(soon)); err != nil {
 			t.Fatal(err)
@@ -419,104 +294,96 @@ func TestWrapConnKeepsWhatTheCallerHasSet(t *testing.T) {
 
 func TestWrapConnAnswersPings(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		pong := make(chan string, 1)
-		peer.SetPongHandler(func(data string) error { pong <- data; return nil })
-		go func() { _, _, _ = peer.ReadMessage() }()
-		go func() { _, _ = c.Read(make([]byte, 1)) }()
-		if err := peer.WriteControl(websocket.PingMessage, []byte("7"), time.Now().Add(soon)); err != nil {
-			t.Fatal(err)
-		}
-		if got := <-pong; got != "7" {
-			t.Errorf("Pong carries %q, want what the Ping did", got)
-		}
-	})
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, peer := side.connect(t)
+			pong := make(chan string, 1)
+			peer.SetPongHandler(func(data string) error { pong <- data; return nil })
+			go func() { _, _, _ = peer.ReadMessage() }()
+			go func() { _, _ = c.Read(make([]byte, 1)) }()
+			if err := peer.WriteControl(websocket.PingMessage, []byte("7"), time.Now().Add(soon)); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-pong; got != "7" {
+				t.Errorf("Pong carries %q, want what the Ping did", got)
+			}
+		})
+	}
 }
 
 // A flood of Pings arrives while the socket in the other direction is full, so
 // that no Pong can leave. Reading has to go on, and afterwards writing.
 func TestWrapConnSurvivesPingsOnAFullSocket(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		sent := fill(t, c)
-		for i := range 1000 {
-			if err := peer.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(soon)); err != nil {
-				t.Fatalf("Ping %d: %v", i, err)
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, peer := side.connect(t)
+			sent := fill(t, c)
+			for i := range 1000 {
+				if err := peer.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(soon)); err != nil {
+					t.Fatalf("Ping %d: %v", i, err)
+				}
 			}
-		}
-		send(t, peer, websocket.BinaryMessage, []byte("still reading"))
-		mustRead(t, c, "still reading")
-		// gorilla's own handler allows a Pong one second.
-		_ = c.SetReadDeadline(time.Now().Add(1200 * time.Millisecond))
-		if n, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("Read = %d, %v, want a time-out", n, err)
-		}
-		_ = c.SetReadDeadline(time.Time{})
-		send(t, peer, websocket.BinaryMessage, []byte("and again"))
-		mustRead(t, c, "and again")
-		other := wsmux.WrapConn(peer)
-		defer other.Close()
-		if n, err := io.CopyN(io.Discard, other, int64(sent)); err != nil {
-			t.Fatalf("read what was sent = %d, %v, want %d", n, err, sent)
-		}
-		mustWrite(t, c, "still writing")
-		mustRead(t, other, "still writing")
-	})
+			send(t, peer, websocket.BinaryMessage, []byte("still reading"))
+			mustRead(t, c, "still reading")
+			// gorilla's own handler allows a Pong one second.
+			_ = c.SetReadDeadline(time.Now().Add(1200 * time.Millisecond))
+			if n, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("Read = %d, %v, want a time-out", n, err)
+			}
+			_ = c.SetReadDeadline(time.Time{})
+			send(t, peer, websocket.BinaryMessage, []byte("and again"))
+			mustRead(t, c, "and again")
+			other := wsmux.WrapConn(peer)
+			defer other.Close()
+			if n, err := io.CopyN(io.Discard, other, int64(sent)); err != nil {
+				t.Fatalf("read what was sent = %d, %v, want %d", n, err, sent)
+			}
+			mustWrite(t, c, "still writing")
+			mustRead(t, other, "still writing")
+		})
+	}
 }
 
 func TestWrapConnDeadlineLosesNothing(t *testing.T) {
 	t.Parallel()
-	eachSide(t, func(t *testing.T, c net.Conn, peer *websocket.Conn) {
-		other := wsmux.WrapConn(peer)
-		defer other.Close()
-		data := make([]byte, 4*1024*1024)
-		_, _ = rand.Read(data)
-		go func() {
-			rest := data
-			for len(rest) > 0 {
-				_ = c.SetWriteDeadline(time.Now().Add(time.Millisecond))
-				n, err := c.Write(rest[:min(len(rest), 200_000)])
-				rest = rest[n:]
+	for name, side := range sides() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, peer := side.connect(t)
+			other := wsmux.WrapConn(peer)
+			defer other.Close()
+			data := make([]byte, 4*1024*1024)
+			_, _ = rand.Read(data)
+			go func() {
+				rest := data
+				for len(rest) > 0 {
+					_ = c.SetWriteDeadline(time.Now().Add(time.Millisecond))
+					n, err := c.Write(rest[:min(len(rest), 200_000)])
+					rest = rest[n:]
+					if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("Write: %v", err)
+						return
+					}
+				}
+			}()
+			got := make([]byte, 0, len(data))
+			buf := make([]byte, 10_000)
+			for len(got) < len(data) {
+				_ = other.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
+				n, err := other.Read(buf)
+				got = append(got, buf[:n]...)
 				if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("Write: %v", err)
-					return
+					t.Fatalf("Read: %v", err)
 				}
 			}
-		}()
-		got := make([]byte, 0, len(data))
-		buf := make([]byte, 10_000)
-		for len(got) < len(data) {
-			_ = other.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
-			n, err := other.Read(buf)
-			got = append(got, buf[:n]...)
-			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatalf("Read: %v", err)
+			if !bytes.Equal(got, data) {
+				t.Error("the data arrived changed")
 			}
-		}
-		if !bytes.Equal(got, data) {
-			t.Error("the data arrived changed")
-		}
-	})
-}
-
-func TestWrapConnFailsAgainAndAgain(t *testing.T) {
-	t.Parallel()
-	ours, peer := tunneltest.WebSockets(t)
-	c := wsmux.WrapConn(ours)
-	defer closeAndWait(c, peer)
-	_ = peer.Close()
-	for range 2000 { // gorilla panics at the 1000th failed read
-		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Fatalf("Read = %v, want io.ErrUnexpectedEOF", err)
-		}
+		})
 	}
-	within(t, "Write", func() {
-		for {
-			if _, err := c.Write([]byte("x")); err != nil {
-				return
-			}
-		}
-	})
 }
 
 func TestWrapConnAddresses(t *testing.T) {

@@ -1,13 +1,11 @@
 package wsmux_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"github.com/hashicorp/yamux"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
@@ -71,18 +68,18 @@ type tunnel struct {
 	clientSession *yamux.Session
 }
 
-func newTunnel(t testing.TB, clientWS, serverWS *websocket.Conn) *tunnel {
-	t.Helper()
+func newTunnel(tb testing.TB, clientWS, serverWS *websocket.Conn) *tunnel {
+	tb.Helper()
 	tun := &tunnel{service: newTestService()}
 	var err error
 	if tun.server, tun.serverSession, err = wsmux.ServeGRPC(serverWS, tun.service.register); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if tun.cc, tun.clientSession, err = wsmux.DialGRPC(clientWS); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	tun.client = testpb.NewTestServiceClient(tun.cc)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		tun.server.Stop()
 		_ = tun.cc.Close()
 		_ = tun.clientSession.Close()
@@ -300,120 +297,7 @@ func drain[T any](stream grpc.ServerStreamingClient[T]) error {
 	}
 }
 
-func TestDialGRPCOpensOneStreamAtTheFirstCall(t *testing.T) {
-	t.Parallel()
-	dialed, accepted := tunneltest.WebSockets(t)
-	tun := newTunnel(t, dialed, accepted)
-	if n := tun.clientSession.NumStreams(); n != 0 {
-		t.Errorf("%d streams before the first call, want none", n)
-	}
-	var wg sync.WaitGroup
-	for range 100 {
-		wg.Go(func() {
-			if _, err := tun.client.UnaryCall(t.Context(), held()); err != nil {
-				t.Errorf("UnaryCall: %v", err)
-			}
-		})
-	}
-	for range 100 {
-		<-tun.service.entered
-	}
-	if n := tun.clientSession.NumStreams(); n != 1 {
-		t.Errorf("%d streams for 100 calls at the same time, want 1", n)
-	}
-	close(tun.service.release)
-	wg.Wait()
-}
-
-func TestDialGRPCSaysWhyTheConnectionWasLost(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		name string
-		end  func(serverWS *websocket.Conn, relay *tunneltest.Relay)
-		want string
-	}{
-		{"Close frame 1001", func(ws *websocket.Conn, _ *tunneltest.Relay) { sendClose(t, ws, 1001, "") }, "1001"},
-		{"Close frame 1011", func(ws *websocket.Conn, _ *tunneltest.Relay) { sendClose(t, ws, 1011, "out of memory") }, "out of memory"},
-		{"frozen and cut", func(_ *websocket.Conn, relay *tunneltest.Relay) {
-			relay.Freeze()
-			relay.Cut()
-		}, "connection reset by peer"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-			tun := newTunnel(t, dialed, accepted)
-			result := make(chan error, 1)
-			go func() {
-				_, err := tun.client.UnaryCall(t.Context(), held())
-				result <- err
-			}()
-			<-tun.service.entered
-			tc.end(accepted, relay)
-			select {
-			case err := <-result:
-				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tc.want) {
-					t.Errorf("the call in flight: %v, want Unavailable with %q", err, tc.want)
-				}
-			case <-time.After(soon):
-				t.Fatal("the call in flight doesn't end")
-			}
-			wantUnavailable(t, tun.client, tc.want)
-		})
-	}
-}
-
-func TestDialGRPCReopensALostStream(t *testing.T) {
-	t.Parallel()
-	clientSession, serverSession := sessions(t)
-	conns := make(chan net.Conn, 2)
-	srv := grpc.NewServer(wsmux.ServerOptions()...)
-	newTestService().register(srv)
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = srv.Serve(sessionListener{serverSession, conns}) })
-	defer wg.Wait()
-	defer srv.Stop()
-	cc, err := clientSession.DialGRPC()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cc.Close()
-	client := testpb.NewTestServiceClient(cc)
-	mustCall(t, client)
-	_ = (<-conns).Close()
-	within(t, "a call on a new stream", func() {
-		for { // the call that meets the loss may fail
-			_, err := client.UnaryCall(t.Context(), body(1))
-			if err == nil {
-				return
-			}
-			if status.Code(err) != codes.Unavailable {
-				t.Errorf("UnaryCall = %v, want Unavailable", err)
-			}
-		}
-	})
-	if len(conns) != 1 {
-		t.Errorf("%d streams opened after the loss, want 1", len(conns))
-	}
-}
-
 // sessionListener accepts the streams of a session and shows them to the test.
-type sessionListener struct {
-	*wsmux.Session
-	conns chan net.Conn
-}
-
-func (l sessionListener) Accept() (net.Conn, error) {
-	stream, err := l.Session.Accept()
-	if err != nil {
-		return nil, err
-	}
-	l.conns <- stream
-	return stream, nil
-}
-
-func (l sessionListener) Addr() net.Addr { return l.LocalAddr() }
-
 func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
@@ -440,114 +324,3 @@ func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 
 // plainConn is the shortest way from a WebSocket to a net.Conn: one message
 // for each Write, and one Read at a time from each message.
-type plainConn struct {
-	ws *websocket.Conn
-	r  io.Reader
-}
-
-func (c *plainConn) Read(p []byte) (int, error) {
-	for {
-		if c.r == nil {
-			_, r, err := c.ws.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			c.r = r
-		}
-		n, err := c.r.Read(p)
-		if errors.Is(err, io.EOF) {
-			c.r, err = nil, nil
-			if n == 0 {
-				continue
-			}
-		}
-		return n, err
-	}
-}
-
-func (c *plainConn) Write(p []byte) (int, error) {
-	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (c *plainConn) Close() error { return c.ws.Close() }
-
-func plainConfig() *yamux.Config {
-	config := yamux.DefaultConfig()
-	config.EnableKeepAlive = false
-	config.MaxStreamWindowSize = 4 * 1024 * 1024
-	config.LogOutput = io.Discard
-	return config
-}
-
-func TestInteropWithAPlainPeer(t *testing.T) {
-	t.Parallel()
-	for _, dials := range []string{"the plain peer", "this package"} {
-		for _, serves := range []string{"the plain peer", "this package"} {
-			t.Run(dials+" dials and "+serves+" serves", func(t *testing.T) {
-				t.Parallel()
-				ours, theirs := tunneltest.WebSockets(t)
-				if dials == "the plain peer" {
-					ours, theirs = theirs, ours
-				}
-				service := newTestService()
-				var cc *grpc.ClientConn
-				var session *yamux.Session
-				if serves == "this package" {
-					_, s, err := wsmux.ServeGRPC(ours, service.register)
-					if err != nil {
-						t.Fatal(err)
-					}
-					session = s
-					plain, err := yamux.Client(&plainConn{ws: theirs}, plainConfig())
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer plain.Close()
-					cc, err = grpc.NewClient("passthrough:///plain",
-						grpc.WithTransportCredentials(insecure.NewCredentials()),
-						grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize)),
-						grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return plain.Open() }))
-					if err != nil {
-						t.Fatal(err)
-					}
-				} else {
-					plain, err := yamux.Server(&plainConn{ws: theirs}, plainConfig())
-					if err != nil {
-						t.Fatal(err)
-					}
-					srv := grpc.NewServer(grpc.MaxRecvMsgSize(wsmux.MaxMsgSize))
-					service.register(srv)
-					served := make(chan struct{})
-					go func() {
-						defer close(served)
-						_ = srv.Serve(plain)
-					}()
-					defer func() {
-						srv.Stop()
-						<-served
-					}()
-					if cc, session, err = wsmux.DialGRPC(ours); err != nil {
-						t.Fatal(err)
-					}
-				}
-				defer session.Close()
-				defer cc.Close()
-				client := testpb.NewTestServiceClient(cc)
-				var wg sync.WaitGroup
-				for i := range 8 {
-					wg.Go(func() {
-						req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: bytes.Repeat([]byte{byte(i)}, 5*1024*1024>>(2*i))}}
-						resp, err := client.UnaryCall(t.Context(), req)
-						if err != nil || !bytes.Equal(resp.GetPayload().GetBody(), req.Payload.Body) {
-							t.Errorf("UnaryCall = %d bytes, %v, want the %d of the request", len(resp.GetPayload().GetBody()), err, len(req.Payload.Body))
-						}
-					})
-				}
-				wg.Wait()
-			})
-		}
-	}
-}

@@ -170,7 +170,7 @@ func (t *transport) readError(err error) error {
 	if isNormalClosure(status) {
 		return io.EOF
 	}
-	return &abnormalEnd{status: status, cause: err}
+	return &abnormalError{status: status, cause: err}
 }
 
 // isDeadline reports whether err is a deadline that has passed. gorilla hides
@@ -185,16 +185,16 @@ func isNormalClosure(ce *websocket.CloseError) bool {
 	return ce.Code == websocket.CloseNormalClosure || ce.Code == websocket.CloseGoingAway
 }
 
-// abnormalEnd is io.ErrUnexpectedEOF that still knows the status code and what
+// abnormalError is io.ErrUnexpectedEOF that still knows the status code and what
 // happened.
-type abnormalEnd struct {
+type abnormalError struct {
 	status *websocket.CloseError
 	cause  error
 }
 
-func (e *abnormalEnd) Error() string        { return e.cause.Error() }
-func (e *abnormalEnd) Is(target error) bool { return target == io.ErrUnexpectedEOF } //nolint:errorlint // this is what errors.Is calls
-func (e *abnormalEnd) Unwrap() []error      { return []error{e.cause, e.status} }
+func (e *abnormalError) Error() string        { return e.cause.Error() }
+func (e *abnormalError) Is(target error) bool { return target == io.ErrUnexpectedEOF }
+func (e *abnormalError) Unwrap() []error      { return []error{e.cause, e.status} }
 
 // refuseText tells the peer that only binary messages are understood here.
 func (t *transport) refuseText() {

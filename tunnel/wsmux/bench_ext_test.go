@@ -1,0 +1,96 @@
+package wsmux_test
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+const benchBlock = 32 * 1024
+
+// benchCopy measures what b.N blocks take from w to r.
+func benchCopy(b *testing.B, w io.WriteCloser, r io.Reader) {
+	b.Helper()
+	b.SetBytes(benchBlock)
+	b.ReportAllocs()
+	blocks := 0
+	done := make(chan int64)
+	go func() {
+		n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, make([]byte, benchBlock))
+		done <- n
+	}()
+	block := make([]byte, benchBlock)
+	for b.Loop() {
+		if _, err := w.Write(block); err != nil {
+			b.Fatal(err)
+		}
+		blocks++
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if got, want := <-done, int64(blocks*benchBlock); got != want {
+		b.Errorf("%d bytes arrived, want %d", got, want)
+	}
+}
+
+func BenchmarkWrapConn(b *testing.B) {
+	for _, from := range []string{"dialing", "accepting"} {
+		b.Run("from the "+from+" side", func(b *testing.B) {
+			w, r := tunneltest.WebSockets(b)
+			if from == "accepting" {
+				w, r = r, w
+			}
+			reader := wsmux.WrapConn(r)
+			defer reader.Close()
+			benchCopy(b, wsmux.WrapConn(w), reader)
+		})
+	}
+}
+
+func BenchmarkStream(b *testing.B) {
+	for _, from := range []string{"dialing", "accepting"} {
+		b.Run("from the "+from+" side", func(b *testing.B) {
+			client, server := sessions(b)
+			w, r := connect(b, client, server)
+			if from == "accepting" {
+				w, r = r, w
+			}
+			benchCopy(b, w, r)
+		})
+	}
+}
+
+// BenchmarkTCP is what the two above are to be compared with.
+func BenchmarkTCP(b *testing.B) {
+	ln, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	w, err := new(net.Dialer).DialContext(b.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := ln.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	benchCopy(b, w, r)
+}
+
+func BenchmarkUnaryRPC(b *testing.B) {
+	dialed, accepted := tunneltest.WebSockets(b)
+	tun := newTunnel(b, dialed, accepted)
+	req := body(100)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tun.client.UnaryCall(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package wsmux
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+)
+
+// A frame that yamux has given up on may still arrive, so nothing may be tried
+// again on its session, whichever call met the time-out.
+func TestStalledLinkEndsTheSession(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(s *Session, stream *Stream) error{
+		"Write": func(_ *Session, stream *Stream) error {
+			_, err := io.Copy(stream, endless{})
+			return err
+		},
+		"Open": func(s *Session, _ *Stream) error {
+			for {
+				if _, err := s.Open(t.Context()); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+			client, err := NewSession(dialed, Client, &Options{writeTimeout: 100 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server, err := NewSession(accepted, Server, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			stream, err := client.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			filler, err := client.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			relay.Freeze()
+			var fillErr error
+			filled := make(chan struct{})
+			go func() {
+				defer close(filled)
+				_, fillErr = filler.stream.Write(make([]byte, DefaultWindow)) // more than the sockets hold
+			}()
+			if err := call(client, stream); err == nil {
+				t.Errorf("%s on a stalled link = nil error", name)
+			}
+			select {
+			case <-client.Done():
+			case <-time.After(5 * time.Second):
+				t.Fatal("the session lives on")
+			}
+			if <-filled; fillErr == nil {
+				t.Error("the frames that fill the link were all sent")
+			}
+			relay.Cut()
+		})
+	}
+}
+
+// endless is a reader of zeros.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
