@@ -36,8 +36,8 @@ func TLSWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
 	return connect(tb, (*httptest.Server).StartTLS, func(addr string) string { return addr })
 }
 
-// RelayedWebSockets is [WebSockets] through a relay. The sockets' send buffers
-// are small, so that a frozen link soon pushes back.
+// RelayedWebSockets is [WebSockets] through a relay. The sockets' buffers are
+// small, so that a link on which nobody reads soon pushes back.
 func RelayedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
 	tb.Helper()
 	dialed, accepted = connect(tb, (*httptest.Server).Start, func(addr string) string {
@@ -46,6 +46,7 @@ func RelayedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn, relay *
 	})
 	for _, ws := range []*websocket.Conn{dialed, accepted} {
 		if c, ok := ws.NetConn().(*net.TCPConn); ok {
+			_ = c.SetReadBuffer(relaySocketBuffer)
 			_ = c.SetWriteBuffer(relaySocketBuffer)
 		}
 	}

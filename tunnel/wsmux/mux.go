@@ -25,10 +25,14 @@ const (
 	// acceptBacklog is how many streams may wait to be accepted. The value is
 	// yamux's default, because yamux takes it to be the same at both ends.
 	acceptBacklog = 256
+
+	// maxPings is how many Pings of yamux may be unanswered. It is well above
+	// what fits the 4 KiB that yamux reads ahead.
+	maxPings = 1024
 )
 
 // startMux starts yamux on conn.
-func startMux(conn *frameJoiner, role Role, opts *Options) (*yamux.Session, error) {
+func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 	config := yamux.DefaultConfig()
 	config.EnableKeepAlive = false
 	config.ConnectionWriteTimeout = writeTimeout
@@ -50,34 +54,95 @@ func startMux(conn *frameJoiner, role Role, opts *Options) (*yamux.Session, erro
 	return yamux.Client(conn, config)
 }
 
-// frameJoiner is the conn that yamux runs on. It sends the header of a data
-// frame together with its body, as one message and one system call: yamux's
-// only writing goroutine writes the two one directly after the other.
-type frameJoiner struct {
+// muxConn is the conn that yamux runs on. It knows where frames begin.
+//
+// Outwards it sends the header of a data frame together with its body, as one
+// message and one system call: yamux's only writing goroutine writes the two
+// one directly after the other.
+//
+// Inwards it holds up a peer that sends Pings and doesn't read the answers:
+// yamux starts a goroutine for each of them.
+type muxConn struct {
 	*transport
 	session *Session
 	started chan struct{} // closed once session.mux is set
-	header  []byte        // of the frame whose body comes next
+	header  []byte        // of the frame whose body is written next
+
+	pings  chan struct{} // a token for each Ping that waits for its answer
+	inHead []byte        // what has been read of a header
+	inBody uint32        // what is left to read of a body
+}
+
+func newMuxConn(s *Session) *muxConn {
+	return &muxConn{transport: s.t, session: s, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
 }
 
 const (
 	yamuxHeaderSize = 12 // version, type, flags (2), stream (4), length (4); spec.md of yamux
 	yamuxTypeData   = 0
+	yamuxTypePing   = 2
+	yamuxFlagSYN    = 1
+	yamuxFlagACK    = 2
 )
 
-func (j *frameJoiner) Write(p []byte) (int, error) {
+func (c *muxConn) Read(p []byte) (int, error) {
+	n, err := c.transport.Read(p)
+	c.countPings(p[:n])
+	return n, err
+}
+
+// countPings takes a token for each Ping in p, and waits while there is none.
+func (c *muxConn) countPings(p []byte) {
+	for len(p) > 0 {
+		if c.inBody > 0 {
+			n := min(uint32(len(p)), c.inBody) //nolint:gosec // a buffer of yamux's
+			p = p[n:]
+			c.inBody -= n
+			continue
+		}
+		n := min(len(p), yamuxHeaderSize-len(c.inHead))
+		c.inHead = append(c.inHead, p[:n]...)
+		p = p[n:]
+		if len(c.inHead) < yamuxHeaderSize {
+			return
+		}
+		switch {
+		case c.inHead[1] == yamuxTypeData:
+			c.inBody = binary.BigEndian.Uint32(c.inHead[8:])
+		case isPing(c.inHead, yamuxFlagSYN):
+			select {
+			case c.pings <- struct{}{}:
+			case <-c.closing:
+			}
+		}
+		c.inHead = c.inHead[:0]
+	}
+}
+
+// isPing reports whether header is that of a Ping (SYN) or its answer (ACK).
+func isPing(header []byte, flag uint16) bool {
+	return header[1] == yamuxTypePing && binary.BigEndian.Uint16(header[2:])&flag != 0
+}
+
+func (c *muxConn) Write(p []byte) (int, error) {
 	var err error
 	switch {
-	case len(j.header) > 0:
-		err = j.writePair(j.header, p)
-		j.header = j.header[:0]
+	case len(c.header) > 0:
+		err = c.writePair(c.header, p)
+		c.header = c.header[:0]
 	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
-		j.header = append(j.header, p...)
+		c.header = append(c.header, p...)
 	default:
-		_, err = j.transport.Write(p)
+		_, err = c.transport.Write(p)
+		if len(p) == yamuxHeaderSize && isPing(p, yamuxFlagACK) {
+			select {
+			case <-c.pings:
+			default:
+			}
+		}
 	}
 	if err != nil {
-		j.awaitEnd()
+		c.awaitEnd()
 		return 0, err
 	}
 	return len(p), nil
@@ -86,13 +151,13 @@ func (j *frameJoiner) Write(p []byte) (int, error) {
 // Close is called by yamux when the session ends. The GoAway with which yamux
 // reports a protocol error often doesn't get out in time, so the Close frame
 // carries the news.
-func (j *frameJoiner) Close() error {
-	<-j.started
+func (c *muxConn) Close() error {
+	<-c.started
 	code, reason := websocket.CloseNormalClosure, ""
-	if err := j.session.protocolError(); err != nil {
+	if err := c.session.protocolError(); err != nil {
 		code, reason = websocket.CloseProtocolError, err.Error()
 	}
-	j.closeWith(code, reason)
+	c.closeWith(code, reason)
 	return nil
 }
 

@@ -82,7 +82,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	}
 	s := &Session{role: role, t: newTransport(ws), opening: make(chan struct{}, 1), idle: make(chan struct{})}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
-	conn := &frameJoiner{transport: s.t, session: s, started: make(chan struct{})}
+	conn := newMuxConn(s)
 	var err error
 	if s.mux, err = startMux(conn, role, opts); err != nil {
 		_ = s.t.Close()

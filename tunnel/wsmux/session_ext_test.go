@@ -238,3 +238,59 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(p)
 }
+
+// yamux answers each of its Pings from a goroutine of its own.
+func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
+	t.Parallel()
+	ws, peer, _ := tunneltest.RelayedWebSockets(t)
+	s := newSession(t, ws, wsmux.Server)
+	ping := make([]byte, 12)
+	ping[1], ping[3] = 2, 1 // SYN
+	block := bytes.Repeat(ping, 1000)
+	const most = 1_000_000
+	stuck := make(chan struct{})
+	sent, answers := make(chan int, 1), make(chan struct{}, most)
+	go func() {
+		pings := 0
+		defer func() { sent <- pings }()
+		timer := time.AfterFunc(300*time.Millisecond, sync.OnceFunc(func() { close(stuck) }))
+		defer timer.Stop()
+		for pings < most {
+			if err := peer.WriteMessage(websocket.BinaryMessage, block); err != nil {
+				t.Errorf("send Pings: %v", err)
+				return
+			}
+			timer.Reset(300 * time.Millisecond)
+			pings += 1000
+			select {
+			case <-stuck:
+				return
+			default:
+			}
+		}
+	}()
+	select {
+	case <-stuck:
+	case pings := <-sent:
+		t.Fatalf("%d Pings were taken without an answer being read", pings)
+	}
+	go func() { // now the peer reads
+		for {
+			_, answer, err := peer.ReadMessage()
+			if err != nil {
+				return
+			}
+			if len(answer) == 12 && answer[1] == 2 && answer[3] == 2 { // ACK
+				answers <- struct{}{}
+			}
+		}
+	}()
+	within(t, "answering all Pings", func() {
+		for range <-sent {
+			<-answers
+		}
+	})
+	if err := s.Err(); err != nil {
+		t.Errorf("Err() = %v, want a live session", err)
+	}
+}
