@@ -60,7 +60,11 @@ func relay() {
 			if err != nil {
 				return
 			}
-			target, err := net.Dial("tcp", strings.TrimSpace(string(addr)))
+			network, address := "tcp", strings.TrimSpace(string(addr))
+			if path, ok := strings.CutPrefix(address, "unix:"); ok {
+				network, address = "unix", path
+			}
+			target, err := net.Dial(network, address)
 			if err != nil {
 				return
 			}

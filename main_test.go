@@ -50,6 +50,12 @@ func TestScripts(t *testing.T) {
 			"await":  cmdAwait,
 			"certs":  cmdCerts,
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "long" { // what takes minutes because time itself is tested
+				return os.Getenv("WSTUN_LONG_TESTS") != "", nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
@@ -122,6 +128,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	for _, k := range strings.Fields(ts.Getenv("DAEMON_ENV")) {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end what it starts, too
 	d := &daemon{cmd: cmd, changed: make(chan struct{}), exited: make(chan struct{})}
 	var reading sync.WaitGroup
 	for i, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
@@ -141,7 +148,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		close(d.exited)
 	}()
 	ts.Defer(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-d.exited
 		ts.Logf("[%s]\n%s", name, d.output())
 	})
