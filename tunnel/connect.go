@@ -105,7 +105,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		short++
 		c.wait(ctx, c.backoff(short), err)
 	}
-	return nil
+	return nil //nolint:nilerr // stopped, as asked
 }
 
 // watch returns why s has ended, or nil when ctx ends first.

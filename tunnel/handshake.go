@@ -75,6 +75,7 @@ func secrets(u *url.URL, header http.Header) *strings.Replacer {
 			continue // no secrets, and what an answer is most likely about
 		}
 		for _, value := range values {
+			words = append(words, strings.Fields(value)...)
 			words = append(words, strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ,;="`, r) })...)
 		}
 	}

@@ -1,0 +1,336 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+func TestDialAnswers(t *testing.T) {
+	t.Parallel()
+	const token = "s3cr3t-token"
+	for _, test := range []struct {
+		name   string
+		code   int
+		header http.Header
+		body   string
+		want   string
+	}{
+		{"not a WebSocket page", 200, nil, "<html>\n", "handshake: 200 OK: not a WebSocket endpoint: <html>"},
+		{"unauthorized", 401, nil, "", "handshake: 401 Unauthorized"},
+		{"forbidden", 403, http.Header{"Server": {"nginx/1.2"}}, "invalid sync token\n", "handshake: 403 Forbidden: invalid sync token (server: nginx/1.2)"},
+		{"not found", 404, nil, "404 page not found\n", "handshake: 404 Not Found: 404 page not found"},
+		{"unavailable", 503, nil, "\n\n  busy  \r\nmore", "handshake: 503 Service Unavailable: busy"},
+		{"unknown status", 799, nil, "", "handshake: 799 unknown status"},
+		{"control characters", 403, http.Header{"Server": {"a\u202eb"}}, "\x1b[2Jred\t\x07\u202eder\xff\x00", "handshake: 403 Forbidden: [2Jred der (server: ab)"},
+		{"long", 403, nil, strings.Repeat("é", 5000), "handshake: 403 Forbidden: " + strings.Repeat("é", maxAnswerText) + "…"},
+		{"secret in the body", 403, nil, "bad token " + token + "!", "handshake: 403 Forbidden: bad token ***!"},
+		{"secret in Server", 403, http.Header{"Server": {token}}, "", "handshake: 403 Forbidden (server: ***)"},
+		{"secret in the query", 404, nil, "no /x?key=qu3ry/secret", "handshake: 404 Not Found: no /x?key=***"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(handler(test.code, test.header, test.body))
+			defer srv.Close()
+			url := "ws" + strings.TrimPrefix(srv.URL, "http") + "/x"
+			_, err := Dial(t.Context(), url+"?key=qu3ry/secret", &DialOptions{Header: http.Header{"Authorization": {"Bearer " + token}}})
+			if want := "dial " + url + ": " + test.want; err == nil || err.Error() != want {
+				t.Fatalf("Dial = %v\nwant   %s", err, want)
+			}
+			he, ok := errors.AsType[*HandshakeError](err)
+			if !ok || he.StatusCode != test.code {
+				t.Errorf("error is %#v, want a HandshakeError with %d", err, test.code)
+			} else if refused := test.code == 401 || test.code == 403; he.Refused() != refused {
+				t.Errorf("Refused() = %v, want %v", he.Refused(), refused)
+			}
+		})
+	}
+}
+
+func TestDialMasksWhatItSent(t *testing.T) {
+	t.Parallel()
+	basic := base64.StdEncoding.EncodeToString([]byte("user:passw0rd"))
+	header := make(chan http.Header, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header <- r.Header
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, r.Header.Get("Authorization")+" passw0rd "+r.Header.Get("X-Token")+" "+r.Header.Get("X-Token")+"extra from "+r.Header.Get("Origin"))
+	}))
+	defer srv.Close()
+	addr := srv.Listener.Addr().String()
+	_, err := Dial(t.Context(), "ws://user:passw0rd@"+addr+"/", &DialOptions{
+		Header: http.Header{"X-Token": {"abcd", "abcdefgh"}, "Origin": {"http://example.com"}},
+	})
+	want := "dial ws://" + addr + "/: handshake: 403 Forbidden: Basic *** *** *** ***extra from http://example.com"
+	if err == nil || err.Error() != want {
+		t.Errorf("Dial = %v\nwant   %s", err, want)
+	}
+	if got, want := (<-header).Get("Authorization"), "Basic "+basic; got != want {
+		t.Errorf("Authorization = %q, want %q", got, want)
+	}
+}
+
+func TestDialHeaderGoesBeforeUserinfo(t *testing.T) {
+	t.Parallel()
+	header := make(chan http.Header, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { header <- r.Header }))
+	defer srv.Close()
+	opts := &DialOptions{
+		Header:       http.Header{"Authorization": {"Bearer t0ken"}, "X-Many": {"a", "b"}},
+		Subprotocols: []string{"one", "two"},
+	}
+	_, _ = Dial(t.Context(), strings.Replace(srv.URL, "http://", "http://user:pass@", 1), opts)
+	got := <-header
+	for name, want := range map[string]string{"Authorization": "Bearer t0ken", "X-Many": "a b", "Sec-Websocket-Protocol": "one, two"} {
+		if got := strings.Join(got.Values(name), " "); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if len(opts.Header) != 2 {
+		t.Errorf("Dial changed the caller's header to %v", opts.Header)
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(handler(200, nil, ""))
+	t.Cleanup(plain.Close)
+	plainAddr := plain.Listener.Addr().String()
+	secure := newEndpoint(t, AcceptOptions{}, (*httptest.Server).StartTLS)
+	secureAddr := secure.server.Listener.Addr().String()
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.server.Certificate())
+	l := listen(t)
+	closed := l.Addr().String()
+	_ = l.Close()
+	silentEnd := serveTCP(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4096))
+		_ = conn.Close()
+	})
+	reset := serveTCP(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 1))
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
+	})
+	endless := serveTCP(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nX: ")
+		for _, err := conn.Write(make([]byte, 4096)); err == nil; {
+			_, err = io.WriteString(conn, strings.Repeat("x", 4096))
+		}
+	})
+	garbage := serveTCP(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n") })
+
+	for _, test := range []struct {
+		name, url string
+		tls       *tls.Config
+		want      string // the whole text, or with … at the end its beginning
+		check     func(error) bool
+	}{
+		{"closed port", "ws://" + closed + "/p?q=1", nil, "dial ws://" + closed + "/p: connection refused", func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }},
+		{"closed without an answer", "ws://" + silentEnd, nil, "dial ws://" + silentEnd + ": handshake: the peer closed the connection", nil},
+		{"reset", "ws://" + reset, nil, "dial ws://" + reset + ": handshake: connection reset by peer", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
+		{"endless header", "ws://" + endless, nil, "dial ws://" + endless + ": handshake: the answer is too long", nil},
+		{"no HTTP", "ws://" + garbage, nil, "dial ws://" + garbage + ": malformed HTTP …", nil},
+		{"plain HTTP on a wss URL", "wss://" + plainAddr, nil, "dial wss://" + plainAddr + ": tls: first record does not look like a TLS handshake", func(err error) bool {
+			_, ok := errors.AsType[tls.RecordHeaderError](err)
+			return ok
+		}},
+		{"TLS on a ws URL", "ws://" + secureAddr, nil, "dial ws://" + secureAddr + ": handshake: 400 Bad Request: Client sent an HTTP request to an HTTPS server.", nil},
+		{"unknown authority", "wss://" + secureAddr, nil, "dial wss://" + secureAddr + ": tls: failed to verify certificate: x509: certificate signed by unknown authority", func(err error) bool {
+			_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+			return ok
+		}},
+		{"other host", "wss://" + secureAddr, &tls.Config{RootCAs: roots, ServerName: "other.test"}, "dial wss://" + secureAddr + ": tls: failed to verify certificate: x509: certificate is valid for …", func(err error) bool {
+			_, ok := errors.AsType[x509.HostnameError](err)
+			return ok
+		}},
+		{"scheme", "ftp://user:pass@host/", nil, `dial: unknown URL scheme "ftp": want ws, wss, http or https`, nil},
+		{"no scheme", "localhost:7070", nil, `dial: unknown URL scheme "localhost": want ws, wss, http or https`, nil},
+		{"no host", "ws:///path", nil, "dial: the URL names no host", nil},
+		{"port", "ws://host:7x", nil, `dial: the URL can't be read: invalid port ":7x" after host`, nil},
+		{"slash in the password", "ws://user:pa/ss@host", nil, "dial: the URL can't be read: special characters in user and password must be escaped", nil},
+		{"percent in the password", "ws://user:p%zz@host", nil, "dial: the URL can't be read: special characters in user and password must be escaped", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			session, err := Dial(soon(t), test.url, &DialOptions{TLS: test.tls})
+			if err == nil {
+				_ = session.Close()
+				t.Fatal("Dial = nil, want an error")
+			}
+			if _, ok := errors.AsType[*DialError](err); !ok {
+				t.Errorf("Dial = %#v, want a DialError", err)
+			}
+			beginning, cut := strings.CutSuffix(test.want, "…")
+			if got := err.Error(); got != test.want && !(cut && strings.HasPrefix(got, beginning)) {
+				t.Errorf("Dial = %s\nwant   %s", got, test.want)
+			}
+			if test.check != nil && !test.check(err) {
+				t.Errorf("Dial = %#v: the cause is missing", err)
+			}
+		})
+	}
+}
+
+func TestDialErrorIsOneCleanLine(t *testing.T) {
+	t.Parallel()
+	err := &DialError{"ws://host/", errors.Join(errors.New("one\r\n\x1b[1mtwo"), errors.New("three"))}
+	if got, want := err.Error(), "dial ws://host/: one  [1mtwo three"; got != want {
+		t.Errorf("Error() = %q, want %q", got, want)
+	}
+}
+
+// silent accepts, reads, and says nothing. Its channel tells of the first bytes.
+func silent(t *testing.T) (addr string, heard <-chan struct{}) {
+	t.Helper()
+	events := make(chan struct{}, 1)
+	return serveTCP(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 1))
+		select {
+		case events <- struct{}{}:
+		default: // nobody waits for the second
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	}), events
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	reason := errors.New("enough")
+	for _, test := range []struct {
+		name string
+		dial func(t *testing.T) (url string, reached <-chan struct{})
+	}{
+		{"TLS handshake", func(t *testing.T) (string, <-chan struct{}) {
+			t.Helper()
+			addr, heard := silent(t)
+			return "wss://" + addr, heard
+		}},
+		{"101 awaited", func(t *testing.T) (string, <-chan struct{}) {
+			t.Helper()
+			addr, heard := silent(t)
+			return "ws://" + addr, heard
+		}},
+		{"header half sent", func(t *testing.T) (string, <-chan struct{}) {
+			t.Helper()
+			sent := make(chan struct{}, 1)
+			return "ws://" + serveTCP(t, func(conn net.Conn) {
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switch")
+				sent <- struct{}{}
+				_, _ = io.Copy(io.Discard, conn)
+			}), sent
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			url, reached := test.dial(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			result := make(chan error, 1)
+			go func() {
+				_, err := Dial(ctx, url, &DialOptions{ConnectTimeout: -1})
+				result <- err
+			}()
+			await(t, "the dial's bytes", reached)
+			cancel(reason)
+			if err := await(t, "Dial after cancel", result); !errors.Is(err, reason) || err.Error() != "dial "+url+": enough" {
+				t.Errorf("Dial = %v, want %q", err, "dial "+url+": enough")
+			}
+		})
+	}
+}
+
+func TestDialBeforeItsContext(t *testing.T) {
+	t.Parallel()
+	if _, err := Dial(ended(), "ws://127.0.0.1:1/", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Dial = %v, want canceled", err)
+	}
+}
+
+func TestDialConnectTimeout(t *testing.T) {
+	t.Parallel()
+	addr, _ := silent(t)
+	for _, scheme := range []string{"ws://", "wss://"} {
+		for range 5 { // who notices first, the connection or the context, is a race
+			_, err := Dial(t.Context(), scheme+addr, &DialOptions{ConnectTimeout: 20 * time.Millisecond})
+			if want := "dial " + scheme + addr + ": no answer within 20ms"; err == nil || err.Error() != want {
+				t.Errorf("Dial = %v, want %s", err, want)
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Dial = %#v, want a time-out", err)
+			}
+		}
+	}
+}
+
+// TestDialKeepsRefusalWhoseBodyHangs: the status is worth more than a time-out.
+func TestDialKeepsRefusalWhoseBodyHangs(t *testing.T) {
+	t.Parallel()
+	addr := serveTCP(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4096))
+		_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno entry")
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	_, err := Dial(t.Context(), "ws://"+addr, &DialOptions{ConnectTimeout: 50 * time.Millisecond})
+	if want := "dial ws://" + addr + ": handshake: 403 Forbidden: no entry"; err == nil || err.Error() != want {
+		t.Errorf("Dial = %v, want %s", err, want)
+	}
+}
+
+func TestDialSchemes(t *testing.T) {
+	t.Parallel()
+	plain := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
+	secure := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).StartTLS)
+	config := secure.server.Client().Transport.(*http.Transport).TLSClientConfig
+	for _, url := range []string{plain.url, plain.server.URL, secure.url, secure.server.URL} {
+		session, err := Dial(soon(t), url, &DialOptions{TLS: &tls.Config{RootCAs: config.RootCAs}})
+		if err != nil {
+			t.Errorf("Dial(%s) = %v", url, err)
+			continue
+		}
+		_ = session.Close()
+	}
+}
+
+func TestDialLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the process's files
+	checkFiles(t)
+	addr, _ := silent(t)
+	for _, url := range []string{"ws://" + addr, "wss://" + addr} {
+		for range 10 {
+			_, _ = Dial(t.Context(), url, &DialOptions{ConnectTimeout: time.Millisecond})
+		}
+	}
+	srv := httptest.NewServer(handler(403, nil, "no"))
+	defer srv.Close()
+	for range 10 {
+		_, _ = Dial(t.Context(), srv.URL, nil)
+	}
+}
+
+func TestRedactURL(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"wss://user:pass@host:1/a%20b?token=x#f": "wss://host:1/a%20b",
+		"ws://[::1]:7070":                        "ws://[::1]:7070",
+	} {
+		u, err := parseURL(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := RedactURL(u); got != want {
+			t.Errorf("RedactURL(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
