@@ -38,6 +38,10 @@ type AcceptOptions struct {
 	// Default: none is demanded.
 	Token, TokenHeader string
 
+	// CurrentToken is asked for the token at each handshake, if set, instead
+	// of Token: for tokens that change.
+	CurrentToken func() string
+
 	// Origins are the Origin values that are let in; "*" is any. 403 for
 	// others: a web page must not reach the tunnel. Default: none.
 	Origins []string
@@ -169,7 +173,11 @@ func (a *Acceptor) allowsOrigin(origins []string) bool {
 // checkToken compares in constant time; hashes, so that neither the token's
 // length shows.
 func (a *Acceptor) checkToken(h http.Header) error {
-	if a.opts.Token == "" {
+	token := a.opts.Token
+	if a.opts.CurrentToken != nil {
+		token = a.opts.CurrentToken()
+	}
+	if token == "" {
 		return nil
 	}
 	name, values := a.opts.TokenHeader, h.Values(a.opts.TokenHeader)
@@ -184,7 +192,7 @@ func (a *Acceptor) checkToken(h http.Header) error {
 	if len(values) == 0 {
 		return fmt.Errorf("no token in the header %s", http.CanonicalHeaderKey(name))
 	}
-	want, got := sha256.Sum256([]byte(a.opts.Token)), sha256.Sum256([]byte(values[0]))
+	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(values[0]))
 	if len(values) > 1 || subtle.ConstantTimeCompare(want[:], got[:]) == 0 {
 		return fmt.Errorf("wrong token in the header %s", http.CanonicalHeaderKey(name))
 	}

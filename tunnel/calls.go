@@ -142,6 +142,9 @@ func (f *frames) frame() {
 	f.calls.frame(kind, flags, stream, f.fromClient)
 }
 
+// between reports whether what has been followed ends with a whole frame.
+func (f *frames) between() bool { return f.begun && !f.done && f.have == 0 && f.payload == 0 }
+
 func (f *frames) giveUp() {
 	f.done = true
 	f.calls.update(f.calls.giveUp)

@@ -41,6 +41,10 @@ type Connector struct {
 	URL     string
 	Options *DialOptions
 
+	// Refresh is called, if set, before each dial with a copy of Options, to
+	// put in what has changed meanwhile: certificates, tokens.
+	Refresh func(*DialOptions)
+
 	// Sessions gets each session.
 	Sessions *Sessions
 
@@ -75,7 +79,7 @@ func (c *Connector) Run(ctx context.Context) error {
 	failed := 0 // dials, in a row
 	short := 0  // dials that failed and sessions that didn't last, in a row
 	for ctx.Err() == nil {
-		session, err := Dial(ctx, c.URL, c.Options)
+		session, err := Dial(ctx, c.URL, c.options())
 		if err == nil {
 			failed = 0
 			s := c.Sessions.Add(session, RedactURL(u))
@@ -106,6 +110,19 @@ func (c *Connector) Run(ctx context.Context) error {
 		c.wait(ctx, c.backoff(short), err)
 	}
 	return nil //nolint:nilerr // stopped, as asked
+}
+
+// options returns what to dial with this time.
+func (c *Connector) options() *DialOptions {
+	if c.Refresh == nil {
+		return c.Options
+	}
+	var opts DialOptions
+	if c.Options != nil {
+		opts = *c.Options
+	}
+	c.Refresh(&opts)
+	return &opts
 }
 
 // watch returns why s has ended, or nil when ctx ends first.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -76,7 +79,6 @@ func (fl *flow) run(stream *wsmux.Stream) error {
 	})
 	wg.Go(func() {
 		if down = fl.copyToLocal(stream); down != nil {
-			fl.cut()
 			_ = stream.Close()
 		}
 	})
@@ -113,13 +115,29 @@ func (fl *flow) copyToLocal(stream *wsmux.Stream) error {
 		fromServer.follow(p)
 		return nil
 	}, stream.Shrink)
-	if err != nil {
+	switch {
+	case err == nil:
+	case fromServer.between() && fl.explain(err) == nil:
+		return err
+	default:
+		fl.cut()
 		return err
 	}
 	if cw, ok := fl.local.(closeWriter); ok {
 		_ = cw.CloseWrite() // fails if the client has gone already
 	}
 	return nil
+}
+
+// explain tells an HTTP/2 client why its connection ends, in the debug data of
+// a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
+func (fl *flow) explain(reason error) error {
+	_ = fl.local.SetWriteDeadline(time.Now().Add(farewellWait))
+	err := http2.NewFramer(fl.local, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: "+reason.Error()))
+	if err == nil {
+		fl.sayFarewell()
+	}
+	return err
 }
 
 // copyBuffers are for connections in the midst of a transfer.

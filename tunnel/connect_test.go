@@ -1,0 +1,276 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// retry is one call of OnRetry.
+type retry struct {
+	in     time.Duration
+	reason error
+}
+
+// connector returns one that reports its retries and gets going with run.
+func connector(t *testing.T, url string) (*Connector, chan retry) {
+	t.Helper()
+	retries := make(chan retry, 1000)
+	return &Connector{
+		URL:              url,
+		Sessions:         newSessions(t),
+		MaxRetries:       -1,
+		MaxRetryInterval: 5 * time.Millisecond,
+		OnRetry:          func(in time.Duration, reason error) { retries <- retry{in, reason} },
+	}, retries
+}
+
+// run runs c until the test ends or stop is called.
+func run(t *testing.T, c *Connector) (result <-chan error, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	t.Cleanup(cancel)
+	return ended, cancel
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		n       int
+		limit   time.Duration
+		ceiling time.Duration
+	}{
+		{1, 0, 200 * time.Millisecond},
+		{2, 0, 400 * time.Millisecond},
+		{5, 0, 3200 * time.Millisecond},
+		{100, 0, DefaultMaxRetryInterval},
+		{1 << 40, 0, DefaultMaxRetryInterval},
+		{3, 10 * time.Millisecond, 10 * time.Millisecond},
+		{3, -1, time.Millisecond},
+	} {
+		c := &Connector{MaxRetryInterval: test.limit}
+		var least, most time.Duration = time.Hour, 0
+		for range 1000 {
+			d := c.backoff(test.n)
+			least, most = min(least, d), max(most, d)
+		}
+		if least <= 0 || most > test.ceiling || least > test.ceiling/4 || most < test.ceiling*3/4 {
+			t.Errorf("backoff(%d) with limit %v is from %v to %v, want from 0 to %v", test.n, test.limit, least, most, test.ceiling)
+		}
+	}
+}
+
+func TestConnectorRetriesAndRedials(t *testing.T) {
+	t.Parallel()
+	var refuse atomic.Bool
+	refuse.Store(true)
+	sessions := newSessions(t)
+	a := NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuse.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		a.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	url := "ws" + strings.TrimPrefix(srv.URL, "http")
+	c, retries := connector(t, url)
+	result, stop := run(t, c)
+	for range 3 {
+		r := await(t, "a retry", retries)
+		if want := "dial " + url + ": handshake: 502 Bad Gateway"; r.reason.Error() != want {
+			t.Errorf("reason = %v, want %s", r.reason, want)
+		}
+		if r.in <= 0 || r.in > c.MaxRetryInterval {
+			t.Errorf("in = %v, want up to %v", r.in, c.MaxRetryInterval)
+		}
+	}
+	refuse.Store(false)
+	for id := range uint64(3) {
+		s, err := c.Sessions.Wait(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.ID != id+1 || s.Remote != url {
+			t.Errorf("session %d to %s, want %d to %s", s.ID, s.Remote, id+1, url)
+		}
+		peer, err := sessions.Wait(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = peer.Close()
+		await(t, "the session's end", s.Done())
+		for got := s; got == s; {
+			if got, err = c.Sessions.Wait(soon(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		await(t, "the peer's end", peer.Done())
+		for got := peer; got == peer; {
+			if got, err = sessions.Wait(soon(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s, _ := c.Sessions.Wait(soon(t))
+	stop()
+	if err := await(t, "Run", result); err != nil {
+		t.Errorf("Run = %v, want nil when ctx ends", err)
+	}
+	if s.Err() != nil {
+		t.Errorf("the session ended with Run: %v", s.Err())
+	}
+}
+
+func TestConnectorGivesUp(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(handler(http.StatusBadGateway, nil, ""))
+	defer srv.Close()
+	for _, test := range []struct {
+		max  int
+		want string
+	}{
+		{0, "dial " + srv.URL + ": handshake: 502 Bad Gateway"},
+		{2, "dial " + srv.URL + ": handshake: 502 Bad Gateway (gave up after 3 attempts)"},
+	} {
+		c, retries := connector(t, srv.URL)
+		c.MaxRetries = test.max
+		err := c.Run(soon(t))
+		if ge, ok := errors.AsType[*GaveUpError](err); !ok || ge.Attempts != test.max+1 || err.Error() != test.want {
+			t.Errorf("Run with %d retries = %v, want %s", test.max, err, test.want)
+		}
+		if len(retries) != test.max {
+			t.Errorf("%d retries, want %d", len(retries), test.max)
+		}
+	}
+}
+
+func TestConnectorEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		srv := httptest.NewServer(handler(code, nil, ""))
+		defer srv.Close()
+		c, retries := connector(t, srv.URL)
+		err := c.Run(soon(t))
+		if he, ok := errors.AsType[*HandshakeError](err); !ok || he.StatusCode != code || len(retries) > 0 {
+			t.Errorf("Run = %v after %d retries, want %d after none", err, len(retries), code)
+		}
+	}
+	c, _ := connector(t, "nonsense")
+	if err := c.Run(soon(t)); err == nil || !strings.Contains(err.Error(), "unknown URL scheme") {
+		t.Errorf("Run = %v, want that the URL is bad", err)
+	}
+	c, _ = connector(t, "ws://127.0.0.1:1")
+	if err := c.Run(ended()); err != nil {
+		t.Errorf("Run = %v, want nil when ctx has ended", err)
+	}
+	e := newEndpoint(t, AcceptOptions{}, (*httptest.Server).Start)
+	c, _ = connector(t, e.url)
+	_ = c.Sessions.Shutdown(ended())
+	if err := c.Run(soon(t)); err != nil {
+		t.Errorf("Run = %v, want nil when the set is shut down", err)
+	}
+}
+
+func TestConnectorRetryNow(t *testing.T) {
+	t.Parallel()
+	var refuse atomic.Bool
+	refuse.Store(true)
+	a := NewAcceptor(newSessions(t), AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuse.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		a.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	now := make(chan struct{})
+	c, retries := connector(t, srv.URL)
+	c.RetryNow = now
+	c.MaxRetryInterval = time.Hour
+	result, stop := run(t, c)
+	// Each wait is twice the one before on average: this many would take days.
+	for range 20 {
+		await(t, "a retry", retries)
+		select {
+		case now <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatal("RetryNow isn't received from")
+		}
+	}
+	await(t, "a retry", retries)
+	if _, err := c.Sessions.Wait(ended()); err == nil || !strings.Contains(err.Error(), "502 Bad Gateway (next try in ") {
+		t.Errorf("Wait = %v, want the reason and the next try", err)
+	}
+	refuse.Store(false)
+	now <- struct{}{}
+	first, err := c.Sessions.Wait(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now <- struct{}{} // with a session up, another one takes its place
+	await(t, "the first session's end", first.Done())
+	if !errors.Is(first.Err(), errReconnect) {
+		t.Errorf("Err() = %v, want that it is reconnecting", first.Err())
+	}
+	for got := first; got == first; {
+		if got, err = c.Sessions.Wait(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	await(t, "Run", result)
+}
+
+// TestConnectorBacksOffFromFlapping: a peer that drops what it has accepted is
+// dialed less and less often.
+func TestConnectorBacksOffFromFlapping(t *testing.T) {
+	t.Parallel()
+	sessions := &Sessions{Up: func(s *Session) { _ = s.Close() }}
+	t.Cleanup(func() { _ = sessions.Shutdown(ended()) })
+	srv := httptest.NewServer(NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}))
+	defer srv.Close()
+	now := make(chan struct{})
+	c, retries := connector(t, srv.URL)
+	c.RetryNow = now
+	c.MaxRetries = 0 // which sessions that end don't count for
+	c.MaxRetryInterval = time.Hour
+	result, stop := run(t, c)
+	var longest time.Duration
+	for range 12 {
+		longest = max(longest, await(t, "a retry", retries).in)
+		now <- struct{}{}
+	}
+	if longest < 2*time.Second {
+		t.Errorf("the longest wait was %v", longest)
+	}
+	stop()
+	if err := await(t, "Run", result); err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+func TestRetryError(t *testing.T) {
+	t.Parallel()
+	reason := errors.New("no way")
+	for in, want := range map[time.Duration]string{
+		90 * time.Second: "no way (next try in 1m30s)",
+		-time.Second:     "no way (trying again now)",
+	} {
+		err := &retryError{reason, time.Now().Add(in)}
+		if err.Error() != want || !errors.Is(err, reason) {
+			t.Errorf("Error() = %s, want %s", err, want)
+		}
+	}
+}
