@@ -104,7 +104,7 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 			d.out.logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", addrOf(l)))
 		}
 	}
-	l, url, err := d.endpoint.listen(ctx)
+	l, url, err := d.endpoint.listen(ctx, d.out)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 
 // listen binds the address to accept at, and returns its URL too. It returns
 // nil if e dials.
-func (e *endpoint) listen(ctx context.Context) (net.Listener, string, error) {
+func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, string, error) {
 	if e.url != "" {
 		return nil, "", nil
 	}
@@ -27,7 +27,7 @@ func (e *endpoint) listen(ctx context.Context) (net.Listener, string, error) {
 		return nil, "", err
 	}
 	loopback := isLoopback(l)
-	demanding := e.acceptOptions.Token != "" || e.tls.server != nil && e.tls.server.ClientCAs != nil
+	demanding := e.token != nil || e.tls.authorities != nil
 	if !loopback && !demanding && !e.allowUnauthenticated {
 		_ = l.Close()
 		return nil, "", &usageError{
@@ -37,8 +37,8 @@ func (e *endpoint) listen(ctx context.Context) (net.Listener, string, error) {
 	}
 	e.acceptOptions.LoopbackHost = loopback && l.Addr().Network() == "tcp"
 	scheme := "ws://"
-	if e.tls.server != nil {
-		l = tls.NewListener(l, e.tls.server)
+	if config := e.tls.server(out.logger); config != nil {
+		l = tls.NewListener(l, config)
 		scheme = "wss://"
 	}
 	if l.Addr().Network() == "unix" {
@@ -52,6 +52,9 @@ func (e *endpoint) listen(ctx context.Context) (net.Listener, string, error) {
 func (e *endpoint) run(ctx context.Context, l net.Listener, sessions *tunnel.Sessions, out *output) error {
 	if e.url != "" {
 		return e.dial(ctx, sessions, out)
+	}
+	if e.token != nil {
+		e.acceptOptions.CurrentToken = func() string { return e.token.get(out.logger) }
 	}
 	e.acceptOptions.Logger = out.logger
 	e.acceptOptions.Session.Logger = out.logger
@@ -81,6 +84,7 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 	connector := tunnel.Connector{
 		URL:              e.url,
 		Options:          &e.dialOptions,
+		Refresh:          func(opts *tunnel.DialOptions) { e.refresh(opts, out.logger) },
 		Sessions:         sessions,
 		MaxRetries:       e.maxRetries,
 		MaxRetryInterval: e.maxRetryInterval,

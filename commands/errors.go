@@ -20,7 +20,7 @@ const (
 	exitOK        = 0
 	exitError     = 1 // runtime error
 	exitUsage     = 2 // wrong flags or arguments
-	exitRefused   = 3 // the peer refused the credentials
+	exitRefused   = 3 // the peer or the proxy refused the credentials
 	exitNoSession = 4 // no session could be had
 )
 
@@ -64,6 +64,9 @@ func exitStatus(err error) int {
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok && he.Refused() {
 		return exitRefused
 	}
+	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok && pe.Refused() {
+		return exitRefused
+	}
 	if _, ok := errors.AsType[*tunnel.GaveUpError](err); ok {
 		return exitNoSession
 	}
@@ -80,6 +83,9 @@ func hint(err error) string {
 			return ue.hint
 		}
 		return "see wstun --help, or --help behind a command"
+	}
+	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok {
+		return proxyHint(pe) // before what it wraps, which isn't about the peer
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok {
 		return handshakeHint(he)
@@ -119,4 +125,19 @@ func handshakeHint(he *tunnel.HandshakeError) string {
 		return "something answers there, but no WebSocket: check the URL's host, port and path"
 	}
 	return ""
+}
+
+func proxyHint(pe *tunnel.ProxyError) string {
+	if _, ok := errors.AsType[tls.RecordHeaderError](pe.Err); ok {
+		return "the proxy doesn't speak TLS: try http:// for it"
+	}
+	switch {
+	case pe.Refused():
+		return "put user and password into the proxy's URL, in --proxy or HTTPS_PROXY: http://user:password@host:port"
+	case pe.StatusCode == http.StatusForbidden, pe.StatusCode == http.StatusMethodNotAllowed:
+		return "the proxy doesn't allow this host or port; many allow only port 443"
+	case pe.StatusCode >= http.StatusInternalServerError:
+		return "the proxy can't reach the peer"
+	}
+	return "check the proxy's URL in --proxy or HTTPS_PROXY; --proxy none goes without one"
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -67,6 +68,7 @@ func sessionFlags() []cli.Flag {
 		stringFlag("servername", "expect the peer's certificate to be for `NAME`", ""),
 		boolFlag("insecure", "don't verify the peer's certificate"),
 		boolFlag("allow-unauthenticated", "accept on other than loopback addresses with neither token nor client certificates"),
+		stringFlag("proxy", "dial through the proxy `URL`: http, https, socks5 or socks5h; none for none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 		stringsFlag("subprotocol", "offer or accept the WebSocket subprotocol `NAME`; repeatable"),
 		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, * for any; repeatable"),
 		intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 0),
@@ -85,7 +87,10 @@ func sessionFlags() []cli.Flag {
 type endpoint struct {
 	url    string // to dial; empty: accept
 	accept string // address to accept at
-	tls    tlsOptions
+	tls    *tlsFiles
+
+	token       *source[string] // nil: none
+	tokenHeader string          // empty: Authorization: Bearer
 
 	dialOptions   tunnel.DialOptions
 	acceptOptions tunnel.AcceptOptions
@@ -119,20 +124,19 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	if err != nil {
 		return nil, err
 	}
-	token, err := readToken(c)
-	if err != nil {
+	if e.token, err = newToken(c); err != nil {
 		return nil, err
+	}
+	e.tokenHeader = c.String("token-header")
+	if e.tokenHeader != "" && !httpguts.ValidHeaderFieldName(e.tokenHeader) {
+		return nil, usagef("--token-header %q: not a header name", e.tokenHeader)
+	}
+	if e.tokenHeader != "" && e.token == nil {
+		return nil, usagef("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", e.tokenHeader)
 	}
 	header, err := parseHeaders(c.StringSlice("header"))
 	if err != nil {
 		return nil, err
-	}
-	tokenHeader := c.String("token-header")
-	if tokenHeader != "" && !httpguts.ValidHeaderFieldName(tokenHeader) {
-		return nil, usagef("--token-header %q: not a header name", tokenHeader)
-	}
-	if tokenHeader != "" && token == "" {
-		return nil, usagef("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", tokenHeader)
 	}
 	if path := c.String("path"); path != "" && !strings.HasPrefix(path, "/") {
 		return nil, usagef("--path %q: want it to begin with /", path)
@@ -141,30 +145,23 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 		if err := rejectFlags(c, "accepting", "path", "origin", "max-sessions", "allow-unauthenticated"); err != nil {
 			return nil, err
 		}
-	} else if err := rejectFlags(c, "dialing", "header", "servername", "insecure", "connect-timeout", "max-retries", "max-retry-interval"); err != nil {
+	} else if err := rejectFlags(c, "dialing", "header", "servername", "insecure", "proxy", "connect-timeout", "max-retries", "max-retry-interval"); err != nil {
 		return nil, err
 	}
-	if token != "" {
-		if tokenHeader != "" {
-			header.Set(tokenHeader, token)
-		} else {
-			header.Set("Authorization", "Bearer "+token)
-		}
+	if e.tls, err = newTLSFiles(c.Path("cert"), c.Path("key"), c.Path("cacert")); err != nil {
+		return nil, err
 	}
-	e.tls = tlsOptions{
-		cert: c.Path("cert"), key: c.Path("key"), cacert: c.Path("cacert"),
-		serverName: c.String("servername"), insecure: c.Bool("insecure"),
-	}
+	e.tls.serverName, e.tls.insecure = c.String("servername"), c.Bool("insecure")
 	e.dialOptions = tunnel.DialOptions{
 		Header:         header,
+		Proxy:          c.String("proxy"),
 		Subprotocols:   c.StringSlice("subprotocol"),
 		ConnectTimeout: orOff(c.Duration("connect-timeout")),
 		Session:        session,
 	}
 	e.acceptOptions = tunnel.AcceptOptions{
 		Path:         c.String("path"),
-		Token:        token,
-		TokenHeader:  tokenHeader,
+		TokenHeader:  e.tokenHeader,
 		Origins:      c.StringSlice("origin"),
 		Subprotocols: c.StringSlice("subprotocol"),
 		MaxSessions:  c.Int("max-sessions"),
@@ -174,7 +171,7 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	e.maxRetries = c.Int("max-retries")
 	e.maxRetryInterval = c.Duration("max-retry-interval")
 	e.drainTimeout = c.Duration("drain-timeout")
-	return &e, e.loadTLS()
+	return &e, e.checkTLS()
 }
 
 // rejectFlags refuses flags on the command line that would do nothing.
@@ -277,7 +274,7 @@ func parseHeaders(lines []string) (http.Header, error) {
 		name, value, ok := strings.Cut(line, ":")
 		value = textproto.TrimString(value)
 		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			// The value may be a secret, so only the name is shown.
+			name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 			return nil, &usageError{err: fmt.Errorf("--header %q: not a header", name), hint: "want 'Name: value'"}
 		}
 		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Sec-Websocket-") || strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Upgrade") {
@@ -288,21 +285,51 @@ func parseHeaders(lines []string) (http.Header, error) {
 	return h, nil
 }
 
-// readToken returns the token of --token-file, or of WSTUN_TOKEN.
-func readToken(c *cli.Context) (string, error) {
-	token, from := os.Getenv("WSTUN_TOKEN"), "WSTUN_TOKEN"
+// newToken returns the token of --token-file, or of WSTUN_TOKEN, or nil.
+func newToken(c *cli.Context) (*source[string], error) {
 	if path := c.Path("token-file"); path != "" {
-		text, err := os.ReadFile(path)
+		s, err := newSource(func() (string, error) {
+			text, err := os.ReadFile(path) //nolint:gosec // naming it is the flag's purpose
+			if err != nil {
+				return "", err
+			}
+			return checkToken(strings.TrimRight(string(text), "\r\n"))
+		}, path)
 		if err != nil {
-			return "", usagef("--token-file: %w", err)
+			return nil, usagef("--token-file %s: %w", path, err)
 		}
-		token, from = strings.TrimRight(string(text), "\r\n"), path
-		if token == "" {
-			return "", usagef("--token-file %s: it is empty", path)
-		}
+		return s, nil
 	}
-	if !httpguts.ValidHeaderFieldValue(token) || token != strings.TrimSpace(token) {
-		return "", usagef("the token in %s can't be sent in a header: it has control characters, or blanks around it", from)
+	if token := os.Getenv("WSTUN_TOKEN"); token != "" {
+		s, err := newSource(func() (string, error) { return checkToken(token) })
+		if err != nil {
+			return nil, usagef("WSTUN_TOKEN: %w", err)
+		}
+		return s, nil
+	}
+	return nil, nil //nolint:nilnil // no token, no error
+}
+
+func checkToken(token string) (string, error) {
+	switch {
+	case token == "":
+		return "", errors.New("it is empty")
+	case !httpguts.ValidHeaderFieldValue(token), token != strings.TrimSpace(token):
+		return "", errors.New("it can't be sent in a header: it has control characters, or blanks around it")
 	}
 	return token, nil
+}
+
+// refresh puts the certificates and the token as they are now into opts.
+func (e *endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
+	opts.TLS = e.tls.client(logger)
+	if e.token == nil {
+		return
+	}
+	opts.Header = opts.Header.Clone()
+	if e.tokenHeader != "" {
+		opts.Header.Set(e.tokenHeader, e.token.get(logger))
+	} else {
+		opts.Header.Set("Authorization", "Bearer "+e.token.get(logger))
+	}
 }

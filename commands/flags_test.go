@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,7 +62,9 @@ func TestEndpointDialing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := e.dialOptions.Header
+	opts := e.dialOptions
+	e.refresh(&opts, slog.New(slog.DiscardHandler))
+	h := opts.Header
 	if got := h.Values("Accept"); !slices.Equal(got, []string{"a, b"}) {
 		t.Errorf("Accept = %q, want one header", got)
 	}
@@ -90,10 +93,12 @@ func TestEndpointToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := e.dialOptions.Header.Get("X-Sync-Token"); got != "from the file" {
+	opts := e.dialOptions
+	e.refresh(&opts, slog.New(slog.DiscardHandler))
+	if got := opts.Header.Get("X-Sync-Token"); got != "from the file" {
 		t.Errorf("token %q, want the file's", got)
 	}
-	if e.acceptOptions.Token != "from the file" || e.acceptOptions.TokenHeader != "x-sync-token" {
+	if e.acceptOptions.TokenHeader != "x-sync-token" {
 		t.Errorf("accept options %+v", e.acceptOptions)
 	}
 	for _, bad := range []string{"two\nlines", " blank ", "\x01"} {

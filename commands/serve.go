@@ -40,7 +40,7 @@ func (p *program) serve(c *cli.Context) error {
 		return err
 	}
 	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
-	l, url, err := e.listen(c.Context)
+	l, url, err := e.listen(c.Context, out)
 	if err != nil {
 		return err
 	}

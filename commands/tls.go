@@ -4,73 +4,104 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/url"
 	"os"
 )
 
-// tlsOptions are the TLS flags of one side.
-type tlsOptions struct {
-	cert, key, cacert string // paths
-	serverName        string
-	insecure          bool
+// tlsFiles are the TLS flags of one side, and what the files that they name
+// hold. Those are followed: see source.
+type tlsFiles struct {
+	serverName string
+	insecure   bool
 
-	server *tls.Config // of the accepting side; nil: no TLS
+	certificate *source[[]tls.Certificate] // nil: none
+	authorities *source[*x509.CertPool]    // nil: the system's when dialing, none when accepting
 }
 
-// loadTLS reads what the TLS flags name.
-func (e *endpoint) loadTLS() error {
-	o := &e.tls
-	if (o.cert == "") != (o.key == "") {
-		return usagef("--cert and --key go together")
+// newTLSFiles reads the files cert and key, and cacert. Each may be empty.
+func newTLSFiles(cert, key, cacert string) (*tlsFiles, error) {
+	f := &tlsFiles{}
+	var err error
+	if (cert == "") != (key == "") {
+		return nil, usagef("--cert and --key go together")
 	}
-	var certificates []tls.Certificate
-	if o.cert != "" {
-		certificate, err := tls.LoadX509KeyPair(o.cert, o.key)
+	if cert != "" {
+		f.certificate, err = newSource(func() ([]tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			return []tls.Certificate{pair}, err
+		}, cert, key)
 		if err != nil {
-			return usagef("--cert %s, --key %s: %w", o.cert, o.key, err)
+			return nil, usagef("--cert %s, --key %s: %w", cert, key, err)
 		}
-		certificates = []tls.Certificate{certificate}
 	}
-	var authorities *x509.CertPool
-	if o.cacert != "" {
-		pem, err := os.ReadFile(o.cacert)
+	if cacert != "" {
+		f.authorities, err = newSource(func() (*x509.CertPool, error) {
+			pem, err := os.ReadFile(cacert) //nolint:gosec // naming it is the flag's purpose
+			if err != nil {
+				return nil, err
+			}
+			pool := x509.NewCertPool()
+			if !pool.AppendCertsFromPEM(pem) {
+				return nil, errors.New("no PEM certificate in it")
+			}
+			return pool, nil
+		}, cacert)
 		if err != nil {
-			return usagef("--cacert: %w", err)
-		}
-		authorities = x509.NewCertPool()
-		if !authorities.AppendCertsFromPEM(pem) {
-			return usagef("--cacert %s: no PEM certificate in it", o.cacert)
+			return nil, usagef("--cacert %s: %w", cacert, err)
 		}
 	}
+	return f, nil
+}
+
+// checkTLS says what is wrong with the TLS flags for what e does.
+func (e *endpoint) checkTLS() error {
+	f := e.tls
 	if e.url == "" {
-		return o.loadServer(certificates, authorities)
-	}
-	if u, err := url.Parse(e.url); err == nil && (u.Scheme == "ws" || u.Scheme == "http") {
-		if o.cert != "" || o.cacert != "" || o.serverName != "" || o.insecure {
-			return &usageError{err: errors.New("TLS flags with a URL that has no TLS"), hint: "use wss:// instead of " + u.Scheme + "://"}
-		}
-	}
-	e.dialOptions.TLS = &tls.Config{
-		Certificates:       certificates,
-		RootCAs:            authorities,
-		ServerName:         o.serverName,
-		InsecureSkipVerify: o.insecure, //nolint:gosec // asked for, and logged
-		MinVersion:         tls.VersionTLS12,
-	}
-	return nil
-}
-
-func (o *tlsOptions) loadServer(certificates []tls.Certificate, authorities *x509.CertPool) error {
-	if len(certificates) == 0 {
-		if authorities != nil {
+		if f.authorities != nil && f.certificate == nil {
 			return &usageError{err: errors.New("--cacert demands client certificates, which needs TLS"), hint: "give this side's certificate with --cert and --key"}
 		}
 		return nil
 	}
-	o.server = &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12}
-	if authorities != nil {
-		o.server.ClientCAs = authorities
-		o.server.ClientAuth = tls.RequireAndVerifyClientCert
+	if u, err := url.Parse(e.url); err == nil && (u.Scheme == "ws" || u.Scheme == "http") {
+		if f.certificate != nil || f.authorities != nil || f.serverName != "" || f.insecure {
+			return &usageError{err: errors.New("TLS flags with a URL that has no TLS"), hint: "use wss:// instead of " + u.Scheme + "://"}
+		}
 	}
 	return nil
+}
+
+// client is the configuration for the next dial.
+func (f *tlsFiles) client(logger *slog.Logger) *tls.Config {
+	config := &tls.Config{
+		ServerName:         f.serverName,
+		InsecureSkipVerify: f.insecure, //nolint:gosec // asked for, and logged
+		MinVersion:         tls.VersionTLS12,
+	}
+	if f.certificate != nil {
+		config.Certificates = f.certificate.get(logger)
+	}
+	if f.authorities != nil {
+		config.RootCAs = f.authorities.get(logger)
+	}
+	return config
+}
+
+// server is the configuration of a listener, which looks at the files at each
+// handshake; nil without a certificate.
+func (f *tlsFiles) server(logger *slog.Logger) *tls.Config {
+	if f.certificate == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			config := &tls.Config{Certificates: f.certificate.get(logger), MinVersion: tls.VersionTLS12}
+			if f.authorities != nil {
+				config.ClientCAs = f.authorities.get(logger)
+				config.ClientAuth = tls.RequireAndVerifyClientCert
+			}
+			return config, nil
+		},
+	}
 }

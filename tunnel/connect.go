@@ -69,12 +69,15 @@ var errReconnect = errors.New("reconnecting, as asked")
 
 // Run dials, waits until the session ends, and dials again, until ctx ends: it
 // returns nil then. The last session is left to its set. Run returns a
-// *DialError at once when the URL can't be dialed or the peer refuses the
-// credentials, and a *GaveUpError after MaxRetries.
+// *DialError at once when the URL can't be dialed, or the peer or the
+// proxy refuses the credentials, and a *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
 	u, err := parseURL(c.URL)
 	if err != nil {
 		return &DialError{Err: err}
+	}
+	if _, err := proxyFor(c.options().Proxy, u); err != nil {
+		return &DialError{URL: RedactURL(u), Err: err}
 	}
 	failed := 0 // dials, in a row
 	short := 0  // dials that failed and sessions that didn't last, in a row
@@ -97,7 +100,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if he, ok := errors.AsType[*HandshakeError](err); ok && he.Refused() {
+		if refused(err) {
 			return err
 		}
 		if c.MaxRetries >= 0 && failed > c.MaxRetries {
@@ -112,16 +115,25 @@ func (c *Connector) Run(ctx context.Context) error {
 	return nil //nolint:nilerr // stopped, as asked
 }
 
+// refused reports whether the peer or a proxy has refused the credentials:
+// they don't get better by trying again, and accounts may be locked for it.
+func refused(err error) bool {
+	r, ok := errors.AsType[interface {
+		error
+		Refused() bool
+	}](err)
+	return ok && r.Refused()
+}
+
 // options returns what to dial with this time.
 func (c *Connector) options() *DialOptions {
-	if c.Refresh == nil {
-		return c.Options
-	}
 	var opts DialOptions
 	if c.Options != nil {
 		opts = *c.Options
 	}
-	c.Refresh(&opts)
+	if c.Refresh != nil {
+		c.Refresh(&opts)
+	}
 	return &opts
 }
 

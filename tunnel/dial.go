@@ -35,6 +35,11 @@ type DialOptions struct {
 	// TLS is used for wss. Default: the system's certificates, the host's name.
 	TLS *tls.Config
 
+	// Proxy is the URL of an outbound proxy: http, https, socks5, or socks5h
+	// (the proxy looks up the name), maybe with user and password; "none" means
+	// none. Default: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+	Proxy string
+
 	// Subprotocols are offered in the handshake. Default: none.
 	Subprotocols []string
 
@@ -53,12 +58,13 @@ type DialError struct {
 	Err error  // *HandshakeError if the peer answered, an error of the network or of TLS otherwise
 }
 
-// Error is one line without control characters, whatever the peer has sent.
+// Error is one short line without control characters, whatever the peer has sent.
 func (e *DialError) Error() string {
+	text := cut(printable(cause(e.Err)), maxCauseText)
 	if e.URL == "" {
-		return "dial: " + printable(cause(e.Err))
+		return "dial: " + text
 	}
-	return "dial " + e.URL + ": " + printable(cause(e.Err))
+	return "dial " + e.URL + ": " + text
 }
 
 func (e *DialError) Unwrap() error { return e.Err }
@@ -130,6 +136,10 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &connectTimeoutError{timeout})
 		defer cancel()
 	}
+	through, err := proxyFor(opts.Proxy, u)
+	if err != nil {
+		return nil, err
+	}
 	target, header := request(u, opts.Header)
 
 	// gorilla stops minding ctx once TCP is up, so ctx closes the connection.
@@ -137,7 +147,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 	var release func() bool
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			c, err := dialTarget(ctx, network, addr, through, opts.TLS)
 			if err != nil {
 				return nil, err
 			}
@@ -166,6 +176,9 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 	}
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		return nil, newHandshakeError(resp, secrets(u, header))
+	}
+	if pe, ok := errors.AsType[*ProxyError](err); ok {
+		return nil, pe // it knows which hop was silent, if one was
 	}
 	// gorilla has set ctx's deadline on the connection too, which may notice first.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
@@ -197,6 +210,14 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 		target.Scheme = "wss"
 	}
 	return target.String(), r.Header
+}
+
+// dialTarget dials the target's socket, or the proxy's.
+func dialTarget(ctx context.Context, network, addr string, through *url.URL, config *tls.Config) (net.Conn, error) {
+	if through != nil {
+		return dialVia(ctx, through, addr, config)
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
 }
 
 // writeBuffers keeps idle connections from holding a write buffer each.

@@ -18,6 +18,10 @@ const (
 	// maxAnswerText is how many characters of an answer's text an error repeats.
 	maxAnswerText = 120
 
+	// maxCauseText is how many characters of any other failure's text an error
+	// repeats: net/http quotes whole lines of what it doesn't understand.
+	maxCauseText = 400
+
 	// minSecret is how long a secret must be to be masked. Shorter words would
 	// be masked at random.
 	minSecret = 4
@@ -103,9 +107,13 @@ func secrets(u *url.URL, header http.Header) *strings.Replacer {
 // terminal.
 func oneLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	s = strings.TrimSpace(printable(s))
-	if runes := []rune(s); len(runes) > maxAnswerText {
-		s = string(runes[:maxAnswerText]) + "…"
+	return cut(strings.TrimSpace(printable(s)), maxAnswerText)
+}
+
+// cut is the beginning of s, and shows where there was more.
+func cut(s string, characters int) string {
+	if runes := []rune(s); len(runes) > characters {
+		return string(runes[:characters]) + "…"
 	}
 	return s
 }
