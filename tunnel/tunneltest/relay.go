@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// relaySocketBuffer is the receive buffer of the relay's sockets in bytes. It
-// is small so that a frozen link soon pushes back, as a real one does.
+// relaySocketBuffer is the size of the buffers of the relay's sockets in bytes.
+// It is small so that a link on which nobody reads soon pushes back.
 const relaySocketBuffer = 16 * 1024
 
 // Relay passes TCP connections on to one address, well or badly. Its methods
@@ -129,8 +129,10 @@ func (r *Relay) accept() {
 			continue
 		}
 		l := &link{near: near, far: far, cut: make(chan struct{})}
-		_ = l.near.SetReadBuffer(relaySocketBuffer)
-		_ = l.far.SetReadBuffer(relaySocketBuffer)
+		for _, c := range []*net.TCPConn{l.near, l.far} {
+			_ = c.SetReadBuffer(relaySocketBuffer)
+			_ = c.SetWriteBuffer(relaySocketBuffer)
+		}
 		r.mu.Lock()
 		r.links[l] = struct{}{}
 		r.mu.Unlock()
