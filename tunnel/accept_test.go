@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,18 +17,23 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
+// reply is an answer to a handshake.
+type reply struct {
+	code   int
+	header http.Header
+	body   string
+}
+
 // handshake sends a handshake with the given headers, which replace the usual
 // ones, and returns the answer.
-func handshake(t *testing.T, addr, path string, header http.Header) *http.Response {
+func handshake(t *testing.T, addr, path string, header http.Header) reply {
 	t.Helper()
 	conn := dialTCP(t, addr)
 	all := http.Header{
 		"Host": {addr}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"},
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
 	}
-	for name, values := range header {
-		all[name] = values
-	}
+	maps.Copy(all, header)
 	var request strings.Builder
 	request.WriteString("GET " + path + " HTTP/1.1\r\n")
 	_ = all.Write(&request)
@@ -39,8 +45,17 @@ func handshake(t *testing.T, addr, path string, header http.Header) *http.Respon
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer resp.Body.Close()
+	r := reply{code: resp.StatusCode, header: resp.Header}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.body = string(body)
+		return r
+	}
+	return r
 }
 
 func TestAcceptorRefuses(t *testing.T) {
@@ -96,14 +111,11 @@ func TestAcceptorRefuses(t *testing.T) {
 			serving := make(chan error, 1)
 			go func() { serving <- a.Serve(l) }()
 			resp := handshake(t, l.Addr().String(), test.path, test.header)
-			if resp.StatusCode != test.code {
-				t.Errorf("status = %s, want %d", resp.Status, test.code)
+			if resp.code != test.code {
+				t.Errorf("status = %d, want %d", resp.code, test.code)
 			}
-			if test.body != "" {
-				body, _ := io.ReadAll(resp.Body)
-				if got, want := string(body), "wstun: "+test.body+"\n"; got != want {
-					t.Errorf("body = %q, want %q", got, want)
-				}
+			if want := "wstun: " + test.body + "\n"; test.body != "" && resp.body != want {
+				t.Errorf("body = %q, want %q", resp.body, want)
 			}
 			wants := map[string]string{}
 			switch {
@@ -113,7 +125,7 @@ func TestAcceptorRefuses(t *testing.T) {
 				wants["Upgrade"], wants["Sec-WebSocket-Version"] = "websocket", "13"
 			}
 			for name, want := range wants {
-				if got := resp.Header.Get(name); got != want {
+				if got := resp.header.Get(name); got != want {
 					t.Errorf("%s = %q, want %q", name, got, want)
 				}
 			}
@@ -140,7 +152,7 @@ func TestAcceptorMaxSessions(t *testing.T) {
 		t.Errorf("second Dial = %v, want 503", err)
 	}
 	resp := handshake(t, e.server.Listener.Addr().String(), "/", nil)
-	if got := resp.Header.Get("Retry-After"); got == "" {
+	if got := resp.header.Get("Retry-After"); got == "" {
 		t.Error("503 without Retry-After")
 	}
 	_ = first.Close()
@@ -243,8 +255,8 @@ func TestAcceptorShutdown(t *testing.T) {
 	}
 	defer session.Close()
 	idle := dialTCP(t, other.Addr().String()) // and says nothing
-	if resp := handshake(t, other.Addr().String(), "/", http.Header{"Upgrade": nil}); resp.StatusCode != 426 {
-		t.Fatalf("status = %s", resp.Status)
+	if resp := handshake(t, other.Addr().String(), "/", http.Header{"Upgrade": nil}); resp.code != 426 {
+		t.Fatalf("status = %d", resp.code)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

@@ -127,7 +127,7 @@ func TestDialErrors(t *testing.T) {
 	})
 	endless := serveTCP(t, func(conn net.Conn) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nX: ")
-		for _, err := conn.Write(make([]byte, 4096)); err == nil; {
+		for err := error(nil); err == nil; {
 			_, err = io.WriteString(conn, strings.Repeat("x", 4096))
 		}
 	})
@@ -190,6 +190,10 @@ func TestDialErrorIsOneCleanLine(t *testing.T) {
 	err := &DialError{"ws://host/", errors.Join(errors.New("one\r\n\x1b[1mtwo"), errors.New("three"))}
 	if got, want := err.Error(), "dial ws://host/: one  [1mtwo three"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
+	}
+	err.Err = errors.New(strings.Repeat("x", 1<<20))
+	if got, want := err.Error(), "dial ws://host/: "+strings.Repeat("x", maxCauseText)+"…"; got != want {
+		t.Errorf("Error() has %d bytes, want %d", len(got), len(want))
 	}
 }
 

@@ -1,0 +1,172 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+func TestForwarderShutdown(t *testing.T) {
+	t.Parallel()
+	type client struct {
+		local *net.TCPConn
+		peer  *wsmux.Stream
+	}
+	for _, test := range []struct {
+		name string
+		sent string // by the local client
+		cut  bool   // the connection waits for ctx
+	}{
+		{"nothing sent", "", false},
+		{"idle HTTP/2", h2Preface + string(rawFrame(h2Settings, 0, 0, 0)), false},
+		{"a call", h2Preface + string(rawFrame(h2Settings, 0, 0, 0)) + string(rawFrame(h2Headers, h2EndStream, 1, 3)), true},
+		{"not HTTP/2", "SSH-2.0-x\r\n", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			addr, peer, f := forwardTo(t)
+			c := client{local: dialTCP(t, addr)}
+			write(t, c.local, test.sent)
+			c.peer = acceptStream(t, peer)
+			expect(t, c.peer, test.sent)
+			go func() { // as a server does
+				_, _ = io.Copy(io.Discard, c.peer)
+				_ = c.peer.Close()
+			}()
+			ctx := soon(t)
+			if test.cut {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+			}
+			ending := make(chan error, 1)
+			go func() { ending <- f.Shutdown(ctx) }()
+			_, err := c.local.Read(make([]byte, 1))
+			if reset := !errors.Is(err, io.EOF); err == nil || reset != test.cut {
+				t.Errorf("Read = %v, want a reset: %v", err, test.cut)
+			}
+			_ = c.local.Close()
+			switch err := await(t, "Shutdown", ending); {
+			case test.cut && (!errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "1 connection cut: ")):
+				t.Errorf("Shutdown = %v, want 1 connection cut", err)
+			case !test.cut && err != nil:
+				t.Errorf("Shutdown = %v, want nil", err)
+			}
+		})
+	}
+}
+
+func TestForwarderShutdownLetsCallsFinish(t *testing.T) {
+	t.Parallel()
+	called, finish := make(chan struct{}), make(chan struct{})
+	addr, f := forwardCalls(t, func(context.Context) {
+		called <- struct{}{}
+		<-finish
+	})
+	cc := caller(t, addr)
+	result := make(chan error, 1)
+	go func() { result <- call(soon(t), cc, "hello") }()
+	await(t, "the call", called)
+	ending := make(chan error, 1)
+	go func() { ending <- f.Shutdown(soon(t)) }()
+	select {
+	case err := <-ending:
+		t.Fatalf("Shutdown = %v with a call in flight", err)
+	case err := <-result:
+		t.Fatalf("call = %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(finish)
+	if err := await(t, "the call", result); err != nil {
+		t.Errorf("call = %v, want it to finish", err)
+	}
+	if err := await(t, "Shutdown", ending); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+}
+
+func TestForwarderShutdownClosesIdleClient(t *testing.T) {
+	t.Parallel()
+	addr, f := forwardCalls(t, nil)
+	cc := caller(t, addr)
+	if err := call(soon(t), cc, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Shutdown(soon(t)); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+	if err := f.Shutdown(soon(t)); err != nil {
+		t.Errorf("second Shutdown = %v", err)
+	}
+}
+
+// TestForwarderShutdownAnswersHeld: a call that waits for a session hears of it.
+func TestForwarderShutdownAnswersHeld(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: time.Hour}
+	cc := caller(t, forward(t, f))
+	result := make(chan error, 1)
+	go func() { result <- call(soon(t), cc, "hello") }()
+	for held := 0; held == 0; {
+		f.mu.Lock()
+		held = len(f.flows)
+		f.mu.Unlock()
+	}
+	if err := f.Shutdown(soon(t)); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+	err := await(t, "the call", result)
+	if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "wstun: no session: shutting down" {
+		t.Errorf("call = %v, want that it is shutting down", err)
+	}
+}
+
+// TestForwarderShutdownOfStalled: a write that hangs in a stalled session can't
+// be undone, but Shutdown doesn't hang with it.
+func TestForwarderShutdownOfStalled(t *testing.T) {
+	t.Parallel()
+	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	f := &Forwarder{Sessions: newSessions(t)}
+	f.Sessions.Add(client, "")
+	local := dialTCP(t, forward(t, f))
+	write(t, local, "hello")
+	stream := acceptStream(t, peer)
+	expect(t, stream, "hello")
+	go func() { _, _ = io.Copy(io.Discard, stream) }()
+	relay.Freeze()
+	for { // until nothing goes any more
+		_ = local.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := local.Write(make([]byte, 1<<20)); err != nil {
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	started := time.Now()
+	if err := f.Shutdown(ctx); err == nil {
+		t.Error("Shutdown = nil, want that a connection was cut")
+	}
+	if took := time.Since(started); took > 10*time.Second {
+		t.Errorf("Shutdown took %v", took)
+	}
+	_ = client.Close()
+}

@@ -1,0 +1,348 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// forward has f forward what connects to the address that it returns, until the
+// test ends.
+func forward(t *testing.T, f *Forwarder) (addr string) {
+	t.Helper()
+	l := listen(t)
+	serving := make(chan error, 1)
+	go func() { serving <- f.Serve(l) }()
+	t.Cleanup(func() {
+		_ = f.Shutdown(ended())
+		if err := await(t, "Serve", serving); err != nil {
+			t.Errorf("Serve = %v, want nil after Shutdown", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// forwardTo forwards to one session, and returns the peer's end of that.
+func forwardTo(t *testing.T) (addr string, peer *wsmux.Session, f *Forwarder) {
+	t.Helper()
+	f = &Forwarder{Sessions: newSessions(t)}
+	client, server := sessionPair(t)
+	f.Sessions.Add(client, "")
+	return forward(t, f), server, f
+}
+
+// forwardCalls forwards to a gRPC server of echoServer's kind.
+func forwardCalls(t *testing.T, called func(context.Context)) (addr string, f *Forwarder) {
+	t.Helper()
+	f = &Forwarder{Sessions: newSessions(t)}
+	addr = forward(t, f)
+	serveCalls(t, f.Sessions, called)
+	return addr, f
+}
+
+// serveCalls adds a session to ss whose peer serves gRPC.
+func serveCalls(t *testing.T, ss *Sessions, called func(context.Context)) (peer *wsmux.Session) {
+	t.Helper()
+	client, peer := sessionPair(t)
+	streams := NewStreamListener()
+	streams.Add(&Session{Session: peer})
+	echoServer(t, streams, called)
+	ss.Add(client, "")
+	return peer
+}
+
+func acceptStream(t *testing.T, s *wsmux.Session) *wsmux.Stream {
+	t.Helper()
+	stream, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stream.Close() })
+	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+func write(t *testing.T, w io.Writer, text string) {
+	t.Helper()
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	buf := make([]byte, len(want))
+	if n, err := io.ReadFull(r, buf); err != nil || string(buf) != want {
+		t.Fatalf("read %q, %v, want %q", buf[:n], err, want)
+	}
+}
+
+func expectEnd(t *testing.T, r io.Reader) {
+	t.Helper()
+	if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		t.Fatalf("Read = %d, %v, want the end", n, err)
+	}
+}
+
+func TestForwardHalfClose(t *testing.T) {
+	t.Parallel()
+	addr, peer, _ := forwardTo(t)
+	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	for _, test := range []struct {
+		name string
+		ends func(local *net.TCPConn, stream *wsmux.Stream) (first, second interface {
+			io.ReadWriter
+			CloseWrite() error
+		})
+	}{
+		{"the local client ends first", func(l *net.TCPConn, s *wsmux.Stream) (_, _ interface {
+			io.ReadWriter
+			CloseWrite() error
+		},
+		) {
+			return l, s
+		}},
+		{"the peer ends first", func(l *net.TCPConn, s *wsmux.Stream) (_, _ interface {
+			io.ReadWriter
+			CloseWrite() error
+		},
+		) {
+			return s, l
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // they share the session
+			local := dialTCP(t, addr)
+			write(t, local, "hello")
+			stream := acceptStream(t, peer)
+			expect(t, stream, "hello")
+			write(t, stream, "hi")
+			expect(t, local, "hi")
+
+			first, second := test.ends(local, stream)
+			if err := first.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			expectEnd(t, second)
+			sent := make(chan error, 1)
+			go func() {
+				_, err := second.Write(large)
+				sent <- errors.Join(err, second.CloseWrite())
+			}()
+			if got, err := io.ReadAll(first); err != nil || !bytes.Equal(got, large) {
+				t.Errorf("%d bytes, %v, want %d", len(got), err, len(large))
+			}
+			if err := await(t, "the transfer", sent); err != nil {
+				t.Errorf("sending: %v", err)
+			}
+		})
+	}
+}
+
+func TestForwardLocalReset(t *testing.T) {
+	t.Parallel()
+	addr, peer, _ := forwardTo(t)
+	local := dialTCP(t, addr)
+	write(t, local, "hello")
+	stream := acceptStream(t, peer)
+	expect(t, stream, "hello")
+	_ = local.SetLinger(0)
+	_ = local.Close()
+	if n, err := stream.Read(make([]byte, 1)); err == nil {
+		t.Errorf("Read = %d, want the stream's end", n)
+	}
+}
+
+func TestForwardSessionLost(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*wsmux.Session, *tunneltest.Relay){
+		"closed": func(s *wsmux.Session, _ *tunneltest.Relay) { _ = s.Close() },
+		"cut":    func(_ *wsmux.Session, relay *tunneltest.Relay) { relay.Cut() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &Forwarder{Sessions: newSessions(t)}
+			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+			client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+			f.Sessions.Add(client, "")
+			local := dialTCP(t, forward(t, f))
+			write(t, local, "hello")
+			expect(t, acceptStream(t, peer), "hello")
+			lose(client, relay)
+			if _, err := local.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("Read = %v, want a reset", err)
+			}
+		})
+	}
+}
+
+func TestForwardHeldConnection(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: patience}
+	local := dialTCP(t, forward(t, f))
+	write(t, local, "hello")
+	client, peer := sessionPair(t)
+	f.Sessions.Add(client, "")
+	expect(t, acceptStream(t, peer), "hello")
+}
+
+func TestForwardWithoutWaiting(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+	client, peer := sessionPair(t)
+	f.Sessions.Add(client, "")
+	local := dialTCP(t, forward(t, f))
+	write(t, local, "hello")
+	expect(t, acceptStream(t, peer), "hello")
+}
+
+func TestForwardFailsOver(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t)}
+	addr := forward(t, f)
+	serveCalls(t, f.Sessions, nil)
+	leaving := make(chan struct{})
+	newest := serveCalls(t, f.Sessions, func(ctx context.Context) {
+		select {
+		case leaving <- struct{}{}:
+			<-ctx.Done()
+		default:
+		}
+	})
+	go func() { _ = call(t.Context(), caller(t, addr), "held") }()
+	await(t, "the call", leaving)
+	shut := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_ = newest.Shutdown(ctx)
+		close(shut)
+	}()
+	for deadline := soon(t); ; {
+		err := call(deadline, caller(t, addr), "hello")
+		if err == nil {
+			break
+		}
+		if deadline.Err() != nil {
+			t.Fatalf("call = %v, want it to go to the older session", err)
+		}
+	}
+	cancel()
+	await(t, "Shutdown", shut)
+}
+
+// failingListener fails temporarily, then for good.
+type failingListener struct {
+	net.Listener
+	errs []error
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	err := l.errs[0]
+	l.errs = l.errs[1:]
+	return nil, err
+}
+
+type temporaryError struct{}
+
+func (temporaryError) Error() string   { return "too many open files" }
+func (temporaryError) Timeout() bool   { return false }
+func (temporaryError) Temporary() bool { return true }
+
+func TestForwarderServeErrors(t *testing.T) {
+	t.Parallel()
+	final := errors.New("final")
+	f := &Forwarder{Sessions: newSessions(t)}
+	l := &failingListener{listen(t), []error{temporaryError{}, temporaryError{}, final}}
+	if err := f.Serve(l); !errors.Is(err, final) {
+		t.Errorf("Serve = %v, want the final error", err)
+	}
+	if _, err := l.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept = %v, want that the listener is closed", err)
+	}
+	_ = f.Shutdown(soon(t))
+	late := listen(t)
+	if err := f.Serve(late); err != nil {
+		t.Errorf("Serve after Shutdown = %v, want nil", err)
+	}
+	if _, err := late.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept = %v, want that the listener is closed", err)
+	}
+}
+
+func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the process's files
+	checkFiles(t)
+	t.Run("connections", func(t *testing.T) {
+		f := &Forwarder{Sessions: newSessions(t), Wait: time.Millisecond}
+		addr := forward(t, f)
+		for range 5 {
+			_ = call(soon(t), caller(t, addr), "nobody answers")
+		}
+		serveCalls(t, f.Sessions, nil)
+		for range 10 {
+			cc := caller(t, addr)
+			if err := call(soon(t), cc, "hello"); err != nil {
+				t.Error(err)
+			}
+			local := dialTCP(t, addr)
+			write(t, local, "no HTTP/2 at all, but long enough")
+			_ = local.SetLinger(0)
+			_ = local.Close()
+		}
+	})
+}
+
+// pieces is a reader that hands out its pieces one by one.
+type pieces struct{ sizes []int }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.sizes) == 0 {
+		return 0, io.EOF
+	}
+	n := min(p.sizes[0], len(b))
+	if p.sizes[0] -= n; p.sizes[0] == 0 {
+		p.sizes = p.sizes[1:]
+	}
+	return n, nil
+}
+
+func TestCopyPieces(t *testing.T) {
+	t.Parallel()
+	var got []int
+	rests := 0
+	err := copyPieces(&pieces{[]int{10, smallBuffer, 100_000, 10, 20}}, func(p []byte) error {
+		got = append(got, len(p))
+		return nil
+	}, func() { rests++ })
+	want := []int{10, smallBuffer, copyBuffer, 100_000 - copyBuffer, 10, 20}
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("pieces of %v, %v, want %v", got, err, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("pieces of %v, want %v", got, want)
+		}
+	}
+	if rests != 1 {
+		t.Errorf("%d rests, want 1", rests)
+	}
+	failure := errors.New("failure")
+	if err := copyPieces(&pieces{[]int{1}}, func([]byte) error { return failure }, nil); !errors.Is(err, failure) {
+		t.Errorf("copyPieces = %v, want the writer's error", err)
+	}
+}

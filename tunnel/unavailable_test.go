@@ -1,0 +1,94 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+)
+
+func TestForwardUnavailable(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: 20 * time.Millisecond}
+	f.Sessions.SetAbsence(errors.New("the reason"))
+	cc := caller(t, forward(t, f))
+	for range 3 {
+		err := call(soon(t), cc, "hello")
+		if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "wstun: no session: the reason" {
+			t.Errorf("call = %v, want Unavailable with the reason", err)
+		}
+	}
+	serveCalls(t, f.Sessions, nil)
+	if err := call(soon(t), cc, "hello"); err != nil {
+		t.Errorf("call with a session up = %v", err)
+	}
+}
+
+// TestForwardUnavailableEndsWithTheAbsence: a client that has connected, but
+// not called, gets a new connection once a session is up.
+func TestForwardUnavailableEndsWithTheAbsence(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{
+		"silent":         "",
+		"half a preface": h2Preface[:20],
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+			local := dialTCP(t, forward(t, f))
+			write(t, local, first)
+			client, _ := sessionPair(t)
+			started := time.Now()
+			f.Sessions.Add(client, "")
+			_, _ = io.Copy(io.Discard, local)
+			if took := time.Since(started); took > unavailableWait-time.Second {
+				t.Errorf("closed after %v", took)
+			}
+		})
+	}
+}
+
+// TestForwardUnavailableSendsIdleClientAway is the same for a gRPC client.
+func TestForwardUnavailableSendsIdleClientAway(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+	cc := caller(t, forward(t, f))
+	cc.Connect()
+	ctx := soon(t)
+	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
+		if !cc.WaitForStateChange(ctx, state) {
+			t.Fatalf("the client is %v, want ready", state)
+		}
+	}
+	started := time.Now()
+	serveCalls(t, f.Sessions, nil)
+	cc.WaitForStateChange(ctx, connectivity.Ready)
+	if took := time.Since(started); took > unavailableWait-time.Second {
+		t.Errorf("sent away after %v", took)
+	}
+	if err := call(ctx, cc, "hello"); err != nil {
+		t.Errorf("call = %v", err)
+	}
+}
+
+func TestForwardUnavailableCutsOthers(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+	addr := forward(t, f)
+	for _, first := range []string{"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01", "PRI * HTTP/1"} {
+		local := dialTCP(t, addr)
+		write(t, local, first)
+		if first == "PRI * HTTP/1" {
+			write(t, local, "!")
+		}
+		started := time.Now()
+		_, _ = io.Copy(io.Discard, local)
+		if took := time.Since(started); took > unavailableWait-time.Second {
+			t.Errorf("%q is cut after %v", first, took)
+		}
+	}
+}
