@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -75,6 +76,36 @@ func relay() {
 			_, _ = io.Copy(conn, target)
 		}()
 	}
+}
+
+// proxy is an HTTP proxy that knows CONNECT only, for one user:password.
+func proxy() {
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(os.Args[1]))
+	l := mustListen()
+	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Proxy-Authorization") != want {
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		target, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer target.Close()
+		fmt.Println(r.Method, r.Host)
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			_, _ = io.Copy(target, conn)
+			target.Close()
+		}()
+		_, _ = io.Copy(conn, target)
+	}))
 }
 
 // load calls the demo Hub from many goroutines until SIGTERM, then prints what

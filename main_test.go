@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"wstun":   func() { os.Exit(run()) },
 		"webpage": webpage,
+		"proxy":   proxy,
 		"relay":   relay,
 		"load":    load,
 	})

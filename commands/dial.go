@@ -119,8 +119,8 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 }
 
 // run forwards until ctx ends, or no session can be had, and drains.
-func (d *dialing) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (d *dialing) run(asked context.Context) error {
+	ctx, cancel := context.WithCancelCause(asked)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, l := range d.local {
@@ -138,11 +138,11 @@ func (d *dialing) run(ctx context.Context) error {
 		}
 	})
 	err := d.endpoint.run(ctx, d.accepting, d.sessions, d.out)
-	if err == nil && !errors.Is(context.Cause(ctx), context.Canceled) {
+	if err == nil && asked.Err() == nil {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	err = errors.Join(err, d.endpoint.drain(ctx, d.out, d.shutdown))
+	d.endpoint.drain(ctx, d.out, d.shutdown)
 	wg.Wait()
 	return err
 }

@@ -141,6 +141,9 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	if path := c.String("path"); path != "" && !strings.HasPrefix(path, "/") {
 		return nil, usagef("--path %q: want it to begin with /", path)
 	}
+	if err := tunnel.CheckProxy(c.String("proxy")); err != nil {
+		return nil, usagef("--proxy: %w", err)
+	}
 	if e.url != "" {
 		if err := rejectFlags(c, "accepting", "path", "origin", "max-sessions", "allow-unauthenticated"); err != nil {
 			return nil, err

@@ -57,16 +57,22 @@ func (p *program) serve(c *cli.Context) error {
 		out.setReady(url)
 	}
 	err = e.run(c.Context, l, sessions, out)
-	return errors.Join(err, e.drain(c.Context, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) }))
+	e.drain(c.Context, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) })
+	return err
 }
 
-// drain runs shutdown, which has the drain timeout's time. ctx has ended
-// already.
-func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context.Context) error) error {
+// drain runs shutdown, which has the drain timeout's time, once ctx has ended:
+// what takes longer is cut, as was asked for, and no error.
+func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context.Context) error) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), e.drainTimeout, errDrainTimeout)
 	defer cancel()
 	out.logger.Info("draining", slog.Duration("timeout", e.drainTimeout))
-	return shutdown(ctx)
+	if err := out.removeReadyFile(); err != nil {
+		out.logger.Warn("drain", slog.Any("err", err))
+	}
+	if err := shutdown(ctx); err != nil {
+		out.logger.Warn("drain", slog.Any("err", err))
+	}
 }
 
 var errDrainTimeout = errors.New("--drain-timeout is over")

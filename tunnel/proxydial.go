@@ -71,6 +71,13 @@ func proxyFor(explicit string, target *url.URL) (*url.URL, error) {
 	return proxyFrom(httpproxy.FromEnvironment(), explicit, target)
 }
 
+// CheckProxy reports what is wrong with a value of [DialOptions].Proxy. It says
+// nothing that could be a part of a password.
+func CheckProxy(explicit string) error {
+	_, err := proxyFrom(&httpproxy.Config{}, explicit, &url.URL{})
+	return err
+}
+
 func proxyFrom(env *httpproxy.Config, explicit string, target *url.URL) (*url.URL, error) {
 	switch explicit {
 	case "":
