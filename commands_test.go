@@ -133,7 +133,7 @@ func load() {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				started := time.Now()
-				_, err := hub.DeleteKey(context.Background(), &demo.DeleteKeyRequest{Name: "none"})
+				_, err := hub.DeleteKey(context.WithoutCancel(ctx), &demo.DeleteKeyRequest{Name: "none"})
 				mu.Lock()
 				slowest = max(slowest, time.Since(started))
 				if status.Code(err) == codes.NotFound { // as it should be

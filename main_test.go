@@ -126,9 +126,6 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	cmd.Env = append(cmd.Env, "PATH="+ts.Getenv("PATH"), "HOME="+ts.Getenv("HOME"), "WORK="+ts.Getenv("WORK"))
-	for _, k := range strings.Fields(ts.Getenv("DAEMON_ENV")) {
-		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
-	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end what it starts, too
 	d := &daemon{cmd: cmd, changed: make(chan struct{}), exited: make(chan struct{})}
 	var reading sync.WaitGroup

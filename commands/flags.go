@@ -292,7 +292,7 @@ func parseHeaders(lines []string) (http.Header, error) {
 func newToken(c *cli.Context) (*source[string], error) {
 	if path := c.Path("token-file"); path != "" {
 		s, err := newSource(func() (string, error) {
-			text, err := os.ReadFile(path) //nolint:gosec // naming it is the flag's purpose
+			text, err := os.ReadFile(path)
 			if err != nil {
 				return "", err
 			}

@@ -134,8 +134,18 @@ func TestParseWindow(t *testing.T) {
 		in   string
 		want uint32
 	}{
-		{"4MiB", 4 << 20}, {"256KiB", 256 << 10}, {"262144", 256 << 10}, {"1024MiB", 1 << 30},
-		{"255KiB", 0}, {"1025MiB", 0}, {"4MB", 0}, {"", 0}, {"-1", 0}, {"1.5MiB", 0}, {"99999999999MiB", 0}, {"4294967295MiB", 0},
+		{"4MiB", 4 << 20},
+		{"256KiB", 256 << 10},
+		{"262144", 256 << 10},
+		{"1024MiB", 1 << 30},
+		{"255KiB", 0},
+		{"1025MiB", 0},
+		{"4MB", 0},
+		{"", 0},
+		{"-1", 0},
+		{"1.5MiB", 0},
+		{"99999999999MiB", 0},
+		{"4294967295MiB", 0},
 	}
 	for _, tt := range tests {
 		if got, err := parseWindow(tt.in); got != tt.want || (err == nil) != (tt.want != 0) {
@@ -155,7 +165,10 @@ func TestSplitAddr(t *testing.T) {
 		{"unix:/run/x", "unix", "/run/x"},
 		{"unix:///run/x", "unix", "/run/x"},
 		{"unix:x", "unix", "x"},
-		{"unix:", "", ""}, {"", "", ""}, {"host:", "", ""}, {"a:b:c", "", ""},
+		{"unix:", "", ""},
+		{"", "", ""},
+		{"host:", "", ""},
+		{"a:b:c", "", ""},
 	}
 	for _, tt := range tests {
 		network, address, err := splitAddr(tt.in)

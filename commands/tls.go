@@ -37,7 +37,7 @@ func newTLSFiles(cert, key, cacert string) (*tlsFiles, error) {
 	}
 	if cacert != "" {
 		f.authorities, err = newSource(func() (*x509.CertPool, error) {
-			pem, err := os.ReadFile(cacert) //nolint:gosec // naming it is the flag's purpose
+			pem, err := os.ReadFile(cacert)
 			if err != nil {
 				return nil, err
 			}
