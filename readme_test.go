@@ -53,6 +53,28 @@ func TestReadmeQuickStart(t *testing.T) {
 	}
 }
 
+// The README's library example is the package's, but for the indentation.
+func TestReadmeLibraryExample(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("tunnel/wsmux/wsmux_example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
+	if block == nil {
+		t.Fatal("no example in the README")
+	}
+	if !strings.Contains(unindent(string(example)), unindent(string(block[1]))) {
+		t.Error("the README's example is not the one that the package's tests run")
+	}
+}
+
+func unindent(s string) string { return regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(s, "") }
+
 // environ has the default ports replaced by free ones.
 func environ() []string {
 	return append(os.Environ(), "WSTUN_ACCEPT=127.0.0.1:0", "WSTUN_LISTEN=127.0.0.1:0")
