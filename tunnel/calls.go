@@ -14,6 +14,7 @@ const (
 	h2Headers      = 0x1
 	h2RSTStream    = 0x3
 	h2Settings     = 0x4
+	h2GoAway       = 0x7
 	h2EndStream    = 0x1 // flag of DATA and HEADERS
 	h2ReservedBits = 1 << 31
 )

@@ -32,15 +32,17 @@ const (
 func answerUnavailable(ctx context.Context, conn net.Conn, reason error, up <-chan struct{}) {
 	answered := make(chan struct{})
 	var once sync.Once
+	l := newOneConn(conn)
 	srv := grpc.NewServer(
 		grpc.ConnectionTimeout(unavailableWait),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: unavailableWait}),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			once.Do(func() { close(answered) })
+			// Told to go away first, the client doesn't make its next call here.
+			l.conn.wait(l.conn.goneAway, lastCallWait)
 			return status.Error(codes.Unavailable, "wstun: "+reason.Error())
 		}),
 	)
-	l := newOneConn(conn)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		select {
@@ -72,7 +74,7 @@ type oneConn struct {
 
 func newOneConn(conn net.Conn) *oneConn {
 	l := &oneConn{
-		conn:  &prefacedConn{Conn: conn, closed: make(chan struct{})},
+		conn:  &prefacedConn{Conn: conn, goneAway: make(chan struct{}), closed: make(chan struct{})},
 		conns: make(chan net.Conn, 1),
 		done:  make(chan struct{}),
 	}
@@ -97,14 +99,17 @@ func (l *oneConn) Close() error {
 
 func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
 
-// prefacedConn is a connection that must begin with HTTP/2's preface: the first
-// byte that differs ends reading. It tells when it is closed.
+// prefacedConn is the server's end of a connection that must begin with HTTP/2's
+// preface: the first byte that differs ends reading.
 type prefacedConn struct {
 	net.Conn
-	got    int         // bytes of the preface
-	begun  atomic.Bool // the preface is complete
-	once   sync.Once
-	closed chan struct{}
+	got   int         // bytes of the preface
+	begun atomic.Bool // the preface is complete
+
+	goAwayOnce sync.Once
+	goneAway   chan struct{} // closed when GOAWAY has been sent
+	closeOnce  sync.Once
+	closed     chan struct{} // closed by Close
 }
 
 var errNotHTTP2 = errors.New("not HTTP/2")
@@ -126,8 +131,22 @@ func (c *prefacedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write expects whole frames, which is what grpc's server writes as long as they
+// are small.
+func (c *prefacedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	for len(p) >= h2HeaderSize {
+		if p[3] == h2GoAway {
+			c.goAwayOnce.Do(func() { close(c.goneAway) })
+		}
+		payload := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
+		p = p[min(len(p), h2HeaderSize+payload):]
+	}
+	return n, err
+}
+
 func (c *prefacedConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.closeOnce.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
 

@@ -1,8 +1,10 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -38,9 +40,13 @@ func TestForwardUnavailableEndsWithTheAbsence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+			refused := make(messages, 10)
+			f := &Forwarder{Sessions: newSessions(t), Wait: -1, Logger: slog.New(refused)}
 			local := dialTCP(t, forward(t, f))
 			write(t, local, first)
+			if got, want := await(t, "the log", refused), "connection not forwarded"; got != want {
+				t.Fatalf("logged %q, want %q", got, want)
+			}
 			client, _ := sessionPair(t)
 			started := time.Now()
 			f.Sessions.Add(client, "")
@@ -91,4 +97,16 @@ func TestForwardUnavailableCutsOthers(t *testing.T) {
 			t.Errorf("%q is cut after %v", first, took)
 		}
 	}
+}
+
+// messages is a log whose messages can be waited for.
+type messages chan string
+
+func (m messages) Enabled(context.Context, slog.Level) bool { return true }
+func (m messages) WithAttrs([]slog.Attr) slog.Handler       { return m }
+func (m messages) WithGroup(string) slog.Handler            { return m }
+
+func (m messages) Handle(_ context.Context, r slog.Record) error {
+	m <- r.Message
+	return nil
 }
