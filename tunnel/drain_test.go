@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -34,9 +35,15 @@ func TestForwarderShutdown(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			addr, peer, f := forwardTo(t)
-			c := client{local: dialTCP(t, addr)}
+			logged := make(messages, 10)
+			f := &Forwarder{Sessions: newSessions(t), Logger: slog.New(logged)}
+			session, peer := sessionPair(t)
+			f.Sessions.Add(session, "")
+			c := client{local: dialTCP(t, forward(t, f))}
 			write(t, c.local, test.sent)
+			if got, want := await(t, "the log", logged), "forwarding"; got != want {
+				t.Fatalf("logged %q, want %q", got, want)
+			}
 			c.peer = acceptStream(t, peer)
 			expect(t, c.peer, test.sent)
 			go func() { // as a server does
