@@ -241,6 +241,9 @@ type handshakeConn struct {
 	read    int  // bytes, while bounded
 }
 
+// NetConn returns the connection itself.
+func (c *handshakeConn) NetConn() net.Conn { return c.Conn }
+
 func (c *handshakeConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.bounded {

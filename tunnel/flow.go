@@ -144,8 +144,9 @@ func (fl *flow) explain(reason error) error {
 var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
 // copyPieces passes on what src has until it ends. It reads into a small buffer
-// that lasts as long as the connection, and into a large one while there is
-// much to read; it calls rest when that is over.
+// that lasts as long as the connection, and into ever larger ones while there
+// is much to read and it is passed on quickly: on a slow link many large pieces
+// are a long queue for everybody else. It calls rest when that is over.
 func copyPieces(src io.Reader, pass func([]byte) error, rest func()) error {
 	small := make([]byte, smallBuffer)
 	var large *[copyBuffer]byte
@@ -157,20 +158,25 @@ func copyPieces(src io.Reader, pass func([]byte) error, rest func()) error {
 	buf := small
 	for {
 		n, err := src.Read(buf)
+		quick := true
 		if n > 0 {
+			started := time.Now()
 			if perr := pass(buf[:n]); perr != nil {
 				return perr
 			}
+			quick = time.Since(started) < slowPiece
 		}
 		switch {
 		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err
-		case large == nil && n == len(small):
-			large = copyBuffers.Get().(*[copyBuffer]byte) //nolint:errcheck // nothing else is in there
-			buf = large[:]
-		case large != nil && n < len(small):
+		case n == len(buf) && quick && n < copyBuffer:
+			if large == nil {
+				large = copyBuffers.Get().(*[copyBuffer]byte) //nolint:errcheck // nothing else is in there
+			}
+			buf = large[:2*n]
+		case large != nil && (n < len(small) || !quick):
 			copyBuffers.Put(large)
 			large, buf = nil, small
 			rest()

@@ -24,9 +24,13 @@ const (
 	// smallBuffer is what an idle direction of a connection keeps.
 	smallBuffer = 4 * 1024
 
-	// openWait bounds the opening of a stream, which waits only for a stalled
-	// link and a peer that accepts no streams.
-	openWait = 5 * time.Second
+	// slowPiece is what passing on a piece takes on a link that is too slow for
+	// large ones.
+	slowPiece = 50 * time.Millisecond
+
+	// openWait bounds the opening of a stream, which waits its turn on a busy
+	// link, and in vain for a peer that accepts no streams.
+	openWait = 30 * time.Second
 
 	// farewellWait bounds how long a drained connection's client may take to
 	// close its side, and how long Shutdown waits for what it has cut.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -323,23 +325,34 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func TestCopyPieces(t *testing.T) {
 	t.Parallel()
-	var got []int
-	rests := 0
-	err := copyPieces(&pieces{[]int{10, smallBuffer, 100_000, 10, 20}}, func(p []byte) error {
-		got = append(got, len(p))
-		return nil
-	}, func() { rests++ })
-	want := []int{10, smallBuffer, copyBuffer, 100_000 - copyBuffer, 10, 20}
-	if err != nil || len(got) != len(want) {
-		t.Fatalf("pieces of %v, %v, want %v", got, err, want)
+	tests := []struct {
+		name  string
+		quick bool
+		in    []int
+		want  []int
+		rests int
+	}{
+		{"quick", true, []int{10, smallBuffer, 100_000, 10, 20}, []int{10, 4096, 8192, 16384, 32768, 42656, 10, 20}, 1},
+		{"slow", false, []int{10, 10_000}, []int{10, 4096, 4096, 1808}, 0},
+		{"bounded", true, []int{300_000}, []int{4096, 8192, 16384, 32768, 65536, 65536, 65536, 41952}, 0},
 	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("pieces of %v, want %v", got, want)
-		}
-	}
-	if rests != 1 {
-		t.Errorf("%d rests, want 1", rests)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []int
+				rests := 0
+				err := copyPieces(&pieces{tt.in}, func(p []byte) error {
+					got = append(got, len(p))
+					if !tt.quick {
+						<-time.After(slowPiece)
+					}
+					return nil
+				}, func() { rests++ })
+				if err != nil || !slices.Equal(got, tt.want) || rests != tt.rests {
+					t.Errorf("pieces of %v, %d rests, %v, want %v, %d", got, rests, err, tt.want, tt.rests)
+				}
+			})
+		})
 	}
 	failure := errors.New("failure")
 	if err := copyPieces(&pieces{[]int{1}}, func([]byte) error { return failure }, nil); !errors.Is(err, failure) {

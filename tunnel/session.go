@@ -40,6 +40,7 @@ type SessionOptions struct {
 
 // start makes ws, which it takes over, a session that is kept alive.
 func (o *SessionOptions) start(ws *websocket.Conn) (*wsmux.Session, error) {
+	limitUnsent(ws.NetConn())
 	session, err := wsmux.NewSession(ws, o.Role, &wsmux.Options{Window: o.Window, Logger: o.Logger})
 	if err != nil {
 		return nil, err

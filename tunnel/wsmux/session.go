@@ -19,6 +19,10 @@ import (
 // one stream's rate to somewhat over half a window per round trip.
 const DefaultWindow = 4 * 1024 * 1024
 
+// maxOpening is how many streams may be in the midst of being opened. Each waits
+// for its turn on the link, so one at a time would be slow on a busy one.
+const maxOpening = 64
+
 // Role is the end of a yamux session that one side is. The two ends must
 // differ: equal ones both number their streams alike.
 type Role int
@@ -56,7 +60,7 @@ type Session struct {
 	role    Role
 	t       *transport
 	mux     *yamux.Session
-	opening chan struct{} // holds a token while yamux opens a stream
+	opening chan struct{} // holds a token for each stream that yamux is opening
 
 	stopAccept context.CancelFunc // called when Shutdown begins
 	accepting  context.Context    //nolint:containedctx // the session's own, for yamux to wait on
@@ -80,7 +84,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Session{role: role, t: newTransport(ws), opening: make(chan struct{}, 1), idle: make(chan struct{})}
+	s := &Session{role: role, t: newTransport(ws), opening: make(chan struct{}, maxOpening), idle: make(chan struct{})}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
 	conn := newMuxConn(s)
 	var err error
@@ -132,8 +136,8 @@ func (s *Session) open(ctx context.Context) (*yamux.Stream, error) {
 	if s.accepting.Err() != nil {
 		return nil, net.ErrClosed
 	}
-	// yamux takes no context: one call at a time is what an impatient caller
-	// can leave behind.
+	// yamux takes no context: maxOpening calls are what impatient callers can
+	// leave behind.
 	select {
 	case s.opening <- struct{}{}:
 	case <-s.Done():

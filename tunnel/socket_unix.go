@@ -1,0 +1,10 @@
+//go:build linux || darwin
+
+package tunnel
+
+import "golang.org/x/sys/unix"
+
+// setMaxUnsent sets TCP_NOTSENT_LOWAT, see tcp(7). It fails on what isn't TCP.
+func setMaxUnsent(fd uintptr) {
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
+}
