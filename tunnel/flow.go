@@ -97,7 +97,7 @@ func (fl *flow) copyToStream(stream *wsmux.Stream) error {
 		fromClient.follow(p)
 		_, err := stream.Write(p)
 		return err
-	}, func() {})
+	})
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (fl *flow) copyToLocal(stream *wsmux.Stream) error {
 		}
 		fromServer.follow(p)
 		return nil
-	}, stream.Shrink)
+	})
 	switch {
 	case err == nil:
 	case fromServer.between() && fl.explain(err) == nil:
@@ -146,8 +146,8 @@ var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 // copyPieces passes on what src has until it ends. It reads into a small buffer
 // that lasts as long as the connection, and into ever larger ones while there
 // is much to read and it is passed on quickly: on a slow link many large pieces
-// are a long queue for everybody else. It calls rest when that is over.
-func copyPieces(src io.Reader, pass func([]byte) error, rest func()) error {
+// are a long queue for everybody else.
+func copyPieces(src io.Reader, pass func([]byte) error) error {
 	small := make([]byte, smallBuffer)
 	var large *[copyBuffer]byte
 	defer func() {
@@ -179,7 +179,6 @@ func copyPieces(src io.Reader, pass func([]byte) error, rest func()) error {
 		case large != nil && (n < len(small) || !quick):
 			copyBuffers.Put(large)
 			large, buf = nil, small
-			rest()
 		}
 	}
 }

@@ -22,11 +22,21 @@ type Relay struct {
 	done   chan struct{} // closed when the test ends
 
 	mu        sync.Mutex
-	thawed    chan struct{} // closed while bytes may pass
+	thawed    [2]chan struct{} // by direction; closed while bytes may pass
 	delay     time.Duration
 	bandwidth int // bytes per second; 0 is no limit
+	left      int // bytes until the cut; negative is for ever
 	links     map[*link]struct{}
 }
+
+// Direction is one of the two of a connection.
+type Direction int
+
+// ToTarget is from who dialed the relay to its target, FromTarget the way back.
+const (
+	ToTarget Direction = iota
+	FromTarget
+)
 
 // link is one connection through the relay.
 type link struct {
@@ -51,10 +61,13 @@ func NewRelay(tb testing.TB, target string) *Relay {
 		target: addr,
 		ln:     ln,
 		done:   make(chan struct{}),
-		thawed: make(chan struct{}),
+		left:   -1,
 		links:  make(map[*link]struct{}),
 	}
-	close(r.thawed)
+	for i := range r.thawed {
+		r.thawed[i] = make(chan struct{})
+		close(r.thawed[i])
+	}
 	r.wg.Go(r.accept)
 	tb.Cleanup(func() {
 		close(r.done)
@@ -69,15 +82,21 @@ func NewRelay(tb testing.TB, target string) *Relay {
 func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
 // Freeze makes the relay a black hole: connections stay up, new ones are
-// accepted, and nothing passes in either direction, not even the end of a
-// connection. Bytes that are just being written still arrive.
-func (r *Relay) Freeze() {
+// accepted, and nothing passes in the given directions, or in either if none is
+// given: not even the end of a connection. Bytes that are just being written
+// still arrive.
+func (r *Relay) Freeze(directions ...Direction) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.thawed:
-		r.thawed = make(chan struct{})
-	default:
+	if len(directions) == 0 {
+		directions = []Direction{ToTarget, FromTarget}
+	}
+	for _, d := range directions {
+		select {
+		case <-r.thawed[d]:
+			r.thawed[d] = make(chan struct{})
+		default:
+		}
 	}
 }
 
@@ -85,11 +104,21 @@ func (r *Relay) Freeze() {
 func (r *Relay) Thaw() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.thawed:
-	default:
-		close(r.thawed)
+	for _, thawed := range r.thawed {
+		select {
+		case <-thawed:
+		default:
+			close(thawed)
+		}
 	}
+}
+
+// CutAfter has the connections cut, as Cut does, when n more bytes have passed:
+// on all of them and in both directions together.
+func (r *Relay) CutAfter(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = n
 }
 
 // Cut ends every connection at both ends with a TCP reset. New ones may come.
@@ -148,8 +177,8 @@ func (r *Relay) accept() {
 // relay copies in both directions until both have ended.
 func (r *Relay) relay(l *link) {
 	var wg sync.WaitGroup
-	wg.Go(func() { r.copy(l, l.far, l.near) })
-	wg.Go(func() { r.copy(l, l.near, l.far) })
+	wg.Go(func() { r.copy(l, ToTarget, l.far, l.near) })
+	wg.Go(func() { r.copy(l, FromTarget, l.near, l.far) })
 	wg.Wait()
 	l.close()
 	r.mu.Lock()
@@ -165,14 +194,14 @@ type chunk struct {
 
 // copy passes bytes from src to dst. Reading goes ahead of writing while they
 // are delayed, or a delay would limit the rate.
-func (r *Relay) copy(l *link, dst, src *net.TCPConn) {
+func (r *Relay) copy(l *link, d Direction, dst, src *net.TCPConn) {
 	chunks := make(chan chunk, r.conditions().ahead())
 	r.wg.Go(func() {
 		defer close(chunks)
 		for {
 			buf := make([]byte, relaySocketBuffer)
 			n, err := src.Read(buf)
-			if !r.pass(l) {
+			if !r.pass(l, d) {
 				return
 			}
 			if n > 0 {
@@ -191,11 +220,16 @@ func (r *Relay) copy(l *link, dst, src *net.TCPConn) {
 		}
 	})
 	for c := range chunks {
-		if !l.wait(time.Until(c.due)) || !r.pass(l) {
+		if !l.wait(time.Until(c.due)) || !r.pass(l, d) {
 			break
 		}
-		if _, err := dst.Write(c.data); err != nil {
+		data := r.take(c.data)
+		if _, err := dst.Write(data); err != nil {
 			l.close()
+			break
+		}
+		if len(data) < len(c.data) {
+			r.Cut()
 			break
 		}
 		if bandwidth := r.conditions().bandwidth; bandwidth > 0 {
@@ -207,9 +241,23 @@ func (r *Relay) copy(l *link, dst, src *net.TCPConn) {
 	_ = dst.CloseWrite()
 }
 
+// take returns what of data passes before the cut.
+func (r *Relay) take(data []byte) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left < 0 {
+		return data
+	}
+	n := min(r.left, len(data))
+	if r.left -= n; n < len(data) {
+		r.left = -1
+	}
+	return data[:n]
+}
+
 // conditions is what the link is like at the moment.
 type conditions struct {
-	thawed    <-chan struct{}
+	thawed    [2]chan struct{}
 	delay     time.Duration
 	bandwidth int
 }
@@ -229,11 +277,11 @@ func (r *Relay) conditions() conditions {
 }
 
 // pass waits while the relay is frozen and reports whether l still stands.
-func (r *Relay) pass(l *link) bool {
+func (r *Relay) pass(l *link, d Direction) bool {
 	select {
 	case <-l.cut:
 		return false
-	case <-r.conditions().thawed:
+	case <-r.conditions().thawed[d]:
 		return true
 	}
 }

@@ -146,3 +146,43 @@ func TestWebSocketPairs(t *testing.T) {
 		t.Errorf("ReadMessage = %q, %v, want hello", data, err)
 	}
 }
+
+func TestRelayFreezesOneDirection(t *testing.T) {
+	t.Parallel()
+	r := echo(t)
+	c := dial(t, r)
+	roundTrip(t, c, "both ways")
+	r.Freeze(tunneltest.FromTarget)
+	if _, err := io.WriteString(c, "there"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read = %d, %v through a frozen direction", n, err)
+	}
+	r.Thaw()
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 5)
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "there" {
+		t.Errorf("Read = %q, %v after the thaw", buf, err)
+	}
+}
+
+func TestRelayCutsAfterSoManyBytes(t *testing.T) {
+	t.Parallel()
+	r := echo(t)
+	c := dial(t, r)
+	r.CutAfter(2*5 + 3)
+	roundTrip(t, c, "first")
+	if _, err := io.WriteString(c, "second"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.ReadFull(c, make([]byte, 6)); err == nil || n > 3 {
+		t.Errorf("Read = %d, %v, want a cut", n, err)
+	}
+	roundTrip(t, dial(t, r), "a new connection")
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -26,7 +27,13 @@ type Stream struct {
 	halfClosed    time.Time // when CloseWrite was called
 	readDeadline  time.Time
 	writeDeadline time.Time
+
+	unshrunk atomic.Int64 // bytes read since the receive buffer was given back
 }
+
+// shrinkAfter is how much a stream reads before it gives back its receive
+// buffer, which yamux only ever lets grow: up to a window per stream.
+const shrinkAfter = 1 << 20
 
 // Read reads from the stream. It returns [io.EOF] once the peer has closed its
 // direction, or the whole session with a normal closure, and an error that
@@ -36,10 +43,14 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.stream.Read(p)
-	if err == nil {
-		return n, nil
+	if err != nil {
+		return n, s.readError(err)
 	}
-	return n, s.readError(err)
+	if s.unshrunk.Add(int64(n)) >= shrinkAfter && n < len(p) { // drained, most likely
+		s.unshrunk.Store(0)
+		s.stream.Shrink()
+	}
+	return n, nil
 }
 
 func (s *Stream) readError(err error) error {
@@ -143,9 +154,6 @@ func (s *Stream) Close() error {
 	s.session.release()
 	return nil
 }
-
-// Shrink gives back the memory of the receive buffer if it is empty.
-func (s *Stream) Shrink() { s.stream.Shrink() }
 
 // LocalAddr returns the local address of the WebSocket and the stream's number.
 func (s *Stream) LocalAddr() net.Addr { return streamAddr{s.session.LocalAddr(), s.stream.StreamID()} }

@@ -183,16 +183,3 @@ func TestStreamAddressesTellStreamsApart(t *testing.T) {
 		t.Errorf("three streams have the addresses %v", seen)
 	}
 }
-
-func TestStreamShrinkKeepsUnreadData(t *testing.T) {
-	t.Parallel()
-	client, server := sessions(t)
-	a, b := connect(t, client, server)
-	mustWrite(t, a, "hello")
-	mustRead(t, b, "he")
-	b.Shrink()
-	mustRead(t, b, "llo")
-	b.Shrink()
-	mustWrite(t, a, "again")
-	mustRead(t, b, "again")
-}
