@@ -71,7 +71,7 @@ func sessionFlags() []cli.Flag {
 		stringFlag("proxy", "dial through the proxy `URL`: http, https, socks5 or socks5h; none for none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 		stringsFlag("subprotocol", "offer or accept the WebSocket subprotocol `NAME`; repeatable"),
 		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, * for any; repeatable"),
-		intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 0),
+		intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 1024),
 		durationFlag("ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", tunnel.DefaultPingInterval),
 		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
 		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
@@ -116,8 +116,8 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 		e = endpoint{url: rawURL}
 	}
 	if e.url != "" {
-		if err := checkURL(e.url); err != nil {
-			return nil, err
+		if _, err := tunnel.ParseURL(e.url); err != nil {
+			return nil, &usageError{err: err, hint: "want ws://host:port/path or wss://…"}
 		}
 	}
 	session, err := sessionOptions(c, role)
@@ -190,23 +190,6 @@ func rejectFlags(c *cli.Context, purpose string, names ...string) error {
 
 // fromEnv reports whether a flag's variable is set.
 func fromEnv(flag string) bool { return os.Getenv(env(flag)[0]) != "" }
-
-func checkURL(rawURL string) error {
-	const want = "want ws://host:port/path or wss://…"
-	u, err := url.Parse(rawURL)
-	switch {
-	case err != nil:
-		// err itself would repeat the URL, with the password that may be in it.
-		return &usageError{err: fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)), hint: want}
-	case u.Host == "" || u.Scheme == "":
-		return &usageError{err: fmt.Errorf("%q is not a URL", redact(rawURL)), hint: want}
-	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
-		return &usageError{err: fmt.Errorf("%q: unknown scheme %q", redact(rawURL), u.Scheme), hint: want}
-	case u.Fragment != "":
-		return usagef("%q: a WebSocket URL has no fragment", redact(rawURL))
-	}
-	return nil
-}
 
 // redact is a URL without what may be secret, or the text if it isn't one.
 func redact(rawURL string) string {

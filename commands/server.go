@@ -21,7 +21,7 @@ type server struct {
 	grpc    *grpc.Server
 	hub     *demo.Hub
 	health  *health.Server
-	streams *tunnel.StreamListener
+	streams *wsmux.Listener
 	serving sync.WaitGroup
 }
 
@@ -31,7 +31,7 @@ func newServer() *server {
 		grpc:    grpc.NewServer(wsmux.ServerOptions()...),
 		hub:     demo.New(),
 		health:  health.NewServer(),
-		streams: tunnel.NewStreamListener(),
+		streams: wsmux.NewListener(),
 	}
 	s.hub.Register(s.grpc)
 	s.health.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
@@ -43,7 +43,7 @@ func newServer() *server {
 }
 
 // serveStreams serves what a session's peer opens.
-func (s *server) serveStreams(session *tunnel.Session) { s.streams.Add(session) }
+func (s *server) serveStreams(session *tunnel.Session) { s.streams.Add(session.Session) }
 
 // shutdown lets the calls in flight finish, or cuts them when ctx ends, and
 // takes the sessions down with them. Watches are told to end: they would go on

@@ -72,7 +72,7 @@ var errReconnect = errors.New("reconnecting, as asked")
 // *DialError at once when the URL can't be dialed, or the peer or the
 // proxy refuses the credentials, and a *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
-	u, err := parseURL(c.URL)
+	u, err := ParseURL(c.URL)
 	if err != nil {
 		return &DialError{Err: err}
 	}

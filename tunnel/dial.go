@@ -96,7 +96,7 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	u, err := parseURL(rawURL)
+	u, err := ParseURL(rawURL)
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}
@@ -107,9 +107,9 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	return session, nil
 }
 
-// parseURL parses what can be dialed. Its errors say nothing that could be a
-// part of a password.
-func parseURL(rawURL string) (*url.URL, error) {
+// ParseURL parses a URL that can be dialed: ws, wss, http or https. Its errors
+// say nothing that could be a part of a password.
+func ParseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil && strings.Contains(rawURL, "@"):
@@ -120,6 +120,8 @@ func parseURL(rawURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
 	case u.Host == "":
 		return nil, errors.New("the URL names no host")
+	case u.Fragment != "":
+		return nil, errors.New("the URL has a fragment, which a WebSocket's can't (RFC 6455 §3)")
 	}
 	return u, nil
 }

@@ -326,10 +326,10 @@ func TestDialLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the p
 func TestRedactURL(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"wss://user:pass@host:1/a%20b?token=x#f": "wss://host:1/a%20b",
+		"wss://user:pass@host:1/a%20b?token=x": "wss://host:1/a%20b",
 		"ws://[::1]:7070":                        "ws://[::1]:7070",
 	} {
-		u, err := parseURL(in)
+		u, err := ParseURL(in)
 		if err != nil {
 			t.Fatal(err)
 		}

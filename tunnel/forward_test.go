@@ -53,8 +53,8 @@ func forwardCalls(t *testing.T, called func(context.Context)) (addr string, f *F
 func serveCalls(t *testing.T, ss *Sessions, called func(context.Context)) (peer *wsmux.Session) {
 	t.Helper()
 	client, peer := sessionPair(t)
-	streams := NewStreamListener()
-	streams.Add(&Session{Session: peer})
+	streams := wsmux.NewListener()
+	streams.Add(peer)
 	echoServer(t, streams, called)
 	ss.Add(client, "")
 	return peer

@@ -34,7 +34,8 @@ type SessionOptions struct {
 	// Default: DefaultPingTimeout.
 	PingTimeout time.Duration
 
-	// Logger gets what yamux has to say, at debug level. Default: discarded.
+	// Logger gets what yamux has to say, at debug level, and refused streams,
+	// at warn level. Default: discarded.
 	Logger *slog.Logger
 }
 

@@ -10,8 +10,8 @@
 //	forwarder := &tunnel.Forwarder{Sessions: sessions}
 //	go forwarder.Serve(localListener) // TCP ▸ stream
 //
-//	streams := tunnel.NewStreamListener() // the gRPC server end
-//	sessions := &tunnel.Sessions{Up: streams.Add}
+//	streams := wsmux.NewListener() // the gRPC server end
+//	sessions := &tunnel.Sessions{Up: func(s *tunnel.Session) { streams.Add(s.Session) }}
 //	go grpcServer.Serve(streams) // stream ▸ gRPC server
 //
 // Lifetimes: whoever made a listener or a session closes it, or leaves that to

@@ -49,12 +49,9 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 	}
 	srv := grpc.NewServer(ServerOptions()...)
 	register(srv)
-	l := newListener(session)
+	l := newSessionListener(session)
+	go func() { _ = srv.Serve(l) }() // ends with the server
 	go func() {
-		// Serve ends with the session, or with Stop and GracefulStop, which
-		// close the listener and with it, in due course, the session.
-		_ = srv.Serve(l)
-		l.begun()
 		<-session.Done()
 		srv.Stop()
 	}()
@@ -62,101 +59,33 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 	return srv, session.mux, nil
 }
 
-// listener accepts the streams of one session. It can't be the session itself:
-// closing that would cut the RPCs that GracefulStop wants to wait for.
-type listener struct {
+// sessionListener is a Listener of one session, which goes with it: at once if
+// it has no streams, and when its last stream has otherwise.
+type sessionListener struct {
+	*Listener
 	session *Session
 	once    sync.Once
-	serving chan struct{} // closed at the first Accept
-
-	mu     sync.Mutex
-	silent map[*grpcConn]struct{} // what hasn't sent its first bytes yet; nil after Close
+	serving chan struct{} // closed at the first Accept, or Close
 }
 
-func newListener(s *Session) *listener {
-	return &listener{session: s, serving: make(chan struct{}), silent: make(map[*grpcConn]struct{})}
+func newSessionListener(s *Session) *sessionListener {
+	l := &sessionListener{Listener: NewListener(), session: s, serving: make(chan struct{})}
+	l.Add(s)
+	return l
 }
 
-func (l *listener) begun() { l.once.Do(func() { close(l.serving) }) }
+func (l *sessionListener) begun() { l.once.Do(func() { close(l.serving) }) }
 
-func (l *listener) Accept() (net.Conn, error) {
+func (l *sessionListener) Accept() (net.Conn, error) {
 	l.begun()
-	stream, err := l.session.Accept()
-	if err != nil {
-		return nil, err
-	}
-	c := &grpcConn{Stream: stream, listener: l}
-	l.mu.Lock()
-	open := l.silent != nil
-	if open {
-		l.silent[c] = struct{}{}
-	}
-	l.mu.Unlock()
-	if !open {
-		_ = stream.Close()
-		return nil, net.ErrClosed
-	}
-	return c, nil
+	return l.Listener.Accept()
 }
 
-// Close stops accepting. The session goes when its last stream has. A stream
-// on which no HTTP/2 has begun is closed at once: the server would wait two
-// minutes for it.
-func (l *listener) Close() error {
-	l.mu.Lock()
-	silent := l.silent
-	l.silent = nil
-	l.mu.Unlock()
-	go func() {
-		for c := range silent {
-			_ = c.Stream.Close()
-		}
-		_ = l.session.Shutdown(context.Background())
-	}()
-	return nil
-}
-
-func (l *listener) Addr() net.Addr { return l.session.LocalAddr() }
-
-// grpcConn is a stream as gRPC uses it.
-type grpcConn struct {
-	*Stream
-	listener *listener // that accepted it, if one did
-	got      int       // bytes read so far
-}
-
-// http2Start is the least that a gRPC client sends before its first RPC: the
-// connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
-const http2Start = 24 + 9
-
-// Read is the stream's, but names the reason also when the session ended in
-// order, because gRPC reports the error to its callers.
-func (c *grpcConn) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
-	if c.listener != nil && c.got < http2Start {
-		if c.got += n; c.got >= http2Start {
-			c.listener.forget(c)
-		}
-	}
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
-		if reason := c.session.Err(); reason != nil {
-			err = fmt.Errorf("wsmux: session ended: %w", reason)
-		}
-	}
-	return n, err
-}
-
-func (c *grpcConn) Close() error {
-	if c.listener != nil {
-		c.listener.forget(c)
-	}
-	return c.Stream.Close()
-}
-
-func (l *listener) forget(c *grpcConn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.silent, c)
+func (l *sessionListener) Close() error {
+	l.begun()
+	err := l.Listener.Close()
+	go func() { _ = l.session.Shutdown(context.Background()) }()
+	return err
 }
 
 // DialGRPC returns a gRPC client on a WebSocket as the yamux client.
@@ -193,7 +122,7 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &grpcConn{Stream: stream}, nil
+			return grpcStream{stream}, nil
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
 		grpc.WithIdleTimeout(0), // idleness would close the one stream
@@ -202,4 +131,19 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
 	return cc, nil
+}
+
+// grpcStream is a stream as gRPC uses it.
+type grpcStream struct{ *Stream }
+
+// Read is the stream's, but names the reason also when the session ended in
+// order, because gRPC reports the error to its callers.
+func (s grpcStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+		if reason := s.session.Err(); reason != nil {
+			err = fmt.Errorf("wsmux: session ended: %w", reason)
+		}
+	}
+	return n, err
 }

@@ -19,9 +19,9 @@ func TestStreamGivesBackItsBuffer(t *testing.T) {
 		pairs[i][0], pairs[i][1] = connect(t, client, server)
 	}
 	before := heap()
-	data := make([]byte, burst)
-	for _, pair := range pairs {
-		if _, err := pair[0].Write(data); err != nil {
+	block := make([]byte, 64<<10)
+	for i := range streams * burst / len(block) {
+		if _, err := pairs[i%streams][0].Write(block); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,6 @@ func TestStreamGivesBackItsBuffer(t *testing.T) {
 			t.Fatalf("Read = %d, %v, want the last byte", n, err)
 		}
 	}
-	data = nil
 	if held := heap() - before; held > streams*(256<<10) {
 		t.Errorf("%d idle streams hold %d KiB each", streams, held/streams>>10)
 	}

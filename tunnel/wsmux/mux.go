@@ -47,7 +47,7 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 		config.MaxStreamWindowSize = opts.Window
 	}
 	config.LogOutput = nil
-	config.Logger = newMuxLogger(opts.Logger)
+	config.Logger = muxLogger{conn.session.logger}
 	if role == Server {
 		return yamux.Server(conn, config)
 	}
@@ -191,13 +191,6 @@ func (s *Session) protocolError() error {
 
 // muxLogger passes what yamux logs on to slog.
 type muxLogger struct{ logger *slog.Logger }
-
-func newMuxLogger(logger *slog.Logger) muxLogger {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return muxLogger{logger}
-}
 
 func (l muxLogger) Printf(format string, v ...any) {
 	if l.logger.Enabled(context.Background(), slog.LevelDebug) {

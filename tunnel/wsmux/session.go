@@ -48,7 +48,8 @@ type Options struct {
 	// Default: DefaultWindow. yamux's least is 256 KiB.
 	Window uint32
 
-	// Logger gets what yamux has to say, at debug level. Default: discarded.
+	// Logger gets what yamux has to say, at debug level, and streams that a
+	// Listener refuses, at warn level. Default: discarded.
 	Logger *slog.Logger
 
 	writeTimeout time.Duration // of yamux; for tests
@@ -58,6 +59,7 @@ type Options struct {
 // WebSocket's Ping does that, see [Session.Ping] and [Session.Received].
 type Session struct {
 	role    Role
+	logger  *slog.Logger
 	t       *transport
 	mux     *yamux.Session
 	opening chan struct{} // holds a token for each stream that yamux is opening
@@ -84,7 +86,17 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Session{role: role, t: newTransport(ws), opening: make(chan struct{}, maxOpening), idle: make(chan struct{})}
+	logger := opts.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Session{
+		role:    role,
+		logger:  logger,
+		t:       newTransport(ws),
+		opening: make(chan struct{}, maxOpening),
+		idle:    make(chan struct{}),
+	}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
 	conn := newMuxConn(s)
 	var err error

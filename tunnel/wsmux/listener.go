@@ -1,19 +1,20 @@
-package tunnel
+package wsmux
 
 import (
+	"log/slog"
 	"net"
 	"sync"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// maxStreams is how many streams of one session a StreamListener has open at a
+// maxStreams is how many streams of one session a Listener has open at a
 // time. Further ones are closed: each costs the server a goroutine and a buffer.
 const maxStreams = 4096
 
-// StreamListener is a [net.Listener] of the streams that peers open, on every
-// session that was added: one gRPC server serves them all.
-type StreamListener struct {
+// Listener is a [net.Listener] of the streams that peers open, on every session
+// that was added: one gRPC server serves them all. It can't be the session
+// itself, because closing that would cut the RPCs that GracefulStop wants to
+// wait for.
+type Listener struct {
 	streams chan net.Conn
 	closed  chan struct{}
 
@@ -22,9 +23,9 @@ type StreamListener struct {
 	silent   map[*streamConn]struct{} // what hasn't sent its first bytes yet
 }
 
-// NewStreamListener returns a listener without sessions.
-func NewStreamListener() *StreamListener {
-	return &StreamListener{
+// NewListener returns a listener without sessions.
+func NewListener() *Listener {
+	return &Listener{
 		streams: make(chan net.Conn),
 		closed:  make(chan struct{}),
 		silent:  map[*streamConn]struct{}{},
@@ -32,9 +33,9 @@ func NewStreamListener() *StreamListener {
 }
 
 // Add accepts the streams of s until s ends or takes no more.
-func (l *StreamListener) Add(s *Session) { go l.acceptStreams(s) }
+func (l *Listener) Add(s *Session) { go l.acceptStreams(s) }
 
-func (l *StreamListener) acceptStreams(s *Session) {
+func (l *Listener) acceptStreams(s *Session) {
 	open := make(chan struct{}, maxStreams)
 	for {
 		stream, err := s.Accept()
@@ -44,6 +45,7 @@ func (l *StreamListener) acceptStreams(s *Session) {
 		select {
 		case open <- struct{}{}:
 		default:
+			s.logger.Warn("stream refused", slog.Int("max_streams", maxStreams))
 			_ = stream.Close()
 			continue
 		}
@@ -56,12 +58,14 @@ func (l *StreamListener) acceptStreams(s *Session) {
 		case l.streams <- c:
 		case <-l.closed:
 			_ = c.Close()
+		case <-s.Done():
+			_ = c.Close()
 		}
 	}
 }
 
 // Accept waits for a stream. It returns [net.ErrClosed] after Close.
-func (l *StreamListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case stream := <-l.streams:
 		return stream, nil
@@ -73,7 +77,7 @@ func (l *StreamListener) Accept() (net.Conn, error) {
 // Close makes Accept return and closes the streams on which no HTTP/2 has begun:
 // a gRPC server that is stopping would wait two minutes for it. Streams that
 // come later are closed; the sessions stay up.
-func (l *StreamListener) Close() error {
+func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.isClosed {
 		l.mu.Unlock()
@@ -93,7 +97,7 @@ func (l *StreamListener) Close() error {
 }
 
 // hear waits for c's first bytes, unless l is closed.
-func (l *StreamListener) hear(c *streamConn) bool {
+func (l *Listener) hear(c *streamConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
@@ -103,14 +107,14 @@ func (l *StreamListener) hear(c *streamConn) bool {
 	return true
 }
 
-func (l *StreamListener) heard(c *streamConn) {
+func (l *Listener) heard(c *streamConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.silent, c)
 }
 
 // Addr returns a stand-in, for the streams have no address in common.
-func (l *StreamListener) Addr() net.Addr { return streamsAddr{} }
+func (l *Listener) Addr() net.Addr { return streamsAddr{} }
 
 type streamsAddr struct{}
 
@@ -119,16 +123,16 @@ func (streamsAddr) String() string  { return "streams" }
 
 // streamConn is a stream that its listener still knows.
 type streamConn struct {
-	*wsmux.Stream
-	listener *StreamListener
+	*Stream
+	listener *Listener
 	open     <-chan struct{} // holds a token for each stream of the session
 	got      int             // bytes read, up to http2Start
 	once     sync.Once
 }
 
-// http2Start is the least that a gRPC client sends before its first call: the
-// preface and the header of a SETTINGS frame (RFC 9113 §3.4).
-const http2Start = len(h2Preface) + h2HeaderSize
+// http2Start is the least that a gRPC client sends before its first RPC: the
+// connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
+const http2Start = 24 + 9
 
 func (c *streamConn) Read(p []byte) (int, error) {
 	n, err := c.Stream.Read(p)

@@ -1,0 +1,89 @@
+package wsmux
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+)
+
+// listenerPair returns a listener with a session, and the session's other end.
+func listenerPair(t *testing.T) (*Listener, *Session) {
+	t.Helper()
+	dialed, accepted := tunneltest.WebSockets(t)
+	client, err := NewSession(dialed, Client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := NewSession(accepted, Server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewListener()
+	l.Add(server)
+	t.Cleanup(func() {
+		_ = l.Close()
+		_ = client.Close()
+		_ = server.Close()
+	})
+	return l, client
+}
+
+func open(t *testing.T, s *Session) *Stream {
+	t.Helper()
+	stream, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+func TestListenerClose(t *testing.T) {
+	t.Parallel()
+	l, client := listenerPair(t)
+	for range 2 {
+		if err := l.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept = %v, want net.ErrClosed", err)
+	}
+	if n, err := open(t, client).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("Read from a stream that came late = %d, %v, want its end", n, err)
+	}
+	if err := client.Err(); err != nil {
+		t.Errorf("the listener's Close has ended the session: %v", err)
+	}
+}
+
+func TestListenerBoundsStreams(t *testing.T) {
+	t.Parallel()
+	l, client := listenerPair(t)
+	accept := func() net.Conn {
+		t.Helper()
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	var conns []net.Conn
+	for range maxStreams {
+		open(t, client)
+		conns = append(conns, accept())
+	}
+	if n, err := open(t, client).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("Read from one stream too many = %d, %v, want its end", n, err)
+	}
+	_ = conns[0].Close()
+	_ = conns[0].Close() // counts once
+	open(t, client)
+	accept()
+}
