@@ -327,7 +327,7 @@ func TestRedactURL(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"wss://user:pass@host:1/a%20b?token=x": "wss://host:1/a%20b",
-		"ws://[::1]:7070":                        "ws://[::1]:7070",
+		"ws://[::1]:7070":                      "ws://[::1]:7070",
 	} {
 		u, err := ParseURL(in)
 		if err != nil {
