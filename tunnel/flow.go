@@ -10,106 +10,118 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// flow is a local connection and, once there is one, its stream.
+// flow is a connection of a gRPC client and, once there is one, the connection
+// that carries it on to the server. One of the two is a stream.
 type flow struct {
-	local  net.Conn
+	near   net.Conn // the client's end
 	calls  *calls
 	cancel context.CancelCauseFunc // ends the wait for a session
 
 	mu       sync.Mutex
-	onStream bool // there is a stream
+	carried  bool // the other connection is there
 	draining bool
 }
 
-// forwarded notes that there is a stream, and reports whether that isn't too late.
+// forwarded notes that the other connection is there, and reports whether that
+// isn't too late.
 func (fl *flow) forwarded() bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	fl.onStream = !fl.draining
-	return fl.onStream
+	fl.carried = !fl.draining
+	return fl.carried
 }
 
-// drain ends the flow: without a stream it won't get one, with one it ends when
+// drain ends the flow: alone it won't be carried any more, carried it ends when
 // no call is open.
 func (fl *flow) drain() {
 	fl.mu.Lock()
 	fl.draining = true
-	onStream := fl.onStream
+	carried := fl.carried
 	fl.mu.Unlock()
-	if onStream {
+	if carried {
 		fl.calls.whenIdle(fl.sayFarewell)
 		return
 	}
 	fl.cancel(errShuttingDown)
 }
 
-// sayFarewell ends the local connection as its server would: with a FIN, upon
+// sayFarewell ends the client's connection as its server would: with a FIN, upon
 // which the client closes its side, and with that the stream ends.
 func (fl *flow) sayFarewell() {
-	if cw, ok := fl.local.(closeWriter); ok {
-		_ = cw.CloseWrite()
-	}
-	_ = fl.local.SetReadDeadline(time.Now().Add(farewellWait))
+	closeWrite(fl.near)
+	_ = fl.near.SetReadDeadline(time.Now().Add(farewellWait))
 }
 
-// cut ends the local connection at once, and so that its client takes notice.
+// cut ends the client's connection at once, and so that it takes notice.
 func (fl *flow) cut() {
 	fl.cancel(errShuttingDown)
-	if tc, ok := fl.local.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0) // RST: what came is not all there was to come
+	abort(fl.near)
+}
+
+// abort closes conn, with a reset if it can: what came is not all that there
+// was to come.
+func abort(conn net.Conn) {
+	if tc, ok := conn.(*net.TCPConn); ok {
+		_ = tc.SetLinger(0)
 	}
-	_ = fl.local.Close()
+	_ = conn.Close()
+}
+
+// closeWrite ends the writing direction. It fails if the peer has gone already,
+// which is no news then.
+func closeWrite(conn net.Conn) {
+	if cw, ok := conn.(closeWriter); ok {
+		_ = cw.CloseWrite()
+	}
 }
 
 type closeWriter interface{ CloseWrite() error }
 
 // run copies both ways and returns when both have ended, and the error if they
 // didn't end in order. It closes both connections.
-func (fl *flow) run(stream *wsmux.Stream) error {
+func (fl *flow) run(far net.Conn) error {
 	var up, down error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if up = fl.copyToStream(stream); up != nil {
-			_ = stream.Close()
+		if up = fl.copyToServer(far); up != nil {
+			abort(far)
 		}
 	})
 	wg.Go(func() {
-		if down = fl.copyToLocal(stream); down != nil {
-			_ = stream.Close()
+		if down = fl.copyToClient(far); down != nil {
+			abort(far)
 		}
 	})
 	wg.Wait()
-	_ = stream.Close()
-	_ = fl.local.Close()
+	_ = far.Close()
+	_ = fl.near.Close()
 	return errors.Join(up, down)
 }
 
-// copyToStream copies what the local client sends, and passes its end on. A
-// call is noticed before it is sent: drain must not take the connection for
-// idle while the call is on its way.
-func (fl *flow) copyToStream(stream *wsmux.Stream) error {
+// copyToServer copies what the client sends, and passes its end on. A call is
+// noticed before it is sent: drain must not take the connection for idle while
+// the call is on its way.
+func (fl *flow) copyToServer(far net.Conn) error {
 	fromClient := newFrames(fl.calls, true)
-	err := copyPieces(fl.local, func(p []byte) error {
+	err := copyPieces(fl.near, func(p []byte) error {
 		fromClient.follow(p)
-		_, err := stream.Write(p)
+		_, err := far.Write(p)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		closeWrite(far)
 	}
-	return stream.CloseWrite()
+	return err
 }
 
-// copyToLocal copies what the peer sends, and passes its end on. The end of a
-// call is noticed once the client has it.
-func (fl *flow) copyToLocal(stream *wsmux.Stream) error {
+// copyToClient copies what the server sends, and passes its end on. The end of
+// a call is noticed once the client has it.
+func (fl *flow) copyToClient(far net.Conn) error {
 	fromServer := newFrames(fl.calls, false)
-	err := copyPieces(stream, func(p []byte) error {
-		if _, err := fl.local.Write(p); err != nil {
+	err := copyPieces(far, func(p []byte) error {
+		if _, err := fl.near.Write(p); err != nil {
 			return err
 		}
 		fromServer.follow(p)
@@ -117,23 +129,19 @@ func (fl *flow) copyToLocal(stream *wsmux.Stream) error {
 	})
 	switch {
 	case err == nil:
+		closeWrite(fl.near)
 	case fromServer.between() && fl.explain(err) == nil:
-		return err
 	default:
 		fl.cut()
-		return err
 	}
-	if cw, ok := fl.local.(closeWriter); ok {
-		_ = cw.CloseWrite() // fails if the client has gone already
-	}
-	return nil
+	return err
 }
 
 // explain tells an HTTP/2 client why its connection ends, in the debug data of
 // a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
 func (fl *flow) explain(reason error) error {
-	_ = fl.local.SetWriteDeadline(time.Now().Add(farewellWait))
-	err := http2.NewFramer(fl.local, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: "+reason.Error()))
+	_ = fl.near.SetWriteDeadline(time.Now().Add(farewellWait))
+	err := http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: "+reason.Error()))
 	if err == nil {
 		fl.sayFarewell()
 	}

@@ -41,13 +41,18 @@ const (
 	acceptPause = 50 * time.Millisecond
 )
 
-// Forwarder puts local connections on streams of the newest session, each
-// connection on a stream of its own. Each direction ends on its own, as TCP's
-// do; once the local client has ended its own, yamux gives the other direction
-// five minutes. A connection that is lost rather than ended is reset.
+// Forwarder carries the connections of gRPC clients on to a server: local ones
+// on streams of the newest session, or with Dial streams on to an upstream.
+// Each direction ends on its own, as TCP's do; once the client has ended its
+// own, yamux gives the other direction five minutes. A connection that is lost
+// rather than ended is reset.
 type Forwarder struct {
-	// Sessions has the sessions to use. It must be set.
+	// Sessions has the sessions to use. It must be set unless Dial is.
 	Sessions *Sessions
+
+	// Dial, if set, makes the connection to the server for each of a client's,
+	// instead of a stream. Its error is what calls fail with.
+	Dial func(context.Context) (net.Conn, error)
 
 	// Wait is how long a connection is held while no session is up. Its first
 	// call is answered with UNAVAILABLE then. A negative one answers at once.
@@ -118,7 +123,7 @@ func (f *Forwarder) isClosed() bool {
 // start forwards conn in a goroutine of its own.
 func (f *Forwarder) start(conn net.Conn) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	fl := &flow{local: conn, calls: newCalls(), cancel: cancel}
+	fl := &flow{near: conn, calls: newCalls(), cancel: cancel}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -136,35 +141,47 @@ func (f *Forwarder) start(conn net.Conn) {
 	})
 }
 
-// forward finds a stream for fl and copies until both directions have ended.
+// forward finds fl's way on and copies until both directions have ended.
 func (f *Forwarder) forward(ctx context.Context, fl *flow) {
-	logger := orDiscard(f.Logger).With(slog.String("remote_addr", fl.local.RemoteAddr().String()))
-	s, stream, err := f.open(ctx)
+	logger := orDiscard(f.Logger).With(slog.String("remote_addr", fl.near.RemoteAddr().String()))
+	far, err := f.dial(ctx)
 	if err != nil {
 		logger.Debug("connection not forwarded", slog.Any("err", err))
 		var up <-chan struct{} // never, if there is one that takes no streams
 		if errors.Is(err, ErrNoSession) {
 			up = f.Sessions.arrival()
 		}
-		answerUnavailable(ctx, fl.local, err, up)
+		answerUnavailable(ctx, fl.near, err, up)
 		return
 	}
 	if !fl.forwarded() {
-		_ = stream.Close()
-		answerUnavailable(ctx, fl.local, &noSessionError{errShuttingDown}, nil)
+		_ = far.Close()
+		answerUnavailable(ctx, fl.near, &noSessionError{errShuttingDown}, nil)
 		return
 	}
-	logger = logger.With(slog.Uint64("session", s.ID), slog.String("stream", stream.RemoteAddr().String()))
+	logger = logger.With(slog.String("target", far.RemoteAddr().String()))
 	logger.Debug("forwarding")
-	if err := fl.run(stream); err != nil {
+	if err := fl.run(far); err != nil {
 		logger.Debug("connection cut", slog.Any("err", err))
 		return
 	}
 	logger.Debug("connection ended")
 }
 
+// dial makes the connection to the server, or opens the stream that leads there.
+func (f *Forwarder) dial(ctx context.Context) (net.Conn, error) {
+	if f.Dial != nil {
+		return f.Dial(ctx)
+	}
+	stream, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stream, nil
+}
+
 // open opens a stream on the newest session that still takes one.
-func (f *Forwarder) open(ctx context.Context) (*Session, *wsmux.Stream, error) {
+func (f *Forwarder) open(ctx context.Context) (*wsmux.Stream, error) {
 	waiting, stop := context.WithTimeout(ctx, orDefault(f.Wait, DefaultWait))
 	defer stop()
 	opening, cancel := context.WithTimeoutCause(ctx, orDefault(f.Wait, DefaultWait)+openWait, errOpenWait)
@@ -173,16 +190,16 @@ func (f *Forwarder) open(ctx context.Context) (*Session, *wsmux.Stream, error) {
 		s, err := f.Sessions.Wait(waiting)
 		switch {
 		case ctx.Err() != nil:
-			return nil, nil, &noSessionError{context.Cause(ctx)}
+			return nil, &noSessionError{context.Cause(ctx)}
 		case err != nil:
-			return nil, nil, err
+			return nil, err
 		}
 		stream, err := s.Open(opening)
 		if err == nil {
-			return s, stream, nil
+			return stream, nil
 		}
 		if opening.Err() != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		f.Sessions.retire(s, err) // it has ended, or its peer is going away
 	}

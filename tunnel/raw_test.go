@@ -1,0 +1,102 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// forwardStreams carries the streams of a session on to an upstream, and
+// returns the session's other end.
+func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) (*wsmux.Session, *Forwarder) {
+	t.Helper()
+	client, server := sessionPair(t)
+	streams := wsmux.NewListener()
+	streams.Add(server)
+	f := &Forwarder{Dial: dial}
+	done := make(chan error, 1)
+	go func() { done <- f.Serve(streams) }()
+	t.Cleanup(func() {
+		_ = f.Shutdown(ended())
+		if err := await(t, "Serve", done); err != nil {
+			t.Error(err)
+		}
+	})
+	return client, f
+}
+
+func TestForwardStreamsToAnUpstream(t *testing.T) {
+	t.Parallel()
+	upstream := listen(t)
+	echoServer(t, upstream, nil)
+	client, f := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
+	})
+	cc, err := client.DialGRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	if err := call(soon(t), cc, "hello"); err != nil {
+		t.Errorf("call = %v", err)
+	}
+	shutting := make(chan error, 1)
+	go func() { shutting <- f.Shutdown(soon(t)) }()
+	if err := await(t, "Shutdown with an idle client", shutting); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+}
+
+func TestForwardStreamsWithoutAnUpstream(t *testing.T) {
+	t.Parallel()
+	client, _ := forwardStreams(t, func(context.Context) (net.Conn, error) {
+		return nil, errors.New("upstream 127.0.0.1:1: connection refused")
+	})
+	cc, err := client.DialGRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	err = call(soon(t), cc, "hello")
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "wstun: upstream 127.0.0.1:1: connection refused") {
+		t.Errorf("call = %v, want Unavailable and the reason", err)
+	}
+}
+
+func TestForwardStreamsUpstreamLost(t *testing.T) {
+	t.Parallel()
+	called := make(chan struct{}, 1)
+	upstream := listen(t)
+	echoServer(t, upstream, func(ctx context.Context) {
+		called <- struct{}{}
+		<-ctx.Done()
+	})
+	conns := make(chan *net.TCPConn, 1)
+	client, _ := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
+		if err == nil {
+			conns <- conn.(*net.TCPConn)
+		}
+		return conn, err
+	})
+	cc, err := client.DialGRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	failed := make(chan error, 1)
+	go func() { failed <- call(soon(t), cc, "hello") }()
+	await(t, "the call", called)
+	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // as good as any loss
+	if err := await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
+		t.Errorf("call = %v, want Unavailable and the reason", err)
+	}
+}
