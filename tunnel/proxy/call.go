@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// handle passes one call on. It is a grpc.StreamHandler.
+func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
+	ctx := caller.Context()
+	method, _ := grpc.MethodFromServerStream(caller)
+	service, _ := splitMethod(method)
+	u, err := p.routes.Load().find(service)
+
+	md, _ := metadata.FromIncomingContext(ctx) // a copy
+	c := &call{caller: caller, method: method}
+	if p.observer != nil {
+		info := &CallInfo{Method: method, Header: md}
+		if u != nil {
+			info.Upstream = u.addr
+		}
+		if from, ok := peer.FromContext(ctx); ok {
+			info.Peer = from.Addr
+		}
+		c.watcher = watch(ctx, p.observer, info, func(v any) {
+			p.logger.LogAttrs(ctx, slog.LevelError, "observer panicked", slog.String("method", method), slog.Any("err", v))
+		})
+	}
+	if err == nil {
+		err = c.pass(ctx, u, md)
+	}
+	c.watcher.end(err, c.trailer)
+	return err
+}
+
+// call is a call that is passed on.
+type call struct {
+	method  string
+	caller  grpc.ServerStream
+	watcher *watcher // nil if nobody watches
+
+	trailer metadata.MD // for the watcher
+
+	requestErr atomic.Pointer[error] // why the requests broke off, before the upstream's end is cancelled
+}
+
+// pass makes the call to an upstream and returns its status.
+func (c *call) pass(ctx context.Context, u *Upstream, md metadata.MD) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.begin(ctx, u, md)
+	if err != nil {
+		return err
+	}
+	// It ends when the caller does, or the upstream, or this method returns
+	// and with it the caller's stream ends.
+	go c.passRequests(stream, cancel)
+	err = c.passResponses(stream)
+	// What is the upstream's cancel may have been the consequence of a request
+	// that could not be passed on.
+	if cause := c.requestErr.Load(); cause != nil && status.Code(err) == codes.Canceled {
+		return *cause
+	}
+	if err != nil {
+		err = u.lost(err)
+	}
+	return err
+}
+
+// desc is any kind of RPC: what is sent and when is up to the two ends.
+var desc = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+
+// begin begins the call to the upstream.
+func (c *call) begin(ctx context.Context, u *Upstream, md metadata.MD) (grpc.ClientStream, error) {
+	opts := make([]grpc.CallOption, 1, 4)
+	opts[0] = grpc.ForceCodecV2(clientCodec)
+	if ct := md["content-type"]; len(ct) > 0 {
+		if sub := contentSubtype(ct[0]); sub != "" {
+			opts = append(opts, grpc.CallContentSubtype(sub))
+		}
+	}
+	if name := compression(ctx); name != "" {
+		opts = append(opts, grpc.UseCompressor(name))
+	}
+	authority := ""
+	if a := md[":authority"]; len(a) > 0 && u.keepAuthority {
+		authority = a[0]
+	}
+	ctx = metadata.NewOutgoingContext(ctx, strip(md))
+	u.ready(ctx)
+	if authority != "" {
+		stream, err := u.conn.NewStream(ctx, desc, c.method, append(opts, grpc.CallAuthority(authority))...)
+		if err == nil {
+			return stream, nil
+		}
+		if !strings.HasPrefix(status.Convert(err).Message(), "failed to validate authority") {
+			return nil, u.unreachable(err)
+		}
+		// The upstream's certificate is not for that name.
+	}
+	stream, err := u.conn.NewStream(ctx, desc, c.method, opts...)
+	if err != nil {
+		return nil, u.unreachable(err)
+	}
+	return stream, nil
+}
+
+// compression returns the encoding of the caller's messages if it can be
+// spoken here, and otherwise "".
+func compression(ctx context.Context) string {
+	s, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	if !ok {
+		return ""
+	}
+	name := s.RecvCompress()
+	if name == encoding.Identity || encoding.GetCompressor(name) == nil {
+		return ""
+	}
+	return name
+}
+
+// passRequests passes the caller's messages on to the upstream.
+func (c *call) passRequests(stream grpc.ClientStream, cancel context.CancelFunc) {
+	var f frame
+	for {
+		err := c.caller.RecvMsg(&f)
+		if err == nil {
+			c.watcher.message(Request, &f)
+			err = stream.SendMsg(&f)
+			f.free()
+			if errors.Is(err, io.EOF) {
+				return // the upstream ended the call
+			}
+		} else if errors.Is(err, io.EOF) {
+			c.watcher.halfClose()
+			_ = stream.CloseSend() // is always nil
+			return
+		}
+		if err != nil {
+			c.requestErr.Store(&err)
+			cancel()
+			return
+		}
+	}
+}
+
+// passResponses passes on to the caller what the upstream answers, and returns
+// its status.
+func (c *call) passResponses(stream grpc.ClientStream) error {
+	// Headers go ahead of the first message, for which the caller may wait
+	// with a request of its own until it has them. There are none in a
+	// response of trailers only.
+	if md, err := stream.Header(); err == nil && md != nil {
+		c.watcher.header(md)
+		if err := c.caller.SendHeader(strip(md)); err != nil {
+			return err
+		}
+	}
+	var f frame
+	for {
+		if err := stream.RecvMsg(&f); err != nil {
+			c.caller.SetTrailer(strip(stream.Trailer()))
+			if c.watcher != nil {
+				c.trailer = stream.Trailer() // another copy
+			}
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		c.watcher.message(Response, &f)
+		err := c.caller.SendMsg(&f)
+		f.free()
+		if err != nil {
+			return err
+		}
+	}
+}

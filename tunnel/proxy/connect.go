@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+)
+
+// reconnectWait bounds how long a call to an upstream that was down waits for
+// a new attempt to connect.
+const reconnectWait = time.Second
+
+// waiter is a call that waits for an attempt to connect later than the one
+// that was the latest when it came.
+type waiter struct {
+	after int
+}
+
+// ready returns when a call can be made. It makes up for gRPC's backoff, in
+// which calls fail without a look at the upstream: there it has a new attempt
+// made at once, and waits until that succeeds or fails, though not for long.
+func (u *Upstream) ready(ctx context.Context) {
+	if u.conn.GetState() != connectivity.TransientFailure {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reconnectWait)
+	defer cancel()
+	u.mu.Lock()
+	w := &waiter{after: u.attempts}
+	u.waiting[w] = cancel
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		delete(u.waiting, w)
+		u.mu.Unlock()
+	}()
+	u.conn.ResetConnectBackoff()
+	u.conn.WaitForStateChange(ctx, connectivity.TransientFailure) // it lasts until there is a connection
+}
+
+// dial begins an attempt to connect. The attempt has failed when dial does, or
+// the conn is closed without having been of use.
+func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
+	u.mu.Lock()
+	u.attempts++
+	n := u.attempts
+	u.cause = nil
+	u.mu.Unlock()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, u.network, u.path)
+	if err != nil {
+		err = &connectError{err}
+		u.failed(n, err)
+		return nil, err
+	}
+	u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream connected", slog.String("upstream", u.addr))
+	return &conn{Conn: c, closed: func() { u.failed(n, nil) }}, nil
+}
+
+// failed ends the n-th attempt, for a cause that is nil if not known here.
+func (u *Upstream) failed(n int, cause error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if cause != nil {
+		u.cause = cause
+		u.logger.LogAttrs(context.Background(), slog.LevelDebug, "upstream not connected", slog.String("upstream", u.addr), slog.Any("err", cause))
+	}
+	for w, wake := range u.waiting {
+		if n > w.after {
+			wake()
+		}
+	}
+}
+
+// conn tells when it is closed.
+type conn struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.closed)
+	return err
+}
+
+// handshaker is TLS that keeps why a handshake failed, and verifies the
+// certificate for a name other than the authority.
+type handshaker struct {
+	credentials.TransportCredentials
+	u          *Upstream
+	serverName string // default: the authority
+}
+
+func (h *handshaker) ClientHandshake(ctx context.Context, authority string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if h.serverName != "" {
+		authority = h.serverName
+	}
+	tc, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
+	if err != nil {
+		err = &connectError{err}
+		h.u.mu.Lock()
+		h.u.cause = err
+		h.u.mu.Unlock()
+	}
+	return tc, info, err
+}
+
+// Info hides the server name, which gRPC would want to be the authority.
+func (h *handshaker) Info() credentials.ProtocolInfo {
+	info := h.TransportCredentials.Info()
+	info.ServerName = ""
+	return info
+}
+
+func (h *handshaker) Clone() credentials.TransportCredentials {
+	return &handshaker{h.TransportCredentials.Clone(), h.u, h.serverName}
+}

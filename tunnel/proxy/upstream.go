@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// connectTimeout bounds one attempt to connect, up to the first HTTP/2 frame.
+const connectTimeout = 10 * time.Second
+
+// retry is how often an upstream that is down is tried again without a call's
+// asking for it.
+var retry = backoff.Config{BaseDelay: time.Second, Multiplier: 1, Jitter: 0.2, MaxDelay: time.Second}
+
+// UpstreamOptions are the options of [NewUpstream]. A nil *UpstreamOptions
+// means the defaults.
+type UpstreamOptions struct {
+	// TLS is how to speak TLS to the upstream. The certificate is verified for
+	// TLS.ServerName, else for the host of Authority, else for that of the
+	// address. Default: no TLS.
+	TLS *tls.Config
+
+	// Authority is the :authority of every call. Default: the caller's; with
+	// TLS only if the upstream's certificate is valid for it, and otherwise
+	// the name that it is verified for.
+	Authority string
+
+	// Logger gets, at level Debug, connections made and attempts that failed.
+	// Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Upstream is a gRPC server to pass calls on to.
+type Upstream struct {
+	addr          string
+	network, path string // for net.Dial
+	keepAuthority bool   // pass on the caller's
+	logger        *slog.Logger
+	conn          *grpc.ClientConn
+
+	mu       sync.Mutex
+	attempts int                // connects begun
+	cause    error              // why the latest failed, nil while it has not
+	waiting  map[*waiter]func() // calls to be woken when an attempt has failed
+}
+
+// NewUpstream returns an upstream at addr, host:port or unix:PATH. It is dialed
+// by the first call, and again by a call that finds it gone; one that is down
+// is no error. The caller closes it.
+func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
+	if opts == nil {
+		opts = &UpstreamOptions{}
+	}
+	u := &Upstream{
+		addr:          addr,
+		keepAuthority: opts.Authority == "",
+		logger:        orDiscard(opts.Logger),
+		waiting:       make(map[*waiter]func()),
+	}
+	authority := addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		path = strings.TrimPrefix(path, "//") // unix:///path, as gRPC writes it
+		if path == "" {
+			return nil, fmt.Errorf("proxy: upstream %q: no path", addr)
+		}
+		u.network, u.path, authority = "unix", path, "localhost"
+	} else {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil || port == "" {
+			return nil, fmt.Errorf("proxy: upstream %q: not host:port or unix:PATH", addr)
+		}
+		u.network, u.path = "tcp", addr
+		if host == "" {
+			authority = "localhost" + addr
+		}
+	}
+	creds := insecure.NewCredentials()
+	if opts.TLS != nil {
+		if opts.TLS.ServerName != "" {
+			authority = opts.TLS.ServerName
+		}
+		creds = &handshaker{credentials.NewTLS(opts.TLS), u, opts.TLS.ServerName}
+	}
+	if opts.Authority != "" {
+		authority = opts.Authority
+	}
+	conn, err := grpc.NewClient("passthrough:///"+u.path,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithAuthority(authority),
+		grpc.WithContextDialer(u.dial),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: connectTimeout}),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(), // the caller's business
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(wsmux.MaxMsgSize)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: upstream %q: %w", addr, err)
+	}
+	u.conn = conn
+	return u, nil
+}
+
+// Addr returns the address as it was given to [NewUpstream].
+func (u *Upstream) Addr() string { return u.addr }
+
+// Conn returns the client that calls are passed on with, for calls of one's
+// own such as reflection and health. It must not be closed.
+func (u *Upstream) Conn() *grpc.ClientConn { return u.conn }
+
+// Close closes the connection; calls under way end as Unavailable.
+func (u *Upstream) Close() error { return u.conn.Close() }
