@@ -1,0 +1,163 @@
+package reflection
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// take takes in what a server answers.
+func (f *fetch) take(q question, answer *response) {
+	f.traffic -= proto.Size(answer)
+	if f.traffic < 0 {
+		f.stop("the server sends more than %d bytes", maxTraffic)
+		return
+	}
+	switch a := answer.GetMessageResponse().(type) {
+	case *grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse:
+		f.takeFiles(q, a.FileDescriptorResponse.GetFileDescriptorProto())
+	case *grpc_reflection_v1.ServerReflectionResponse_AllExtensionNumbersResponse:
+		message := q.request.GetAllExtensionNumbersOfType()
+		for _, n := range a.AllExtensionNumbersResponse.GetExtensionNumber() {
+			f.askForExtension(message, n)
+		}
+	case *grpc_reflection_v1.ServerReflectionResponse_ErrorResponse:
+		f.refused(q, answerError(a.ErrorResponse))
+	default:
+		f.b.problem("%s: the server answers something else", q.what)
+	}
+}
+
+// stop takes nothing more from this server.
+func (f *fetch) stop(format string, args ...any) {
+	if !f.full {
+		f.full = true
+		f.b.problem(format+": the rest is left out", args...)
+	}
+}
+
+func (f *fetch) takeFiles(q question, raw [][]byte) {
+	var first string
+	for _, data := range raw {
+		fdp := f.parse(data)
+		if fdp == nil {
+			continue
+		}
+		if first == "" {
+			first = fdp.GetName()
+		}
+		if f.full || f.b.files[fdp.GetName()] != nil && f.repeated(fdp) {
+			continue
+		}
+		if f.b.add(fdp) {
+			if f.bytes -= len(data); f.bytes < 0 {
+				f.stop("the files are more than %d bytes", maxBytes)
+			}
+			if len(f.b.files) >= maxFiles {
+				f.stop("there are %d files", maxFiles)
+			}
+			f.note(fdp)
+			f.wanted(fdp)
+		}
+	}
+	// A Go server may know a file by another path than its importers do.
+	if path := q.request.GetFileByFilename(); path != "" && first != "" && f.b.files[path] == nil {
+		f.b.aliases[path] = first
+	}
+}
+
+// repeated reports whether a file is there already, with the same contents.
+func (f *fetch) repeated(fdp *descriptorpb.FileDescriptorProto) bool {
+	return proto.Equal(f.b.files[fdp.GetName()], fdp)
+}
+
+// parse returns nil for what isn't a file.
+func (f *fetch) parse(data []byte) *descriptorpb.FileDescriptorProto {
+	if len(data) > maxFileBytes {
+		f.b.problem("a file of %d bytes is left out", len(data))
+		return nil
+	}
+	fdp := new(descriptorpb.FileDescriptorProto)
+	if err := proto.Unmarshal(data, fdp); err != nil {
+		f.b.problem("a file that isn't a FileDescriptorProto")
+		return nil
+	}
+	return fdp
+}
+
+// note remembers what needn't be asked for any more.
+func (f *fetch) note(fdp *descriptorpb.FileDescriptorProto) {
+	prefix := ""
+	if fdp.GetPackage() != "" {
+		prefix = fdp.GetPackage() + "."
+	}
+	for _, s := range fdp.GetService() {
+		f.symbols[prefix+s.GetName()] = true
+	}
+	f.noteExtensions(fdp.GetExtension())
+	eachMessage(prefix, fdp.GetMessageType(), func(_ string, m *descriptorpb.DescriptorProto) {
+		f.noteExtensions(m.GetExtension())
+	})
+}
+
+func (f *fetch) noteExtensions(list []*descriptorpb.FieldDescriptorProto) {
+	for _, x := range list {
+		if name := x.GetExtendee(); len(name) > 1 && name[0] == '.' {
+			f.symbols[extensionKey(name[1:], x.GetNumber())] = true
+		}
+	}
+}
+
+func extensionKey(message string, number int32) string {
+	return fmt.Sprintf("%s[%d]", message, number)
+}
+
+// eachMessage calls fn for each message, with its full name.
+func eachMessage(prefix string, list []*descriptorpb.DescriptorProto, fn func(string, *descriptorpb.DescriptorProto)) {
+	for _, m := range list {
+		fn(prefix+m.GetName(), m)
+		eachMessage(prefix+m.GetName()+".", m.GetNestedType(), fn)
+	}
+}
+
+// askForExtensions asks for the extensions of all messages that can have some:
+// their files are imported by nobody. Many servers don't know how to answer.
+func (f *fetch) askForExtensions() {
+	for path, fdp := range f.b.files {
+		if builtin(path) != nil {
+			continue
+		}
+		prefix := ""
+		if fdp.GetPackage() != "" {
+			prefix = fdp.GetPackage() + "."
+		}
+		eachMessage(prefix, fdp.GetMessageType(), func(name string, m *descriptorpb.DescriptorProto) {
+			if len(m.GetExtensionRange()) == 0 {
+				return
+			}
+			f.push(question{
+				what:     "extensions of " + name,
+				optional: true,
+				request: &request{
+					MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType{
+						AllExtensionNumbersOfType: name,
+					},
+				},
+			})
+		})
+	}
+}
+
+func (f *fetch) askForExtension(message string, number int32) {
+	f.push(question{
+		what:     "extension " + extensionKey(message, number),
+		optional: true,
+		request: &request{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingExtension{
+				FileContainingExtension: &grpc_reflection_v1.ExtensionRequest{ContainingType: message, ExtensionNumber: number},
+			},
+		},
+	})
+}

@@ -1,0 +1,60 @@
+package reflection
+
+import (
+	"strings"
+
+	_ "google.golang.org/genproto/googleapis/rpc/code" // google/rpc/code.proto
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails"
+	_ "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	_ "google.golang.org/protobuf/types/gofeaturespb" // all of google/protobuf/*.proto, whoever asks for it
+	_ "google.golang.org/protobuf/types/known/anypb"
+	_ "google.golang.org/protobuf/types/known/apipb"
+	_ "google.golang.org/protobuf/types/known/durationpb"
+	_ "google.golang.org/protobuf/types/known/emptypb"
+	_ "google.golang.org/protobuf/types/known/fieldmaskpb"
+	_ "google.golang.org/protobuf/types/known/sourcecontextpb"
+	_ "google.golang.org/protobuf/types/known/structpb"
+	_ "google.golang.org/protobuf/types/known/timestamppb"
+	_ "google.golang.org/protobuf/types/known/typepb"
+	_ "google.golang.org/protobuf/types/known/wrapperspb"
+	_ "google.golang.org/protobuf/types/pluginpb"
+)
+
+// builtin returns a file that is part of protobuf or of gRPC and linked into the
+// program, nil for any other path. Servers have copies from many versions of the
+// compiler, alike in everything but their bytes.
+func builtin(path string) protoreflect.FileDescriptor {
+	for _, dir := range []string{"google/protobuf/", "google/rpc/", "grpc/"} {
+		if strings.HasPrefix(path, dir) {
+			return linked(path)
+		}
+	}
+	return nil
+}
+
+// linked returns any file that is linked into the program, nil if there is none.
+func linked(path string) protoreflect.FileDescriptor {
+	fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
+	if err != nil {
+		return nil
+	}
+	return fd
+}
+
+// protoOf returns the message of a descriptor.
+func protoOf(fd protoreflect.FileDescriptor) *descriptorpb.FileDescriptorProto {
+	return protodesc.ToFileDescriptorProto(fd)
+}
+
+// builtinProto is the message of builtin.
+func builtinProto(path string) *descriptorpb.FileDescriptorProto {
+	fd := builtin(path)
+	if fd == nil {
+		return nil
+	}
+	return protodesc.ToFileDescriptorProto(fd)
+}

@@ -1,0 +1,104 @@
+package reflection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // the types of protoparse
+	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; the one that replaces it can't read edition 2024 yet
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// FromProtoset returns the Source that reads protosets; see [LoadProtosets].
+func FromProtoset(paths ...string) Source {
+	return sourceFunc(func(ctx context.Context) (*Set, error) { return loadProtosets(ctx, paths) })
+}
+
+// FromProtos returns the Source that compiles .proto files; see [LoadProtos].
+func FromProtos(paths, importPaths []string) Source {
+	return sourceFunc(func(ctx context.Context) (*Set, error) { return loadProtos(ctx, paths, importPaths) })
+}
+
+// LoadProtosets reads files that hold a google.protobuf.FileDescriptorSet, as
+// protoc --descriptor_set_out --include_imports writes them. The services are all
+// that they define. Files that are incomplete or disagree with one another are an
+// error; only the well-known types may be left out.
+func LoadProtosets(paths []string) (*Set, error) {
+	return loadProtosets(context.Background(), paths)
+}
+
+func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
+	b := newBuilder()
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reflection: read protoset: %w", err)
+		}
+		files := new(descriptorpb.FileDescriptorSet)
+		if err := proto.Unmarshal(data, files); err != nil {
+			return nil, fmt.Errorf("reflection: %q is not a protoset: %w", path, err)
+		}
+		for _, fdp := range files.GetFile() {
+			b.add(fdp)
+		}
+	}
+	return b.whole(ctx, "protoset")
+}
+
+// LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. Paths
+// may be relative to one of importPaths, which are also where imports are looked
+// for; the current directory is used when there are none. The well-known types
+// need no file. The services are all that the files and their imports define.
+//
+// The text of a syntax error begins with its position, file:line:column.
+func LoadProtos(paths, importPaths []string) (*Set, error) {
+	return loadProtos(context.Background(), paths, importPaths)
+}
+
+func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) {
+	names, err := protoparse.ResolveFilenames(importPaths, paths...)
+	if err != nil {
+		return nil, fmt.Errorf("reflection: %w", err)
+	}
+	parser := protoparse.Parser{
+		ImportPaths:               importPaths,
+		InferImportPaths:          len(importPaths) == 0,
+		IncludeSourceCodeInfo:     true,
+		AllowExperimentalEditions: true,
+	}
+	files, err := parser.ParseFiles(names...)
+	if err != nil {
+		if _, ok := errors.AsType[protoparse.ErrorWithPos](err); ok {
+			return nil, err
+		}
+		return nil, fmt.Errorf("reflection: compile: %w", err)
+	}
+	b := newBuilder()
+	b.addParsed(files)
+	return b.whole(ctx, "compile")
+}
+
+// addParsed adds files and what they import.
+func (b *builder) addParsed(files []*desc.FileDescriptor) {
+	for _, fd := range files {
+		if b.files[fd.GetName()] == nil {
+			b.add(fd.AsFileDescriptorProto())
+			b.addParsed(fd.GetDependencies())
+		}
+	}
+}
+
+// whole builds a Set that must not have problems.
+func (b *builder) whole(ctx context.Context, what string) (*Set, error) {
+	set, err := b.build(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(set.problems) > 0 {
+		return nil, fmt.Errorf("reflection: %s: %s", what, set.problems[0])
+	}
+	return set, nil
+}

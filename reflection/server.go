@@ -1,0 +1,334 @@
+package reflection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+type (
+	request  = grpc_reflection_v1.ServerReflectionRequest
+	response = grpc_reflection_v1.ServerReflectionResponse
+)
+
+const (
+	// maxTraffic bounds what a server sends, in bytes: some send all that a file
+	// imports again and again.
+	maxTraffic = 512 * 1024 * 1024
+
+	// maxBatch is how many requests are under way at once: few enough not to
+	// fill a window, enough to make up for a slow link.
+	maxBatch = 16
+
+	// endWait bounds how long a stream may take to end.
+	endWait = time.Second
+)
+
+// methods are the two versions of reflection, which differ in their names alone:
+// the messages of v1 do for both.
+var methods = []string{
+	grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName,
+	grpc_reflection_v1alpha.ServerReflection_ServerReflectionInfo_FullMethodName,
+}
+
+// FromServer returns the Source that asks a server by reflection, v1 first and
+// v1alpha if the server doesn't offer that: for all its services, all that their
+// files import, and the extensions of their messages. header is sent with these
+// requests alone; nil sends none.
+//
+// The error is [ErrNoReflection] when the server offers neither version, and
+// holds a gRPC status when asking fails. One that lists its services and then
+// can't describe all of them gives a Set with Problems. The stream has ended when
+// Files returns.
+func FromServer(cc grpc.ClientConnInterface, header metadata.MD) Source {
+	return sourceFunc(func(ctx context.Context) (*Set, error) {
+		if len(header) > 0 {
+			out, _ := metadata.FromOutgoingContext(ctx)
+			ctx = metadata.NewOutgoingContext(ctx, metadata.Join(out, header))
+		}
+		for _, method := range methods {
+			set, err := fromServer(ctx, cc, method)
+			if status.Code(err) != codes.Unimplemented {
+				return set, err
+			}
+		}
+		return nil, ErrNoReflection
+	})
+}
+
+func fromServer(ctx context.Context, cc grpc.ClientConnInterface, method string) (*Set, error) {
+	f := &fetch{
+		b:       newBuilder(),
+		t:       &talk{cc: cc, method: method},
+		batch:   maxBatch,
+		asked:   make(map[string]bool),
+		symbols: make(map[string]bool),
+		bytes:   maxBytes,
+		traffic: maxTraffic,
+	}
+	defer f.t.end()
+	services, err := f.list(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reflection: list services: %w", err)
+	}
+	for _, name := range services {
+		f.enqueue("service "+name, &request{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name},
+		})
+	}
+	if err := f.run(ctx); err != nil {
+		return nil, fmt.Errorf("reflection: fetch files: %w", err)
+	}
+	f.askForExtensions()
+	if err := f.run(ctx); err != nil {
+		return nil, fmt.Errorf("reflection: fetch extensions: %w", err)
+	}
+	f.t.end()
+	return f.b.build(ctx, services)
+}
+
+// talk is a reflection stream that opens when needed.
+type talk struct {
+	cc     grpc.ClientConnInterface
+	method string
+	stream grpc.BidiStreamingClient[request, response]
+	cancel context.CancelFunc
+}
+
+// ask sends requests together and returns the answers that come, in order. On an
+// error the stream is gone.
+func (t *talk) ask(ctx context.Context, requests ...*request) ([]*response, error) {
+	if t.stream == nil {
+		if err := t.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	answers := make([]*response, 0, len(requests))
+	for _, r := range requests {
+		if t.stream.Send(r) != nil {
+			break // Recv tells why
+		}
+	}
+	for range requests {
+		answer, err := t.stream.Recv()
+		if err != nil {
+			t.abort()
+			if errors.Is(err, io.EOF) {
+				err = status.Error(codes.Unknown, "the server ended the stream early")
+			}
+			return answers, err
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
+}
+
+func (t *talk) open(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := t.cc.NewStream(ctx, &grpc_reflection_v1.ServerReflection_ServiceDesc.Streams[0], t.method,
+		grpc.MaxCallRecvMsgSize(maxBytes))
+	if err != nil {
+		cancel()
+		return err
+	}
+	t.stream, t.cancel = &grpc.GenericClientStream[request, response]{ClientStream: stream}, cancel
+	return nil
+}
+
+// end ends the stream as a server likes it, and resets it if that takes long.
+func (t *talk) end() {
+	if t.stream == nil {
+		return
+	}
+	defer time.AfterFunc(endWait, t.cancel).Stop()
+	if t.stream.CloseSend() == nil {
+		_, _ = t.stream.Recv() // io.EOF; anything else is reset below
+	}
+	t.abort()
+}
+
+func (t *talk) abort() {
+	t.cancel()
+	t.stream = nil
+}
+
+// question is one request and what it asks for.
+type question struct {
+	what     string
+	request  *request
+	optional bool // no answer is no problem
+}
+
+// fetch is the work of one FromServer.
+type fetch struct {
+	b       *builder
+	t       *talk
+	batch   int
+	queue   []question
+	asked   map[string]bool // by question.what
+	symbols map[string]bool // services and extensions that came
+	bytes   int             // that may still be kept
+	traffic int             // that may still come
+	full    bool            // no more is taken
+}
+
+// list asks for the services.
+func (f *fetch) list(ctx context.Context) ([]string, error) {
+	answers, err := f.t.ask(ctx, &request{
+		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{ListServices: "*"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if e := answers[0].GetErrorResponse(); e != nil {
+		return nil, answerError(e)
+	}
+	list := answers[0].GetListServicesResponse()
+	if list == nil {
+		return nil, status.Error(codes.Internal, "the server answers something else")
+	}
+	names := make([]string, 0, len(list.GetService()))
+	for _, s := range list.GetService() {
+		names = append(names, s.GetName())
+	}
+	names = serviceNames(names)
+	if len(names) > maxFiles {
+		f.b.problem("there are more than %d services", maxFiles)
+		names = names[:maxFiles]
+	}
+	return names, nil
+}
+
+func answerError(e *grpc_reflection_v1.ErrorResponse) error {
+	code := codes.Code(uint32(e.GetErrorCode())) //nolint:gosec // any number is a code
+	if code == codes.OK {
+		code = codes.Unknown
+	}
+	return status.Error(code, short(e.GetErrorMessage()))
+}
+
+// short cuts what a peer says to a line's length.
+func short(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		s = s[:limit] + "…"
+	}
+	return s
+}
+
+func (f *fetch) enqueue(what string, r *request) {
+	f.push(question{what: what, request: r})
+}
+
+func (f *fetch) push(q question) {
+	if f.asked[q.what] || len(f.asked) >= 3*maxFiles {
+		return
+	}
+	f.asked[q.what] = true
+	f.queue = append(f.queue, q)
+}
+
+// run asks until the queue is empty. Each round answers a question, gives one up
+// or asks fewer at once, so it ends. A server may end the stream at a question
+// that it doesn't like: then the others are asked one by one.
+func (f *fetch) run(ctx context.Context) error {
+	for !f.full {
+		var batch []question
+		for len(f.queue) > 0 && len(batch) < f.batch {
+			q := f.queue[0]
+			if f.queue = f.queue[1:]; !f.known(q) {
+				batch = append(batch, q)
+			}
+		}
+		if len(batch) == 0 {
+			return nil
+		}
+		requests := make([]*request, len(batch))
+		for i, q := range batch {
+			requests[i] = q.request
+		}
+		answers, err := f.t.ask(ctx, requests...)
+		for i, answer := range answers {
+			f.take(batch[i], answer)
+		}
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil || final(err) {
+			return err
+		}
+		rest := batch[len(answers):]
+		if len(answers) == 0 && f.batch == 1 {
+			f.refused(rest[0], err)
+			rest = rest[1:]
+		}
+		f.batch = 1
+		f.queue = append(rest, f.queue...)
+	}
+	f.queue = nil
+	return nil
+}
+
+// final reports whether asking for something else is of no use.
+func final(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Unauthenticated, codes.PermissionDenied:
+		return true
+	default:
+		return false
+	}
+}
+
+// known reports whether the answer has come with another one.
+func (f *fetch) known(q question) bool {
+	switch r := q.request.GetMessageRequest().(type) {
+	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol:
+		return f.symbols[r.FileContainingSymbol]
+	case *grpc_reflection_v1.ServerReflectionRequest_FileByFilename:
+		return f.b.files[r.FileByFilename] != nil
+	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingExtension:
+		x := r.FileContainingExtension
+		return f.symbols[extensionKey(x.GetContainingType(), x.GetExtensionNumber())]
+	default:
+		return false
+	}
+}
+
+func (f *fetch) refused(q question, err error) {
+	if !q.optional {
+		f.b.problem("%s: %s: %s", q.what, status.Code(err), short(status.Convert(err).Message()))
+	}
+}
+
+// file is a convenience for questions by path.
+func (f *fetch) askForFile(path string, optional bool) {
+	if builtin(path) == nil && f.b.files[path] == nil {
+		f.push(question{
+			what:     fmt.Sprintf("file %q", short(path)),
+			optional: optional,
+			request: &request{
+				MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileByFilename{FileByFilename: path},
+			},
+		})
+	}
+}
+
+// wanted asks for what a file imports.
+func (f *fetch) wanted(fdp *descriptorpb.FileDescriptorProto) {
+	for _, dep := range fdp.GetDependency() {
+		f.askForFile(dep, false)
+	}
+	for _, dep := range fdp.GetOptionDependency() {
+		f.askForFile(dep, true)
+	}
+}
