@@ -302,7 +302,7 @@ func (t *transport) Close() error {
 // the background and bounded by lingerWait. Only the first call acts.
 func (t *transport) closeWith(code int, reason string) {
 	t.closeOnce.Do(func() {
-		reason = reason[:min(len(reason), maxReason)]
+		reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "") // as §8.1 wants it
 		close(t.closing)
 		conn := t.ws.NetConn()
 		_ = conn.SetReadDeadline(longAgo)
