@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/reflection"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/demo"
@@ -106,6 +108,30 @@ func proxy() {
 		}()
 		_, _ = io.Copy(conn, target)
 	}))
+}
+
+// grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha or
+// none, on a port or at unix:PATH.
+func grpcserver() {
+	var l net.Listener
+	if len(os.Args) > 2 {
+		var err error
+		if l, err = net.Listen("unix", strings.TrimPrefix(os.Args[2], "unix:")); err != nil {
+			panic(err)
+		}
+		fmt.Println("listening")
+	} else {
+		l = mustListen()
+	}
+	s := grpc.NewServer()
+	demo.New().Register(s)
+	switch os.Args[1] {
+	case "v1":
+		reflection.RegisterV1(s)
+	case "v1alpha":
+		reflectionv1alpha.RegisterServerReflectionServer(s, reflection.NewServer(reflection.ServerOptions{Services: s}))
+	}
+	panic(s.Serve(l))
 }
 
 // load calls the demo Hub from many goroutines until SIGTERM, then prints what

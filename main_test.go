@@ -23,11 +23,12 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"wstun":   func() { os.Exit(run()) },
-		"webpage": webpage,
-		"proxy":   proxy,
-		"relay":   relay,
-		"load":    load,
+		"wstun":      func() { os.Exit(run()) },
+		"webpage":    webpage,
+		"proxy":      proxy,
+		"relay":      relay,
+		"grpcserver": grpcserver,
+		"load":       load,
 	})
 }
 
@@ -35,9 +36,14 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	bin := tools(t)
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("ROOT", root)
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Values[daemonsKey{}] = &daemons{byName: map[string]*daemon{}}
 			return nil

@@ -52,7 +52,7 @@ func (p *program) demo(c *cli.Context) error {
 	url := "ws://" + addrOf(websockets) + "/"
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
-	srv := newServer()
+	srv := newDemoBackend()
 	hubSessions := &tunnel.Sessions{Up: srv.serveStreams}
 	acceptor := tunnel.NewAcceptor(hubSessions, tunnel.AcceptOptions{
 		LoopbackHost: true,

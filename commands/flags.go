@@ -134,7 +134,7 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	if e.tokenHeader != "" && e.token == nil {
 		return nil, usagef("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", e.tokenHeader)
 	}
-	header, err := parseHeaders(c.StringSlice("header"))
+	header, err := parseHeaders("--header", c.StringSlice("header"))
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	} else if err := rejectFlags(c, "dialing", "header", "servername", "insecure", "proxy", "connect-timeout", "max-retries", "max-retry-interval"); err != nil {
 		return nil, err
 	}
-	if e.tls, err = newTLSFiles(c.Path("cert"), c.Path("key"), c.Path("cacert")); err != nil {
+	if e.tls, err = newTLSFiles("--", c.Path("cert"), c.Path("key"), c.Path("cacert")); err != nil {
 		return nil, err
 	}
 	e.tls.serverName, e.tls.insecure = c.String("servername"), c.Bool("insecure")
@@ -254,17 +254,17 @@ func parseWindow(s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-func parseHeaders(lines []string) (http.Header, error) {
+func parseHeaders(flag string, lines []string) (http.Header, error) {
 	h := http.Header{}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
 		value = textproto.TrimString(value)
 		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			name, _, _ = strings.Cut(name, " ") // the rest may be a secret
-			return nil, &usageError{err: fmt.Errorf("--header %q: not a header", name), hint: "want 'Name: value'"}
+			return nil, &usageError{err: fmt.Errorf("%s %q: not a header", flag, name), hint: "want 'Name: value'"}
 		}
 		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Sec-Websocket-") || strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Upgrade") {
-			return nil, usagef("--header %s: the handshake sets it", name)
+			return nil, usagef("%s %s: the handshake sets it", flag, name)
 		}
 		h.Add(name, value)
 	}

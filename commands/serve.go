@@ -19,9 +19,10 @@ func (p *program) serveCommand() *cli.Command {
 		Usage:     "be the gRPC server end of a session",
 		ArgsUsage: "[URL]",
 		UsageText: "wstun serve [flags] [URL]",
-		Description: "Serves the demo Hub, with reflection, health and channelz. Accepts WebSockets at\n" +
+		Description: "Serves the gRPC servers at each --upstream ADDR, answers from a --stub FILE, or without\n" +
+			"either the demo Hub; beside them reflection, health and channelz. Accepts WebSockets at\n" +
 			defaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(sessionFlags(), outputFlags()),
+		Flags:  slices.Concat(upstreamFlags(), sessionFlags(), outputFlags()),
 		Action: p.serve,
 	}
 }
@@ -40,11 +41,14 @@ func (p *program) serve(c *cli.Context) error {
 		return err
 	}
 	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
+	srv, err := p.newBackend(c.Context, c, out)
+	if err != nil {
+		return err
+	}
 	l, url, err := e.listen(c.Context, out)
 	if err != nil {
 		return err
 	}
-	srv := newServer()
 	var once sync.Once
 	sessions := newSessions(out, func(s *tunnel.Session) {
 		srv.serveStreams(s)

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"net"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -15,48 +16,90 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// server is the demo Hub with what belongs beside a service: reflection (v1
-// and v1alpha), health and channelz. It serves all sessions.
-type server struct {
+// backend is what stands behind the streams of all sessions.
+type backend interface {
+	// serveStreams serves what a session's peer opens.
+	serveStreams(session *tunnel.Session)
+
+	// shutdown lets the calls in flight finish, or cuts them when ctx ends,
+	// and takes the sessions down with them.
+	shutdown(ctx context.Context, sessions *tunnel.Sessions) error
+}
+
+// grpcBackend is a gRPC server with what belongs beside a service: health and
+// channelz.
+type grpcBackend struct {
 	grpc    *grpc.Server
-	hub     *demo.Hub
 	health  *health.Server
 	streams *wsmux.Listener
 	serving sync.WaitGroup
+	close   func() // called first when shutting down
 }
 
-// newServer returns a server that is serving the streams added to it.
-func newServer() *server {
-	s := &server{
-		grpc:    grpc.NewServer(wsmux.ServerOptions()...),
-		hub:     demo.New(),
+// newGRPCBackend returns a backend that serves what register adds. close is
+// called when it begins to shut down.
+func newGRPCBackend(opts []grpc.ServerOption, register func(*grpc.Server, *health.Server), closeFirst func()) *grpcBackend {
+	b := &grpcBackend{
+		grpc:    grpc.NewServer(opts...),
 		health:  health.NewServer(),
 		streams: wsmux.NewListener(),
+		close:   closeFirst,
 	}
-	s.hub.Register(s.grpc)
-	s.health.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
-	channelz.RegisterChannelzServiceToServer(s.grpc)
-	reflection.Register(s.grpc)
-	s.serving.Go(func() { _ = s.grpc.Serve(s.streams) }) // ends with the server
-	return s
+	register(b.grpc, b.health)
+	grpc_health_v1.RegisterHealthServer(b.grpc, b.health)
+	channelz.RegisterChannelzServiceToServer(b.grpc)
+	b.serving.Go(func() { _ = b.grpc.Serve(b.streams) }) // ends with the server
+	return b
 }
 
-// serveStreams serves what a session's peer opens.
-func (s *server) serveStreams(session *tunnel.Session) { s.streams.Add(session.Session) }
+// newDemoBackend serves the demo Hub.
+func newDemoBackend() *grpcBackend {
+	hub := demo.New()
+	return newGRPCBackend(wsmux.ServerOptions(), func(s *grpc.Server, h *health.Server) {
+		hub.Register(s)
+		h.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+		reflection.Register(s)
+	}, hub.Close) // Watches would go on for ever
+}
 
-// shutdown lets the calls in flight finish, or cuts them when ctx ends, and
-// takes the sessions down with them. Watches are told to end: they would go on
-// for ever.
-func (s *server) shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
-	s.health.Shutdown()
-	s.hub.Close()
-	stop := context.AfterFunc(ctx, s.grpc.Stop)
+func (b *grpcBackend) serveStreams(session *tunnel.Session) { b.streams.Add(session.Session) }
+
+func (b *grpcBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
+	b.health.Shutdown()
+	b.close()
+	stop := context.AfterFunc(ctx, b.grpc.Stop)
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(s.grpc.GracefulStop)
+	wg.Go(b.grpc.GracefulStop)
 	err := sessions.Shutdown(ctx)
 	wg.Wait()
-	s.serving.Wait()
+	b.serving.Wait()
+	return err
+}
+
+// rawBackend pipes each stream to one upstream, bytes untouched.
+type rawBackend struct {
+	forwarder *tunnel.Forwarder
+	streams   *wsmux.Listener
+	serving   sync.WaitGroup
+}
+
+func newRawBackend(out *output, dial func(context.Context) (net.Conn, error)) *rawBackend {
+	b := &rawBackend{
+		forwarder: &tunnel.Forwarder{Dial: dial, Logger: out.logger},
+		streams:   wsmux.NewListener(),
+	}
+	b.serving.Go(func() { _ = b.forwarder.Serve(b.streams) }) // ends with the forwarder
+	return b
+}
+
+func (b *rawBackend) serveStreams(session *tunnel.Session) { b.streams.Add(session.Session) }
+
+func (b *rawBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
+	err := b.forwarder.Shutdown(ctx)
+	if serr := sessions.Shutdown(ctx); err == nil {
+		err = serr
+	}
+	b.serving.Wait()
 	return err
 }

@@ -19,12 +19,13 @@ type tlsFiles struct {
 	authorities *source[*x509.CertPool]    // nil: the system's when dialing, none when accepting
 }
 
-// newTLSFiles reads the files cert and key, and cacert. Each may be empty.
-func newTLSFiles(cert, key, cacert string) (*tlsFiles, error) {
+// newTLSFiles reads the files cert and key, and cacert, which may be empty. Their
+// flags are those names with prefix before them.
+func newTLSFiles(prefix, cert, key, cacert string) (*tlsFiles, error) {
 	f := &tlsFiles{}
 	var err error
 	if (cert == "") != (key == "") {
-		return nil, usagef("--cert and --key go together")
+		return nil, usagef("%[1]scert and %[1]skey go together", prefix)
 	}
 	if cert != "" {
 		f.certificate, err = newSource(func() ([]tls.Certificate, error) {
@@ -32,7 +33,7 @@ func newTLSFiles(cert, key, cacert string) (*tlsFiles, error) {
 			return []tls.Certificate{pair}, err
 		}, cert, key)
 		if err != nil {
-			return nil, usagef("--cert %s, --key %s: %w", cert, key, err)
+			return nil, usagef("%[1]scert %[2]s, %[1]skey %[3]s: %[4]w", prefix, cert, key, err)
 		}
 	}
 	if cacert != "" {
@@ -48,7 +49,7 @@ func newTLSFiles(cert, key, cacert string) (*tlsFiles, error) {
 			return pool, nil
 		}, cacert)
 		if err != nil {
-			return nil, usagef("--cacert %s: %w", cacert, err)
+			return nil, usagef("%scacert %s: %w", prefix, cacert, err)
 		}
 	}
 	return f, nil

@@ -1,0 +1,130 @@
+package stub
+
+import (
+	"go.yaml.in/yaml/v4"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// A matcher reports whether a message has what a rule is for.
+type matcher func(protoreflect.Message) bool
+
+// A valueMatcher does so for the value of a field, or an element of it.
+type valueMatcher func(protoreflect.Value) bool
+
+// when parses what a rule is for. It never returns nil.
+func (p *parser) when(n *node, md protoreflect.MessageDescriptor) matcher {
+	want := dynamicpb.NewMessage(md)
+	if !p.unmarshal(n, want, "when", true) {
+		return func(protoreflect.Message) bool { return false }
+	}
+	return p.matchMessage(n, want)
+}
+
+// matchMessage matches the fields that n names. The message want is what n has
+// been parsed to.
+func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
+	md := want.Descriptor()
+	if hasOwnJSON(md) || n.kind != yaml.MappingNode {
+		return func(got protoreflect.Message) bool {
+			return protoreflect.ValueOfMessage(want).Equal(protoreflect.ValueOfMessage(got))
+		}
+	}
+	var all []matcher
+	for _, f := range n.fields {
+		fd := md.Fields().ByJSONName(f.key)
+		if fd == nil {
+			fd = md.Fields().ByTextName(f.key)
+		}
+		switch {
+		case fd == nil: // what else has been parsed
+			p.errorf(f.line, "when cannot match the extension %s", quote(f.key))
+		case f.value.isNull() && !want.Has(fd):
+			all = append(all, func(got protoreflect.Message) bool { return !got.Has(fd) })
+		default:
+			match, presence := p.matchField(f.value, fd, want.Get(fd)), fd.HasPresence()
+			all = append(all, func(got protoreflect.Message) bool {
+				return (!presence || got.Has(fd)) && match(got.Get(fd))
+			})
+		}
+	}
+	return func(got protoreflect.Message) bool {
+		for _, match := range all {
+			if !match(got) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// matchField matches the value of the field fd.
+func (p *parser) matchField(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
+	switch {
+	case fd.IsMap():
+		return p.matchMap(n, fd, want.Map())
+	case fd.IsList():
+		return p.matchList(n, fd, want.List())
+	default:
+		return p.matchValue(n, fd, want)
+	}
+}
+
+// matchValue matches a single value.
+func (p *parser) matchValue(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
+	if fd.Message() == nil {
+		return want.Equal
+	}
+	match := p.matchMessage(n, want.Message())
+	return func(got protoreflect.Value) bool { return match(got.Message()) }
+}
+
+// matchList matches lists of the same length, element by element.
+func (p *parser) matchList(n *node, fd protoreflect.FieldDescriptor, want protoreflect.List) valueMatcher {
+	var all []valueMatcher
+	for i := range want.Len() {
+		all = append(all, p.matchValue(n.items[i], fd, want.Get(i)))
+	}
+	return func(got protoreflect.Value) bool {
+		list := got.List()
+		if list.Len() != len(all) {
+			return false
+		}
+		for i, match := range all {
+			if !match(list.Get(i)) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// matchMap matches the entries that n names.
+func (p *parser) matchMap(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Map) valueMatcher {
+	nodes := make(map[string]*node)
+	for _, f := range n.fields {
+		nodes[f.key] = f.value
+	}
+	type entry struct {
+		key   protoreflect.MapKey
+		match valueMatcher
+	}
+	var all []entry
+	want.Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+		match := value.Equal
+		if n := nodes[key.String()]; n != nil { // it is nil for a number such as +1
+			match = p.matchValue(n, fd.MapValue(), value)
+		}
+		all = append(all, entry{key, match})
+		return true
+	})
+	return func(got protoreflect.Value) bool {
+		entries := got.Map()
+		for _, e := range all {
+			if !entries.Has(e.key) || !e.match(entries.Get(e.key)) {
+				return false
+			}
+		}
+		return true
+	}
+}

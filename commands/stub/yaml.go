@@ -1,0 +1,210 @@
+package stub
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+)
+
+const (
+	maxDepth = 200 // of collections in collections, aliases included
+	nodeSize = 64  // what an empty node counts for maxSize
+)
+
+// A node is a value in the file, with aliases and merge keys resolved.
+type node struct {
+	kind   yaml.Kind // ScalarNode, SequenceNode or MappingNode
+	line   int
+	tag    string  // of a scalar: !!str, !!int, …
+	text   string  // of a scalar
+	items  []*node // of a sequence
+	fields []field // of a mapping, with no key twice
+}
+
+// A field is an entry of a mapping.
+type field struct {
+	key   string
+	line  int
+	value *node
+}
+
+// get returns the value of key, or nil.
+func (n *node) get(key string) *node {
+	if i := slices.IndexFunc(n.fields, func(f field) bool { return f.key == key }); i >= 0 {
+		return n.fields[i].value
+	}
+	return nil
+}
+
+func (n *node) isNull() bool { return n.kind == yaml.ScalarNode && n.tag == "!!null" }
+
+// is says what n is, for errors.
+func (n *node) is() string {
+	switch {
+	case n.kind == yaml.MappingNode:
+		return "a mapping"
+	case n.kind == yaml.SequenceNode:
+		return "a list"
+	case n.isNull():
+		return "nothing"
+	default:
+		return quote(n.text)
+	}
+}
+
+// document parses text, which must hold one document, and returns its root or
+// nil after an error.
+func (p *parser) document(text []byte) *node {
+	limits := loaderlimits.New(loaderlimits.DepthValue(maxDepth))
+	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithPlugin(limits))
+	if err != nil {
+		p.syntax(text, err)
+		return nil
+	}
+	var doc, second yaml.Node
+	if err := loader.Load(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		p.errorf(1, "the file is empty")
+		return nil
+	} else if err != nil {
+		p.syntax(text, err)
+		return nil
+	}
+	if err := loader.Load(&second); err == nil {
+		p.errorf(max(second.Line, 1), "the file has a second document")
+		return nil
+	} else if !errors.Is(err, io.EOF) {
+		p.syntax(text, err)
+		return nil
+	}
+	r := resolver{parser: p, budget: maxSize, open: make(map[*yaml.Node]bool)}
+	root := r.resolve(doc.Content[0])
+	if len(p.errs) > 0 {
+		return nil
+	}
+	return root
+}
+
+// syntax reports an error of the YAML library.
+func (p *parser) syntax(text []byte, err error) {
+	line, message := 0, err.Error()
+	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
+		line, message = le.Mark.Line, le.Message
+	}
+	if line == 0 { // as it is for characters that YAML doesn't allow
+		bad := bytes.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r) })
+		line = 1 + bytes.Count(text[:max(bad, 0)], []byte("\n"))
+	}
+	p.errorf(line, "%s", clip(message))
+}
+
+// A resolver makes nodes of what the YAML library has parsed.
+type resolver struct {
+	*parser
+	budget  int // how much aliases may still add
+	aliases int // how many surround the node
+	depth   int
+	open    map[*yaml.Node]bool // the anchors around the node
+}
+
+// resolve returns the node for y, or nil after an error.
+func (r *resolver) resolve(y *yaml.Node) *node {
+	if r.full() {
+		return nil
+	}
+	if r.aliases > 0 {
+		if r.budget -= len(y.Value) + nodeSize; r.budget < 0 {
+			r.fail(y, "aliases make the file larger than %d MiB", maxSize>>20)
+			return nil
+		}
+	}
+	if r.depth++; r.depth > maxDepth {
+		r.fail(y, "values are nested deeper than %d", maxDepth)
+		return nil
+	}
+	defer func() { r.depth-- }()
+
+	n := &node{kind: y.Kind, line: y.Line, tag: y.ShortTag(), text: y.Value}
+	switch y.Kind {
+	case yaml.AliasNode:
+		if r.open[y.Alias] {
+			r.errorf(y.Line, "alias *%s is inside its own anchor", clip(y.Value))
+			return nil
+		}
+		r.open[y.Alias] = true
+		r.aliases++
+		n = r.resolve(y.Alias)
+		r.aliases--
+		delete(r.open, y.Alias)
+	case yaml.SequenceNode:
+		r.known(y, "!!seq")
+		n.items = make([]*node, 0, len(y.Content))
+		for _, item := range y.Content {
+			if item := r.resolve(item); item != nil {
+				n.items = append(n.items, item)
+			}
+		}
+	case yaml.MappingNode:
+		r.known(y, "!!map")
+		r.mapping(n, y)
+	default:
+		r.known(y, "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!binary", "!!merge")
+	}
+	return n
+}
+
+// mapping adds y's entries to n, its own before those it merges.
+func (r *resolver) mapping(n *node, y *yaml.Node) {
+	var merged []*node
+	lines := make(map[string]int)
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		key := r.resolve(y.Content[i])
+		value := r.resolve(y.Content[i+1])
+		if key == nil || value == nil {
+			continue
+		}
+		switch line, twice := lines[key.text]; {
+		case key.kind != yaml.ScalarNode || key.isNull():
+			r.errorf(key.line, "a key must be text, not %s", key.is())
+		case key.tag == "!!merge" && value.kind == yaml.SequenceNode:
+			merged = append(merged, value.items...)
+		case key.tag == "!!merge":
+			merged = append(merged, value)
+		case twice:
+			r.errorf(key.line, "key %s is on line %d already", quote(key.text), line)
+		default:
+			lines[key.text] = key.line
+			n.fields = append(n.fields, field{key.text, key.line, value})
+		}
+	}
+	for _, m := range merged {
+		if m.kind != yaml.MappingNode {
+			r.errorf(m.line, "<< merges mappings, not %s", m.is())
+		}
+		for _, f := range m.fields {
+			if lines[f.key] == 0 {
+				lines[f.key] = f.line
+				n.fields = append(n.fields, f)
+			}
+		}
+	}
+}
+
+// known reports a tag that is not one of tags.
+func (r *resolver) known(y *yaml.Node, tags ...string) {
+	if tag := y.ShortTag(); !slices.Contains(tags, tag) {
+		r.errorf(y.Line, "tag %s is not supported here", quote(tag))
+	}
+}
+
+// fail reports an error that makes it pointless to go on.
+func (r *resolver) fail(y *yaml.Node, format string, args ...any) {
+	r.errorf(y.Line, format, args...)
+	r.stop = true
+}
