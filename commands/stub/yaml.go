@@ -98,7 +98,9 @@ func (p *parser) syntax(text []byte, err error) {
 		line, message = le.Mark.Line, le.Message
 	}
 	if line == 0 { // as it is for characters that YAML doesn't allow
-		bad := bytes.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r) })
+		bad := bytes.IndexFunc(text, func(r rune) bool {
+			return r == utf8.RuneError || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r)
+		})
 		line = 1 + bytes.Count(text[:max(bad, 0)], []byte("\n"))
 	}
 	p.errorf(line, "%s", clip(message))
