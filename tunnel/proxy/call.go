@@ -24,7 +24,7 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	u, err := p.routes.Load().find(service)
 
 	md, _ := metadata.FromIncomingContext(ctx) // a copy
-	c := &call{caller: caller, method: method}
+	c := &call{caller: caller, method: method, upstream: u}
 	if p.observer != nil {
 		info := &CallInfo{Method: method, Header: md}
 		if u != nil {
@@ -38,7 +38,7 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 		})
 	}
 	if err == nil {
-		err = c.pass(ctx, u, md)
+		err = c.pass(ctx, md)
 	}
 	c.watcher.end(err, c.trailer)
 	return err
@@ -46,34 +46,33 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 
 // call is a call that is passed on.
 type call struct {
-	method  string
-	caller  grpc.ServerStream
-	watcher *watcher // nil if nobody watches
+	method   string
+	caller   grpc.ServerStream
+	upstream *Upstream
+	watcher  *watcher // nil if nobody watches
 
+	losses  int         // of the upstream's connections, when the call began
 	trailer metadata.MD // for the watcher
 
 	requestErr atomic.Pointer[error] // why the requests broke off, before the upstream's end is cancelled
 }
 
 // pass makes the call to an upstream and returns its status.
-func (c *call) pass(ctx context.Context, u *Upstream, md metadata.MD) error {
+func (c *call) pass(ctx context.Context, md metadata.MD) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.begin(ctx, u, md)
+	stream, err := c.begin(ctx, md)
 	if err != nil {
 		return err
 	}
 	// It ends when the caller does, or the upstream, or this method returns
 	// and with it the caller's stream ends.
 	go c.passRequests(stream, cancel)
-	err = c.passResponses(stream)
-	// What is the upstream's cancel may have been the consequence of a request
-	// that could not be passed on.
+	err = c.passResponses(ctx, stream)
+	// The upstream's stream may have been cancelled because a request could
+	// not be passed on.
 	if cause := c.requestErr.Load(); cause != nil && status.Code(err) == codes.Canceled {
 		return *cause
-	}
-	if err != nil {
-		err = u.lost(err)
 	}
 	return err
 }
@@ -82,7 +81,8 @@ func (c *call) pass(ctx context.Context, u *Upstream, md metadata.MD) error {
 var desc = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 
 // begin begins the call to the upstream.
-func (c *call) begin(ctx context.Context, u *Upstream, md metadata.MD) (grpc.ClientStream, error) {
+func (c *call) begin(ctx context.Context, md metadata.MD) (grpc.ClientStream, error) {
+	u := c.upstream
 	opts := make([]grpc.CallOption, 1, 4)
 	opts[0] = grpc.ForceCodecV2(clientCodec)
 	if ct := md["content-type"]; len(ct) > 0 {
@@ -99,6 +99,7 @@ func (c *call) begin(ctx context.Context, u *Upstream, md metadata.MD) (grpc.Cli
 	}
 	ctx = metadata.NewOutgoingContext(ctx, strip(md))
 	u.ready(ctx)
+	c.losses = u.lossCount()
 	if authority != "" {
 		stream, err := u.conn.NewStream(ctx, desc, c.method, append(opts, grpc.CallAuthority(authority))...)
 		if err == nil {
@@ -157,33 +158,45 @@ func (c *call) passRequests(stream grpc.ClientStream, cancel context.CancelFunc)
 
 // passResponses passes on to the caller what the upstream answers, and returns
 // its status.
-func (c *call) passResponses(stream grpc.ClientStream) error {
+func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) error {
 	// Headers go ahead of the first message, for which the caller may wait
 	// with a request of its own until it has them. There are none in a
 	// response of trailers only.
 	if md, err := stream.Header(); err == nil && md != nil {
 		c.watcher.header(md)
 		if err := c.caller.SendHeader(strip(md)); err != nil {
-			return err
+			return gone(ctx, err)
 		}
 	}
 	var f frame
 	for {
 		if err := stream.RecvMsg(&f); err != nil {
-			c.caller.SetTrailer(strip(stream.Trailer()))
+			trailer := stream.Trailer()
 			if c.watcher != nil {
-				c.trailer = stream.Trailer() // another copy
+				c.trailer = trailer.Copy()
 			}
 			if errors.Is(err, io.EOF) {
-				return nil
+				err = nil
+			} else {
+				err = c.upstream.lost(err, trailer, c.losses)
 			}
+			c.caller.SetTrailer(strip(trailer))
 			return err
 		}
 		c.watcher.message(Response, &f)
 		err := c.caller.SendMsg(&f)
 		f.free()
 		if err != nil {
-			return err
+			return gone(ctx, err)
 		}
 	}
+}
+
+// gone returns the error of a response that could not be sent, which is that of
+// the context if the caller has gone.
+func gone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return err
 }

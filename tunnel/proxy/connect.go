@@ -49,32 +49,50 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	u.mu.Lock()
 	u.attempts++
 	n := u.attempts
-	u.cause = nil
 	u.mu.Unlock()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, u.network, u.path)
 	if err != nil {
 		err = &connectError{err}
-		u.failed(n, err)
+		u.setCause(ctx, err)
+		u.ended(n)
 		return nil, err
 	}
-	u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream connected", slog.String("upstream", u.addr))
-	return &conn{Conn: c, closed: func() { u.failed(n, nil) }}, nil
+	if !u.tls {
+		u.setCause(ctx, nil)
+	}
+	return &conn{Conn: c, closed: func() { u.ended(n) }}, nil
 }
 
-// failed ends the n-th attempt, for a cause that is nil if not known here.
-func (u *Upstream) failed(n int, cause error) {
+// setCause keeps why an attempt failed; nil means that it got as far as HTTP/2.
+func (u *Upstream) setCause(ctx context.Context, err error) {
+	u.mu.Lock()
+	u.cause = err
+	u.mu.Unlock()
+	if err == nil {
+		u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream connected", slog.String("upstream", u.addr))
+	} else {
+		u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream not connected", slog.String("upstream", u.addr), slog.Any("err", err))
+	}
+}
+
+// ended says that there is nothing, or nothing more, from the n-th attempt.
+func (u *Upstream) ended(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if cause != nil {
-		u.cause = cause
-		u.logger.LogAttrs(context.Background(), slog.LevelDebug, "upstream not connected", slog.String("upstream", u.addr), slog.Any("err", cause))
-	}
+	u.losses++
 	for w, wake := range u.waiting {
 		if n > w.after {
 			wake()
 		}
 	}
+}
+
+// lossCount counts the connections that ended.
+func (u *Upstream) lossCount() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.losses
 }
 
 // conn tells when it is closed.
@@ -105,17 +123,15 @@ func (h *handshaker) ClientHandshake(ctx context.Context, authority string, c ne
 	tc, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
 	if err != nil {
 		err = &connectError{err}
-		h.u.mu.Lock()
-		h.u.cause = err
-		h.u.mu.Unlock()
 	}
+	h.u.setCause(ctx, err)
 	return tc, info, err
 }
 
 // Info hides the server name, which gRPC would want to be the authority.
 func (h *handshaker) Info() credentials.ProtocolInfo {
 	info := h.TransportCredentials.Info()
-	info.ServerName = ""
+	info.ServerName = "" //nolint:staticcheck // deprecated, but still looked at
 	return info
 }
 

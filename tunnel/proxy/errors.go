@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -36,10 +37,9 @@ func (e *connectError) Unwrap() error { return e.err }
 // unreachable returns the status error of a call that could not be begun. What
 // gRPC says about the connection is put in fewer words.
 func (u *Upstream) unreachable(err error) error {
-	st, _ := status.FromError(err)
-	text, ok := connectionText(st.Message())
-	if st.Code() != codes.Unavailable || !ok {
-		return u.lost(err)
+	text, ok := connectionText(err)
+	if !ok {
+		return err
 	}
 	u.mu.Lock()
 	if u.cause != nil {
@@ -49,42 +49,74 @@ func (u *Upstream) unreachable(err error) error {
 	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// lost returns the status error of a call that had begun: err, unless that
-// speaks of the connection and so comes from gRPC here and not from the
-// upstream.
-func (u *Upstream) lost(err error) error {
-	if errors.Is(err, grpc.ErrClientConnClosing) { //nolint:staticcheck // the only way to tell it from a cancel
-		return status.Errorf(codes.Unavailable, "upstream %s: closed", u.addr)
-	}
-	st, _ := status.FromError(err)
-	if st.Code() != codes.Unavailable {
+// lost returns the status error of a call that had begun, which is err unless
+// that is gRPC's here and about the connection. An upstream may use the same
+// words about upstreams of its own; then no connection of ours ended since the
+// call began, when losses had been counted.
+func (u *Upstream) lost(err error, trailer metadata.MD, losses int) error {
+	text, ok := connectionText(err)
+	if !ok || len(trailer) > 0 || u.conn.GetState() != connectivity.Shutdown && u.lossCount() == losses {
 		return err
 	}
-	if text, ok := connectionText(st.Message()); ok {
-		return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
-	}
-	return err
+	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// connectionText takes the cause out of the text of gRPC's connection errors
-// and reports whether it is one.
-func connectionText(s string) (string, bool) {
-	const mark = `connection error: desc = "`
-	i := strings.Index(s, mark)
-	if i < 0 {
-		return s, false
+// connectionText takes the cause out of the errors that gRPC makes for a lost
+// connection or one that could not be had, and reports whether err is one.
+func connectionText(err error) (string, bool) {
+	st := status.Convert(err)
+	switch text := st.Message(); {
+	case st.Code() == codes.Canceled && text == closing:
+		return "closed", true
+	case st.Code() != codes.Unavailable:
+		return "", false
+	case text == "transport is closing", text == "the connection is draining":
+		return "connection lost", true
+	case strings.HasPrefix(text, reading):
+		return connectionLost(text), true
+	default:
+		return cutConnectionError(text)
 	}
-	quoted, err := strconv.QuotedPrefix(s[i+len(mark)-1:])
+}
+
+// What gRPC says of a client that is closed, and of a connection that is lost.
+const (
+	closing = "grpc: the client connection is closing"
+	reading = "error reading from server: "
+)
+
+// connectionLost makes one text of what gRPC says of lost connections:
+// "error reading from server: read tcp A->B: read: connection reset by peer".
+func connectionLost(text string) string {
+	cause := strings.TrimPrefix(text, reading)
+	if i := strings.LastIndex(cause, ": "); i >= 0 && strings.HasPrefix(cause, "read ") {
+		cause = cause[i+2:]
+	}
+	return "connection lost: " + cause
+}
+
+// cutConnectionError takes the cause out of the text of a connection error,
+// which gRPC quotes in others.
+func cutConnectionError(s string) (string, bool) {
+	const mark = `connection error: desc = `
+	i := strings.Index(s, mark+`"`)
+	if i < 0 {
+		return "", false
+	}
+	quoted, err := strconv.QuotedPrefix(s[i+len(mark):])
 	if err != nil {
-		return s, false
+		return "", false
 	}
 	text, err := strconv.Unquote(quoted)
 	if err != nil {
-		return s, false
+		return "", false
 	}
 	text = strings.TrimPrefix(text, "transport: ")
 	for _, prefix := range []string{"Error while dialing: ", "error while dialing: ", "authentication handshake failed: "} {
 		text = strings.TrimPrefix(text, prefix)
+	}
+	if strings.HasPrefix(text, reading) {
+		text = connectionLost(text)
 	}
 	return text, true
 }

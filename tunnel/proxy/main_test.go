@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -18,26 +19,26 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // listen returns a loopback listener.
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
 
 // serve serves gRPC on a loopback listener until the test ends, and returns
 // its address.
-func serve(t testing.TB, register func(*grpc.Server), opts ...grpc.ServerOption) string {
-	t.Helper()
-	l := listen(t)
-	serveOn(t, l, register, opts...)
+func serve(tb testing.TB, register func(*grpc.Server), opts ...grpc.ServerOption) string {
+	tb.Helper()
+	l := listen(tb)
+	serveOn(tb, l, register, opts...)
 	return l.Addr().String()
 }
 
-func serveOn(t testing.TB, l net.Listener, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.Server {
-	t.Helper()
+func serveOn(tb testing.TB, l net.Listener, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.Server {
+	tb.Helper()
 	srv := grpc.NewServer(opts...)
 	if register != nil {
 		register(srv)
@@ -47,7 +48,7 @@ func serveOn(t testing.TB, l net.Listener, register func(*grpc.Server), opts ...
 		defer close(done)
 		_ = srv.Serve(l)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		srv.Stop()
 		<-done
 	})
@@ -55,9 +56,9 @@ func serveOn(t testing.TB, l net.Listener, register func(*grpc.Server), opts ...
 }
 
 // serveRaw serves every method with one handler of raw frames.
-func serveRaw(t testing.TB, h func(s grpc.ServerStream) error, opts ...grpc.ServerOption) string {
-	t.Helper()
-	return serve(t, nil, append(rawOptions(h), opts...)...)
+func serveRaw(tb testing.TB, h func(s grpc.ServerStream) error, opts ...grpc.ServerOption) string {
+	tb.Helper()
+	return serve(tb, nil, append(rawOptions(h), opts...)...)
 }
 
 func rawOptions(h func(s grpc.ServerStream) error) []grpc.ServerOption {
@@ -70,51 +71,51 @@ func rawOptions(h func(s grpc.ServerStream) error) []grpc.ServerOption {
 }
 
 // upstream returns an upstream that is closed when the test ends.
-func upstream(t testing.TB, addr string, opts *UpstreamOptions) *Upstream {
-	t.Helper()
+func upstream(tb testing.TB, addr string, opts *UpstreamOptions) *Upstream {
+	tb.Helper()
 	u, err := NewUpstream(addr, opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = u.Close() })
+	tb.Cleanup(func() { _ = u.Close() })
 	return u
 }
 
 // client returns a gRPC client of addr.
-func client(t testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
+func client(tb testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+addr, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDisableRetry(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(2*wsmux.MaxMsgSize)),
 	}, opts...)...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cc.Close() })
+	tb.Cleanup(func() { _ = cc.Close() })
 	return cc
 }
 
 // through serves a proxy to the upstreams and returns a client of it.
-func through(t testing.TB, opts *Options, upstreams ...*Upstream) *grpc.ClientConn {
-	t.Helper()
-	return client(t, serve(t, nil, New(upstreams, opts).ServerOptions()...))
+func through(tb testing.TB, opts *Options, upstreams ...*Upstream) *grpc.ClientConn {
+	tb.Helper()
+	return client(tb, serve(tb, nil, New(upstreams, opts).ServerOptions()...))
 }
 
 // proxied is a client of a proxy to the server at addr.
-func proxied(t testing.TB, addr string) *grpc.ClientConn {
-	t.Helper()
-	return through(t, nil, upstream(t, addr, nil))
+func proxied(tb testing.TB, addr string) *grpc.ClientConn {
+	tb.Helper()
+	return through(tb, nil, upstream(tb, addr, nil))
 }
 
 func bytesFrame(b []byte) *frame { return &frame{mem.BufferSlice{mem.SliceBuffer(b)}} }
 
 // open begins a call with raw frames.
-func open(t testing.TB, ctx context.Context, cc *grpc.ClientConn, method string, opts ...grpc.CallOption) grpc.ClientStream { //nolint:revive // t before ctx, as in testing helpers
-	t.Helper()
+func open(ctx context.Context, tb testing.TB, cc *grpc.ClientConn, method string, opts ...grpc.CallOption) grpc.ClientStream {
+	tb.Helper()
 	s, err := cc.NewStream(ctx, desc, method, append([]grpc.CallOption{grpc.ForceCodecV2(clientCodec)}, opts...)...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -145,4 +146,33 @@ func echo(s grpc.ServerStream) error {
 			return err
 		}
 	}
+}
+
+// send sends one message on either end's stream.
+func send(tb testing.TB, s interface{ SendMsg(any) error }, msg string) {
+	tb.Helper()
+	if err := s.SendMsg(bytesFrame([]byte(msg))); err != nil {
+		tb.Fatalf("SendMsg(%q) = %v", msg, err)
+	}
+}
+
+// receive receives one message on either end's stream.
+func receive(s interface{ RecvMsg(any) error }) (string, error) {
+	var f frame
+	if err := s.RecvMsg(&f); err != nil {
+		return "", err
+	}
+	defer f.free()
+	return string(f.data.Materialize()), nil
+}
+
+// wait waits for an event, for as long as the test may take.
+func wait[T any](tb testing.TB, c <-chan T, what string) (v T) {
+	tb.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		tb.Fatalf("no %s", what)
+	}
+	return v
 }

@@ -10,8 +10,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxNamed bounds how many services an error names.
-const maxNamed = 20
+// What an error names is bounded.
+const (
+	maxNamed = 20  // services
+	maxName  = 200 // bytes of the one that was asked for
+)
 
 // routes is a routing table, which is replaced and not changed.
 type routes struct {
@@ -50,6 +53,9 @@ func (r *routes) find(service string) (*Upstream, error) {
 		have = fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), n-maxNamed)
 	} else if n > 0 {
 		have = strings.Join(names, ", ")
+	}
+	if len(service) > maxName {
+		service = service[:maxName] + "…"
 	}
 	return nil, status.Errorf(codes.Unimplemented, "unknown service %s: the upstreams have %s", service, have)
 }

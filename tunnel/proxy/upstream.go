@@ -46,13 +46,15 @@ type UpstreamOptions struct {
 type Upstream struct {
 	addr          string
 	network, path string // for net.Dial
-	keepAuthority bool   // pass on the caller's
+	tls           bool
+	keepAuthority bool // pass on the caller's
 	logger        *slog.Logger
 	conn          *grpc.ClientConn
 
 	mu       sync.Mutex
-	attempts int                // connects begun
-	cause    error              // why the latest failed, nil while it has not
+	attempts int                // to connect, begun
+	losses   int                // attempts and connections ended
+	cause    error              // why the latest attempt failed
 	waiting  map[*waiter]func() // calls to be woken when an attempt has failed
 }
 
@@ -60,11 +62,16 @@ type Upstream struct {
 // by the first call, and again by a call that finds it gone; one that is down
 // is no error. The caller closes it.
 func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
+	return newUpstream(addr, opts)
+}
+
+func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption) (*Upstream, error) {
 	if opts == nil {
 		opts = &UpstreamOptions{}
 	}
 	u := &Upstream{
 		addr:          addr,
+		tls:           opts.TLS != nil,
 		keepAuthority: opts.Authority == "",
 		logger:        orDiscard(opts.Logger),
 		waiting:       make(map[*waiter]func()),
@@ -87,7 +94,7 @@ func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 		}
 	}
 	creds := insecure.NewCredentials()
-	if opts.TLS != nil {
+	if u.tls {
 		if opts.TLS.ServerName != "" {
 			authority = opts.TLS.ServerName
 		}
@@ -96,7 +103,7 @@ func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 	if opts.Authority != "" {
 		authority = opts.Authority
 	}
-	conn, err := grpc.NewClient("passthrough:///"+u.path,
+	conn, err := grpc.NewClient("passthrough:///"+u.path, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
@@ -104,7 +111,7 @@ func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), // the caller's business
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(wsmux.MaxMsgSize)),
-	)
+	}, dialOpts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: upstream %q: %w", addr, err)
 	}

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	channelzpb "google.golang.org/grpc/channelz/grpc_channelz_v1"
+	channelz "google.golang.org/grpc/channelz/service"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+)
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	a, b, c := &Upstream{addr: "a"}, &Upstream{addr: "b"}, &Upstream{addr: "c"}
+	none := []string{}
+	tests := []struct {
+		name    string
+		tables  map[*Upstream][]string
+		service string
+		want    *Upstream
+	}{
+		{"nothing known", nil, "x.Y", a},
+		{"in one", map[*Upstream][]string{a: {"a.A"}, b: {"x.Y"}, c: {"c.C"}}, "x.Y", b},
+		{"in two", map[*Upstream][]string{a: {"a.A"}, b: {"x.Y"}, c: {"x.Y"}}, "x.Y", b},
+		{"in one, before it not known", map[*Upstream][]string{b: {"x.Y"}}, "x.Y", b},
+		{"in none, one not known", map[*Upstream][]string{a: {"a.A"}, c: {"c.C"}}, "x.Y", b},
+		{"in none, two not known", map[*Upstream][]string{a: {"a.A"}}, "x.Y", b},
+		{"known to have none", map[*Upstream][]string{a: none}, "x.Y", b},
+		{"in none", map[*Upstream][]string{a: none, b: none, c: {"c.C"}}, "x.Y", nil},
+	}
+	for _, tt := range tests {
+		got, err := newRoutes([]*Upstream{a, b, c}, tt.tables).find(tt.service)
+		if got != tt.want || (err == nil) != (tt.want != nil) {
+			t.Errorf("%s: got %v, %v", tt.name, got, err)
+		}
+	}
+}
+
+func TestUnknownService(t *testing.T) {
+	t.Parallel()
+	many := make([]string, 50)
+	for i := range many {
+		many[i] = fmt.Sprintf("s%02d", i)
+	}
+	long := strings.Repeat("x", 1000)
+	tests := []struct {
+		services []string
+		service  string
+		want     string
+	}{
+		{[]string{"b.B", "a.A"}, "x.Y", "unknown service x.Y: the upstreams have a.A, b.B"},
+		{[]string{}, "x.Y", "unknown service x.Y: the upstreams have no services"},
+		{many, "x.Y", "unknown service x.Y: the upstreams have " + strings.Join(many[:maxNamed], ", ") + " and 30 more"},
+		{[]string{"a.A"}, long, "unknown service " + long[:maxName] + "…: the upstreams have a.A"},
+	}
+	for _, tt := range tests {
+		u := &Upstream{}
+		_, err := newRoutes([]*Upstream{u}, map[*Upstream][]string{u: tt.services}).find(tt.service)
+		if st := status.Convert(err); st.Code() != codes.Unimplemented || st.Message() != tt.want {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+	_, err := invoke(t.Context(), through(t, nil), method, nil)
+	if got, want := status.Convert(err).Message(), "unknown service any.Service: the upstreams have no services"; got != want {
+		t.Errorf("without upstreams: got %q, want %q", got, want)
+	}
+}
+
+// TestSetServices moves a service from one upstream to another.
+func TestSetServices(t *testing.T) {
+	t.Parallel()
+	name := func(name string) *Upstream {
+		return upstream(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(bytesFrame([]byte(name))) }), nil)
+	}
+	a, b := name("a"), name("b")
+	p := New([]*Upstream{a, b}, nil)
+	cc := client(t, serve(t, nil, p.ServerOptions()...))
+	want := func(want string) {
+		t.Helper()
+		if got, err := invoke(t.Context(), cc, method, nil); string(got) != want || err != nil {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	want("a")
+	p.SetServices(a, []string{"other.Service"})
+	want("b")
+	p.SetServices(b, []string{"any.Service"})
+	want("b")
+	p.SetServices(a, []string{"any.Service"})
+	want("a")
+	p.SetServices(a, nil)
+	want("b")
+	p.SetServices(b, nil)
+	want("a")
+}
+
+// TestLocalServices calls services that live on the proxy's own server.
+func TestLocalServices(t *testing.T) {
+	t.Parallel()
+	cc := client(t, serve(t, func(s *grpc.Server) {
+		healthpb.RegisterHealthServer(s, health.NewServer())
+		channelz.RegisterChannelzServiceToServer(s)
+		reflection.Register(s)
+	}, New([]*Upstream{upstream(t, serveRaw(t, echo), nil)}, nil).ServerOptions()...))
+
+	resp, err := healthpb.NewHealthClient(cc).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil || resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("health: %v, %v", resp, err)
+	}
+	if _, err := channelzpb.NewChannelzClient(cc).GetServers(t.Context(), &channelzpb.GetServersRequest{}); err != nil {
+		t.Errorf("channelz: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s, err := reflectionpb.NewServerReflectionClient(cc).ServerReflectionInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.Recv(); err != nil || len(list.GetListServicesResponse().GetService()) != 4 {
+		t.Errorf("reflection: %v, %v", list, err)
+	}
+	if got, err := invoke(t.Context(), cc, method, []byte("x")); string(got) != "x" || err != nil {
+		t.Errorf("passed on: %q, %v", got, err)
+	}
+}
