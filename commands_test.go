@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -19,7 +21,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
@@ -111,19 +115,50 @@ func proxy() {
 }
 
 // grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha or
-// none, on a port or at unix:PATH.
+// none: on a port, at unix:PATH, or with the TLS files CERT KEY CACERT on a port
+// for clients with certificates. It prints what each call came with.
 func grpcserver() {
 	var l net.Listener
-	if len(os.Args) > 2 {
+	var opts []grpc.ServerOption
+	switch args := os.Args[2:]; len(args) {
+	case 0:
+		l = mustListen()
+	case 1:
 		var err error
-		if l, err = net.Listen("unix", strings.TrimPrefix(os.Args[2], "unix:")); err != nil {
+		if l, err = net.Listen("unix", strings.TrimPrefix(args[0], "unix:")); err != nil {
 			panic(err)
 		}
 		fmt.Println("listening")
-	} else {
+	default:
+		cert, err := tls.LoadX509KeyPair(args[0], args[1])
+		if err != nil {
+			panic(err)
+		}
+		pem, err := os.ReadFile(args[2])
+		if err != nil {
+			panic(err)
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(pem)
+		opts = append(opts, grpc.Creds(credentials.NewTLS(&tls.Config{
+			Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		})))
 		l = mustListen()
 	}
-	s := grpc.NewServer()
+	tell := func(ctx context.Context, method string) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		fmt.Println(method, md[":authority"], md["x-reflect"], md["x-call"])
+	}
+	opts = append(opts,
+		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			tell(ctx, info.FullMethod)
+			return handler(ctx, req)
+		}),
+		grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			tell(ss.Context(), info.FullMethod)
+			return handler(srv, ss)
+		}))
+	s := grpc.NewServer(opts...)
 	demo.New().Register(s)
 	switch os.Args[1] {
 	case "v1":

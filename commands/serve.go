@@ -41,7 +41,7 @@ func (p *program) serve(c *cli.Context) error {
 		return err
 	}
 	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
-	srv, err := p.newBackend(c.Context, c, out)
+	srv, err := p.newBackend(c, out)
 	if err != nil {
 		return err
 	}

@@ -53,9 +53,8 @@ func upstreamFlags() []cli.Flag {
 	}
 }
 
-// newBackend makes what the upstream flags ask for. ctx ends what goes on in
-// the background.
-func (p *program) newBackend(ctx context.Context, c *cli.Context, out *output) (backend, error) {
+// newBackend makes what the upstream flags ask for.
+func (p *program) newBackend(c *cli.Context, out *output) (backend, error) {
 	addrs, stubFile := c.StringSlice("upstream"), c.Path("stub")
 	switch {
 	case stubFile != "" && len(addrs) > 0:
@@ -76,7 +75,7 @@ func (p *program) newBackend(ctx context.Context, c *cli.Context, out *output) (
 		}
 		return newRaw(c, out, addrs[0], config)
 	}
-	return newProxyBackend(ctx, c, out, addrs, config)
+	return newProxyBackend(c, out, addrs, config)
 }
 
 // upstreamTLS is the configuration for upstreams with TLS; nil without.
@@ -188,7 +187,7 @@ type upstreams struct {
 	health *health.Server
 }
 
-func newProxyBackend(ctx context.Context, c *cli.Context, out *output, addrs []string, config *tls.Config) (backend, error) {
+func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Config) (backend, error) {
 	local, err := loadDescriptors(c)
 	if err != nil {
 		return nil, err
@@ -214,7 +213,7 @@ func newProxyBackend(ctx context.Context, c *cli.Context, out *output, addrs []s
 		us.all = append(us.all, u)
 	}
 	us.proxy = proxy.New(us.all, nil)
-	following, stop := context.WithCancel(ctx)
+	following, stop := context.WithCancel(c.Context)
 	var wg sync.WaitGroup
 	b := newGRPCBackend(append(wsmux.ServerOptions(), us.proxy.ServerOptions()...), func(g *grpc.Server, h *health.Server) {
 		us.health = h

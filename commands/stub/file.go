@@ -67,7 +67,7 @@ func (p *parser) file(text []byte) {
 		p.errorf(methods.line, "methods must be a mapping, not %s", methods.is())
 		return
 	case len(methods.fields) == 0:
-		p.errorf(methods.line, "methods has none")
+		p.errorf(methods.line, "methods names no method")
 	}
 	for _, f := range methods.fields {
 		if p.full() {
