@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"google.golang.org/grpc"
+)
+
+// direct and proxied clients of one upstream, for the benchmarks to compare.
+func benchmark(b *testing.B, run func(b *testing.B, cc *grpc.ClientConn)) {
+	b.Helper()
+	addr := serveRaw(b, echo)
+	b.Run("direct", func(b *testing.B) { run(b, client(b, addr)) })
+	b.Run("proxied", func(b *testing.B) { run(b, proxied(b, addr)) })
+}
+
+// BenchmarkUnary makes calls of 100 bytes each way, one after the other.
+func BenchmarkUnary(b *testing.B) {
+	req := make([]byte, 100)
+	benchmark(b, func(b *testing.B, cc *grpc.ClientConn) {
+		b.Helper()
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := invoke(b.Context(), cc, method, req); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkStream sends messages of 32 KiB both ways on one call at once.
+func BenchmarkStream(b *testing.B) {
+	req := make([]byte, 32<<10)
+	benchmark(b, func(b *testing.B, cc *grpc.ClientConn) {
+		b.Helper()
+		b.ReportAllocs()
+		b.SetBytes(int64(len(req)))
+		ctx, cancel := context.WithCancel(b.Context())
+		defer cancel()
+		s := open(ctx, b, cc, method)
+		done := make(chan error, 1)
+		go func() {
+			for {
+				var f frame
+				if err := s.RecvMsg(&f); err != nil {
+					done <- err
+					return
+				}
+				f.free()
+			}
+		}()
+		for b.Loop() {
+			if err := s.SendMsg(bytesFrame(req)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		_ = s.CloseSend()
+		if err := <-done; !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// fields encodes headers given as name, value, name, value.
+func fields(kv ...string) []byte {
+	var b bytes.Buffer
+	e := hpack.NewEncoder(&b)
+	for i := 0; i < len(kv); i += 2 {
+		_ = e.WriteField(hpack.HeaderField{Name: kv[i], Value: kv[i+1]}) // to memory
+	}
+	return b.Bytes()
+}
+
+// serveFrames is an upstream that answers a request with frames of the test's
+// own. It serves one connection, until that is closed.
+func serveFrames(t *testing.T, answer func(f *http2.Framer, request *http2.MetaHeadersFrame)) string {
+	t.Helper()
+	l := listen(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		f := http2.NewFramer(c, c)
+		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		_ = f.WriteSettings()
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch frame := frame.(type) {
+			case *http2.SettingsFrame:
+				if !frame.IsAck() {
+					_ = f.WriteSettingsAck()
+				}
+			case *http2.MetaHeadersFrame:
+				answer(f, frame)
+			case *http2.PingFrame:
+				_ = f.WritePing(true, frame.Data)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+// TestReset has the upstream reset calls, before and after its headers.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	tests := map[http2.ErrCode]codes.Code{
+		http2.ErrCodeCancel:             codes.Canceled,
+		http2.ErrCodeInternal:           codes.Internal,
+		http2.ErrCodeEnhanceYourCalm:    codes.ResourceExhausted,
+		http2.ErrCodeInadequateSecurity: codes.PermissionDenied,
+	}
+	for code, want := range tests {
+		for _, headers := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v/%t", code, headers), func(t *testing.T) {
+				t.Parallel()
+				cc := proxied(t, serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+					if headers {
+						_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, BlockFragment: fields(":status", "200", "content-type", "application/grpc")})
+					}
+					_ = f.WriteRSTStream(request.StreamID, code)
+				}))
+				s := open(t.Context(), t, cc, method)
+				if _, err := receive(s); status.Code(err) != want {
+					t.Errorf("the call ended with %v, want %v", err, want)
+				}
+			})
+		}
+	}
+}
+
+// exchange sends a request of its own frames to addr and returns the frames of
+// the response: a letter each, and a dot where the stream ends.
+func exchange(t *testing.T, addr string, headers ...string) (frames string, got []hpack.HeaderField) {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_ = f.WriteSettings()
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, EndStream: true, BlockFragment: fields(append([]string{
+		":method", "POST", ":scheme", "http", ":path", method, ":authority", "x", "te", "trailers",
+	}, headers...)...)})
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch fr := frame.(type) {
+		case *http2.MetaHeadersFrame:
+			frames += "H"
+			got = append(got, fr.Fields...)
+		case *http2.DataFrame:
+			frames += "D"
+		case *http2.RSTStreamFrame:
+			t.Fatalf("reset: %v", fr.ErrCode)
+		default:
+			continue
+		}
+		if frame.Header().Flags.Has(http2.FlagDataEndStream) { // the same bit for headers
+			return frames + ".", got
+		}
+	}
+}
+
+func TestTrailersOnly(t *testing.T) {
+	t.Parallel()
+	response := []string{":status", "200", "content-type", "application/grpc"}
+	status := []string{"grpc-status", "9", "grpc-message", "100%25 %E6%97%A5", "key", "value"}
+	tests := []struct {
+		want   string
+		answer [][]string
+	}{
+		{"H.", [][]string{append(slices.Clone(response), status...)}},
+		{"HH.", [][]string{response, status}},
+	}
+	for _, tt := range tests {
+		addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+			for i, h := range tt.answer {
+				_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: i == len(tt.answer)-1, BlockFragment: fields(h...)})
+			}
+		})
+		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+		frames, got := exchange(t, proxy, "content-type", "application/grpc")
+		if frames != tt.want {
+			t.Errorf("frames %q, want %q", frames, tt.want)
+		}
+		for i := 0; i < len(status); i += 2 {
+			if !slices.Contains(got, hpack.HeaderField{Name: status[i], Value: status[i+1]}) {
+				t.Errorf("%s: %q is not among %v", status[i], status[i+1], got)
+			}
+		}
+	}
+}
+
+// TestForeignHeaders sends what gRPC's own client would not: metadata that it
+// refuses to send, and a content-subtype that nobody here knows.
+func TestForeignHeaders(t *testing.T) {
+	t.Parallel()
+	seen := make(chan map[string]string, 1)
+	addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+		headers := make(map[string]string)
+		for _, h := range request.Fields {
+			headers[h.Name] = h.Value
+		}
+		seen <- headers
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: true, BlockFragment: fields(":status", "200", "content-type", "application/grpc+x", "grpc-status", "0", "name", "ü")})
+	})
+	proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+	frames, got := exchange(t, proxy, "content-type", "application/grpc+x", "name", "ü", "kept", "yes", "x!y", "z")
+	if frames != "H." || !slices.Contains(got, hpack.HeaderField{Name: "content-type", Value: "application/grpc+x"}) {
+		t.Errorf("frames %q, %v", frames, got)
+	}
+	request := wait(t, seen, "request")
+	for k, want := range map[string]string{"content-type": "application/grpc+x", "kept": "yes", "name": "", "x!y": "", ":authority": "x", ":path": method} {
+		if got := request[k]; got != want {
+			t.Errorf("%s: %q reached the upstream, want %q", k, got, want)
+		}
+	}
+}
