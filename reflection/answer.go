@@ -48,10 +48,7 @@ func (f *fetch) takeFiles(q question, raw [][]byte) {
 		if first == "" {
 			first = fdp.GetName()
 		}
-		if f.full || f.b.files[fdp.GetName()] != nil && f.repeated(fdp) {
-			continue
-		}
-		if f.b.add(fdp) {
+		if !f.full && f.b.add(fdp) {
 			if f.bytes -= len(data); f.bytes < 0 {
 				f.stop("the files are more than %d bytes", maxBytes)
 			}
@@ -66,11 +63,6 @@ func (f *fetch) takeFiles(q question, raw [][]byte) {
 	if path := q.request.GetFileByFilename(); path != "" && first != "" && f.b.files[path] == nil {
 		f.b.aliases[path] = first
 	}
-}
-
-// repeated reports whether a file is there already, with the same contents.
-func (f *fetch) repeated(fdp *descriptorpb.FileDescriptorProto) bool {
-	return proto.Equal(f.b.files[fdp.GetName()], fdp)
 }
 
 // parse returns nil for what isn't a file.

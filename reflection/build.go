@@ -3,6 +3,7 @@ package reflection
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -49,7 +50,7 @@ func (b *builder) problem(format string, args ...any) {
 	b.problems++
 	switch {
 	case b.problems <= maxProblems:
-		b.set.problems = append(b.set.problems, fmt.Sprintf(format, args...))
+		b.set.problems = append(b.set.problems, short(fmt.Sprintf(format, args...)))
 	case b.problems == maxProblems+1:
 		b.set.problems = append(b.set.problems, "more of the same is not named")
 	}
@@ -83,6 +84,7 @@ func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)
+	maps.DeleteFunc(b.aliases, func(path, _ string) bool { return b.files[path] != nil })
 	for _, path := range paths {
 		b.visit(ctx, path)
 	}

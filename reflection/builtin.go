@@ -45,11 +45,6 @@ func linked(path string) protoreflect.FileDescriptor {
 	return fd
 }
 
-// protoOf returns the message of a descriptor.
-func protoOf(fd protoreflect.FileDescriptor) *descriptorpb.FileDescriptorProto {
-	return protodesc.ToFileDescriptorProto(fd)
-}
-
 // builtinProto is the message of builtin.
 func builtinProto(path string) *descriptorpb.FileDescriptorProto {
 	fd := builtin(path)

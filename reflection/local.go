@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // the types of protoparse
 	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; the one that replaces it can't read edition 2024 yet
@@ -50,8 +51,9 @@ func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
 
 // LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. Paths
 // may be relative to one of importPaths, which are also where imports are looked
-// for; the current directory is used when there are none. The well-known types
-// need no file. The services are all that the files and their imports define.
+// for; without importPaths that is the current directory, then those of the files
+// themselves. The well-known types need no file. The services are all that the
+// files and their imports define.
 //
 // The text of a syntax error begins with its position, file:line:column.
 func LoadProtos(paths, importPaths []string) (*Set, error) {
@@ -59,13 +61,18 @@ func LoadProtos(paths, importPaths []string) (*Set, error) {
 }
 
 func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) {
+	if len(importPaths) == 0 {
+		importPaths = []string{"."}
+		for _, path := range paths {
+			importPaths = append(importPaths, filepath.Dir(path))
+		}
+	}
 	names, err := protoparse.ResolveFilenames(importPaths, paths...)
 	if err != nil {
 		return nil, fmt.Errorf("reflection: %w", err)
 	}
 	parser := protoparse.Parser{
 		ImportPaths:               importPaths,
-		InferImportPaths:          len(importPaths) == 0,
 		IncludeSourceCodeInfo:     true,
 		AllowExperimentalEditions: true,
 	}

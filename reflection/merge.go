@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -104,19 +105,20 @@ type snapshot struct {
 	sets  []*Set
 	paths []map[string]string // for each Set: path → path it is served under, where that is another
 	files map[string]*served  // by the path it is served under
+
+	variants map[string][]string // path → all that it is served under
 }
 
 // served is one file as it is served.
 type served struct {
-	fdp   *descriptorpb.FileDescriptorProto
-	raw   []byte
-	owner int // the first upstream that has it
+	fdp *descriptorpb.FileDescriptorProto
+	raw []byte
 }
 
 // merge finds the path for each file of each Set. Imported files come before their
 // importers, so that a file whose import is renamed differs from its namesake.
 func (m *Merged) merge(sets []*Set) *snapshot {
-	s := &snapshot{sets: sets, files: make(map[string]*served)}
+	s := &snapshot{sets: sets, files: make(map[string]*served), variants: make(map[string][]string)}
 	for i, set := range sets {
 		paths := make(map[string]string)
 		s.paths = append(s.paths, paths)
@@ -138,9 +140,13 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 	if len(paths) > 0 {
 		fdp = rename(fdp, path, paths)
 	}
-	other := s.files[path]
-	if other != nil && sameFile(other.fdp, fdp) {
-		return
+	for _, variant := range s.variants[path] {
+		if sameFile(s.files[variant].fdp, rename(fdp, variant, nil)) {
+			if variant != path {
+				paths[path] = variant
+			}
+			return
+		}
 	}
 	to := path
 	for s.files[to] != nil || builtin(to) != nil {
@@ -157,7 +163,8 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 		}
 		return
 	}
-	s.files[to] = &served{fdp, raw, i}
+	s.files[to] = &served{fdp, raw}
+	s.variants[path] = append(s.variants[path], to)
 	m.warnOfSymbols(s, i, path)
 }
 
@@ -200,7 +207,7 @@ func (s *snapshot) file(path string) (fdp *descriptorpb.FileDescriptorProto, raw
 		return f.fdp, f.raw
 	}
 	if fd := linked(path); fd != nil {
-		fdp = protoOf(fd)
+		fdp = protodesc.ToFileDescriptorProto(fd)
 		raw, _ = proto.Marshal(fdp) // what is linked in can be marshaled
 		return fdp, raw
 	}

@@ -55,8 +55,8 @@ func (f sourceFunc) Files(ctx context.Context) (*Set, error) { return f(ctx) }
 type TypeResolver interface {
 	protoregistry.MessageTypeResolver
 	protoregistry.ExtensionTypeResolver
-	// RangeExtensionsByMessage calls f for each extension of message, in the
-	// order of their numbers, until f returns false.
+	// RangeExtensionsByMessage calls f for each extension of message until f
+	// returns false.
 	RangeExtensionsByMessage(message protoreflect.FullName, f func(protoreflect.ExtensionType) bool)
 }
 

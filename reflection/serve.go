@@ -68,17 +68,18 @@ func (s *service) answer(now *snapshot, sent map[string]bool, in *request, out *
 	case *grpc_reflection_v1.ServerReflectionRequest_ListServices:
 		s.list(out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileByFilename:
-		files(now, sent, r.FileByFilename, out)
+		files(now, sent, r.FileByFilename, r.FileByFilename, out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol:
-		files(now, sent, now.pathOfSymbol(protoreflect.FullName(r.FileContainingSymbol)), out)
+		files(now, sent, now.pathOfSymbol(protoreflect.FullName(r.FileContainingSymbol)), r.FileContainingSymbol, out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingExtension:
 		x := r.FileContainingExtension
 		files(now, sent, now.pathOfExtension(
-			protoreflect.FullName(x.GetContainingType()), protoreflect.FieldNumber(x.GetExtensionNumber())), out)
+			protoreflect.FullName(x.GetContainingType()), protoreflect.FieldNumber(x.GetExtensionNumber())),
+			extensionKey(x.GetContainingType(), x.GetExtensionNumber()), out)
 	case *grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType:
 		numbers := now.extensionNumbers(protoreflect.FullName(r.AllExtensionNumbersOfType))
 		if len(numbers) == 0 && now.pathOfSymbol(protoreflect.FullName(r.AllExtensionNumbersOfType)) == "" {
-			notFound(out)
+			notFound(out, r.AllExtensionNumbersOfType)
 			break
 		}
 		out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_AllExtensionNumbersResponse{
@@ -102,8 +103,9 @@ func (s *service) list(out *response) {
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_ListServicesResponse{ListServicesResponse: list}
 }
 
-// files answers with a file, and with all it imports that isn't sent yet.
-func files(now *snapshot, sent map[string]bool, path string, out *response) {
+// files answers with a file, and with all it imports that isn't sent yet. what
+// is the text of the question, for when there is no such file.
+func files(now *snapshot, sent map[string]bool, path, what string, out *response) {
 	list := new(grpc_reflection_v1.FileDescriptorResponse)
 	delete(sent, path)
 	for queue := []string{path}; len(queue) > 0; queue = queue[1:] {
@@ -119,14 +121,14 @@ func files(now *snapshot, sent map[string]bool, path string, out *response) {
 		queue = append(append(queue, fdp.GetDependency()...), fdp.GetOptionDependency()...)
 	}
 	if len(list.GetFileDescriptorProto()) == 0 {
-		notFound(out)
+		notFound(out, what)
 		return
 	}
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{FileDescriptorResponse: list}
 }
 
-func notFound(out *response) {
+func notFound(out *response, what string) {
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_ErrorResponse{
-		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(codes.NotFound), ErrorMessage: "not found"},
+		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(codes.NotFound), ErrorMessage: "not found: " + short(what)},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -29,6 +31,9 @@ const (
 	// maxBatch is how many requests are under way at once: few enough not to
 	// fill a window, enough to make up for a slow link.
 	maxBatch = 16
+
+	// maxRequest bounds one, in bytes: maxBatch of them fit into a window.
+	maxRequest = 2 * 1024
 
 	// endWait bounds how long a stream may take to end.
 	endWait = time.Second
@@ -105,32 +110,34 @@ type talk struct {
 	cancel context.CancelFunc
 }
 
-// ask sends requests together and returns the answers that come, in order. On an
-// error the stream is gone.
-func (t *talk) ask(ctx context.Context, requests ...*request) ([]*response, error) {
+// ask sends questions together and hands take each answer. It returns how many
+// there were; on an error the stream is gone.
+func (t *talk) ask(ctx context.Context, batch []question, take func(question, *response)) (int, error) {
 	if t.stream == nil {
 		if err := t.open(ctx); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
-	answers := make([]*response, 0, len(requests))
-	for _, r := range requests {
-		if t.stream.Send(r) != nil {
+	for _, q := range batch {
+		if err := t.stream.Send(q.request); errors.Is(err, io.EOF) {
 			break // Recv tells why
+		} else if err != nil {
+			t.abort()
+			return 0, err
 		}
 	}
-	for range requests {
+	for i, q := range batch {
 		answer, err := t.stream.Recv()
 		if err != nil {
 			t.abort()
 			if errors.Is(err, io.EOF) {
 				err = status.Error(codes.Unknown, "the server ended the stream early")
 			}
-			return answers, err
+			return i, err
 		}
-		answers = append(answers, answer)
+		take(q, answer)
 	}
-	return answers, nil
+	return len(batch), nil
 }
 
 func (t *talk) open(ctx context.Context) error {
@@ -184,16 +191,17 @@ type fetch struct {
 
 // list asks for the services.
 func (f *fetch) list(ctx context.Context) ([]string, error) {
-	answers, err := f.t.ask(ctx, &request{
+	q := question{request: &request{
 		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{ListServices: "*"},
-	})
-	if err != nil {
+	}}
+	var answer *response
+	if _, err := f.t.ask(ctx, []question{q}, func(_ question, a *response) { answer = a }); err != nil {
 		return nil, err
 	}
-	if e := answers[0].GetErrorResponse(); e != nil {
+	if e := answer.GetErrorResponse(); e != nil {
 		return nil, answerError(e)
 	}
-	list := answers[0].GetListServicesResponse()
+	list := answer.GetListServicesResponse()
 	if list == nil {
 		return nil, status.Error(codes.Internal, "the server answers something else")
 	}
@@ -219,9 +227,9 @@ func answerError(e *grpc_reflection_v1.ErrorResponse) error {
 
 // short cuts what a peer says to a line's length.
 func short(s string) string {
-	const limit = 200
+	const limit = 300
 	if len(s) > limit {
-		s = s[:limit] + "…"
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }
@@ -231,7 +239,7 @@ func (f *fetch) enqueue(what string, r *request) {
 }
 
 func (f *fetch) push(q question) {
-	if f.asked[q.what] || len(f.asked) >= 3*maxFiles {
+	if f.asked[q.what] || len(f.asked) >= 3*maxFiles || proto.Size(q.request) > maxRequest {
 		return
 	}
 	f.asked[q.what] = true
@@ -253,22 +261,15 @@ func (f *fetch) run(ctx context.Context) error {
 		if len(batch) == 0 {
 			return nil
 		}
-		requests := make([]*request, len(batch))
-		for i, q := range batch {
-			requests[i] = q.request
-		}
-		answers, err := f.t.ask(ctx, requests...)
-		for i, answer := range answers {
-			f.take(batch[i], answer)
-		}
+		n, err := f.t.ask(ctx, batch, f.take)
 		if err == nil {
 			continue
 		}
 		if ctx.Err() != nil || final(err) {
 			return err
 		}
-		rest := batch[len(answers):]
-		if len(answers) == 0 && f.batch == 1 {
+		rest := batch[n:]
+		if n == 0 && f.batch == 1 {
 			f.refused(rest[0], err)
 			rest = rest[1:]
 		}
@@ -310,11 +311,11 @@ func (f *fetch) refused(q question, err error) {
 	}
 }
 
-// file is a convenience for questions by path.
+// askForFile asks for a file that isn't there and isn't built in.
 func (f *fetch) askForFile(path string, optional bool) {
 	if builtin(path) == nil && f.b.files[path] == nil {
 		f.push(question{
-			what:     fmt.Sprintf("file %q", short(path)),
+			what:     fmt.Sprintf("file %q", path),
 			optional: optional,
 			request: &request{
 				MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileByFilename{FileByFilename: path},

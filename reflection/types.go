@@ -99,7 +99,11 @@ func (t types) FindExtensionByNumber(
 }
 
 func (t types) RangeExtensionsByMessage(message protoreflect.FullName, f func(protoreflect.ExtensionType) bool) {
-	for _, e := range t.set.extensions[message] {
+	list := t.set.extensions[message]
+	if len(list) == 0 {
+		protoregistry.GlobalTypes.RangeExtensionsByMessage(message, f)
+	}
+	for _, e := range list {
 		if !f(e.xt) {
 			return
 		}

@@ -1,0 +1,405 @@
+package reflection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// liar answers reflection as a test says. answer nil ends the stream.
+type liar struct {
+	grpc_reflection_v1.UnimplementedServerReflectionServer
+	begin  func(ctx context.Context) error
+	answer func(r *request) *response
+}
+
+func (l *liar) ServerReflectionInfo(stream grpc.BidiStreamingServer[request, response]) error {
+	if l.begin != nil {
+		if err := l.begin(stream.Context()); err != nil {
+			return err
+		}
+	}
+	for {
+		r, err := stream.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // the client is done
+		}
+		a := l.answer(r)
+		if a == nil {
+			return status.Error(codes.Internal, "no more")
+		}
+		if err := stream.Send(a); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *liar) serve(tb testing.TB) *grpc.ClientConn {
+	tb.Helper()
+	s := grpc.NewServer()
+	grpc_reflection_v1.RegisterServerReflectionServer(s, l)
+	return serve(tb, s)
+}
+
+func listOf(names ...string) *response {
+	list := new(grpc_reflection_v1.ListServiceResponse)
+	for _, name := range names {
+		list.Service = append(list.Service, &grpc_reflection_v1.ServiceResponse{Name: name})
+	}
+	return &response{MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_ListServicesResponse{ListServicesResponse: list}}
+}
+
+func filesOf(raw ...[]byte) *response {
+	return &response{MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{
+		FileDescriptorResponse: &grpc_reflection_v1.FileDescriptorResponse{FileDescriptorProto: raw},
+	}}
+}
+
+func errorOf(code codes.Code, text string) *response {
+	return &response{MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_ErrorResponse{
+		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(code), ErrorMessage: text},
+	}}
+}
+
+// file is a file with one service, named after it, on messages of its own.
+func file(path string, imports ...string) *descriptorpb.FileDescriptorProto {
+	name := strings.NewReplacer(".proto", "", "/", "_", "-", "_").Replace(path)
+	return &descriptorpb.FileDescriptorProto{
+		Name: &path, Package: &name, Syntax: new("proto3"), Dependency: imports,
+		MessageType: []*descriptorpb.DescriptorProto{{Name: new("M")}},
+		Service: []*descriptorpb.ServiceDescriptorProto{{
+			Name: new("S"),
+			Method: []*descriptorpb.MethodDescriptorProto{{
+				Name: new("Do"), InputType: new("." + name + ".M"), OutputType: new("." + name + ".M"),
+			}},
+		}},
+	}
+}
+
+func encode(tb testing.TB, fdp *descriptorpb.FileDescriptorProto) []byte {
+	tb.Helper()
+	data, err := proto.Marshal(fdp)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return data
+}
+
+// answering answers what is asked for from files, one at a time.
+func answering(tb testing.TB, services []string, files ...*descriptorpb.FileDescriptorProto) func(*request) *response {
+	tb.Helper()
+	byPath, bySymbol := make(map[string][]byte), make(map[string][]byte)
+	for _, fdp := range files {
+		data := encode(tb, fdp)
+		byPath[fdp.GetName()] = data
+		for _, s := range fdp.GetService() {
+			bySymbol[fdp.GetPackage()+"."+s.GetName()] = data
+		}
+	}
+	return func(r *request) *response {
+		var data []byte
+		switch m := r.GetMessageRequest().(type) {
+		case *grpc_reflection_v1.ServerReflectionRequest_ListServices:
+			return listOf(services...)
+		case *grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol:
+			data = bySymbol[m.FileContainingSymbol]
+		case *grpc_reflection_v1.ServerReflectionRequest_FileByFilename:
+			data = byPath[m.FileByFilename]
+		}
+		if data == nil {
+			return errorOf(codes.NotFound, "no such thing")
+		}
+		return filesOf(data)
+	}
+}
+
+func TestFromServerSalvages(t *testing.T) {
+	t.Parallel()
+	good := file("good.proto")
+	named := file("other/name.proto") // asked for as name.proto
+	needs := file("needs.proto", "gone.proto")
+	needs.Service[0].Method[0].InputType = new(".gone.M")
+	public := file("public.proto", "gone.proto", "good.proto")
+	public.PublicDependency = []int32{1}
+	byOther := file("byother.proto", "name.proto")
+	byOther.Service[0].Method[0].InputType = new(".other_name.M")
+	self := file("self.proto", "self.proto")
+	dangling := file("dangling.proto", "good.proto")
+	dangling.PublicDependency = []int32{7}
+	deep := file("deep.proto")
+	for m, i := deep.GetMessageType()[0], 0; i < 100; i++ {
+		m.NestedType = []*descriptorpb.DescriptorProto{{Name: new("N")}}
+		m = m.GetNestedType()[0]
+	}
+	for name, tc := range map[string]struct {
+		files   []*descriptorpb.FileDescriptorProto
+		usable  []string // services
+		problem []string // a part of each
+	}{
+		"nothing wrong":      {[]*descriptorpb.FileDescriptorProto{good}, []string{"good.S"}, nil},
+		"a missing import":   {[]*descriptorpb.FileDescriptorProto{good, file("needless.proto", "gone.proto")}, []string{"good.S", "needless.S"}, []string{`file "gone.proto": NotFound: no such thing`, `"needless.proto" imports "gone.proto"`}},
+		"one that is needed": {[]*descriptorpb.FileDescriptorProto{good, needs}, []string{"good.S", "needs.S"}, []string{`file "gone.proto"`, `"needs.proto" imports "gone.proto"`}},
+		"among others":       {[]*descriptorpb.FileDescriptorProto{good, public}, []string{"good.S", "public.S"}, []string{`file "gone.proto"`, `"public.proto" imports`}},
+		"another name":       {[]*descriptorpb.FileDescriptorProto{byOther, named}, []string{"byother.S", "other_name.S"}, nil},
+		"a cycle":            {[]*descriptorpb.FileDescriptorProto{file("a.proto", "b.proto"), file("b.proto", "a.proto")}, []string{"a.S", "b.S"}, []string{"import each other"}},
+		"itself":             {[]*descriptorpb.FileDescriptorProto{self}, []string{"self.S"}, []string{"import each other"}},
+		"broken":             {[]*descriptorpb.FileDescriptorProto{good, dangling}, []string{"good.S"}, []string{`"dangling.proto" is left out: `}},
+		"nested":             {[]*descriptorpb.FileDescriptorProto{good, deep}, []string{"good.S"}, []string{"nested deeper than 64"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var services []string
+			for _, fdp := range tc.files {
+				services = append(services, fdp.GetPackage()+".S")
+			}
+			l := &liar{answer: answering(t, services, tc.files...)}
+			if name == "another name" {
+				byPath := l.answer
+				l.answer = func(r *request) *response {
+					if r.GetFileByFilename() == "name.proto" {
+						return filesOf(encode(t, named))
+					}
+					return byPath(r)
+				}
+			}
+			set, err := FromServer(l.serve(t), nil).Files(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.Sort(services); !slices.Equal(set.Services(), services) {
+				t.Errorf("Services = %q, want %q", set.Services(), services)
+			}
+			checkSet(t, set, tc.usable, tc.problem)
+			// What can be used can be asked of the merged server, too.
+			_, cc := merged(t, set)
+			again, err := FromServer(cc, nil).Files(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range tc.usable {
+				checkFound(t, again, name)
+			}
+		})
+	}
+}
+
+func checkFound(t *testing.T, set *Set, name string) {
+	t.Helper()
+	if _, err := set.Files().FindDescriptorByName(protoreflect.FullName(name)); err != nil {
+		t.Errorf("no descriptor of %s; problems: %q", name, set.Problems())
+	}
+}
+
+func checkSet(t *testing.T, set *Set, usable, problems []string) {
+	t.Helper()
+	for _, name := range usable {
+		checkFound(t, set, name)
+	}
+	if got := set.Problems(); len(got) != len(problems) {
+		t.Errorf("Problems = %q, want %q", got, problems)
+	}
+	for i, want := range problems {
+		if i < len(set.Problems()) && !strings.Contains(set.Problems()[i], want) {
+			t.Errorf("problem %q, want %q in it", set.Problems()[i], want)
+		}
+	}
+}
+
+func TestFromServerOddAnswers(t *testing.T) {
+	t.Parallel()
+	good := encode(t, file("good.proto"))
+	for name, tc := range map[string]struct {
+		answer  func(n int, r *request) *response // to everything but list
+		problem string
+	}{
+		"garbage":            {func(int, *request) *response { return filesOf([]byte("garbage")) }, "isn't a FileDescriptorProto"},
+		"nothing":            {func(int, *request) *response { return filesOf() }, ""},
+		"no answer":          {func(int, *request) *response { return new(response) }, "answers something else"},
+		"a list":             {func(int, *request) *response { return listOf("good.S") }, "answers something else"},
+		"no name":            {func(int, *request) *response { return filesOf([]byte{}) }, "without a name"},
+		"too large":          {func(int, *request) *response { return filesOf(make([]byte, maxFileBytes+1)) }, "left out"},
+		"end of stream":      {func(int, *request) *response { return nil }, "Internal: no more"},
+		"OK as an error":     {func(int, *request) *response { return errorOf(codes.OK, "") }, "Unknown"},
+		"one and no more":    {func(n int, _ *request) *response { return map[bool]*response{n%2 == 1: filesOf(good)}[true] }, ""},
+		"endless text":       {func(int, *request) *response { return errorOf(codes.NotFound, strings.Repeat("ä", 1<<16)) }, "NotFound: "},
+		"endless imports":    {endlessImports, "there are 20000 files"},
+		"endless extensions": {endlessExtensions, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := 0
+			l := &liar{answer: func(r *request) *response {
+				if r.GetListServices() != "" {
+					return listOf("good.S", "none.S", "not a name", "")
+				}
+				n++
+				return tc.answer(n, r)
+			}}
+			set, err := FromServer(l.serve(t), nil).Files(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"good.S", "none.S"}; !slices.Equal(set.Services(), want) {
+				t.Errorf("Services = %q, want %q", set.Services(), want)
+			}
+			problems := strings.Join(set.Problems(), "\n")
+			if !strings.Contains(problems, tc.problem) || len(problems) > 50_000 {
+				t.Errorf("Problems = %.1000q, want %q", problems, tc.problem)
+			}
+			merged(t, set)
+		})
+	}
+}
+
+// endlessImports answers with a file that imports another, whatever is asked.
+func endlessImports(n int, _ *request) *response {
+	fdp := &descriptorpb.FileDescriptorProto{Name: new(fmt.Sprintf("%d.proto", n))}
+	for i := range 10 {
+		fdp.Dependency = append(fdp.Dependency, fmt.Sprintf("%d.proto", 10*n+i))
+	}
+	data, _ := proto.Marshal(fdp)
+	return filesOf(data)
+}
+
+// endlessExtensions answers each question for an extension with more messages.
+func endlessExtensions(n int, r *request) *response {
+	if r.GetAllExtensionNumbersOfType() != "" {
+		a := new(grpc_reflection_v1.ExtensionNumberResponse)
+		for i := range int32(1000) {
+			a.ExtensionNumber = append(a.ExtensionNumber, i)
+		}
+		return &response{
+			MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_AllExtensionNumbersResponse{AllExtensionNumbersResponse: a},
+		}
+	}
+	data, _ := proto.Marshal(&descriptorpb.FileDescriptorProto{
+		Name: new(fmt.Sprintf("%d.proto", n)),
+		MessageType: []*descriptorpb.DescriptorProto{{
+			Name:           new(fmt.Sprintf("M%d", n)),
+			ExtensionRange: []*descriptorpb.DescriptorProto_ExtensionRange{{Start: new(int32(1)), End: new(int32(10_000))}},
+		}},
+	})
+	return filesOf(data)
+}
+
+// TestFromServerDiamonds has pairs of files that import both of the next pair:
+// there are 2^40 ways from the first to the last.
+func TestFromServerDiamonds(t *testing.T) {
+	t.Parallel()
+	for _, public := range []bool{false, true} {
+		t.Run(fmt.Sprintf("public=%t", public), func(t *testing.T) {
+			t.Parallel()
+			const layers = 40
+			var files []*descriptorpb.FileDescriptorProto
+			for i := range layers {
+				for _, side := range []string{"a", "b"} {
+					fdp := file(fmt.Sprintf("%s%d.proto", side, i))
+					if i > 0 {
+						fdp.Dependency = []string{fmt.Sprintf("a%d.proto", i-1), fmt.Sprintf("b%d.proto", i-1)}
+					}
+					if i > 0 && public {
+						fdp.PublicDependency = []int32{0, 1}
+					}
+					files = append(files, fdp)
+				}
+			}
+			top := fmt.Sprintf("a%d.S", layers-1)
+			l := &liar{answer: answering(t, []string{top}, files...)}
+			set, err := FromServer(l.serve(t), nil).Files(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !public {
+				checkSet(t, set, []string{top}, nil)
+			} else if !slices.ContainsFunc(set.Problems(), func(p string) bool { return strings.Contains(p, "too many public imports") }) {
+				t.Errorf("Problems = %q", set.Problems())
+			}
+			_, cc := merged(t, set)
+			if _, err := FromServer(cc, nil).Files(testContext(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestFromServerErrors(t *testing.T) {
+	t.Parallel()
+	hang := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for name, tc := range map[string]struct {
+		liar *liar
+		want func(error) bool
+	}{
+		"hanging": {&liar{begin: hang}, func(err error) bool {
+			return status.Code(err) == codes.Canceled || errors.Is(err, context.Canceled)
+		}},
+		"refusing": {&liar{begin: func(context.Context) error {
+			return status.Error(codes.PermissionDenied, "not you")
+		}}, func(err error) bool { return status.Code(err) == codes.PermissionDenied }},
+		"refusing to list": {
+			&liar{answer: func(*request) *response { return errorOf(codes.Unavailable, "") }},
+			func(err error) bool { return status.Code(err) == codes.Unavailable },
+		},
+		"listing something else": {
+			&liar{answer: func(*request) *response { return filesOf() }},
+			func(err error) bool { return status.Code(err) == codes.Internal },
+		},
+		"unimplemented inside": {
+			&liar{answer: func(*request) *response { return errorOf(codes.Unimplemented, "") }},
+			func(err error) bool { return errors.Is(err, ErrNoReflection) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(testContext(t))
+			defer cancel()
+			if begin := tc.liar.begin; name == "hanging" {
+				tc.liar.begin = func(ctx context.Context) error {
+					cancel() // the client hangs by now
+					return begin(ctx)
+				}
+			}
+			m := NewMerged(1, nil)
+			m.Set(0, compile(t, greeter()))
+			if err := m.Fetch(ctx, 0, FromServer(tc.liar.serve(t), nil)); !tc.want(err) {
+				t.Errorf("Fetch = %v", err)
+			}
+			if got := m.ServicesOf(0); !slices.Equal(got, []string{"greet.Greeter"}) {
+				t.Errorf("after an error, Services = %q", got)
+			}
+		})
+	}
+}
+
+func TestFromServerSendsItsHeader(t *testing.T) {
+	t.Parallel()
+	got := make(chan metadata.MD, 1)
+	answer := answering(t, nil)
+	l := &liar{answer: answer, begin: func(ctx context.Context) error {
+		md, _ := metadata.FromIncomingContext(ctx)
+		got <- md
+		return nil
+	}}
+	ctx := metadata.AppendToOutgoingContext(testContext(t), "outer", "o")
+	if _, err := FromServer(l.serve(t), metadata.Pairs("token", "t")).Files(ctx); err != nil {
+		t.Fatal(err)
+	}
+	md := <-got
+	if !slices.Equal(md.Get("token"), []string{"t"}) || !slices.Equal(md.Get("outer"), []string{"o"}) {
+		t.Errorf("token = %q, outer = %q", md.Get("token"), md.Get("outer"))
+	}
+}
