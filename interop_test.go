@@ -139,7 +139,7 @@ func runInteropClient(t *testing.T, client, addr, testCase string, flags ...stri
 // startDaemon starts a program, which is killed when t ends.
 func startDaemon(t *testing.T, prog string, args ...string) *daemon {
 	t.Helper()
-	cmd := exec.Command(prog, args...) //nolint:noctx // killed with all that it has started, below
+	cmd := exec.Command(prog, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	d := &daemon{cmd: cmd, changed: make(chan struct{}), exited: make(chan struct{})}
 	var reading sync.WaitGroup

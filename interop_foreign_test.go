@@ -1,0 +1,145 @@
+//go:build unix
+
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// hubCases are what the programs in testdata/interop call the demo service
+// with, and a client in Go, too.
+var hubCases = []string{
+	"unary", "details", "client_stream", "server_stream", "bidi_stream", "early_end",
+	"large", "deadline", "cancel", "gzip", "metadata",
+}
+
+// TestNode calls from Node's @grpc/grpc-js, and calls a server that it runs.
+func TestNode(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join("testdata", "interop", "node")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+		t.Skipf("no gRPC for Node: npm ci in %s installs it", dir)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("no Node: ", err)
+	}
+	testForeign(t,
+		[]string{node, filepath.Join(dir, "client.js")},
+		[]string{node, filepath.Join(dir, "server.js")})
+}
+
+// TestPython calls from Python's grpcio, which is gRPC's C++ inside, and calls
+// a server that it runs.
+func TestPython(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join("testdata", "interop", "python")
+	env := []string{"env", "PYTHONDONTWRITEBYTECODE=1", "HUB_PROTOSET=" + hubProtoset(t)}
+	for _, python := range []string{"python3", "/usr/bin/python3"} { // the latter has the distribution's packages
+		if exec.CommandContext(t.Context(), python, "-c", "import grpc, google.protobuf").Run() != nil {
+			continue
+		}
+		testForeign(t,
+			append(env, python, filepath.Join(dir, "client.py")),
+			append(env, python, filepath.Join(dir, "server.py")))
+		return
+	}
+	t.Skip("no gRPC for Python: the packages grpcio and protobuf are it, python3-grpcio on Debian")
+}
+
+// testForeign runs the client against the demo Hub and against the server, and
+// a client in Go against the server.
+func testForeign(t *testing.T, client, server []string) {
+	t.Helper()
+	for _, r := range routes {
+		t.Run("Hub, "+r.name, func(t *testing.T) {
+			t.Parallel()
+			runHubClient(t, client, r.open(t, startHub(t)), hubCases[:len(hubCases)-1]) // it echoes no metadata
+		})
+		t.Run("server, "+r.name, func(t *testing.T) {
+			t.Parallel()
+			s := startDaemon(t, server[0], server[1:]...)
+			addr := r.open(t, s.line(t, `^127\.0\.0\.1:\d+$`))
+			t.Run("own client", func(t *testing.T) { runHubClient(t, client, addr, hubCases) })
+			t.Run("Go client", func(t *testing.T) { goHubClient(t, addr) })
+			// The server hears of what either client gave up: a deadline and a cancellation.
+			s.line(t, `(?s)(given up: Sleep.*){2}`)
+			s.line(t, `(?s)(given up: WatchKeys.*){2}`)
+		})
+	}
+}
+
+// startHub serves the demo Hub without a tunnel.
+func startHub(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(wsmux.ServerOptions()...)
+	demo.New().Register(s)
+	t.Cleanup(s.Stop)
+	go func() { _ = s.Serve(l) }() // ends with the server
+	return l.Addr().String()
+}
+
+func runHubClient(t *testing.T, client []string, addr string, cases []string) {
+	t.Helper()
+	c := startDaemon(t, client[0], append(append(client[1:len(client):len(client)], addr), cases...)...)
+	select {
+	case <-c.exited:
+	case <-time.After(2 * outputWait):
+		t.Fatal("goes on")
+	}
+	if want := "ok " + strings.Join(cases, "\nok ") + "\n"; c.output() != want {
+		t.Errorf("it says\n%swant\n%s", c.output(), want)
+	}
+}
+
+// hubProtoset writes the descriptors of the demo service and of error details
+// to a file.
+func hubProtoset(t *testing.T) string {
+	t.Helper()
+	set := &descriptorpb.FileDescriptorSet{}
+	seen := map[string]bool{}
+	var add func(protoreflect.FileDescriptor)
+	add = func(file protoreflect.FileDescriptor) {
+		if seen[file.Path()] {
+			return
+		}
+		seen[file.Path()] = true
+		for i := range file.Imports().Len() {
+			add(file.Imports().Get(i).FileDescriptor)
+		}
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(file))
+	}
+	add(demo.File_commands_demo_hub_proto)
+	add(status.File_google_rpc_status_proto)
+	add(errdetails.File_google_rpc_error_details_proto)
+	b, err := proto.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "hub.protoset")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
