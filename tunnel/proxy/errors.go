@@ -42,7 +42,7 @@ func (u *Upstream) unreachable(err error) error {
 		return err
 	}
 	u.mu.Lock()
-	if u.cause != nil {
+	if u.cause != nil && u.conn.GetState() != connectivity.Shutdown {
 		text = u.cause.Error()
 	}
 	u.mu.Unlock()

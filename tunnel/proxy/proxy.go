@@ -92,13 +92,17 @@ func (p *Proxy) ServerOptions() []grpc.ServerOption {
 }
 
 // SetServices says which services an upstream has, instead of what was said
-// before; nil means not known. Calls under way are not affected.
+// before; nil means not known. Calls under way are not affected. An upstream
+// that the proxy was not made with is ignored.
 //
 // A call goes to the first upstream that has its service, otherwise to the
 // first whose services aren't known, and otherwise ends as Unimplemented.
 func (p *Proxy) SetServices(u *Upstream, services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !slices.Contains(p.upstreams, u) {
+		return
+	}
 	p.tables[u] = slices.Clone(services)
 	p.routes.Store(newRoutes(p.upstreams, p.tables))
 }

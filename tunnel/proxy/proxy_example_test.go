@@ -1,0 +1,49 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/wstun/wstun/tunnel/proxy"
+)
+
+// A server of one's own stands behind the proxy, which knows nothing of its
+// services.
+func Example() {
+	serve := func(srv *grpc.Server) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err.Error()
+		}
+		go func() { _ = srv.Serve(l) }() // until it is stopped
+		return l.Addr().String()
+	}
+
+	behind := grpc.NewServer()
+	healthpb.RegisterHealthServer(behind, health.NewServer())
+	defer behind.Stop()
+	u, err := proxy.NewUpstream(serve(behind), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = u.Close() }()
+
+	srv := grpc.NewServer(proxy.New([]*proxy.Upstream{u}, nil).ServerOptions()...)
+	defer srv.Stop()
+	cc, err := grpc.NewClient(serve(srv), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = cc.Close() }()
+	resp, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
+	fmt.Println(resp.GetStatus(), err)
+	// Output: SERVING <nil>
+}
