@@ -64,7 +64,7 @@ func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) bool {
 		return false
 	}
 	if prev := b.files[path]; prev != nil {
-		if !sameFile(prev, fdp) {
+		if fd := builtin(path); !sameFile(prev, fdp) && (fd == nil || !covers(fd, fdp)) {
 			b.problem("%q comes twice, with different contents", path)
 		}
 		return false

@@ -45,6 +45,15 @@ func linked(path string) protoreflect.FileDescriptor {
 	return fd
 }
 
+// builtinPath returns the built-in file that defines a symbol, "" if none does.
+func builtinPath(name protoreflect.FullName) string {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil || builtin(d.ParentFile().Path()) == nil {
+		return ""
+	}
+	return d.ParentFile().Path()
+}
+
 // builtinProto is the message of builtin.
 func builtinProto(path string) *descriptorpb.FileDescriptorProto {
 	fd := builtin(path)

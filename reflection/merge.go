@@ -224,17 +224,16 @@ func (s *snapshot) servedPath(i int, fd protoreflect.FileDescriptor) string {
 
 // pathOfSymbol returns the file that defines a symbol, "" if none does.
 func (s *snapshot) pathOfSymbol(name protoreflect.FullName) string {
-	global, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
-	if err == nil && builtin(global.ParentFile().Path()) != nil {
-		return global.ParentFile().Path()
+	if path := builtinPath(name); path != "" {
+		return path
 	}
 	for i, set := range s.sets {
 		if d, err := set.Files().FindDescriptorByName(name); err == nil {
 			return s.servedPath(i, d.ParentFile())
 		}
 	}
-	if err == nil {
-		return global.ParentFile().Path()
+	if d, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil {
+		return d.ParentFile().Path()
 	}
 	return ""
 }

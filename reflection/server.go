@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -87,9 +88,13 @@ func fromServer(ctx context.Context, cc grpc.ClientConnInterface, method string)
 		return nil, fmt.Errorf("reflection: list services: %w", err)
 	}
 	for _, name := range services {
-		f.enqueue("service "+name, &request{
+		if path := builtinPath(protoreflect.FullName(name)); path != "" {
+			f.b.add(builtinProto(path)) // some servers can't describe these
+			continue
+		}
+		f.push(question{what: "service " + name, request: &request{
 			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name},
-		})
+		}})
 	}
 	if err := f.run(ctx); err != nil {
 		return nil, fmt.Errorf("reflection: fetch files: %w", err)
@@ -234,10 +239,7 @@ func short(s string) string {
 	return s
 }
 
-func (f *fetch) enqueue(what string, r *request) {
-	f.push(question{what: what, request: r})
-}
-
+// push asks for something later, once.
 func (f *fetch) push(q question) {
 	if f.asked[q.what] || len(f.asked) >= 3*maxFiles || proto.Size(q.request) > maxRequest {
 		return

@@ -67,3 +67,52 @@ func TestMergedServesBoth(t *testing.T) {
 		}
 	}
 }
+
+func TestFromServerFindsExtensionsThatNobodyImports(t *testing.T) {
+	t.Parallel()
+	s := echoServer(t, compile(t, map[string]string{
+		"base.proto": `syntax = "proto2"; package base; message M { extensions 10 to 99; message In { extensions 5; } }
+			service S { rpc Do(M) returns (M); }`,
+		"ext.proto": `syntax = "proto2"; package ext; import "base.proto"; extend base.M { optional string a = 11; }
+			message Scope { extend base.M.In { optional Scope b = 5; } }`,
+	}), v1)
+	set, err := FromServer(serve(t, s), nil).Files(testContext(t))
+	if err != nil || len(set.Problems()) > 0 {
+		t.Fatal(err, set.Problems())
+	}
+	for _, name := range []protoreflect.FullName{"ext.a", "ext.Scope.b"} {
+		if _, err := set.Types().FindExtensionByName(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	m, _ := merged(t, nil, set)
+	if got := m.state.Load().extensionNumbers("base.M"); !slices.Equal(got, []int32{11}) {
+		t.Errorf("extensions of base.M = %v, want 11", got)
+	}
+}
+
+// TestMergedWellKnownTypes has a server with an old copy of a well-known file, and
+// one with a newer copy than what is linked in.
+func TestMergedWellKnownTypes(t *testing.T) {
+	t.Parallel()
+	old := `syntax = "proto3"; package google.protobuf; message Any { string type_url = 1; bytes value = 2; }`
+	user := `syntax = "proto3"; package user; import "google/protobuf/any.proto"; message M { google.protobuf.Any any = 1; }`
+	m := NewMerged(2, nil)
+	m.Set(0, compile(t, map[string]string{"google/protobuf/any.proto": old, "user.proto": user}))
+	m.Set(1, compile(t, map[string]string{"google/protobuf/any.proto": old + ` message Newer {}`, "user.proto": user}))
+	now := m.state.Load()
+	for symbol, want := range map[protoreflect.FullName]string{
+		"google.protobuf.Any": "google/protobuf/any.proto", "user.M": "user.proto",
+		"google.protobuf.Newer": "upstream-2/google/protobuf/any.proto",
+	} {
+		if got := now.pathOfSymbol(symbol); got != want {
+			t.Errorf("%s is in %q, want %q", symbol, got, want)
+		}
+	}
+	if got := now.files["user.proto"].fdp.GetDependency(); !slices.Equal(got, []string{"google/protobuf/any.proto"}) {
+		t.Errorf("user.proto imports %q", got)
+	}
+	if got := now.files["upstream-2/user.proto"].fdp.GetDependency(); !slices.Equal(got, []string{"upstream-2/google/protobuf/any.proto"}) {
+		t.Errorf("the other user.proto imports %q", got)
+	}
+}

@@ -1,0 +1,111 @@
+package reflection
+
+import (
+	"testing"
+
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// FuzzFileDescriptors takes a FileDescriptorSet for the files that a server sends,
+// builds a Set of them, merges it with another, asks for all that is in it, and
+// reads a message.
+func FuzzFileDescriptors(f *testing.F) {
+	for _, sources := range []map[string]string{greeter(), first(), second(), {
+		"e.proto": `edition = "2024"; package e; import "google/protobuf/descriptor.proto";
+			enum E { A = 0; B = 1; } message M { E e = 1 [default = B]; oneof o { string s = 2; M m = 3; } map<string, M> map = 4;
+			extensions 10 to max; extend M { M x = 10; } } extend google.protobuf.FieldOptions { string o = 50000; }`,
+	}} {
+		files := new(descriptorpb.FileDescriptorSet)
+		files.File = compile(f, sources).order
+		data, err := proto.Marshal(files)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, []byte{0x0a, 0x01, 'x'})
+	}
+	for _, files := range [][]*descriptorpb.FileDescriptorProto{
+		{file("a.proto", "b.proto"), file("b.proto", "a.proto")},
+		{file("google/protobuf/any.proto", "google/protobuf/any.proto"), file("grpc/health.proto")},
+		{file("upstream-2/good.proto"), file("good.proto", "upstream-2/good.proto", "gone.proto")},
+		{{Name: new("v.proto"), PublicDependency: []int32{-1, 9}, WeakDependency: []int32{3}, OptionDependency: []string{"v.proto"}}},
+	} {
+		data, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: files})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, []byte(nil))
+	}
+	other := compile(f, first())
+	f.Fuzz(func(t *testing.T, data, message []byte) {
+		files := new(descriptorpb.FileDescriptorSet)
+		if proto.Unmarshal(data, files) != nil {
+			return
+		}
+		fetch := &fetch{b: newBuilder(), asked: make(map[string]bool), symbols: make(map[string]bool), bytes: maxBytes, traffic: maxTraffic}
+		answer := new(grpc_reflection_v1.FileDescriptorResponse)
+		for _, fdp := range files.GetFile() {
+			raw, err := proto.Marshal(fdp)
+			if err != nil {
+				return
+			}
+			answer.FileDescriptorProto = append(answer.FileDescriptorProto, raw)
+		}
+		q := question{request: &request{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileByFilename{FileByFilename: "asked.proto"}}}
+		fetch.take(q, &response{
+			MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{FileDescriptorResponse: answer},
+		})
+		fetch.askForExtensions()
+		set, err := fetch.b.build(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := NewMerged(4, nil)
+		m.Set(0, other)
+		m.Set(1, set)
+		m.Set(2, set)
+		m.Set(3, other)
+		query(t, m.state.Load(), set, message)
+	})
+}
+
+// query asks for each file, symbol and extension of a Set.
+func query(t *testing.T, now *snapshot, set *Set, message []byte) {
+	t.Helper()
+	for _, fdp := range set.order {
+		out := new(response)
+		files(now, make(map[string]bool), fdp.GetName(), "", out)
+		if out.GetFileDescriptorResponse() == nil {
+			t.Errorf("file %q is not served", fdp.GetName())
+		}
+		if _, err := proto.Marshal(out); err != nil {
+			t.Errorf("answer for %q: %v", fdp.GetName(), err)
+		}
+	}
+	set.Files().RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+		for i := range fd.Services().Len() {
+			if name := fd.Services().Get(i).FullName(); now.pathOfSymbol(name) == "" {
+				t.Errorf("service %q is not served", name)
+			}
+		}
+		for i := range fd.Messages().Len() {
+			md := fd.Messages().Get(i)
+			if now.pathOfSymbol(md.FullName()) == "" {
+				t.Errorf("message %q is not served", md.FullName())
+			}
+			for _, n := range now.extensionNumbers(md.FullName()) {
+				if now.pathOfExtension(md.FullName(), protoreflect.FieldNumber(n)) == "" {
+					t.Errorf("extension %d of %q is not served", n, md.FullName())
+				}
+			}
+			m := dynamicpb.NewMessage(md)
+			if (proto.UnmarshalOptions{Resolver: set.Types(), RecursionLimit: 100}).Unmarshal(message, m) == nil {
+				_, _ = proto.Marshal(m)
+			}
+		}
+		return true
+	})
+}
