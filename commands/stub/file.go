@@ -61,7 +61,9 @@ func (p *parser) file(text []byte) {
 	methods := root.get("methods")
 	switch {
 	case methods == nil:
-		p.errorf(root.line, "the file has no methods")
+		if len(p.errs) == 0 {
+			p.errorf(root.line, "the file has no methods")
+		}
 		return
 	case methods.kind != yaml.MappingNode:
 		p.errorf(methods.line, "methods must be a mapping, not %s", methods.is())
@@ -262,26 +264,29 @@ func didYouMean(name string, candidates []string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
-// distance is how many bytes must be added, removed or changed to make b of a,
-// or some number that is not less than limit.
+// distance is how many bytes must be added, removed, changed or swapped with
+// their neighbour to make b of a, or some number that is not less than limit.
 func distance(a, b string, limit int) int {
 	if d := len(a) - len(b); d >= limit || -d >= limit {
 		return limit
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	var above, row []int // for a's prefixes without the last two bytes and the last byte
+	for j := range len(b) + 1 {
+		row = append(row, j)
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next := []int{i + 1}
 		for j := range len(b) {
-			cost := diagonal
+			d := row[j]
 			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
+				d = 1 + min(d, row[j+1], next[j])
 			}
-			diagonal, row[j+1] = row[j+1], cost
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				d = min(d, 1+above[j-1])
+			}
+			next = append(next, d)
 		}
+		above, row = row, next
 	}
 	return row[len(b)]
 }

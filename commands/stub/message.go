@@ -26,8 +26,9 @@ func (p *parser) message(n *node, md protoreflect.MessageDescriptor) *dynamicpb.
 // be left out.
 func (p *parser) unmarshal(n *node, m proto.Message, what string, partial bool) bool {
 	md := m.ProtoReflect().Descriptor()
+	name := md.FullName()
 	if n.kind != yaml.MappingNode && !hasOwnJSON(md) {
-		p.errorf(n.line, "%s must be a mapping with the fields of %s, not %s", what, md.FullName(), n.is())
+		p.errorf(n.line, "%s must be a mapping with the fields of %s, not %s", what, name, n.is())
 		return false
 	}
 	var j jsonText
@@ -41,7 +42,12 @@ func (p *parser) unmarshal(n *node, m proto.Message, what string, partial bool) 
 	if line == 0 {
 		line = n.line
 	}
-	p.errorf(line, "%s is no %s: %s", what, md.FullName(), clip(why))
+	if url := n.get("@type"); url != nil && name == "google.protobuf.Any" {
+		if mt, err := p.types.FindMessageByURL(url.text); err == nil {
+			name = mt.Descriptor().FullName()
+		}
+	}
+	p.errorf(line, "%s is no %s: %s", what, name, clip(why))
 	return false
 }
 

@@ -39,10 +39,10 @@ func TestFileErrors(t *testing.T) {
 		{"{}", []string{"f:1: the file has no methods"}},
 		{"methods:\n", []string{"f:1: methods must be a mapping, not nothing"}},
 		{"methods: {}\n", []string{"f:1: methods names no method"}},
-		{"methods: {}\n---\na: 1\n", []string{"f:3: the file has a second document"}},
+		{"methods: {}\n---\na: 1\n", []string{"f:2: the file has a second document"}},
 
 		{"a: 1\nb: c: d\n", []string{"f:2: mapping values are not allowed in this context"}},
-		{"a: [\nb: c\n", []string{"f:2: did not find expected ',' or ']'"}},
+		{"a: [\nb: c\n", []string{"f:3: did not find expected ',' or ']'"}},
 		{"a: *x\n", []string{"f:1: unknown anchor 'x' referenced"}},
 		{"a: b\nc: \x01\n", []string{"f:2: control characters are not allowed (value: 1)"}},
 		{"a: b\n\nc: \xff\n", []string{"f:3: invalid leading UTF-8 octet (value: 255)"}},
@@ -118,7 +118,7 @@ func TestRuleErrors(t *testing.T) {
 		// Messages.
 		{"CreateKey", "- reply: k1", []string{`f:3: reply must be a mapping with the fields of wstun.demo.v1.Key, not "k1"`}},
 		{"CreateKey", "- reply:\n", []string{"f:3: reply must be a mapping with the fields of wstun.demo.v1.Key, not nothing"}},
-		{"CreateKey", "- reply:\n    secret: s\n    nmae: a", []string{`f:5: reply is no wstun.demo.v1.Key: unknown field "nmae"`}},
+		{"CreateKey", "- reply:\n    secret: s\n    naem: a", []string{`f:5: reply is no wstun.demo.v1.Key: unknown field "naem"`}},
 		{"CreateKey", "- reply:\n    secret: s\n    name:\n      12", []string{
 			`f:6: reply is no wstun.demo.v1.Key: invalid value for string field name: 12 (text that looks like something else needs quotes)`,
 		}},

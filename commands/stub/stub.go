@@ -136,8 +136,8 @@ func Load(path string, files *protoregistry.Files) (*Stub, error) {
 //
 // The error joins (see [errors.Join]) one error of the form
 // "NAME:LINE: what is wrong" for each mistake, in the file's order, and stops
-// at ten. It is safe to parse untrusted text: time and memory are bounded by
-// its size, which must not exceed 16 MiB.
+// at ten. The text may be 16 MiB long, and aliases may add as much. Parsing a
+// value takes up to a KiB of memory, most of it until Parse returns.
 func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) {
 	if len(text) > maxSize {
 		return nil, fmt.Errorf("%s: is larger than %d MiB", name, maxSize>>20)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -352,6 +353,27 @@ func TestBidirectional(t *testing.T) {
 	exchange("what")
 	_, err = stream.Recv()
 	wantStatus(t, "Recv", err, codes.Unimplemented, "stub: no rule for /wstun.demo.v1.Hub/Echo matches the request")
+}
+
+// TestDocumentation parses the example in the package's documentation.
+func TestDocumentation(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("stub.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(source), "//\tmethods:\n")
+	text, _, ok := strings.Cut(text, "\n// A rule has these keys")
+	if !ok {
+		t.Fatal("the documentation has no example")
+	}
+	text = strings.NewReplacer("//\t", "", "//\n", "\n").Replace("methods:\n" + text + "\n")
+	answers, _, conn := serve(t, text, protoregistry.GlobalFiles)
+	if got, want := answers.Services(), []string{"wstun.demo.v1.Hub"}; !slices.Equal(got, want) {
+		t.Errorf("Services = %q, want %q", got, want)
+	}
+	_, err = demo.NewHubClient(conn).CreateKey(t.Context(), &demo.CreateKeyRequest{Name: "taken"})
+	wantStatus(t, "CreateKey", err, codes.AlreadyExists, `key "taken" already exists`)
 }
 
 func TestServices(t *testing.T) {
