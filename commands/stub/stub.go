@@ -105,8 +105,8 @@ import (
 const maxSize = 16 << 20
 
 // A Stub holds the answers of one file. It doesn't change but for [Stub.Close],
-// has no goroutines of its own, and may serve any number of servers. All of its
-// methods may be called concurrently.
+// has no goroutines but those of calls, and may serve any number of servers.
+// All of its methods may be called concurrently.
 type Stub struct {
 	files   *protoregistry.Files
 	methods map[string]*method // by full name as gRPC has it: /pkg.Service/Method
