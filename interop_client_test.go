@@ -173,7 +173,7 @@ func (c hubClient) large(ctx context.Context, t *testing.T) {
 
 func (c hubClient) deadline(ctx context.Context, t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	_, err := c.Sleep(ctx, &demo.SleepRequest{Duration: durationpb.New(30 * time.Second)})
 	wantCode(t, err, codes.DeadlineExceeded)

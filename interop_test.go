@@ -122,7 +122,10 @@ func runInteropClient(t *testing.T, client, addr, testCase string, flags ...stri
 	t.Helper()
 	host, port, _ := strings.Cut(addr, ":")
 	flags = append(flags, "-server_host", host, "-server_port", port, "-test_case", testCase)
-	if strings.HasPrefix(testCase, "orca_") {
+	switch {
+	case strings.HasSuffix(testCase, "_soak"): // as patient as the rest, on a busy machine
+		flags = append(flags, "-soak_per_iteration_max_acceptable_latency_ms", "20000", "-soak_overall_timeout_seconds", "20")
+	case strings.HasPrefix(testCase, "orca_"):
 		flags = append(flags, `-service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`)
 	}
 	d := startDaemon(t, client, flags...)

@@ -104,7 +104,7 @@ const cases = {
   },
 
   async deadline(client) {
-    const err = await call(client, 'Sleep', { duration: { seconds: 30 } }, 300).then(() => assert.fail('no error'), (e) => e);
+    const err = await call(client, 'Sleep', { duration: { seconds: 30 } }, 500).then(() => assert.fail('no error'), (e) => e);
     assert.equal(err.code, grpc.status.DEADLINE_EXCEEDED);
   },
 

@@ -118,7 +118,7 @@ def large(client):
 def deadline(client):
     request = client.SleepRequest()
     request.duration.FromSeconds(30)
-    err = failure(lambda: client.Sleep(request, timeout=0.3))
+    err = failure(lambda: client.Sleep(request, timeout=0.5))
     assert err.code() == grpc.StatusCode.DEADLINE_EXCEEDED, err
 
 
