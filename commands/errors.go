@@ -50,7 +50,9 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "wstun: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	for line := range strings.SplitSeq(err.Error(), "\n") { // one error a line
+		fmt.Fprintf(stderr, "wstun: %s\n", line)
+	}
 	if h := hint(err); h != "" {
 		fmt.Fprintf(stderr, "wstun: hint: %s\n", h)
 	}

@@ -184,7 +184,7 @@ func TestReport(t *testing.T) {
 	if got := report(&stderr, &usageError{err: errors.New("no\nway"), hint: "another"}); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
-	if got, want := stderr.String(), "wstun: no way\nwstun: hint: another\n"; got != want {
+	if got, want := stderr.String(), "wstun: no\nwstun: way\nwstun: hint: another\n"; got != want {
 		t.Errorf("stderr %q, want %q", got, want)
 	}
 	stderr.Reset()
