@@ -252,7 +252,8 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 		state := cc.GetState()
 		waiting, cancel := ctx, context.CancelFunc(func() {})
 		switch state {
-		case connectivity.Idle:
+		case connectivity.Idle: // new, or it has closed the connection
+			described = false
 			cc.Connect()
 		case connectivity.Ready:
 			if !described {
@@ -263,7 +264,6 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 				waiting, cancel = context.WithTimeout(ctx, describeAgain)
 			}
 		case connectivity.TransientFailure:
-			described = false // it may come back as another version
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 		case connectivity.Connecting, connectivity.Shutdown:
 		}
