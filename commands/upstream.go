@@ -252,8 +252,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 		state := cc.GetState()
 		waiting, cancel := ctx, context.CancelFunc(func() {})
 		switch state {
-		case connectivity.Idle: // new, or it has closed the connection
-			described = false
+		case connectivity.Idle:
 			cc.Connect()
 		case connectivity.Ready:
 			if !described {
@@ -267,7 +266,9 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 		case connectivity.Connecting, connectivity.Shutdown:
 		}
-		cc.WaitForStateChange(waiting, state)
+		if cc.WaitForStateChange(waiting, state) && state == connectivity.Ready {
+			described = false // it may come back as another version
+		}
 		cancel()
 		if ctx.Err() != nil {
 			return
