@@ -247,7 +247,8 @@ func (b *proxyBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) 
 // time it comes up, and its health.
 func (us *upstreams) follow(ctx context.Context, i int) {
 	cc := us.all[i].Conn()
-	described := false
+	logger := us.out.logger.With(slog.String("target", us.all[i].Addr()))
+	described, down := false, false
 	for {
 		state := cc.GetState()
 		waiting, cancel := ctx, context.CancelFunc(func() {})
@@ -259,11 +260,19 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 				described = us.describe(ctx, i)
 			}
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING)
+			if down {
+				down = false
+				logger.Info("upstream up")
+			}
 			if !described {
 				waiting, cancel = context.WithTimeout(ctx, describeAgain)
 			}
 		case connectivity.TransientFailure:
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+			if !down {
+				down = true
+				logger.Warn("upstream down: calls to it say why")
+			}
 		case connectivity.Connecting, connectivity.Shutdown:
 		}
 		if cc.WaitForStateChange(waiting, state) && state == connectivity.Ready {
