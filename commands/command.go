@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"syscall"
 
 	"golang.org/x/term"
@@ -21,15 +20,12 @@ const (
 )
 
 // runCommand runs p.command with WSTUN_ADDR set to addr, and returns how it
-// ended as a *commandError, or nil for status 0.
-func (p *program) runCommand(addr string) error {
+// ended as a *commandError, or nil for status 0. signals are passed on to it.
+func (p *program) runCommand(addr string, signals <-chan os.Signal) error {
 	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec,noctx // what the user asked for; it gets the signals itself
 	cmd.Env = append(os.Environ(), "WSTUN_ADDR="+addr)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
 
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintf(p.stderr, "wstun: %s: %v\n", p.command[0], startCause(err))
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {

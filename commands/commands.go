@@ -96,11 +96,15 @@ func (p *program) arguments(c *cli.Context, most int) ([]string, error) {
 	args := c.Args().Slice()
 	for _, arg := range args {
 		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
-			return nil, &usageError{err: errors.New("flag " + arg + " after the arguments"), hint: "put the flags first: wstun " + c.Command.Name + " " + arg + " … " + args[0]}
+			flag := arg
+			if i := strings.IndexAny(arg, "=: "); i > 0 { // what follows may be a secret
+				flag = arg[:i]
+			}
+			return nil, &usageError{err: errors.New("flag " + flag + " after the arguments"), hint: "put the flags first: wstun " + c.Command.Name + " " + flag + " … " + redact(args[0])}
 		}
 	}
 	if len(args) > most {
-		return nil, usagef("unexpected argument %q", args[most])
+		return nil, usagef("unexpected argument %q", redact(args[most]))
 	}
 	if p.hasCommand && c.Command.Name != "dial" {
 		return nil, usagef("wstun %s runs no command: nothing can stand behind --", c.Command.Name)

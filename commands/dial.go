@@ -3,11 +3,13 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -76,10 +78,15 @@ func (p *program) dial(c *cli.Context) error {
 	if err := d.listen(c.Context, addrs); err != nil {
 		return err
 	}
+	if err := out.clearReadyFile(); err != nil {
+		return err
+	}
+	defer e.watchHangups()()
 	var once sync.Once
 	d.sessions = newSessions(out, func(*tunnel.Session) { once.Do(func() { close(d.up) }) })
 	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
 	if p.hasCommand {
+		e.hangups = nil // they are the command's
 		return d.runWith(c.Context, p)
 	}
 	return d.run(c.Context)
@@ -133,7 +140,9 @@ func (d *dialing) run(asked context.Context) error {
 	wg.Go(func() {
 		select {
 		case <-d.up:
-			d.setReady()
+			if ctx.Err() == nil {
+				d.setReady()
+			}
 		case <-ctx.Done():
 		}
 	})
@@ -166,6 +175,9 @@ func (d *dialing) shutdown(ctx context.Context) error {
 func (d *dialing) runWith(ctx context.Context, p *program) error {
 	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	signals := make(chan os.Signal, 8) // from here on, so that none is lost
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	ended := make(chan error, 1)
 	go func() { ended <- d.run(tunneling) }()
 	var err error
@@ -174,10 +186,11 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 	case err = <-ended:
 		return err // no session could be had
 	case <-ctx.Done():
-		err = errors.New("stopped before a session was up: the command was not run")
 	}
-	if err == nil {
-		err = p.runCommand(addrOf(d.local[0]))
+	if ctx.Err() != nil {
+		err = errors.New("stopped before a session was up: the command was not run")
+	} else {
+		err = p.runCommand(addrOf(d.local[0]), signals)
 	}
 	stop()
 	select {
@@ -185,8 +198,8 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 		if terr != nil {
 			d.out.logger.Error("tunnel", slog.Any("err", terr))
 		}
-	case <-time.After(d.endpoint.drainTimeout + time.Second):
-		return fmt.Errorf("drain: %w", errDrainTimeout)
+	case <-time.After(d.endpoint.drainTimeout + 3*time.Second): // what is cut takes a moment
+		d.out.logger.Warn("drain", slog.Any("err", errDrainTimeout))
 	}
 	return err
 }

@@ -72,13 +72,10 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 	if e.tls.insecure {
 		out.logger.Warn("the peer's certificate is not verified", slog.String("url", redact(e.url)))
 	}
-	now := make(chan os.Signal, 1)
-	signal.Notify(now, syscall.SIGHUP)
-	defer signal.Stop(now)
 	retryNow := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go passOn(ctx, now, retryNow)
+	go passOn(ctx, e.hangups, retryNow)
 
 	e.dialOptions.Session.Logger = out.logger
 	connector := tunnel.Connector{
@@ -96,6 +93,15 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		},
 	}
 	return connector.Run(ctx)
+}
+
+// watchHangups has SIGHUP come to e.hangups, and end nothing, until the returned
+// function is called.
+func (e *endpoint) watchHangups() (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	e.hangups = hangups
+	return func() { signal.Stop(hangups) }
 }
 
 // passOn turns signals into retries.

@@ -95,6 +95,8 @@ type endpoint struct {
 	dialOptions   tunnel.DialOptions
 	acceptOptions tunnel.AcceptOptions
 
+	hangups <-chan os.Signal // SIGHUP: dial anew
+
 	allowUnauthenticated bool
 	maxRetries           int
 	maxRetryInterval     time.Duration

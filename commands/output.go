@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,8 +27,9 @@ func outputFlags() []cli.Flag {
 
 // output is where a command's results and logs go.
 type output struct {
-	logger    *slog.Logger
-	readyFile string
+	logger       *slog.Logger
+	readyFile    string
+	readyWritten atomic.Bool
 
 	mu     sync.Mutex
 	stdout io.Writer // nil: results are not printed
@@ -61,8 +63,7 @@ func (p *program) newOutput(c *cli.Context) (*output, error) {
 	if p.hasCommand {
 		out.stdout = nil // it is the command's
 	}
-	// One that an earlier run has left must not look like this one's.
-	return out, out.removeReadyFile()
+	return out, nil
 }
 
 // event prints one JSON object, if that is the format.
@@ -99,13 +100,18 @@ func (o *output) setReady(lines ...string) {
 	if o.readyFile != "" {
 		if err := writeWhole(o.readyFile, strings.Join(lines, "\n")+"\n"); err != nil {
 			o.logger.Error("ready file not written", slog.Any("err", err))
+		} else {
+			o.readyWritten.Store(true)
 		}
 	}
 	o.event("ready", map[string]any{})
 	o.logger.Info("ready")
 }
 
-func (o *output) removeReadyFile() error {
+// clearReadyFile removes what an earlier run has left, lest it look like this
+// one's. It is for when this run has its addresses: until then another one may
+// be running that is ready.
+func (o *output) clearReadyFile() error {
 	if o.readyFile == "" {
 		return nil
 	}
@@ -113,6 +119,14 @@ func (o *output) removeReadyFile() error {
 		return fmt.Errorf("--ready-file: %w", err)
 	}
 	return nil
+}
+
+// removeReadyFile removes the ready file if this run has written it.
+func (o *output) removeReadyFile() error {
+	if !o.readyWritten.Swap(false) {
+		return nil
+	}
+	return o.clearReadyFile()
 }
 
 // writeWhole writes a file that others never see half-written.

@@ -49,6 +49,10 @@ func (p *program) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := out.clearReadyFile(); err != nil {
+		return err
+	}
+	defer e.watchHangups()()
 	var once sync.Once
 	sessions := newSessions(out, func(s *tunnel.Session) {
 		srv.serveStreams(s)

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 
@@ -96,10 +97,11 @@ func newRawBackend(out *output, dial func(context.Context) (net.Conn, error)) *r
 func (b *rawBackend) serveStreams(session *tunnel.Session) { b.streams.Add(session.Session) }
 
 func (b *rawBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
-	err := b.forwarder.Shutdown(ctx)
-	if serr := sessions.Shutdown(ctx); err == nil {
-		err = serr
-	}
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() { err = b.forwarder.Shutdown(ctx) })
+	serr := sessions.Shutdown(ctx)
+	wg.Wait()
 	b.serving.Wait()
-	return err
+	return errors.Join(err, serr)
 }

@@ -310,9 +310,17 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	return true
 }
 
+// setHealth sets the health of the services that calls go to upstream i for: not
+// of those that one before it has, too.
 func (us *upstreams) setHealth(i int, status grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	var before []string
+	for j := range i {
+		before = append(before, us.merged.ServicesOf(j)...)
+	}
 	for _, service := range us.merged.ServicesOf(i) {
-		us.health.SetServingStatus(service, status)
+		if !slices.Contains(before, service) {
+			us.health.SetServingStatus(service, status)
+		}
 	}
 }
 

@@ -15,7 +15,9 @@ const (
 	h2RSTStream    = 0x3
 	h2Settings     = 0x4
 	h2GoAway       = 0x7
+	h2Continuation = 0x9
 	h2EndStream    = 0x1 // flag of DATA and HEADERS
+	h2EndHeaders   = 0x4 // flag of HEADERS and CONTINUATION
 	h2ReservedBits = 1 << 31
 )
 
@@ -93,6 +95,8 @@ type frames struct {
 	have       int  // how much of header is there
 	payload    int  // what is still to come of the current frame's payload
 	begun      bool // the first frame, always SETTINGS, has been seen
+	inBlock    bool // a header block goes on in CONTINUATION frames
+	ending     bool // the stream ends with that block
 	done       bool // not HTTP/2
 }
 
@@ -118,6 +122,9 @@ func (f *frames) follow(p []byte) {
 			n := min(f.payload, len(p))
 			f.payload -= n
 			p = p[n:]
+			if f.payload == 0 && !f.fromClient {
+				f.count()
+			}
 			continue
 		}
 		n := copy(f.header[f.have:], p)
@@ -132,19 +139,46 @@ func (f *frames) follow(p []byte) {
 
 // frame takes notice of the frame whose header is complete.
 func (f *frames) frame() {
-	kind, flags := f.header[3], f.header[4]
+	kind := f.header[3]
 	if !f.begun && kind != h2Settings { // RFC 9113 §3.4
 		f.giveUp()
 		return
 	}
 	f.begun = true
 	f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
+	if f.fromClient || f.payload == 0 {
+		f.count()
+	}
+}
+
+// count counts the frame: a client's at its header, so that a call is known
+// before it is sent, a server's when it is whole, so that a call isn't over
+// before the client has all of it.
+func (f *frames) count() {
+	kind, flags := f.header[3], f.header[4]
 	stream := binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits
+	switch kind {
+	case h2Headers:
+		f.inBlock, f.ending = flags&h2EndHeaders == 0, flags&h2EndStream != 0
+		if f.inBlock && !f.fromClient {
+			return // the end comes with the block's
+		}
+	case h2Continuation:
+		if flags&h2EndHeaders == 0 {
+			return
+		}
+		f.inBlock = false
+		if f.ending && !f.fromClient {
+			kind, flags = h2Headers, h2EndStream
+		}
+	}
 	f.calls.frame(kind, flags, stream, f.fromClient)
 }
 
-// between reports whether what has been followed ends with a whole frame.
-func (f *frames) between() bool { return f.begun && !f.done && f.have == 0 && f.payload == 0 }
+// between reports whether another frame may come behind what has been followed.
+func (f *frames) between() bool {
+	return f.begun && !f.done && f.have == 0 && f.payload == 0 && !f.inBlock
+}
 
 func (f *frames) giveUp() {
 	f.done = true

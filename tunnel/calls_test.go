@@ -34,14 +34,16 @@ func TestCalls(t *testing.T) {
 		{"nothing", nil, 0},
 		{"begun", []step{{client, h2Headers, 0, 1}}, 1},
 		{"client has ended its side", []step{{client, h2Headers, h2EndStream, 1}}, 1},
-		{"ended with trailers", []step{{client, h2Headers, 0, 1}, {client, h2Data, h2EndStream, 1}, {server, h2Headers, 0, 1}, {server, h2Data, 0, 1}, {server, h2Headers, h2EndStream, 1}}, 0},
-		{"trailers only", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream, 1}}, 0},
+		{"ended with trailers", []step{{client, h2Headers, 0, 1}, {client, h2Data, h2EndStream, 1}, {server, h2Headers, 0, 1}, {server, h2Data, 0, 1}, {server, h2Headers, h2EndStream | h2EndHeaders, 1}}, 0},
+		{"trailers only", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream | h2EndHeaders, 1}}, 0},
 		{"ended with data", []step{{client, h2Headers, 0, 1}, {server, h2Data, h2EndStream, 1}}, 0},
 		{"reset by the client", []step{{client, h2Headers, 0, 1}, {client, h2RSTStream, 0, 1}}, 0},
 		{"reset by the server", []step{{client, h2Headers, 0, 1}, {server, h2RSTStream, 0, 1}}, 0},
-		{"client trailers after the end", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream, 1}, {client, h2Headers, h2EndStream, 1}}, 0},
-		{"one of two", []step{{client, h2Headers, 0, 1}, {client, h2Headers, 0, 3}, {server, h2Headers, h2EndStream, 1}}, 1},
+		{"client trailers after the end", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream | h2EndHeaders, 1}, {client, h2Headers, h2EndStream, 1}}, 0},
+		{"one of two", []step{{client, h2Headers, 0, 1}, {client, h2Headers, 0, 3}, {server, h2Headers, h2EndStream | h2EndHeaders, 1}}, 1},
 		{"flags of other frames", []step{{client, h2Headers, 0, 1}, {server, 0x6, h2EndStream, 0}, {server, 0x8, h2EndStream, 1}}, 1},
+		{"in a header block", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream, 1}, {server, h2Continuation, 0, 1}}, 1},
+		{"behind a header block", []step{{client, h2Headers, 0, 1}, {server, h2Headers, h2EndStream, 1}, {server, h2Continuation, 0, 1}, {server, h2Continuation, h2EndHeaders, 1}}, 0},
 		{"pushed", []step{{server, 0x5, 0, 1}, {server, h2Headers, 0, 2}}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,6 +59,26 @@ func TestCalls(t *testing.T) {
 				t.Errorf("%d open, opaque %v, want %d, false", got, c.opaque, test.open)
 			}
 		})
+	}
+}
+
+// A call isn't over, and no other frame may come, before the client has all of
+// the last one.
+func TestCallsEndWithTheWholeFrame(t *testing.T) {
+	t.Parallel()
+	c := newCalls()
+	newFrames(c, true).follow(append([]byte(h2Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), rawFrame(h2Headers, h2EndStream|h2EndHeaders, 1, 0)...))
+	server := newFrames(c, false)
+	server.follow(rawFrame(h2Settings, 0, 0, 0))
+	last := rawFrame(h2Headers, h2EndStream|h2EndHeaders, 1, 18)
+	for i := range last {
+		if len(c.open) != 1 || server.between() != (i == 0) {
+			t.Errorf("after %d bytes of %d: %d open, between %v", i, len(last), len(c.open), server.between())
+		}
+		server.follow(last[i : i+1])
+	}
+	if len(c.open) != 0 || !server.between() {
+		t.Errorf("after the last byte: %d open, between %v", len(c.open), server.between())
 	}
 }
 
@@ -108,7 +130,7 @@ func TestCallsAreBounded(t *testing.T) {
 	if len(c.open) != 0 || !c.opaque {
 		t.Errorf("%d open, opaque %v, want 0, true", len(c.open), c.opaque)
 	}
-	newFrames(c, false).follow(append(rawFrame(h2Settings, 0, 0, 0), rawFrame(h2Headers, h2EndStream, 1, 0)...))
+	newFrames(c, false).follow(append(rawFrame(h2Settings, 0, 0, 0), rawFrame(h2Headers, h2EndStream|h2EndHeaders, 1, 0)...))
 }
 
 func TestCallsWhenIdle(t *testing.T) {

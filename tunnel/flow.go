@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -22,6 +23,21 @@ type flow struct {
 	mu       sync.Mutex
 	carried  bool // the other connection is there
 	draining bool
+
+	lost atomic.Pointer[error] // why copyToServer has aborted the other connection
+
+	wmu        sync.Mutex // held while writing to near
+	fromServer *frames    // what has been written there
+	leaving    bool       // a GOAWAY is to be written there
+}
+
+// why is what ended the other connection: err is only an echo of it if
+// copyToServer noticed first.
+func (fl *flow) why(err error) error {
+	if first := fl.lost.Load(); first != nil {
+		return *first
+	}
+	return err
 }
 
 // forwarded notes that the other connection is there, and reports whether that
@@ -41,10 +57,30 @@ func (fl *flow) drain() {
 	carried := fl.carried
 	fl.mu.Unlock()
 	if carried {
-		fl.calls.whenIdle(fl.sayFarewell)
+		go fl.goAway() // which waits for a client that doesn't read
+		// A call that the client has sent already is on its way meanwhile.
+		time.AfterFunc(farewellGrace, func() { fl.calls.whenIdle(fl.sayFarewell) })
 		return
 	}
 	fl.cancel(errShuttingDown)
+}
+
+// goAway has an HTTP/2 client begin no more calls on this connection. Those that
+// it has begun go on.
+func (fl *flow) goAway() {
+	fl.wmu.Lock()
+	defer fl.wmu.Unlock()
+	fl.leaving = true
+	fl.writeGoAway()
+}
+
+// writeGoAway writes the GOAWAY that is to be written, if another frame may come
+// now. fl.wmu is held.
+func (fl *flow) writeGoAway() {
+	if fl.leaving && fl.fromServer.between() {
+		fl.leaving = false
+		_ = http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: shutting down"))
+	}
 }
 
 // sayFarewell ends the client's connection as its server would: with a FIN, upon
@@ -86,6 +122,7 @@ func (fl *flow) run(far net.Conn) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if up = fl.copyToServer(far); up != nil {
+			fl.lost.CompareAndSwap(nil, &up)
 			abort(far)
 		}
 	})
@@ -119,18 +156,20 @@ func (fl *flow) copyToServer(far net.Conn) error {
 // copyToClient copies what the server sends, and passes its end on. The end of
 // a call is noticed once the client has it.
 func (fl *flow) copyToClient(far net.Conn) error {
-	fromServer := newFrames(fl.calls, false)
 	err := copyPieces(far, func(p []byte) error {
+		fl.wmu.Lock()
+		defer fl.wmu.Unlock()
 		if _, err := fl.near.Write(p); err != nil {
 			return err
 		}
-		fromServer.follow(p)
+		fl.fromServer.follow(p)
+		fl.writeGoAway()
 		return nil
 	})
 	switch {
 	case err == nil:
 		closeWrite(fl.near)
-	case fromServer.between() && fl.explain(err) == nil:
+	case fl.explain(fl.why(err)) == nil:
 	default:
 		fl.cut()
 	}
@@ -140,6 +179,11 @@ func (fl *flow) copyToClient(far net.Conn) error {
 // explain tells an HTTP/2 client why its connection ends, in the debug data of
 // a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
 func (fl *flow) explain(reason error) error {
+	fl.wmu.Lock()
+	defer fl.wmu.Unlock()
+	if !fl.fromServer.between() {
+		return errNotHTTP2
+	}
 	_ = fl.near.SetWriteDeadline(time.Now().Add(farewellWait))
 	err := http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: "+reason.Error()))
 	if err == nil {

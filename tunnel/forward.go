@@ -32,6 +32,10 @@ const (
 	// link, and in vain for a peer that accepts no streams.
 	openWait = 30 * time.Second
 
+	// farewellGrace is the time in which a call arrives that the client sent
+	// before it heard that it should begin no more.
+	farewellGrace = 250 * time.Millisecond
+
 	// farewellWait bounds how long a drained connection's client may take to
 	// close its side, and how long Shutdown waits for what it has cut.
 	farewellWait = time.Second
@@ -45,7 +49,7 @@ const (
 // on streams of the newest session, or with Dial streams on to an upstream.
 // Each direction ends on its own, as TCP's do; once the client has ended its
 // own, yamux gives the other direction five minutes. A connection that is lost
-// rather than ended is reset.
+// rather than ended is reset, if it is a TCP connection.
 type Forwarder struct {
 	// Sessions has the sessions to use. It must be set unless Dial is.
 	Sessions *Sessions
@@ -124,6 +128,7 @@ func (f *Forwarder) isClosed() bool {
 func (f *Forwarder) start(conn net.Conn) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := &flow{near: conn, calls: newCalls(), cancel: cancel}
+	fl.fromServer = newFrames(fl.calls, false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

@@ -49,7 +49,7 @@ func (l *Listener) acceptStreams(s *Session) {
 			_ = stream.Close()
 			continue
 		}
-		c := &streamConn{Stream: stream, listener: l, open: open}
+		c := &streamConn{Stream: stream, listener: l, open: open, need: http2Start}
 		if !l.hear(c) {
 			_ = c.Close()
 			continue
@@ -126,18 +126,30 @@ type streamConn struct {
 	*Stream
 	listener *Listener
 	open     <-chan struct{} // holds a token for each stream of the session
-	got      int             // bytes read, up to http2Start
+	got      int             // bytes read, up to need
+	need     int             // how many a gRPC server reads before it serves
+	start    [http2Start]byte
 	once     sync.Once
 }
 
 // http2Start is the least that a gRPC client sends before its first RPC: the
 // connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
-const http2Start = 24 + 9
+const (
+	http2Preface = 24
+	http2Start   = http2Preface + 9
+)
 
 func (c *streamConn) Read(p []byte) (int, error) {
 	n, err := c.Stream.Read(p)
-	if c.got < http2Start {
-		if c.got += n; c.got >= http2Start {
+	if c.got < c.need {
+		if c.got < len(c.start) {
+			copy(c.start[c.got:], p[:n])
+		}
+		if c.got += n; c.got >= len(c.start) {
+			settings := c.start[http2Preface:]
+			c.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
+		}
+		if c.got >= c.need {
 			c.listener.heard(c)
 		}
 	}

@@ -19,6 +19,13 @@ import (
 // one stream's rate to somewhat over half a window per round trip.
 const DefaultWindow = 4 * 1024 * 1024
 
+// maxLingering is how many streams a peer may leave half-open that are closed
+// here: yamux goes on buffering what comes on them.
+const maxLingering = 256
+
+// errLingering is why a session ends whose peer leaves more.
+var errLingering = errors.New("the peer leaves too many streams half-open that are closed here")
+
 // maxOpening is how many streams may be in the midst of being opened. Each waits
 // for its turn on the link, so one at a time would be slow on a busy one.
 const maxOpening = 64
@@ -189,6 +196,9 @@ func (s *Session) open(ctx context.Context) (*yamux.Stream, error) {
 func (s *Session) Accept() (*Stream, error) {
 	stream, err := s.mux.AcceptStreamWithContext(s.accepting)
 	switch {
+	case err == nil && s.lingering() > acceptBacklog+maxLingering:
+		s.CloseWithError(errLingering)
+		return nil, errLingering
 	case err == nil:
 		return s.adopt(stream)
 	case s.accepting.Err() != nil:
@@ -210,6 +220,17 @@ func (s *Session) adopt(stream *yamux.Stream) (*Stream, error) {
 		return nil, net.ErrClosed
 	}
 	return &Stream{session: s, stream: stream}, nil
+}
+
+// lingering is how many streams yamux knows of that are not open here: those
+// that wait to be accepted, and those that the peer hasn't closed.
+func (s *Session) lingering() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return 0
+	}
+	return s.mux.NumStreams() - s.active
 }
 
 // release uncounts a stream that has been closed.
