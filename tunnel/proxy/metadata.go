@@ -18,8 +18,12 @@ func splitMethod(path string) (service, method string) {
 }
 
 // contentSubtype returns what follows application/grpc in a content-type:
-// "json" of application/grpc+json, "" where there is nothing.
+// "json" of application/grpc+json, "" where there is nothing, or nothing that may
+// stand in a header.
 func contentSubtype(contentType string) string {
+	if strings.ContainsFunc(contentType, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return ""
+	}
 	sub, ok := strings.CutPrefix(strings.ToLower(contentType), "application/grpc")
 	if !ok || sub == "" || sub[0] != '+' && sub[0] != ';' {
 		return ""

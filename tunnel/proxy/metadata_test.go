@@ -122,6 +122,7 @@ func TestContentSubtype(t *testing.T) {
 		"text/html":                   "",
 		"":                            "",
 		"application/grpc+a;charset=": "a;charset=",
+		"application/grpc+\xb9":       "",
 	}
 	for in, want := range tests {
 		if got := contentSubtype(in); got != want {

@@ -1,0 +1,46 @@
+package tunnel
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A connection whose calls always overlap drains as well: its client begins no
+// more, and each call that the server has executed gets its answer.
+func TestForwarderShutdownOfABusyConnection(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		var executed, answered atomic.Int64
+		busy := make(chan struct{}, 1000)
+		addr, f := forwardCalls(t, func(context.Context) {
+			executed.Add(1)
+			select {
+			case busy <- struct{}{}:
+			default:
+			}
+			<-time.After(2 * time.Millisecond)
+		})
+		cc := caller(t, addr)
+		var callers sync.WaitGroup
+		for range 4 {
+			callers.Go(func() {
+				for call(context.Background(), cc, "hello") == nil {
+					answered.Add(1)
+				}
+			})
+		}
+		for range 20 {
+			await(t, "a call", busy)
+		}
+		if err := f.Shutdown(soon(t)); err != nil {
+			t.Errorf("Shutdown = %v", err)
+		}
+		callers.Wait()
+		if e, a := executed.Load(), answered.Load(); e != a {
+			t.Errorf("%d calls executed, %d answered", e, a)
+		}
+	}
+}
