@@ -176,7 +176,7 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	signals := make(chan os.Signal, 8) // from here on, so that none is lost
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
 	go func() { ended <- d.run(tunneling) }()
@@ -190,6 +190,7 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 	if ctx.Err() != nil {
 		err = errors.New("stopped before a session was up: the command was not run")
 	} else {
+		signal.Notify(signals, syscall.SIGQUIT, syscall.SIGHUP) // what came before was not for it
 		err = p.runCommand(addrOf(d.local[0]), signals)
 	}
 	stop()

@@ -115,6 +115,9 @@ func (o *output) clearReadyFile() error {
 	if o.readyFile == "" {
 		return nil
 	}
+	if info, err := os.Lstat(o.readyFile); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("--ready-file %s: there is something that is not a file", o.readyFile)
+	}
 	if err := os.Remove(o.readyFile); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("--ready-file: %w", err)
 	}
