@@ -94,16 +94,14 @@ func TestWrapConnCloseUnblocksReadAndWrite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, peer := side.connect(t)
-			readErr, writeErr := make(chan error, 1), make(chan error, 1)
+			readErr := make(chan error, 1)
 			go func() {
 				_, err := c.Read(make([]byte, 1))
 				readErr <- err
 			}()
-			fill(t, c)
-			go func() {
-				_, err := c.Write(make([]byte, 1024*1024))
-				writeErr <- err
-			}()
+			other := wsmux.WrapConn(peer)
+			defer other.Close()
+			ended := flood(t, c, other)
 			within(t, "Close", func() {
 				for range 3 {
 					if err := c.Close(); err != nil {
@@ -111,10 +109,11 @@ func TestWrapConnCloseUnblocksReadAndWrite(t *testing.T) {
 					}
 				}
 			})
-			for op, result := range map[string]chan error{"Read": readErr, "Write": writeErr} {
-				if err := <-result; !errors.Is(err, net.ErrClosed) {
-					t.Errorf("%s during Close = %v, want net.ErrClosed", op, err)
-				}
+			if err := <-readErr; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Read during Close = %v, want net.ErrClosed", err)
+			}
+			if err := (<-ended).err; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Write during Close = %v, want net.ErrClosed", err)
 			}
 			if _, err := c.Read(nil); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Read after Close = %v, want net.ErrClosed", err)

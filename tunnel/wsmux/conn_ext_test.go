@@ -85,22 +85,23 @@ func mustWrite(t *testing.T, w io.Writer, data string) {
 	}
 }
 
-// fill writes until the socket is full, and returns how much that took.
-func fill(t *testing.T, c net.Conn) int {
+// flood writes zeros to c, whose peer reads only the first bytes of them, until
+// that fails. It has begun when flood returns.
+func flood(t *testing.T, c, peer net.Conn) <-chan flooded {
 	t.Helper()
-	sent := 0
-	for {
-		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		n, err := c.Write(make([]byte, 64*1024))
-		sent += n
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("Write on a full socket: %v, want a time-out", err)
-			}
-			_ = c.SetWriteDeadline(time.Time{})
-			return sent
-		}
-	}
+	ended := make(chan flooded, 1)
+	go func() {
+		sent, err := io.Copy(c, zeros{})
+		ended <- flooded{sent, err}
+	}()
+	mustRead(t, peer, "\x00")
+	return ended
+}
+
+// flooded is how a flood ended.
+type flooded struct {
+	sent int64
+	err  error
 }
 
 func send(t *testing.T, ws *websocket.Conn, kind int, data []byte) {
@@ -320,7 +321,9 @@ func TestWrapConnSurvivesPingsOnAFullSocket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, peer := side.connect(t)
-			sent := fill(t, c)
+			other := wsmux.WrapConn(peer)
+			defer other.Close()
+			ended := flood(t, c, other)
 			for i := range 1000 {
 				if err := peer.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(soon)); err != nil {
 					t.Fatalf("Ping %d: %v", i, err)
@@ -336,10 +339,14 @@ func TestWrapConnSurvivesPingsOnAFullSocket(t *testing.T) {
 			_ = c.SetReadDeadline(time.Time{})
 			send(t, peer, websocket.BinaryMessage, []byte("and again"))
 			mustRead(t, c, "and again")
-			other := wsmux.WrapConn(peer)
-			defer other.Close()
-			if n, err := io.CopyN(io.Discard, other, int64(sent)); err != nil {
-				t.Fatalf("read what was sent = %d, %v, want %d", n, err, sent)
+			_ = c.SetWriteDeadline(time.Unix(1, 0))
+			f := <-ended
+			if !errors.Is(f.err, os.ErrDeadlineExceeded) {
+				t.Errorf("Write on a full socket: %v, want a time-out", f.err)
+			}
+			_ = c.SetWriteDeadline(time.Time{})
+			if n, err := io.CopyN(io.Discard, other, f.sent-1); err != nil {
+				t.Fatalf("read what was sent = %d, %v, want %d", n, err, f.sent-1)
 			}
 			mustWrite(t, c, "still writing")
 			mustRead(t, other, "still writing")

@@ -80,7 +80,7 @@ func TestStreamCloseWakesReadAndWrite(t *testing.T) {
 		_, err := stream.Read(make([]byte, 1))
 		errs <- err
 	}()
-	fill(t, stream) // the window
+	mustWrite(t, stream, string(make([]byte, wsmux.DefaultWindow))) // all that the peer takes unread
 	go func() {
 		_, err := stream.Write(make([]byte, 1))
 		errs <- err
