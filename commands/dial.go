@@ -48,6 +48,7 @@ type dialing struct {
 	up        chan struct{}  // closed when the first session is up
 	sessions  *tunnel.Sessions
 	forwarder *tunnel.Forwarder
+	refusal   *rawBackend // for a peer that is a gRPC client, too
 }
 
 func (p *program) dial(c *cli.Context) error {
@@ -83,7 +84,11 @@ func (p *program) dial(c *cli.Context) error {
 	}
 	defer e.watchHangups()()
 	var once sync.Once
-	d.sessions = newSessions(out, func(*tunnel.Session) { once.Do(func() { close(d.up) }) })
+	d.refusal = newRefusal(out)
+	d.sessions = newSessions(out, func(s *tunnel.Session) {
+		d.refusal.serveStreams(s)
+		once.Do(func() { close(d.up) })
+	})
 	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
 	if p.hasCommand {
 		e.hangups = nil // they are the command's
@@ -167,7 +172,7 @@ func (d *dialing) setReady() {
 // shutdown ends the local connections first, each after its calls, and then
 // the sessions that carry them.
 func (d *dialing) shutdown(ctx context.Context) error {
-	return errors.Join(d.forwarder.Shutdown(ctx), d.sessions.Shutdown(ctx))
+	return errors.Join(d.forwarder.Shutdown(ctx), d.refusal.shutdown(ctx, d.sessions))
 }
 
 // runWith is run while p's command runs. ctx stops the waiting for a session;

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // flow is a connection of a gRPC client and, once there is one, the connection
@@ -21,7 +23,7 @@ type flow struct {
 	cancel context.CancelCauseFunc // ends the wait for a session
 
 	mu       sync.Mutex
-	carried  bool // the other connection is there
+	far      net.Conn // the server's end, once it is there
 	draining bool
 
 	lost atomic.Pointer[error] // why copyToServer has aborted the other connection
@@ -40,13 +42,23 @@ func (fl *flow) why(err error) error {
 	return err
 }
 
-// forwarded notes that the other connection is there, and reports whether that
-// isn't too late.
-func (fl *flow) forwarded() bool {
+// carry has far be the server's end, and reports whether it isn't too late for
+// that.
+func (fl *flow) carry(far net.Conn) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	fl.carried = !fl.draining
-	return fl.carried
+	if fl.draining {
+		return false
+	}
+	fl.far = far
+	return true
+}
+
+// carrier returns the server's end, or nil.
+func (fl *flow) carrier() net.Conn {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.far
 }
 
 // drain ends the flow: alone it won't be carried any more, carried it ends when
@@ -54,7 +66,7 @@ func (fl *flow) forwarded() bool {
 func (fl *flow) drain() {
 	fl.mu.Lock()
 	fl.draining = true
-	carried := fl.carried
+	carried := fl.far != nil
 	fl.mu.Unlock()
 	if carried {
 		go fl.goAway() // which waits for a client that doesn't read
@@ -84,16 +96,22 @@ func (fl *flow) writeGoAway() {
 }
 
 // sayFarewell ends the client's connection as its server would: with a FIN, upon
-// which the client closes its side, and with that the stream ends.
+// which the client closes its side, and with that the server does. Neither is
+// waited for long.
 func (fl *flow) sayFarewell() {
 	closeWrite(fl.near)
-	_ = fl.near.SetReadDeadline(time.Now().Add(farewellWait))
+	deadline := time.Now().Add(farewellWait)
+	_ = fl.near.SetReadDeadline(deadline)
+	_ = fl.carrier().SetReadDeadline(deadline)
 }
 
-// cut ends the client's connection at once, and so that it takes notice.
+// cut ends both connections at once, and so that the peers take notice.
 func (fl *flow) cut() {
 	fl.cancel(errShuttingDown)
 	abort(fl.near)
+	if far := fl.carrier(); far != nil {
+		abort(far)
+	}
 }
 
 // abort closes conn, with a reset if it can: what came is not all that there
@@ -117,24 +135,45 @@ type closeWriter interface{ CloseWrite() error }
 
 // run copies both ways and returns when both have ended, and the error if they
 // didn't end in order. It closes both connections.
-func (fl *flow) run(far net.Conn) error {
-	var up, down error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if up = fl.copyToServer(far); up != nil {
+func (fl *flow) run() error {
+	far := fl.carrier()
+	var up error
+	upEnded, downEnded := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(upEnded)
+		if up = fl.copyToServer(far); up == nil {
+			up = fl.awaitServer(downEnded)
+		}
+		if up != nil {
 			fl.lost.CompareAndSwap(nil, &up)
 			abort(far)
 		}
-	})
-	wg.Go(func() {
-		if down = fl.copyToClient(far); down != nil {
-			abort(far)
-		}
-	})
-	wg.Wait()
+	}()
+	down := fl.copyToClient(far)
+	close(downEnded)
+	if down != nil {
+		abort(far)
+	}
+	<-upEnded
 	_ = far.Close()
 	_ = fl.near.Close()
 	return errors.Join(up, down)
+}
+
+// awaitServer waits for the server's direction to end once the client's has. If
+// the client's end is a stream, nobody else would notice now that its session
+// has ended.
+func (fl *flow) awaitServer(ended <-chan struct{}) error {
+	near, ok := fl.near.(interface{ Session() *wsmux.Session })
+	if !ok {
+		return nil
+	}
+	select {
+	case <-near.Session().Done():
+		return near.Session().Err()
+	case <-ended:
+		return nil
+	}
 }
 
 // copyToServer copies what the client sends, and passes its end on. A call is

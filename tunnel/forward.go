@@ -47,9 +47,9 @@ const (
 
 // Forwarder carries the connections of gRPC clients on to a server: local ones
 // on streams of the newest session, or with Dial streams on to an upstream.
-// Each direction ends on its own, as TCP's do; once the client has ended its
-// own, yamux gives the other direction five minutes. A connection that is lost
-// rather than ended is reset, if it is a TCP connection.
+// Each direction ends on its own, as TCP's do; once one has ended, yamux gives
+// the other five minutes. A connection that is lost rather than ended is reset,
+// if it is a TCP connection.
 type Forwarder struct {
 	// Sessions has the sessions to use. It must be set unless Dial is.
 	Sessions *Sessions
@@ -159,14 +159,14 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 		answerUnavailable(ctx, fl.near, err, up)
 		return
 	}
-	if !fl.forwarded() {
+	if !fl.carry(far) {
 		_ = far.Close()
 		answerUnavailable(ctx, fl.near, &noSessionError{errShuttingDown}, nil)
 		return
 	}
 	logger = logger.With(slog.String("target", far.RemoteAddr().String()))
 	logger.Debug("forwarding")
-	if err := fl.run(far); err != nil {
+	if err := fl.run(); err != nil {
 		logger.Debug("connection cut", slog.Any("err", err))
 		return
 	}

@@ -3,8 +3,10 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,5 +100,78 @@ func TestForwardStreamsUpstreamLost(t *testing.T) {
 	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // as good as any loss
 	if err := await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
 		t.Errorf("call = %v, want Unavailable and the reason", err)
+	}
+}
+
+// silentUpstream takes connections, reads them to their end and never answers.
+// ended has a value for each that the client has ended, closed for each that
+// the dialing side has closed.
+func silentUpstream(t *testing.T) (dial func(context.Context) (net.Conn, error), ended, closed <-chan struct{}) {
+	t.Helper()
+	upstream := listen(t)
+	ends, closes := make(chan struct{}, 1), make(chan struct{}, 1)
+	go func() {
+		for {
+			conn, err := upstream.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, _ = io.Copy(io.Discard, conn)
+			ends <- struct{}{}
+		}
+	}()
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		return &watchedConn{TCPConn: conn.(*net.TCPConn), closed: closes}, nil
+	}, ends, closes
+}
+
+// watchedConn tells when it is closed.
+type watchedConn struct {
+	*net.TCPConn
+	once   sync.Once
+	closed chan<- struct{}
+}
+
+func (c *watchedConn) Close() error {
+	c.once.Do(func() { c.closed <- struct{}{} })
+	return c.TCPConn.Close()
+}
+
+func TestForwardStreamsUpstreamHangs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		end  func(*testing.T, *wsmux.Session, *Forwarder)
+	}{
+		{"session ends", func(_ *testing.T, s *wsmux.Session, _ *Forwarder) { _ = s.Close() }},
+		{"drain", func(t *testing.T, _ *wsmux.Session, f *Forwarder) {
+			t.Helper()
+			if err := f.Shutdown(context.Background()); err != nil {
+				t.Errorf("Shutdown = %v", err)
+			}
+		}},
+		{"cut", func(_ *testing.T, _ *wsmux.Session, f *Forwarder) { _ = f.Shutdown(ended()) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dial, ends, closed := silentUpstream(t)
+			client, f := forwardStreams(t, dial)
+			stream, err := client.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stream.Close()
+			if err := stream.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the client's end at the upstream", ends)
+			tc.end(t, client, f)
+			await(t, "the end of the upstream's connection", closed)
+		})
 	}
 }

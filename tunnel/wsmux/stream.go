@@ -155,6 +155,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
+// Session returns the session that the stream is on.
+func (s *Stream) Session() *Session { return s.session }
+
 // LocalAddr returns the local address of the WebSocket and the stream's number.
 func (s *Stream) LocalAddr() net.Addr { return streamAddr{s.session.LocalAddr(), s.stream.StreamID()} }
 
