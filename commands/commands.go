@@ -61,7 +61,9 @@ func (p *program) app() *cli.App {
 			p.dialCommand(),
 			p.demoCommand(),
 			p.versionCommand(),
+			p.helpCommand(),
 		},
+		Flags: []cli.Flag{cli.HelpFlag}, // which cli adds together with its own help command only
 		// Without a subcommand this runs: with an unknown one, too.
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
@@ -88,12 +90,36 @@ func (p *program) app() *cli.App {
 	return app
 }
 
+// helpCommand stands in for cli's own, which has its own way with errors.
+func (p *program) helpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "help",
+		Usage:     "print the commands, or the flags of one",
+		UsageText: "wstun help [COMMAND]",
+		Action: func(c *cli.Context) error {
+			args, err := p.arguments(c, 1)
+			switch {
+			case err != nil:
+				return err
+			case len(args) == 0:
+				return cli.ShowAppHelp(c)
+			case c.App.Command(args[0]) == nil:
+				return usagef("unknown command %q", args[0])
+			}
+			return cli.ShowCommandHelp(c, args[0])
+		},
+	}
+}
+
 func onUsageError(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} }
 
 // arguments checks the number of c's positional arguments, which end at the
 // first that looks like a flag: that one was meant to be a flag.
 func (p *program) arguments(c *cli.Context, most int) ([]string, error) {
 	args := c.Args().Slice()
+	if slices.Contains(args, "") { // such as "$URL" without that variable
+		return nil, usagef("an argument is empty")
+	}
 	for _, arg := range args {
 		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
 			flag := arg

@@ -56,7 +56,7 @@ func (p *program) dial(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.hasCommand && len(p.command) == 0 {
+	if p.hasCommand && first(p.command) == "" {
 		return usagef("no command behind --")
 	}
 	e, err := newEndpoint(c, wsmux.Client, first(args), endpoint{url: defaultURL})

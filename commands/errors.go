@@ -86,6 +86,9 @@ func hint(err error) string {
 		}
 		return "see wstun --help, or --help behind a command"
 	}
+	if le, ok := errors.AsType[*listenError](err); ok {
+		return le.hint()
+	}
 	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok {
 		return proxyHint(pe) // before what it wraps, which isn't about the peer
 	}
@@ -107,8 +110,6 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: is the peer running, and is the port right?"
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "another process listens there: choose another port, or 0 for any that is free"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "allow more time with --connect-timeout, or check the way to the peer"
 	}

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,19 +109,15 @@ type endpoint struct {
 func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither endpoint) (*endpoint, error) {
 	e := whenNeither
 	switch accept := c.String("accept"); {
-	case rawURL != "" && fromEnv("accept"): // what is typed goes before what is set
-		e = endpoint{url: rawURL}
-	case accept != "" && rawURL != "":
+	case rawURL != "" && typed(c, "accept"):
 		return nil, usagef("both --accept %s and the URL %s: a side either accepts or dials", accept, redact(rawURL))
+	case rawURL != "": // typed, so it goes before an address that is set
+		e = endpoint{url: rawURL}
 	case accept != "":
 		e = endpoint{accept: accept}
-	case rawURL != "":
-		e = endpoint{url: rawURL}
 	}
-	if e.url != "" {
-		if _, err := tunnel.ParseURL(e.url); err != nil {
-			return nil, &usageError{err: err, hint: "want ws://host:port/path or wss://…"}
-		}
+	if err := e.checkURL(c.String("proxy")); err != nil {
+		return nil, err
 	}
 	session, err := sessionOptions(c, role)
 	if err != nil {
@@ -142,9 +139,6 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	}
 	if path := c.String("path"); path != "" && !strings.HasPrefix(path, "/") {
 		return nil, usagef("--path %q: want it to begin with /", path)
-	}
-	if err := tunnel.CheckProxy(c.String("proxy")); err != nil {
-		return nil, usagef("--proxy: %w", err)
 	}
 	if e.url != "" {
 		if err := rejectFlags(c, "accepting", "path", "origin", "max-sessions", "allow-unauthenticated"); err != nil {
@@ -179,19 +173,47 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	return &e, e.checkTLS()
 }
 
+// checkURL checks the URL to dial, if there is one, and the proxy on the way:
+// that of the flag, or the environment's if proxy is empty.
+func (e *endpoint) checkURL(proxy string) error {
+	if e.url == "" {
+		return nil
+	}
+	target, err := tunnel.ParseURL(e.url)
+	switch {
+	case err != nil && strings.HasPrefix(e.url, "unix:"):
+		return &usageError{err: err, hint: "what accepts at unix:PATH stands behind a reverse proxy: dial the URL of that one"}
+	case err != nil:
+		return &usageError{err: err, hint: "want ws://host:port/path or wss://…"}
+	}
+	err = tunnel.CheckProxy(proxy, target)
+	switch {
+	case err != nil && proxy == "":
+		return &usageError{err: err, hint: "mend that variable, or go without a proxy with --proxy none"}
+	case err != nil:
+		return usagef("--proxy: %w", err)
+	}
+	return nil
+}
+
 // rejectFlags refuses flags on the command line that would do nothing.
 // Those from the environment may serve several commands.
 func rejectFlags(c *cli.Context, purpose string, names ...string) error {
 	for _, name := range names {
-		if c.IsSet(name) && !fromEnv(name) {
+		if typed(c, name) {
 			return usagef("--%s is for %s", name, purpose)
 		}
 	}
 	return nil
 }
 
-// fromEnv reports whether a flag's variable is set.
-func fromEnv(flag string) bool { return os.Getenv(env(flag)[0]) != "" }
+// typed reports whether a flag is on the command line. c.IsSet would be true
+// for one that its variable sets, too.
+func typed(c *cli.Context, flag string) bool {
+	line := *c
+	line.Command = nil // which knows the flags that variables have set
+	return slices.Contains(line.LocalFlagNames(), flag)
+}
 
 // redact is a URL without what may be secret, or the text if it isn't one.
 func redact(rawURL string) string {
@@ -223,6 +245,16 @@ func sessionOptions(c *cli.Context, role wsmux.Role) (tunnel.SessionOptions, err
 	}
 	if n := c.Int("max-sessions"); n < 0 {
 		return opts, usagef("--max-sessions %d: want 0 or more", n)
+	}
+	if n := c.Int("max-retries"); n < -1 {
+		return opts, usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
+	}
+	interval, timeout := c.Duration("ping-interval"), c.Duration("ping-timeout")
+	if interval > 0 && timeout > 0 && timeout <= interval {
+		return opts, &usageError{
+			err:  fmt.Errorf("--ping-timeout %v with --ping-interval %v: an idle peer would be given up before it can answer a Ping", timeout, interval),
+			hint: "have --ping-timeout at least twice as long as --ping-interval",
+		}
 	}
 	var err error
 	opts.Window, err = parseWindow(c.String("window"))

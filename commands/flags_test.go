@@ -121,6 +121,17 @@ func TestEndpointEnvironment(t *testing.T) {
 	if err != nil || e.url != "ws://h/" || e.maxRetries != 3 {
 		t.Errorf("%+v, %v; want to dial", e, err)
 	}
+	// But not before one that is typed as well: not the variable counts then.
+	if e, err = parseEndpoint(t, "--accept", "127.0.0.1:1", "ws://h/"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", e, err)
+	}
+	if e, err = parseEndpoint(t, "--max-retries", "1"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", e, err)
+	}
+	t.Setenv("WSTUN_HEADER", "X-One: 1")
+	if e, err = parseEndpoint(t, "-H", "X-Two: 2"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", e, err)
+	}
 	t.Setenv("WSTUN_ACCEPT", "")
 	unsetEmptyVariables()
 	if e, err = parseEndpoint(t); err != nil || e.accept != defaultAccept {
@@ -169,6 +180,14 @@ func TestSplitAddr(t *testing.T) {
 		{"", "", ""},
 		{"host:", "", ""},
 		{"a:b:c", "", ""},
+		{"65535", "tcp", "127.0.0.1:65535"},
+		{"65536", "", ""},
+		{"-1", "", ""},
+		{"h:65536", "", ""},
+		{"h:-1", "", ""},
+		{"host", "", ""},
+		{"http", "", ""}, // a port's name, but likelier a host's
+		{"h:no-such-service", "", ""},
 	}
 	for _, tt := range tests {
 		network, address, err := splitAddr(tt.in)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -20,12 +21,16 @@ func splitAddr(addr string) (network, address string, err error) {
 		}
 		return "unix", path, nil
 	}
-	if !strings.Contains(addr, ":") {
-		addr = ":" + addr
+	hostPort := addr
+	if _, err := strconv.ParseUint(addr, 10, 64); err == nil {
+		hostPort = ":" + addr
 	}
-	host, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil || port == "" {
 		return "", "", fmt.Errorf("%q: want host:port, :port or unix:PATH", addr)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil { //nolint:noctx // a local file at most
+		return "", "", fmt.Errorf("%q: there is no port %s", addr, port)
 	}
 	if host == "" {
 		host = "127.0.0.1"
@@ -46,9 +51,29 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 		l, err = new(net.ListenConfig).Listen(ctx, network, address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, listenCause(err))
+		return nil, &listenError{network, addr, listenCause(err)}
 	}
 	return l, nil
+}
+
+// listenError is why an ADDR can't be listened on.
+type listenError struct {
+	network, addr string
+	err           error
+}
+
+func (e *listenError) Error() string { return fmt.Sprintf("listen on %s: %v", e.addr, e.err) }
+func (e *listenError) Unwrap() error { return e.err }
+
+// hint is what to do about it, or nothing.
+func (e *listenError) hint() string {
+	switch {
+	case errors.Is(e.err, syscall.EADDRINUSE) && e.network == "unix":
+		return "another process listens there: choose another path"
+	case errors.Is(e.err, syscall.EADDRINUSE):
+		return "another process listens there: choose another port, or 0 for any that is free"
+	}
+	return ""
 }
 
 // listenCause is err without the address, which net repeats.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,13 +98,25 @@ func upstreamTLS(c *cli.Context, logger *slog.Logger) (*tls.Config, error) {
 	return files.client(logger), nil
 }
 
+// splitUpstream is splitAddr for the address of a server.
+func splitUpstream(addr string) (network, address string, err error) {
+	network, address, err = splitAddr(addr)
+	if err == nil && network == "tcp" && strings.HasSuffix(address, ":0") {
+		err = fmt.Errorf("%q: no server has port 0", addr)
+	}
+	if err != nil {
+		return "", "", usagef("--upstream %w", err)
+	}
+	return network, address, nil
+}
+
 func newRaw(c *cli.Context, out *output, addr string, config *tls.Config) (backend, error) {
 	if err := rejectFlags(c, "upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection"); err != nil {
 		return nil, err
 	}
-	network, address, err := splitAddr(addr)
+	network, address, err := splitUpstream(addr)
 	if err != nil {
-		return nil, usagef("--upstream %w", err)
+		return nil, err
 	}
 	dial := new(net.Dialer).DialContext
 	if config != nil {
@@ -199,9 +212,9 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	us := &upstreams{out: out, local: local, header: header, merged: reflection.NewMerged(len(addrs), out.logger)}
 	for i, addr := range addrs {
 		us.merged.Set(i, local) // until the upstream has told what it has
-		network, address, err := splitAddr(addr)
+		network, address, err := splitUpstream(addr)
 		if err != nil {
-			return nil, usagef("--upstream %w", err)
+			return nil, err
 		}
 		if network == "unix" {
 			address = "unix:" + address

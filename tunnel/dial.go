@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,10 +121,18 @@ func ParseURL(rawURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
 	case u.Host == "":
 		return nil, errors.New("the URL names no host")
+	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && !isPort(u.Port()):
+		return nil, fmt.Errorf("the URL's port is %q: want 1 to 65535", u.Port())
 	case u.Fragment != "":
 		return nil, errors.New("the URL has a fragment, which a WebSocket's can't (RFC 6455 §3)")
 	}
 	return u, nil
+}
+
+// isPort reports whether text is a port that can be dialed.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 // RedactURL is u for the eyes of others: without user, password and query.

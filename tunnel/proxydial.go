@@ -71,10 +71,11 @@ func proxyFor(explicit string, target *url.URL) (*url.URL, error) {
 	return proxyFrom(httpproxy.FromEnvironment(), explicit, target)
 }
 
-// CheckProxy reports what is wrong with a value of [DialOptions].Proxy. It says
-// nothing that could be a part of a password.
-func CheckProxy(explicit string) error {
-	_, err := proxyFrom(&httpproxy.Config{}, explicit, &url.URL{})
+// CheckProxy reports what is wrong with a value of [DialOptions].Proxy, or, if
+// that is empty, with the environment's proxy for target. It says nothing that
+// could be a part of a password.
+func CheckProxy(explicit string, target *url.URL) error {
+	_, err := proxyFor(explicit, target)
 	return err
 }
 
@@ -123,7 +124,10 @@ func parseProxy(raw string) (*url.URL, error) {
 	if !ok {
 		return nil, fmt.Errorf("unknown proxy scheme %q: want http, https, socks5 or socks5h", u.Scheme)
 	}
-	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))}, nil
+	if port = cmp.Or(u.Port(), port); !isPort(port) {
+		return nil, errProxyURL
+	}
+	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}, nil
 }
 
 // dialVia returns a connection to addr, host:port, through a proxy from

@@ -103,6 +103,7 @@ func TestParseProxy(t *testing.T) {
 		{raw: "ftp://alice:s3cret@host", wantErr: fmt.Sprintf(scheme, "ftp")},
 		{raw: "http://", wantErr: errProxyURL.Error()},
 		{raw: "http://:3128", wantErr: errProxyURL.Error()},
+		{raw: "http://host:65536", wantErr: errProxyURL.Error()},
 		{raw: "http://host:http", wantErr: errProxyURL.Error()},
 		{raw: "http://host/path", wantErr: errProxyURL.Error()},
 		{raw: "http://alice:s3cret/@host", wantErr: errProxyURL.Error()},
