@@ -91,15 +91,10 @@ func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reflection: link: %w", err)
 	}
-	if services == nil {
-		b.set.registry.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
-			for i := range fd.Services().Len() {
-				services = append(services, string(fd.Services().Get(i).FullName()))
-			}
-			return true
-		})
-	}
 	b.set.services = serviceNames(services)
+	if services == nil {
+		b.set.services = b.set.definedServices()
+	}
 	b.set.indexExtensions()
 	return b.set, nil
 }

@@ -45,6 +45,36 @@ type Source interface {
 	Files(ctx context.Context) (*Set, error)
 }
 
+// ErrNotFound is the error of a Finder that has no such symbol.
+var ErrNotFound = errors.New("reflection: symbol not found")
+
+// Finder is a Source that can be asked for a part of what it has.
+type Finder interface {
+	Source
+
+	// Services returns the full names of all services, in alphabetical order.
+	Services(ctx context.Context) ([]string, error)
+
+	// Find returns a Set that has a symbol, all that it needs, and maybe more.
+	// The error is ErrNotFound if there is no such symbol.
+	Find(ctx context.Context, symbol protoreflect.FullName) (*Set, error)
+}
+
+// FromSet returns the Finder of what is known already.
+func FromSet(set *Set) Finder { return setFinder{set} }
+
+type setFinder struct{ set *Set }
+
+func (f setFinder) Files(context.Context) (*Set, error)        { return f.set, nil }
+func (f setFinder) Services(context.Context) ([]string, error) { return f.set.Services(), nil }
+
+func (f setFinder) Find(_ context.Context, symbol protoreflect.FullName) (*Set, error) {
+	if _, err := f.set.Files().FindDescriptorByName(symbol); err != nil {
+		return nil, ErrNotFound
+	}
+	return f.set, nil
+}
+
 // sourceFunc makes a function a Source.
 type sourceFunc func(ctx context.Context) (*Set, error)
 
@@ -105,6 +135,18 @@ func (s *Set) Types() TypeResolver {
 		s = &Set{registry: new(protoregistry.Files)}
 	}
 	return types{s}
+}
+
+// definedServices returns the full names of the services in all files.
+func (s *Set) definedServices() []string {
+	var names []string
+	s.registry.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+		for i := range fd.Services().Len() {
+			names = append(names, string(fd.Services().Get(i).FullName()))
+		}
+		return true
+	})
+	return serviceNames(names)
 }
 
 // serviceNames returns the valid names among names, sorted, each once.

@@ -10,12 +10,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -45,66 +43,6 @@ const (
 var methods = []string{
 	grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName,
 	grpc_reflection_v1alpha.ServerReflection_ServerReflectionInfo_FullMethodName,
-}
-
-// FromServer returns the Source that asks a server by reflection, v1 first and
-// v1alpha if the server doesn't offer that: for all its services, all that their
-// files import, and the extensions of their messages. header is sent with these
-// requests alone; nil sends none.
-//
-// The error is [ErrNoReflection] when the server offers neither version, and
-// holds a gRPC status when asking fails. One that lists its services and then
-// can't describe all of them gives a Set with Problems. The stream has ended when
-// Files returns.
-func FromServer(cc grpc.ClientConnInterface, header metadata.MD) Source {
-	return sourceFunc(func(ctx context.Context) (*Set, error) {
-		if len(header) > 0 {
-			out, _ := metadata.FromOutgoingContext(ctx)
-			ctx = metadata.NewOutgoingContext(ctx, metadata.Join(out, header))
-		}
-		for _, method := range methods {
-			set, err := fromServer(ctx, cc, method)
-			if status.Code(err) != codes.Unimplemented {
-				return set, err
-			}
-		}
-		return nil, ErrNoReflection
-	})
-}
-
-func fromServer(ctx context.Context, cc grpc.ClientConnInterface, method string) (*Set, error) {
-	f := &fetch{
-		b:       newBuilder(),
-		t:       &talk{cc: cc, method: method},
-		batch:   maxBatch,
-		asked:   make(map[string]bool),
-		symbols: make(map[string]bool),
-		bytes:   maxBytes,
-		traffic: maxTraffic,
-	}
-	defer f.t.end()
-	services, err := f.list(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reflection: list services: %w", err)
-	}
-	for _, name := range services {
-		if path := builtinPath(protoreflect.FullName(name)); path != "" {
-			f.b.add(builtinProto(path)) // some servers can't describe these
-			continue
-		}
-		f.push(question{what: "service " + name, request: &request{
-			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name},
-		}})
-	}
-	if err := f.run(ctx); err != nil {
-		return nil, fmt.Errorf("reflection: fetch files: %w", err)
-	}
-	f.askForExtensions()
-	if err := f.run(ctx); err != nil {
-		return nil, fmt.Errorf("reflection: fetch extensions: %w", err)
-	}
-	f.t.end()
-	return f.b.build(ctx, services)
 }
 
 // talk is a reflection stream that opens when needed.
@@ -181,7 +119,7 @@ type question struct {
 	optional bool // no answer is no problem
 }
 
-// fetch is the work of one FromServer.
+// fetch is the work of one question to a Server.
 type fetch struct {
 	b       *builder
 	t       *talk
@@ -201,14 +139,14 @@ func (f *fetch) list(ctx context.Context) ([]string, error) {
 	}}
 	var answer *response
 	if _, err := f.t.ask(ctx, []question{q}, func(_ question, a *response) { answer = a }); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reflection: list services: %w", err)
 	}
 	if e := answer.GetErrorResponse(); e != nil {
-		return nil, answerError(e)
+		return nil, fmt.Errorf("reflection: list services: %w", answerError(e))
 	}
 	list := answer.GetListServicesResponse()
 	if list == nil {
-		return nil, status.Error(codes.Internal, "the server answers something else")
+		return nil, fmt.Errorf("reflection: list services: %w", status.Error(codes.Internal, "the server answers something else"))
 	}
 	names := make([]string, 0, len(list.GetService()))
 	for _, s := range list.GetService() {

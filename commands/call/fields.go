@@ -1,0 +1,54 @@
+package call
+
+import (
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Field is a field of a message, as it is written in JSON.
+type Field struct {
+	Name  string // in JSON
+	Type  string // "string", "repeated int32", "enum demo.Color", "map of string to message demo.Key"
+	Field protoreflect.FieldDescriptor
+}
+
+// Fields returns the fields of a message, in the order of their declaration. path
+// leads into the fields of a field of it, by names in JSON or in the .proto file:
+// that of a message, of an element, or of a map's value. nil if it leads nowhere.
+func Fields(md protoreflect.MessageDescriptor, path ...string) []Field {
+	for _, name := range path {
+		f := md.Fields().ByJSONName(name)
+		if f == nil {
+			f = md.Fields().ByTextName(name)
+		}
+		if f != nil && f.IsMap() {
+			f = f.MapValue()
+		}
+		if f == nil || f.Message() == nil {
+			return nil
+		}
+		md = f.Message()
+	}
+	var fields []Field
+	for i := range md.Fields().Len() {
+		f := md.Fields().Get(i)
+		fields = append(fields, Field{f.JSONName(), typeName(f), f})
+	}
+	return fields
+}
+
+// typeName is the type of a field for a reader.
+func typeName(f protoreflect.FieldDescriptor) string {
+	name := f.Kind().String()
+	switch {
+	case f.IsMap():
+		return "map of " + typeName(f.MapKey()) + " to " + typeName(f.MapValue())
+	case f.Message() != nil:
+		name = "message " + string(f.Message().FullName())
+	case f.Enum() != nil:
+		name = "enum " + string(f.Enum().FullName())
+	}
+	if f.IsList() {
+		return "repeated " + name
+	}
+	return name
+}

@@ -1,0 +1,160 @@
+package call
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/reflection"
+)
+
+// echo is a server with one method, test.Echo/Echo, that answers with the message it
+// was sent, and that describes itself by set; nil: not at all.
+func echo(tb testing.TB, set, described *reflection.Set) *grpc.ClientConn {
+	tb.Helper()
+	d, err := set.Files().FindDescriptorByName("test.Echo.Echo")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	input := d.(protoreflect.MethodDescriptor).Input()
+	return serve(tb, func(s *grpc.Server) {
+		if described != nil {
+			merged := reflection.NewMerged(1, nil)
+			merged.Set(0, described)
+			merged.Register(s)
+		}
+	}, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		m := dynamicpb.NewMessage(input)
+		if err := stream.RecvMsg(m); err != nil {
+			return err
+		}
+		return stream.SendMsg(m)
+	}))
+}
+
+const echoProto = `
+	syntax = "proto2";
+	package test;
+	import "google/protobuf/any.proto";
+	service Echo { rpc Echo (M) returns (M); }
+	message M {
+		optional string some_text = 1;
+		optional google.protobuf.Any any = 2;
+		optional Color color = 3;
+		map<string, int64> numbers = 4;
+		extensions 100 to 200;
+	}
+	enum Color { RED = 0; }
+	message Other { optional int32 n = 1; }
+	extend M { optional Other other = 101; }`
+
+func TestExtensionsAndAny(t *testing.T) {
+	t.Parallel()
+	set := compile(t, echoProto)
+	cc := echo(t, set, set)
+	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
+	for _, in := range []string{
+		`{"someText":"x","[test.other]":{"n":7}}`,
+		`{"any":{"@type":"type.googleapis.com/test.Other","n":7}}`,
+		`{"any":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1.500s"}}`,
+	} {
+		got, r := invoke(t, target, "test.Echo/Echo", in, nil)
+		if got != in+"\n" || r.Status.Code() != codes.OK {
+			t.Errorf("%s came back as %s, %v", in, got, r.Status)
+		}
+	}
+}
+
+// What is in an Any may be known to the server, in a file that no service imports.
+func TestAnyOfAnotherFile(t *testing.T) {
+	t.Parallel()
+	set := compile(t, echoProto)
+	both := compile(t, `syntax = "proto3"; package far; message Away { string there = 1; }`)
+	cc := echo(t, set, both)
+	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromSet(set), reflection.FromServer(cc, nil))}
+	in := `{"any":{"@type":"x.org/far.Away","there":"y"}}`
+	if got, _ := invoke(t, target, "test.Echo/Echo", in, nil); got != in+"\n" {
+		t.Errorf("%s came back as %s", in, got)
+	}
+}
+
+func TestFormatUnknownAny(t *testing.T) {
+	t.Parallel()
+	set := compile(t, echoProto)
+	d, err := set.Files().FindDescriptorByName("test.M")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
+	field := m.Descriptor().Fields().ByName("any")
+	a := m.Mutable(field).Message()
+	a.Set(a.Descriptor().Fields().ByName("type_url"), protoreflect.ValueOfString("x.org/lost.Type"))
+	a.Set(a.Descriptor().Fields().ByName("value"), protoreflect.ValueOfBytes([]byte{8, 1}))
+	got, err := FormatMessage(m, set.Types(), &FormatOptions{Compact: true})
+	want := `{"any":{"@type":"x.org/lost.Type","@error":"lost.Type is not recognized; see @value for raw binary message data","@value":"CAE="}}`
+	if err != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	set := compile(t, echoProto)
+	d, err := set.Files().FindDescriptorByName("test.M")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
+	in := NewRequests(strings.NewReader("some_text: \"a: b\"\nnumbers { key: \"k\" value: 5 }\x1e"), Text, set.Types(), nil)
+	if err := in.Next(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		opts FormatOptions
+		want string
+	}{
+		{FormatOptions{}, "{\n  \"someText\": \"a: b\",\n  \"numbers\": {\n    \"k\": \"5\"\n  }\n}"},
+		{FormatOptions{Compact: true}, `{"someText":"a: b","numbers":{"k":"5"}}`},
+		{FormatOptions{Compact: true, ProtoNames: true}, `{"some_text":"a: b","numbers":{"k":"5"}}`},
+		{FormatOptions{Compact: true, EmitDefaults: true}, `{"someText":"a: b","any":null,"color":null,"numbers":{"k":"5"}}`},
+		{FormatOptions{Format: Text}, "some_text: \"a: b\"\nnumbers: {\n  key: \"k\"\n  value: 5\n}"},
+	}
+	for _, tt := range tests {
+		if got, err := FormatMessage(m, set.Types(), &tt.opts); err != nil || got != tt.want {
+			t.Errorf("%+v: %s, %v; want %s", tt.opts, got, err, tt.want)
+		}
+	}
+	// Behind a separator there is one more message, empty.
+	m = dynamicpb.NewMessage(m.Descriptor())
+	if err := in.Next(t.Context(), m); err != nil || m.Has(m.Descriptor().Fields().ByName("some_text")) {
+		t.Errorf("%v, %v; want an empty message", m, err)
+	}
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	set := compile(t, echoProto)
+	d, err := set.Files().FindDescriptorByName("test.M")
+	if err != nil {
+		t.Fatal(err)
+	}
+	md := d.(protoreflect.MessageDescriptor)
+	var got []string
+	for _, f := range Fields(md) {
+		got = append(got, f.Name+" "+f.Type)
+	}
+	want := "someText string|any message google.protobuf.Any|color enum test.Color|numbers map of string to int64"
+	if strings.Join(got, "|") != want {
+		t.Errorf("fields %q, want %s", got, want)
+	}
+	if f := Fields(md, "any"); len(f) != 2 || f[0].Name != "typeUrl" {
+		t.Errorf("fields of any: %v", f)
+	}
+	if f := Fields(md, "some_text"); f != nil {
+		t.Errorf("fields of a string: %v", f)
+	}
+}

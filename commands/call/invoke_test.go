@@ -1,0 +1,259 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/reflection"
+)
+
+func TestInvokeKinds(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	tests := []struct {
+		method, requests, want string
+		code                   codes.Code
+		sent                   int
+	}{
+		{"Hub/DeleteKey", `{"name":"none"}`, "", codes.NotFound, 1},
+		{"Hub/DeleteKey", ``, "", codes.InvalidArgument, 1}, // an empty message
+		{"Hub/Sleep", `{"duration":"0s"}`, "{}\n", codes.OK, 1},
+		{"Hub/WatchKeys", `{"maxEvents":1,"tick":"-1s"}`, "", codes.InvalidArgument, 1},
+		{"Hub/Sum", `{"value":40} {"value":"2"}`, `{"sum":"42","count":2}` + "\n", codes.OK, 2},
+		{"Hub/Sum", ``, "{}\n", codes.OK, 0},
+		{"Hub/Echo", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n", `{"text":"a","count":1}` + "\n" + `{"text":"b","count":2}` + "\n", codes.OK, 2},
+		{"Hub/Echo", ``, "", codes.OK, 0},
+	}
+	for _, tt := range tests {
+		got, r := invoke(t, target, tt.method, tt.requests, nil)
+		if got != tt.want || r.Status.Code() != tt.code || r.Sent != tt.sent {
+			t.Errorf("%s %s = %q, %v, sent %d; want %q, %v, %d", tt.method, tt.requests, got, r.Status, r.Sent, tt.want, tt.code, tt.sent)
+		}
+		if r.Received != strings.Count(tt.want, "\n") || r.Timings.End <= 0 || r.Timings.End < r.Timings.First || r.Timings.First < r.Timings.Headers {
+			t.Errorf("%s: %d responses, timings %+v", tt.method, r.Received, r.Timings)
+		}
+		if (r.Timings.First > 0) != (r.Received > 0) {
+			t.Errorf("%s: %d responses, timings %+v", tt.method, r.Received, r.Timings)
+		}
+	}
+}
+
+// A call whose status isn't OK must never look as if it were.
+func TestInvokeUnreachable(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	cc, err := grpc.NewClient("passthrough:///nowhere", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, errors.New("no way there") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	for _, name := range []string{"CreateKey", "WatchKeys", "Sum", "Echo"} {
+		r, err := Invoke(testContext(t), cc, method(t, target, name), None, nil, nil)
+		if err != nil || r.Status.Code() != codes.Unavailable || !strings.Contains(r.Status.Message(), "no way there") {
+			t.Errorf("%s: %v, %v; want UNAVAILABLE with the reason", name, r, err)
+		}
+	}
+}
+
+// The server's end is the end, whatever there might still come to be sent.
+func TestInvokeServerEndsFirst(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	in, stay := io.Pipe()
+	defer in.Close()
+	go func() { _, _ = io.WriteString(stay, `{"text":"bye","end":true}`) }()
+	m := method(t, target, "Echo")
+	r, err := Invoke(testContext(t), target.Conn, m, NewRequests(in, JSON, nil, nil), nil, nil)
+	if err != nil || r.Status.Code() != codes.OK || r.Received != 1 {
+		t.Errorf("%+v, %v; want the end with one response", r, err)
+	}
+}
+
+// A method that takes one message doesn't wait for the end of what it's read from.
+func TestInvokeUnaryInputStaysOpen(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	in, stay := io.Pipe()
+	defer in.Close()
+	go func() { _, _ = io.WriteString(stay, "{\"name\":\"none\"}\n") }()
+	r, err := Invoke(testContext(t), target.Conn, method(t, target, "DeleteKey"), NewRequests(in, JSON, nil, nil), nil, nil)
+	if err != nil || r.Status.Code() != codes.NotFound {
+		t.Errorf("%+v, %v; want NOT_FOUND", r, err)
+	}
+}
+
+func TestInvokeUnaryManyMessages(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	m := method(t, target, "CreateKey")
+	for _, patient := range []bool{false, true} {
+		requests := NewRequests(strings.NewReader(`{"name":"a"}{"name":"b"}`), JSON, nil, &RequestOptions{Patient: patient})
+		_, err := Invoke(testContext(t), target.Conn, m, requests, nil, nil)
+		if re, ok := errors.AsType[*RequestError](err); !ok || re.Number != 2 {
+			t.Errorf("%v; want an error about message 2", err)
+		}
+	}
+	if got, _ := invoke(t, target, "WatchKeys", "{}", &Options{Count: 1}); got != `{"snapshot":{}}`+"\n" {
+		t.Errorf("keys: %s; want none to be made", got)
+	}
+}
+
+// A message that's no good ends the call, and those after it are not sent.
+func TestInvokeBadMessage(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	m := method(t, target, "Sum")
+	for in, want := range map[string]string{
+		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}": `message 2 (line 2): (line 1:10): invalid value for int64 field value: "x"`,
+		"{\"value\":1}\n\n{oops}\n":                       `message 2 (line 3): invalid character 'o' looking for beginning of object key string`,
+		"{\"nonsense\":1}":                                `message 1 (line 1): (line 1:2): unknown field "nonsense"`,
+		"{\"value\":1":                                    `message 1 (line 1): unexpected EOF`,
+	} {
+		r, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), JSON, nil, nil), nil, nil)
+		if _, ok := errors.AsType[*RequestError](err); !ok || err.Error() != want {
+			t.Errorf("%q: %v, %v; want %s", in, r, err, want)
+		}
+	}
+}
+
+// Where somebody types, the next message may be better.
+func TestInvokeSkipsBadMessages(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	m := method(t, target, "Sum")
+	var bad []string
+	in := "{\"value\":1}\n  {oops} {\"value\":100}\n{\"value\":\"x\"}\n{\"value\":\n2}\n}\n{\"value\":3} "
+	requests := NewRequests(strings.NewReader(in), JSON, nil, &RequestOptions{OnBad: func(err *RequestError) {
+		bad = append(bad, fmt.Sprintf("%d/%d", err.Number, err.Line))
+	}})
+	var got string
+	_, err := Invoke(testContext(t), target.Conn, m, requests, nil, &Events{Message: func(r *Response) (err error) {
+		got, err = FormatMessage(r.Message, nil, &FormatOptions{Compact: true})
+		return err
+	}})
+	if want := `{"sum":"6","count":3}`; err != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	if want := "2/2 3/3 5/6"; strings.Join(bad, " ") != want {
+		t.Errorf("bad messages/lines %v, want %s", bad, want)
+	}
+}
+
+func TestInvokeCount(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	got, r := invoke(t, target, "WatchKeys", `{"tick":"0.001s"}`, &Options{Count: 3})
+	if strings.Count(got, "\n") != 3 || !r.Stopped || r.Status.Code() != codes.OK || r.Received != 3 {
+		t.Errorf("%s%+v; want three events and success", got, r)
+	}
+	// One that has fewer ends as it does.
+	got, r = invoke(t, target, "WatchKeys", `{"tick":"0.001s","maxEvents":1}`, &Options{Count: 3})
+	if strings.Count(got, "\n") != 2 || r.Stopped || r.Status.Code() != codes.OK {
+		t.Errorf("%s%+v; want two events", got, r)
+	}
+	if got, r = invoke(t, target, "Sum", `{"value":1}`, &Options{Count: 1}); r.Stopped || r.Status.Code() != codes.OK {
+		t.Errorf("%s%+v; a single response is the server's end", got, r)
+	}
+}
+
+func TestInvokeContextEnds(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	m := method(t, target, "WatchKeys")
+	ctx, cancel := context.WithCancel(testContext(t))
+	r, err := Invoke(ctx, target.Conn, m, None, nil, &Events{Message: func(*Response) error { cancel(); return nil }})
+	if err != nil || r.Status.Code() != codes.Canceled || r.Received != 1 {
+		t.Errorf("%+v, %v; want CANCELLED", r, err)
+	}
+	// Also while nothing comes to be sent.
+	in, _ := io.Pipe()
+	defer in.Close()
+	ctx, cancel = context.WithCancel(testContext(t))
+	echo := method(t, target, "Echo")
+	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(*Method, metadata.MD) { cancel() }})
+	if err != nil || r.Status.Code() != codes.Canceled {
+		t.Errorf("%+v, %v; want CANCELLED", r, err)
+	}
+}
+
+// An error of who is told ends the call, and is what Invoke returns.
+func TestInvokeEventError(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	full := errors.New("disk full")
+	_, err := Invoke(testContext(t), target.Conn, method(t, target, "WatchKeys"), None, nil,
+		&Events{Message: func(*Response) error { return full }, End: func(*Result) { t.Error("an end was told") }})
+	if !errors.Is(err, full) {
+		t.Errorf("%v, want %v", err, full)
+	}
+}
+
+func TestInvokeMetadataAndSizes(t *testing.T) {
+	t.Parallel()
+	cc := serve(t, func(s *grpc.Server) { demo.New().Register(s) }, grpc.UnaryInterceptor(
+		func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+			md, _ := metadata.FromIncomingContext(ctx)
+			_ = grpc.SetHeader(ctx, metadata.Pairs("got", strings.Join(md["sent"], "+"), "content", md["content-type"][0]))
+			_ = grpc.SetTrailer(ctx, metadata.Pairs("end-bin", "\x00\x01"))
+			return &demo.Key{Name: strings.Repeat("x", 300)}, nil
+		}))
+	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromSet(demoSet(t)))}
+	_, r := invoke(t, target, "CreateKey", "{}", &Options{Metadata: metadata.Pairs("sent", "1", "sent", "2")})
+	if got := r.Headers["got"]; len(got) != 1 || got[0] != "1+2" {
+		t.Errorf("headers %v", r.Headers)
+	}
+	if got := r.Headers["content"]; len(got) != 1 || got[0] != "application/grpc" {
+		t.Errorf("content type %v", got)
+	}
+	if got := FormatMetadata(r.Trailers); got != "end-bin: AAE=" {
+		t.Errorf("trailers %q", got)
+	}
+	if w := r.Wire; w.SentMessages != 5 || w.ReceivedMessages != 5+3+300 || w.Headers == 0 || w.Trailers == 0 {
+		t.Errorf("sizes %+v", w)
+	}
+	// One that is too large.
+	_, r = invoke(t, target, "CreateKey", "{}", &Options{MaxMsgSize: 302})
+	if r.Status.Code() != codes.ResourceExhausted {
+		t.Errorf("%v, want RESOURCE_EXHAUSTED", r.Status)
+	}
+}
+
+func TestPrinterStatus(t *testing.T) {
+	t.Parallel()
+	target := hub(t)
+	_, r := invoke(t, target, "DeleteKey", `{"name":"none"}`, nil)
+	var out strings.Builder
+	(&Printer{}).Status(&out, r.Status)
+	want := `ERROR:
+  Code: NotFound
+  Message: key "none" does not exist
+  Details:
+  1)	{
+    	  "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+    	  "resourceType": "key",
+    	  "resourceName": "none",
+    	  "description": "does not exist"
+    	}
+`
+	if out.String() != want {
+		t.Errorf("%s\nwant\n%s", &out, want)
+	}
+	out.Reset()
+	(&Printer{}).Status(&out, status.New(codes.Internal, "\x1b[2Jgone"))
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("%q: a terminal would obey", &out)
+	}
+}

@@ -1,0 +1,75 @@
+package call
+
+import (
+	"context"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+)
+
+// Wire is what a call took of its HTTP/2 stream, in bytes: headers as HPACK has
+// compressed them, messages as compressed and with their five-byte prefix.
+// All are 0 on a connection that was made without DialOptions.
+type Wire struct {
+	SentMessages, ReceivedMessages int
+	Headers, Trailers              int // received
+}
+
+// DialOptions are for the connection of a Target whose calls are to be measured.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithStatsHandler(meters{})}
+}
+
+// meter measures one call.
+type meter struct {
+	mu   sync.Mutex
+	wire Wire
+	last int // size of the last message that came
+}
+
+type meterKey struct{}
+
+// attach returns the context of the call to measure.
+func (m *meter) attach(ctx context.Context) context.Context {
+	return context.WithValue(ctx, meterKey{}, m)
+}
+
+func (m *meter) lastMessage() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
+}
+
+func (m *meter) total() Wire {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wire
+}
+
+// meters tells each call's meter of it.
+type meters struct{}
+
+func (meters) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (meters) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (meters) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (meters) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	m, ok := ctx.Value(meterKey{}).(*meter)
+	if !ok {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch s := s.(type) {
+	case *stats.OutPayload:
+		m.wire.SentMessages += s.WireLength
+	case *stats.InPayload:
+		m.wire.ReceivedMessages += s.WireLength
+		m.last = s.WireLength
+	case *stats.InHeader:
+		m.wire.Headers += s.WireLength
+	case *stats.InTrailer:
+		m.wire.Trailers += s.WireLength
+	}
+}

@@ -1,0 +1,131 @@
+package call
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/reflection"
+)
+
+// Recorder writes each call as one line of JSON when it has ended. It keeps the
+// responses until then.
+type Recorder struct {
+	Out    io.Writer
+	Types  reflection.TypeResolver // of the method; may be nil
+	Format FormatOptions           // of the messages: JSON, whatever it says
+
+	record record
+}
+
+// record is a line of a Recorder's.
+type record struct {
+	Event    string              `json:"event"`
+	Time     string              `json:"time"` // of the beginning
+	Method   string              `json:"method"`
+	Metadata map[string][]string `json:"metadata"`
+	Headers  map[string][]string `json:"headers"`
+	Messages []json.RawMessage   `json:"messages"`
+	Status   recordStatus        `json:"status"`
+	Trailers map[string][]string `json:"trailers"`
+	Sent     int                 `json:"sent"`
+	Stopped  bool                `json:"stopped,omitempty"`
+	Timings  recordTimings       `json:"timings"`
+	Wire     *recordWire         `json:"wire,omitempty"`
+}
+
+// recordStatus is a google.rpc.Status in JSON, with the name of the code.
+type recordStatus struct {
+	Code    uint32            `json:"code"`
+	Name    string            `json:"name"` // as in google.rpc.Code
+	Message string            `json:"message"`
+	Details []json.RawMessage `json:"details"`
+}
+
+// recordTimings are in milliseconds, from the beginning of the call.
+type recordTimings struct {
+	Headers float64 `json:"headers_ms,omitempty"`
+	First   float64 `json:"first_message_ms,omitempty"`
+	End     float64 `json:"end_ms"`
+}
+
+// recordWire is in bytes.
+type recordWire struct {
+	SentMessages     int `json:"sent_messages"`
+	Headers          int `json:"headers"`
+	ReceivedMessages int `json:"received_messages"`
+	Trailers         int `json:"trailers"`
+}
+
+// Events has r record what happens.
+func (r *Recorder) Events() *Events {
+	r.Format.Format, r.Format.Compact = JSON, true
+	return &Events{Sending: r.sending, Message: r.message, End: r.end}
+}
+
+func (r *Recorder) sending(m *Method, md metadata.MD) {
+	r.record = record{
+		Event: "call", Time: time.Now().UTC().Format(time.RFC3339Nano),
+		Method: reflection.Name(m.MethodDescriptor), Metadata: values(md), Messages: []json.RawMessage{},
+	}
+}
+
+func (r *Recorder) message(m *Response) error {
+	text, err := FormatMessage(m.Message, r.Types, &r.Format)
+	if err != nil {
+		return fmt.Errorf("response %d: %w", m.Number, err)
+	}
+	r.record.Messages = append(r.record.Messages, json.RawMessage(text))
+	return nil
+}
+
+func (r *Recorder) end(result *Result) {
+	c := &r.record
+	c.Headers, c.Trailers = values(result.Headers), values(result.Trailers)
+	c.Status = r.status(result.Status)
+	c.Sent, c.Stopped = result.Sent, result.Stopped
+	t := result.Timings
+	c.Timings = recordTimings{milliseconds(t.Headers), milliseconds(t.First), milliseconds(t.End)}
+	if w := result.Wire; w != (Wire{}) {
+		c.Wire = &recordWire{w.SentMessages, w.Headers, w.ReceivedMessages, w.Trailers}
+	}
+	line, err := json.Marshal(c)
+	if err != nil {
+		line = fmt.Appendf(nil, `{"event":"error","method":%q,"reason":%q}`, c.Method, err)
+	}
+	_, _ = r.Out.Write(append(line, '\n'))
+}
+
+func (r *Recorder) status(s *status.Status) recordStatus {
+	name := code.Code_name[int32(s.Code())] //nolint:gosec // codes are few
+	if name == "" {
+		name = fmt.Sprintf("CODE_%d", s.Code())
+	}
+	out := recordStatus{Code: uint32(s.Code()), Name: name, Message: s.Message(), Details: []json.RawMessage{}}
+	for _, detail := range s.Proto().GetDetails() {
+		text, err := FormatMessage(detail, r.Types, &r.Format)
+		if err != nil {
+			text = fmt.Sprintf(`{"@type":%q,"@error":%q}`, detail.GetTypeUrl(), err)
+		}
+		out.Details = append(out.Details, json.RawMessage(text))
+	}
+	return out
+}
+
+// values is md with binary values in base64.
+func values(md metadata.MD) map[string][]string {
+	out := make(map[string][]string, len(md))
+	for name, list := range md {
+		for _, value := range list {
+			out[name] = append(out[name], formatValue(name, value))
+		}
+	}
+	return out
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,129 @@
+package reflection
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Server is the Finder that asks a server by reflection, v1 first and v1alpha if
+// the server doesn't offer that. It remembers nothing.
+//
+// The errors of its methods are [ErrNoReflection] when the server offers neither
+// version, and hold a gRPC status when asking fails. The stream has ended when a
+// method returns.
+type Server struct {
+	cc     grpc.ClientConnInterface
+	header metadata.MD
+}
+
+// FromServer returns the Server behind cc. header is sent with these requests
+// alone; nil sends none.
+func FromServer(cc grpc.ClientConnInterface, header metadata.MD) *Server {
+	return &Server{cc, header}
+}
+
+// Files asks for all services, all that their files import, and the extensions of
+// their messages. A server that lists its services and then can't describe all
+// of them gives a Set with Problems.
+func (s *Server) Files(ctx context.Context) (*Set, error) {
+	var set *Set
+	err := s.ask(ctx, func(ctx context.Context, f *fetch) error {
+		services, err := f.list(ctx)
+		if err != nil {
+			return err
+		}
+		set, err = f.describe(ctx, services)
+		return err
+	})
+	return set, err
+}
+
+// Services asks for the names of the services alone.
+func (s *Server) Services(ctx context.Context) ([]string, error) {
+	var services []string
+	err := s.ask(ctx, func(ctx context.Context, f *fetch) (err error) {
+		services, err = f.list(ctx)
+		return err
+	})
+	return services, err
+}
+
+// Find asks for the file that defines a symbol, for all that it imports, and for
+// the extensions of its messages.
+func (s *Server) Find(ctx context.Context, symbol protoreflect.FullName) (*Set, error) {
+	var set *Set
+	err := s.ask(ctx, func(ctx context.Context, f *fetch) (err error) {
+		set, err = f.describe(ctx, []string{string(symbol)})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := set.registry.FindDescriptorByName(symbol); err == nil {
+		set.services = set.definedServices()
+		return set, nil
+	}
+	if len(set.problems) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, set.problems[0])
+	}
+	return nil, ErrNotFound
+}
+
+// ask calls do with each version of reflection, until the server offers it.
+func (s *Server) ask(ctx context.Context, do func(context.Context, *fetch) error) error {
+	if len(s.header) > 0 {
+		out, _ := metadata.FromOutgoingContext(ctx)
+		ctx = metadata.NewOutgoingContext(ctx, metadata.Join(out, s.header))
+	}
+	for _, method := range methods {
+		f := newFetch(s.cc, method)
+		err := do(ctx, f)
+		f.t.end()
+		if status.Code(err) != codes.Unimplemented {
+			return err
+		}
+	}
+	return ErrNoReflection
+}
+
+func newFetch(cc grpc.ClientConnInterface, method string) *fetch {
+	return &fetch{
+		b:       newBuilder(),
+		t:       &talk{cc: cc, method: method},
+		batch:   maxBatch,
+		asked:   make(map[string]bool),
+		symbols: make(map[string]bool),
+		bytes:   maxBytes,
+		traffic: maxTraffic,
+	}
+}
+
+// describe asks for symbols, and for what belongs to them. They are taken for
+// the names of services.
+func (f *fetch) describe(ctx context.Context, symbols []string) (*Set, error) {
+	for _, name := range symbols {
+		if path := builtinPath(protoreflect.FullName(name)); path != "" {
+			f.b.add(builtinProto(path)) // some servers can't describe these
+			continue
+		}
+		f.push(question{what: "symbol " + name, request: &request{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name},
+		}})
+	}
+	if err := f.run(ctx); err != nil {
+		return nil, fmt.Errorf("reflection: fetch files: %w", err)
+	}
+	f.askForExtensions()
+	if err := f.run(ctx); err != nil {
+		return nil, fmt.Errorf("reflection: fetch extensions: %w", err)
+	}
+	f.t.end()
+	return f.b.build(ctx, symbols)
+}
