@@ -13,11 +13,17 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run ends in order at the first SIGINT or SIGTERM. From then on signals do
-// what they do by default, so that a second one doesn't wait.
+// run ends in order at the first SIGINT or SIGTERM. Before it begins to, signals
+// do again what they do by default, so that a second one doesn't wait.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals)
+		cancel()
+	}()
 	return commands.Main(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 }

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	refuseStop(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
@@ -52,7 +53,7 @@ func TestScripts(t *testing.T) {
 			"daemon": cmdDaemon,
 			"signal": cmdSignal,
 			"ended":  cmdEnded,
-			"stop":   cmdStop,
+			"halt":   cmdHalt,
 			"status": cmdStatus,
 			"await":  cmdAwait,
 			"certs":  cmdCerts,
@@ -66,6 +67,25 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// refuseStop fails for scripts with stop NAME: that is testscript's own, and ends
+// the script as if all were well.
+func refuseStop(t *testing.T) {
+	t.Helper()
+	scripts, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stop := regexp.MustCompile(`(?m)^(\[.*\] *)?stop .*`).Find(text); stop != nil {
+			t.Fatalf("%s: %q would end the script: want halt", script, stop)
+		}
+	}
 }
 
 // tools returns a folder with the grpcurl that go.mod names.
@@ -288,10 +308,10 @@ func cmdEnded(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdStop is: stop NAME. It sends SIGTERM and wants status 0.
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+// cmdHalt is: halt NAME. It sends SIGTERM and wants status 0.
+func cmdHalt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+		ts.Fatalf("usage: halt NAME")
 	}
 	cmdSignal(ts, false, []string{args[0], "TERM"})
 	cmdEnded(ts, false, []string{args[0], "0"})
