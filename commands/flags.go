@@ -55,12 +55,25 @@ const (
 	defaultDrainTimeout = 30 * time.Second
 )
 
-// sessionFlags are the flags of every command that has a session.
+// sessionFlags are the flags of every command that keeps sessions up.
 func sessionFlags() []cli.Flag {
+	return slices.Concat(
+		[]cli.Flag{stringsFlag("header", "send the header `'Name: value'` when dialing; repeatable", "H")},
+		connectFlags(),
+		[]cli.Flag{
+			intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 1024),
+			intFlag("max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
+			durationFlag("max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
+			durationFlag("drain-timeout", "let calls in flight finish for at most `DURATION` when stopped", defaultDrainTimeout),
+		})
+}
+
+// connectFlags are the flags of every command that has a session, if only for a
+// while. To them belongs the flag header, which not all explain alike.
+func connectFlags() []cli.Flag {
 	return []cli.Flag{
 		stringFlag("accept", "wait for WebSockets at `ADDR` instead of dialing one: host:port, :port (loopback) or unix:PATH", ""),
 		stringFlag("path", "accept only at this `PATH`", ""),
-		stringsFlag("header", "send the header `'Name: value'` when dialing; repeatable", "H"),
 		pathFlag("token-file", "send the token in `PATH` when dialing, demand it when accepting; or WSTUN_TOKEN"),
 		stringFlag("token-header", "have the token in the header `NAME` as it stands, not in Authorization: Bearer", ""),
 		pathFlag("cert", "certificate `PATH`: the accepting side's for wss, the dialing side's client certificate"),
@@ -72,14 +85,10 @@ func sessionFlags() []cli.Flag {
 		stringFlag("proxy", "dial through the proxy `URL`: http, https, socks5 or socks5h; none for none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 		stringsFlag("subprotocol", "offer or accept the WebSocket subprotocol `NAME`; repeatable"),
 		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, * for any; repeatable"),
-		intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 1024),
 		durationFlag("ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", tunnel.DefaultPingInterval),
 		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
 		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
-		intFlag("max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
-		durationFlag("max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
-		durationFlag("drain-timeout", "let calls in flight finish for at most `DURATION` when stopped", defaultDrainTimeout),
-		stringFlag("yamux-role", "be the yamux `ROLE` client or server (default: client for dial, server for serve)", ""),
+		stringFlag("yamux-role", "be the yamux `ROLE` client or server (default: server for serve, else client)", ""),
 		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB", "4MiB"),
 	}
 }
@@ -107,6 +116,29 @@ type endpoint struct {
 // newEndpoint checks the session flags and the URL, which may be empty.
 // whenNeither is what to do without URL and --accept.
 func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither endpoint) (*endpoint, error) {
+	e, err := newConnection(c, role, rawURL, whenNeither)
+	if err != nil {
+		return nil, err
+	}
+	if err := notNegative(c, "max-retry-interval", "drain-timeout"); err != nil {
+		return nil, err
+	}
+	if n := c.Int("max-sessions"); n < 0 {
+		return nil, usagef("--max-sessions %d: want 0 or more", n)
+	}
+	if n := c.Int("max-retries"); n < -1 {
+		return nil, usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
+	}
+	e.acceptOptions.MaxSessions = c.Int("max-sessions")
+	e.maxRetries = c.Int("max-retries")
+	e.maxRetryInterval = c.Duration("max-retry-interval")
+	e.drainTimeout = c.Duration("drain-timeout")
+	return e, nil
+}
+
+// newConnection is newEndpoint for a command that has the connectFlags alone, and
+// one session.
+func newConnection(c *cli.Context, role wsmux.Role, rawURL string, whenNeither endpoint) (*endpoint, error) {
 	e := whenNeither
 	switch accept := c.String("accept"); {
 	case rawURL != "" && typed(c, "accept"):
@@ -163,13 +195,10 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 		TokenHeader:  e.tokenHeader,
 		Origins:      c.StringSlice("origin"),
 		Subprotocols: c.StringSlice("subprotocol"),
-		MaxSessions:  c.Int("max-sessions"),
+		MaxSessions:  1,
 		Session:      session,
 	}
 	e.allowUnauthenticated = c.Bool("allow-unauthenticated")
-	e.maxRetries = c.Int("max-retries")
-	e.maxRetryInterval = c.Duration("max-retry-interval")
-	e.drainTimeout = c.Duration("drain-timeout")
 	return &e, e.checkTLS()
 }
 
@@ -238,16 +267,8 @@ func sessionOptions(c *cli.Context, role wsmux.Role) (tunnel.SessionOptions, err
 	default:
 		return opts, usagef("--yamux-role %q: want client or server", name)
 	}
-	for _, name := range []string{"ping-interval", "ping-timeout", "connect-timeout", "max-retry-interval", "drain-timeout"} {
-		if c.Duration(name) < 0 {
-			return opts, usagef("--%s %v: want 0 or more", name, c.Duration(name))
-		}
-	}
-	if n := c.Int("max-sessions"); n < 0 {
-		return opts, usagef("--max-sessions %d: want 0 or more", n)
-	}
-	if n := c.Int("max-retries"); n < -1 {
-		return opts, usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
+	if err := notNegative(c, "ping-interval", "ping-timeout", "connect-timeout"); err != nil {
+		return opts, err
 	}
 	interval, timeout := c.Duration("ping-interval"), c.Duration("ping-timeout")
 	if interval > 0 && timeout > 0 && timeout <= interval {
@@ -259,6 +280,16 @@ func sessionOptions(c *cli.Context, role wsmux.Role) (tunnel.SessionOptions, err
 	var err error
 	opts.Window, err = parseWindow(c.String("window"))
 	return opts, err
+}
+
+// notNegative checks durations.
+func notNegative(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if c.Duration(name) < 0 {
+			return usagef("--%s %v: want 0 or more", name, c.Duration(name))
+		}
+	}
+	return nil
 }
 
 // orOff turns the command line's 0 for off into the tunnel package's -1.
