@@ -52,10 +52,7 @@ func startCause(err error) error {
 	if ee, ok := errors.AsType[*exec.Error](err); ok {
 		return ee.Err
 	}
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	return err
+	return pathCause(err)
 }
 
 // passSignals sends the process what this one gets, but for what a terminal

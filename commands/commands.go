@@ -21,6 +21,7 @@ import (
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 
 	// command is what stands behind "--" on the command line.
 	command    []string
@@ -34,11 +35,18 @@ type program struct {
 // as not being there, for wstun and for the command that it starts.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	unsetEmptyVariables()
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	p := &program{stdin: stdin, stdout: results{stdout, fail}, stderr: stderr, fail: fail}
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, p.command, p.hasCommand = args[:i], args[i+1:], true
+		p.stdout = stdout // the command's, as it is
 	}
-	return report(stderr, p.app().RunContext(ctx, args))
+	err := p.app().RunContext(ctx, args)
+	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
+		err = oe
+	}
+	return report(stderr, err)
 }
 
 func unsetEmptyVariables() {

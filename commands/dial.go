@@ -46,6 +46,7 @@ type dialing struct {
 	local     []net.Listener // for gRPC clients
 	accepting net.Listener   // for WebSockets; nil: dialing
 	up        chan struct{}  // closed when the first session is up
+	ready     chan struct{}  // closed when that has been told, and stands in the ready file
 	sessions  *tunnel.Sessions
 	forwarder *tunnel.Forwarder
 	refusal   *rawBackend // for a peer that is a gRPC client, too
@@ -70,16 +71,17 @@ func (p *program) dial(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
-	d := &dialing{endpoint: e, out: out, up: make(chan struct{})}
+	defer out.ready.remove() //nolint:errcheck // nothing more to say at the end
+	d := &dialing{endpoint: e, out: out, up: make(chan struct{}), ready: make(chan struct{})}
 	addrs := c.StringSlice("listen")
 	if len(addrs) == 0 {
 		addrs = []string{defaultListen}
 	}
+	defer catchBrokenPipes()()
 	if err := d.listen(c.Context, addrs); err != nil {
 		return err
 	}
-	if err := out.clearReadyFile(); err != nil {
+	if err := out.ready.clear(); err != nil {
 		return err
 	}
 	defer e.watchHangups()()
@@ -145,8 +147,8 @@ func (d *dialing) run(asked context.Context) error {
 	wg.Go(func() {
 		select {
 		case <-d.up:
-			if ctx.Err() == nil {
-				d.setReady()
+			if ctx.Err() == nil && d.setReady() {
+				close(d.ready)
 			}
 		case <-ctx.Done():
 		}
@@ -161,12 +163,12 @@ func (d *dialing) run(asked context.Context) error {
 	return err
 }
 
-func (d *dialing) setReady() {
+func (d *dialing) setReady() bool {
 	addrs := make([]string, len(d.local))
 	for i, l := range d.local {
 		addrs[i] = addrOf(l)
 	}
-	d.out.setReady(addrs...)
+	return d.out.setReady(addrs...)
 }
 
 // shutdown ends the local connections first, each after its calls, and then
@@ -187,7 +189,7 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 	go func() { ended <- d.run(tunneling) }()
 	var err error
 	select {
-	case <-d.up:
+	case <-d.ready:
 	case err = <-ended:
 		return err // no session could be had
 	case <-ctx.Done():

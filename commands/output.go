@@ -1,15 +1,18 @@
 package commands
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"os/signal"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,18 +24,18 @@ func outputFlags() []cli.Flag {
 		stringFlag("log-level", "log from `LEVEL` up: debug, info, warn or error", "info"),
 		stringFlag("log-format", "log as `FORMAT`: text or json", "text"),
 		stringFlag("output", "print results as `FORMAT`: text (addresses) or json (events)", "text"),
-		pathFlag("ready-file", "write the address or URL to `PATH` once usable; removed at the end"),
+		pathFlag("ready-file", "write the addresses or the URL to `PATH` once usable; removed at the end"),
 	}
 }
 
 // output is where a command's results and logs go.
 type output struct {
-	logger       *slog.Logger
-	readyFile    string
-	readyWritten atomic.Bool
+	logger *slog.Logger
+	ready  readyFile
+	fail   context.CancelCauseFunc // ends the command, in order
 
 	mu     sync.Mutex
-	stdout io.Writer // nil: results are not printed
+	stdout io.Writer // tells of errors itself, see results; nil: results are not printed
 	json   bool
 }
 
@@ -52,7 +55,7 @@ func (p *program) newOutput(c *cli.Context) (*output, error) {
 	default:
 		return nil, usagef("--log-format %q: want text or json", format)
 	}
-	out := &output{logger: slog.New(handler), readyFile: c.Path("ready-file"), stdout: p.stdout}
+	out := &output{logger: slog.New(handler), ready: readyFile{path: c.Path("ready-file")}, fail: p.fail, stdout: p.stdout}
 	switch format := c.String("output"); format {
 	case "text":
 	case "json":
@@ -63,7 +66,7 @@ func (p *program) newOutput(c *cli.Context) (*output, error) {
 	if p.hasCommand {
 		out.stdout = nil // it is the command's
 	}
-	return out, nil
+	return out, out.ready.check()
 }
 
 // event prints one JSON object, if that is the format.
@@ -95,58 +98,56 @@ func (o *output) listening(key, value string) {
 }
 
 // setReady tells once that the command has become usable. lines go to the
-// ready file: the addresses or the URL to use.
-func (o *output) setReady(lines ...string) {
-	if o.readyFile != "" {
-		if err := writeWhole(o.readyFile, strings.Join(lines, "\n")+"\n"); err != nil {
-			o.logger.Error("ready file not written", slog.Any("err", err))
-		} else {
-			o.readyWritten.Store(true)
+// ready file: the addresses or the URL to use. If it can't be written, the
+// command ends, and setReady returns false.
+func (o *output) setReady(lines ...string) bool {
+	if o.ready.path != "" {
+		if err := o.ready.write(strings.Join(lines, "\n") + "\n"); err != nil {
+			o.fail(&outputError{"--ready-file " + o.ready.path, err})
+			return false
 		}
 	}
 	o.event("ready", map[string]any{})
 	o.logger.Info("ready")
+	return true
 }
 
-// clearReadyFile removes what an earlier run has left, lest it look like this
-// one's. It is for when this run has its addresses: until then another one may
-// be running that is ready.
-func (o *output) clearReadyFile() error {
-	if o.readyFile == "" {
-		return nil
-	}
-	if info, err := os.Lstat(o.readyFile); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("--ready-file %s: there is something that is not a file", o.readyFile)
-	}
-	if err := os.Remove(o.readyFile); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("--ready-file: %w", err)
-	}
-	return nil
+// results is stdout. A result that can't be printed is an error of the whole
+// command, which it ends.
+type results struct {
+	io.Writer
+	fail context.CancelCauseFunc
 }
 
-// removeReadyFile removes the ready file if this run has written it.
-func (o *output) removeReadyFile() error {
-	if !o.readyWritten.Swap(false) {
-		return nil
-	}
-	return o.clearReadyFile()
-}
-
-// writeWhole writes a file that others never see half-written.
-func writeWhole(path, text string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+func (r results) Write(p []byte) (int, error) {
+	n, err := r.Writer.Write(p)
 	if err != nil {
-		return err
+		r.fail(&outputError{"stdout", pathCause(err)})
 	}
-	_, err = tmp.WriteString(text)
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	return n, err
+}
+
+// catchBrokenPipes has writing to a closed pipe be an error, like any other. By
+// default it ends the process, which suits a command that only prints something.
+func catchBrokenPipes() (stop func()) {
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, syscall.SIGPIPE) // Ignore would go on to a command that is run
+	return func() { signal.Stop(ignored) }
+}
+
+// outputError is why a command ended that could have gone on.
+type outputError struct {
+	what string
+	err  error
+}
+
+func (e *outputError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
+
+// pathCause is err without the name of the file and of the system call.
+func pathCause(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
 	}
 	return err
 }

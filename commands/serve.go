@@ -40,7 +40,7 @@ func (p *program) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer out.removeReadyFile() //nolint:errcheck // nothing more to say at the end
+	defer out.ready.remove() //nolint:errcheck // nothing more to say at the end
 	srv, err := p.newBackend(c, out)
 	if err != nil {
 		return err
@@ -49,9 +49,10 @@ func (p *program) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := out.clearReadyFile(); err != nil {
+	if err := out.ready.clear(); err != nil {
 		return err
 	}
+	defer catchBrokenPipes()()
 	defer e.watchHangups()()
 	var once sync.Once
 	sessions := newSessions(out, func(s *tunnel.Session) {
@@ -75,7 +76,7 @@ func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), e.drainTimeout, errDrainTimeout)
 	defer cancel()
 	out.logger.Info("draining", slog.Duration("timeout", e.drainTimeout))
-	if err := out.removeReadyFile(); err != nil {
+	if err := out.ready.remove(); err != nil {
 		out.logger.Warn("drain", slog.Any("err", err))
 	}
 	if err := shutdown(ctx); err != nil {

@@ -16,7 +16,7 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 		t.Helper()
 		// By rename, as those who know do it: the file is another one then,
 		// even if size and time are the same.
-		if err := writeWhole(path, text); err != nil {
+		if err := (&readyFile{path: path}).write(text); err != nil {
 			t.Fatal(err)
 		}
 	}
