@@ -18,7 +18,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// soon is what a call that mustn't block may take, on a busy machine.
+// soon is what a call that mustn't block may take.
 const soon = 5 * time.Second
 
 // side is a way to connect a wrapped conn with a bare WebSocket.
@@ -55,6 +55,16 @@ func closeBoth(c io.Closer, peer *websocket.Conn) {
 	_ = peer.Close()
 }
 
+// await waits for event, and fails the test if it doesn't come soon.
+func await[T any](t *testing.T, what string, event <-chan T) T {
+	t.Helper()
+	v, ok := tunneltest.Within(soon, event)
+	if !ok {
+		t.Fatalf("%s takes longer than %v", what, soon)
+	}
+	return v
+}
+
 // within fails the test when f takes longer than soon.
 func within(t *testing.T, what string, f func()) {
 	t.Helper()
@@ -63,11 +73,7 @@ func within(t *testing.T, what string, f func()) {
 		defer close(done)
 		f()
 	}()
-	select {
-	case <-done:
-	case <-time.After(soon):
-		t.Fatalf("%s takes longer than %v", what, soon)
-	}
+	await(t, what, done)
 }
 
 func mustRead(t *testing.T, r io.Reader, want string) {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
@@ -67,13 +66,9 @@ func TestDialGRPCSaysWhyTheConnectionWasLost(t *testing.T) {
 			}()
 			<-tun.service.entered
 			tc.end(accepted, relay)
-			select {
-			case err := <-result:
-				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tc.want) {
-					t.Errorf("the call in flight: %v, want Unavailable with %q", err, tc.want)
-				}
-			case <-time.After(soon):
-				t.Fatal("the call in flight doesn't end")
+			err := await(t, "the end of the call in flight", result)
+			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("the call in flight: %v, want Unavailable with %q", err, tc.want)
 			}
 			wantUnavailable(t, tun.client, tc.want)
 		})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,11 +60,7 @@ func connect(tb testing.TB, from, to *wsmux.Session) (opened, accepted *wsmux.St
 
 func waitDone(t *testing.T, s *wsmux.Session) {
 	t.Helper()
-	select {
-	case <-s.Done():
-	case <-time.After(soon):
-		t.Fatal("the session doesn't end")
-	}
+	await(t, "the session's end", s.Done())
 }
 
 func TestNewSessionRefusesBadArguments(t *testing.T) {
@@ -156,9 +153,7 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 	}
 	// More callers than one may give up waiting, at no lasting cost.
 	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err := client.Open(ctx)
-		cancel()
+		_, err := client.Open(newImpatience(t.Context()))
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "accepts no streams") {
 			t.Errorf("Open = %v, want context.DeadlineExceeded and why", err)
 		}
@@ -185,10 +180,29 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 	}
 }
 
+// impatience is a context that ends when it is waited on for the second time:
+// Open has begun to open a stream then.
+type impatience struct {
+	context.Context //nolint:containedctx // it is one
+	cancel          context.CancelCauseFunc
+	waits           atomic.Int32
+}
+
+func newImpatience(ctx context.Context) *impatience {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &impatience{Context: ctx, cancel: cancel}
+}
+
+func (c *impatience) Done() <-chan struct{} {
+	if c.waits.Add(1) == 2 {
+		c.cancel(context.DeadlineExceeded)
+	}
+	return c.Context.Done()
+}
+
 // zeros never ends.
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// stuck returns once nothing leaves a session any more: a Ping times out.
 func TestSessionPingAndReceived(t *testing.T) {
 	t.Parallel()
 	client, _ := sessions(t)

@@ -10,8 +10,8 @@ import (
 
 // A frame that yamux has given up on may still arrive, so nothing may be tried
 // again on its session, whichever call met the time-out.
-func TestStalledLinkEndsTheSession(t *testing.T) {
-	t.Parallel()
+func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on an idle link nothing may take writeTimeout
+	const writeTimeout = 500 * time.Millisecond
 	for name, call := range map[string]func(s *Session, stream *Stream) error{
 		"Write": func(_ *Session, stream *Stream) error {
 			_, err := io.Copy(stream, endless{})
@@ -26,9 +26,8 @@ func TestStalledLinkEndsTheSession(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-			client, err := NewSession(dialed, Client, &Options{writeTimeout: 100 * time.Millisecond})
+			client, err := NewSession(dialed, Client, &Options{writeTimeout: writeTimeout})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,9 +53,7 @@ func TestStalledLinkEndsTheSession(t *testing.T) {
 			if err := call(client, stream); err == nil {
 				t.Errorf("%s on a stalled link = nil error", name)
 			}
-			select {
-			case <-client.Done():
-			case <-time.After(5 * time.Second):
+			if _, ok := tunneltest.Within(5*time.Second, client.Done()); !ok {
 				t.Fatal("the session lives on")
 			}
 			relay.Cut()

@@ -1,76 +1,61 @@
 package wsmux
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// pipeSessions returns the ends of a session over [net.Pipe], which works in a
-// bubble.
-func pipeSessions(t *testing.T) (client, server *Session) {
+// pipeSession starts a session on one end of a pipe.
+func pipeSession(t *testing.T, ws *websocket.Conn, role Role) *Session {
 	t.Helper()
-	near, far := net.Pipe()
-	accepted := make(chan *websocket.Conn, 1)
-	go func() {
-		br := bufio.NewReader(far)
-		req, err := http.ReadRequest(br)
-		if err != nil {
-			t.Error(err)
-		}
-		ws, err := new(websocket.Upgrader).Upgrade(pipeHijacker{httptest.NewRecorder(), far, br}, req, nil)
-		if err != nil {
-			t.Error(err)
-		}
-		accepted <- ws
-	}()
-	dialer := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil }}
-	dialed, _, err := dialer.DialContext(t.Context(), "ws://peer/", nil) //nolint:bodyclose // nothing is left of it
+	s, err := NewSession(ws, role, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if client, err = NewSession(dialed, Client, nil); err != nil {
-		t.Fatal(err)
-	}
-	if server, err = NewSession(<-accepted, Server, nil); err != nil {
-		t.Fatal(err)
-	}
-	return client, server
+	return s
 }
 
-type pipeHijacker struct {
-	*httptest.ResponseRecorder
-	conn net.Conn
-	br   *bufio.Reader
-}
-
-func (h pipeHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return h.conn, bufio.NewReadWriter(h.br, bufio.NewWriter(h.conn)), nil
-}
-
-// The tests in here let hours pass in a bubble. yamux keeps its timers in a
-// pool that all sessions of the process share, and a timer can't move between
-// bubbles, so that there is one bubble only and the pool is emptied around it.
-func TestAsTimePasses(t *testing.T) { //nolint:paralleltest // see above
-	emptyPools := func() {
-		runtime.GC()
-		runtime.GC()
+// frozenSession returns a session with two streams, whose peer reads nothing
+// more, and the peer's end.
+func frozenSession(t *testing.T) (s *Session, streams [2]*Stream, peer *websocket.Conn) {
+	t.Helper()
+	ws, peer := tunneltest.PipedWebSockets(t)
+	s = pipeSession(t, ws, Client)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for range streams { // the frames that open them
+			_, _, _ = peer.ReadMessage()
+		}
+	})
+	for i := range streams {
+		var err error
+		if streams[i], err = s.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	emptyPools()
-	t.Cleanup(emptyPools)
+	reading.Wait()
+	return s, streams, peer
+}
+
+func TestStreamsThatWait(t *testing.T) { //nolint:paralleltest // a bubble
+	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {
-		client, server := pipeSessions(t)
+		dialed, accepting := tunneltest.PipedWebSockets(t)
+		client, server := pipeSession(t, dialed, Client), pipeSession(t, accepting, Server)
 
 		// A stream that the peer doesn't accept costs nothing but itself.
 		waiting, err := client.Open(t.Context())
@@ -107,5 +92,68 @@ func TestAsTimePasses(t *testing.T) { //nolint:paralleltest // see above
 			t.Errorf("Err() = %v, want a live session", err)
 		}
 		_, _ = client.Close(), server.Close()
+	})
+}
+
+// A peer that reads nothing can't hold up the Close of a stream. (Nor that of
+// the session, but yamux holds a mutex meanwhile, which stops a bubble's time.)
+func TestStreamCloseDoesNotWaitForAFrozenPeer(t *testing.T) { //nolint:paralleltest // a bubble
+	tunneltest.KeepTimersApart(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, streams, peer := frozenSession(t)
+		flooded, readErr := make(chan struct{}), make(chan error, 1)
+		go func() {
+			defer close(flooded)
+			_, _ = io.Copy(streams[0], endless{})
+		}()
+		go func() {
+			_, err := streams[1].Read(make([]byte, 1))
+			readErr <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		_ = streams[1].Close()
+		if took := time.Since(began); took > closeFrameWait {
+			t.Errorf("Close took %v, want %v at most", took, closeFrameWait)
+		}
+		if err := <-readErr; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Read during Close = %v, want net.ErrClosed", err)
+		}
+		_ = peer.Close()
+		<-flooded
+		_ = s.Close()
+	})
+}
+
+// A call without a session doesn't wait for one.
+func TestDialGRPCFailsAtOnce(t *testing.T) { //nolint:paralleltest // a bubble
+	tunneltest.KeepTimersApart(t)
+	synctest.Test(t, func(t *testing.T) {
+		dialed, accepted := tunneltest.PipedWebSockets(t)
+		server, serverSession, err := ServeGRPC(accepted, func(*grpc.Server) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cc, clientSession, err := DialGRPC(dialed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cc.Close()
+		call := func() error { return cc.Invoke(t.Context(), "/no/method", new(emptypb.Empty), new(emptypb.Empty)) }
+		if err := call(); status.Code(err) != codes.Unimplemented {
+			t.Errorf("a call = %v, want Unimplemented from the peer", err)
+		}
+		server.Stop()
+		<-serverSession.CloseChan()
+		<-clientSession.CloseChan()
+		for range 3 {
+			began := time.Now()
+			if err := call(); status.Code(err) != codes.Unavailable {
+				t.Errorf("a call = %v, want Unavailable", err)
+			}
+			if took := time.Since(began); took > 0 {
+				t.Errorf("a call without a session took %v to fail", took)
+			}
+		}
 	})
 }
