@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+)
+
+// callSize is the size of a call's message, each way, in bytes.
+const callSize = 100
+
+// callWorks make unary gRPC calls.
+func callWorks() []*work {
+	return []*work{
+		{
+			name:    "call-1",
+			about:   "unary calls, one at a time",
+			metrics: []metric{{"p50 µs", 1e6}, {"CPU µs/call", 1e6}},
+			run: func(ctx context.Context, st *stage) ([]float64, error) {
+				r, cpu, err := st.loadCPU(ctx, callsSpec(st, 1, 1))
+				return []float64{r.P50.Seconds(), cpu / float64(r.Calls)}, err
+			},
+		},
+		manyCalls("call-64", "64 unary calls at a time on one connection", 1, 64),
+		manyCalls("call-64-conns", "64 connections, a unary call at a time on each", 64, 1),
+	}
+}
+
+func manyCalls(name, about string, conns, concurrent int) *work {
+	return &work{
+		name:    name,
+		about:   about,
+		metrics: []metric{{"calls/s", 1}, {"CPU µs/call", 1e6}},
+		run: func(ctx context.Context, st *stage) ([]float64, error) {
+			r, cpu, err := st.loadCPU(ctx, callsSpec(st, conns, concurrent))
+			return []float64{r.CallRate, cpu / float64(r.Calls)}, err
+		},
+	}
+}
+
+func callsSpec(st *stage, conns, concurrent int) loadSpec {
+	return loadSpec{Kind: "calls", Conns: conns, Concurrent: concurrent, Warmup: loadWarmup, Duration: st.duration}
+}
+
+// callsLoad makes calls for a while.
+func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, _ func() error) error {
+	started := time.Now()
+	from, until := started.Add(spec.Warmup), started.Add(spec.Warmup+spec.Duration)
+	var mu sync.Mutex
+	var all int
+	var took []time.Duration
+	var failed error
+	var wg sync.WaitGroup
+	for range spec.Conns {
+		cc, err := grpc.NewClient("passthrough:///"+spec.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return err
+		}
+		defer cc.Close()
+		for range spec.Concurrent {
+			wg.Go(func() {
+				n, measured, err := callUntil(ctx, cc, from, until)
+				mu.Lock()
+				defer mu.Unlock()
+				all += n
+				took = append(took, measured...)
+				if err != nil {
+					failed = err
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
+	slices.Sort(took)
+	return report(loadResult{
+		Calls:    all,
+		CallRate: float64(len(took)) / time.Since(from).Seconds(),
+		P50:      percentile(took, 50),
+		P99:      percentile(took, 99),
+	})
+}
+
+// callUntil calls until the time is over. It returns how many calls it has made
+// and how long each took that began in the time that counts.
+func callUntil(ctx context.Context, cc *grpc.ClientConn, from, until time.Time) (all int, took []time.Duration, err error) {
+	client := testpb.NewTestServiceClient(cc)
+	req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, callSize)}}
+	for {
+		began := time.Now()
+		if began.After(until) {
+			return all, took, nil
+		}
+		if _, err := client.UnaryCall(ctx, req); err != nil {
+			return all, nil, err
+		}
+		all++
+		if began.After(from) {
+			took = append(took, time.Since(began))
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	connBytes   = 256 * 1024 // for each connection, each way
+	connTraffic = 1000       // how many connections have that
+	connsAtOnce = 64         // how many are opened or used at the same time
+
+	settleOpen   = time.Second     // before the memory of open connections is looked at
+	settleClosed = 5 * time.Second // and that of closed ones
+)
+
+// connsWork opens n connections, holds them, uses some and closes them.
+func connsWork(name string, n int) *work {
+	return &work{
+		name:  name,
+		about: strconv.Itoa(n) + " connections opened; idle; after 256 KiB each way over 1,000; 5 s after closing",
+		metrics: []metric{
+			{"open s", 1},
+			{"idle KiB each", 1.0 / 1024},
+			{"used KiB each", 1.0 / 1024},
+			{"closed MiB more", 1.0 / (1 << 20)},
+		},
+		most:  2,
+		plain: true,
+		run: func(ctx context.Context, st *stage) ([]float64, error) {
+			if err := st.connections(n); err != nil {
+				return nil, err
+			}
+			before := st.memory()
+			l, err := st.startLoad(loadSpec{Kind: "conns", Conns: n, Concurrent: connsAtOnce, Bytes: connBytes})
+			if err != nil {
+				return nil, err
+			}
+			opened, err := l.result(ctx)
+			if err == nil {
+				err = opened.broken()
+			}
+			if err != nil {
+				return nil, err
+			}
+			pause(ctx, settleOpen)
+			idle := st.memory() - before
+			used, err := l.next(ctx)
+			if err == nil {
+				err = used.broken()
+			}
+			if err != nil {
+				return nil, err
+			}
+			more := st.memory() - before - idle
+			if _, err := l.next(ctx); err != nil {
+				return nil, err
+			}
+			pause(ctx, settleClosed)
+			closed := st.memory() - before
+			return []float64{opened.Took.Seconds(), idle / float64(n), idle/float64(n) + more/connTraffic, closed}, nil
+		},
+	}
+}
+
+// connsLoad opens connections, moves bytes both ways on some of them, and closes
+// all, each when it is told to.
+func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
+	conns := make([]net.Conn, spec.Conns)
+	opened := inParallel(spec.Conns, spec.Concurrent, func(i int) (err error) {
+		if conns[i], err = dialOp(ctx, spec.Addr, opEcho); err != nil {
+			return err
+		}
+		return exchange(conns[i], 1) // now it is open at the other end, too
+	})
+	if err := report(opened); err != nil {
+		return err
+	}
+	if err := next(); err != nil {
+		return err
+	}
+	used := inParallel(min(spec.Conns, connTraffic), spec.Concurrent, func(i int) error { return exchange(conns[i], spec.Bytes) })
+	if err := report(used); err != nil {
+		return err
+	}
+	if err := next(); err != nil {
+		return err
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	if err := report(loadResult{}); err != nil {
+		return err
+	}
+	return next()
+}
+
+// exchange sends n bytes and waits until they are back.
+func exchange(conn net.Conn, n int) error {
+	sent := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(make([]byte, n))
+		sent <- err
+	}()
+	if _, err := io.CopyN(io.Discard, conn, int64(n)); err != nil {
+		return err
+	}
+	return <-sent
+}
+
+// inParallel does n things, some at the same time, and counts what fails.
+func inParallel(n, atOnce int, do func(i int) error) loadResult {
+	started := time.Now()
+	var mu sync.Mutex
+	var r loadResult
+	var wg sync.WaitGroup
+	numbers := make(chan int)
+	for range atOnce {
+		wg.Go(func() {
+			for i := range numbers {
+				if err := do(i); err != nil {
+					mu.Lock()
+					r.Failed++
+					r.Err = err.Error()
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range n {
+		numbers <- i
+	}
+	close(numbers)
+	wg.Wait()
+	r.Took = time.Since(started)
+	return r
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// measureCommand is the argument with which this program measures right here.
+const measureCommand = "measure"
+
+// helpers are the processes that a measurement is made of, by the argument that
+// makes this program one.
+var helpers map[string]helper
+
+// helper runs until it is done, or stdin ends. A server prints its address.
+type helper func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
+
+func init() { //nolint:gochecknoinits // helpers and measurements refer to each other
+	helpers = map[string]helper{
+		"server":        runServer,
+		"pair":          runPair,
+		"pair-tls-near": runTLSNear,
+		"pair-tls-far":  runTLSFar,
+		"yamux-near":    runYamuxNear,
+		"yamux-far":     runYamuxFar,
+		"link":          runLink,
+		"load":          runLoad,
+	}
+}
+
+// serveConns accepts on l, whose address it prints, until stdin or ctx ends,
+// and handles each connection in a goroutine.
+func serveConns(ctx context.Context, l net.Listener, stdin io.Reader, stdout io.Writer, handle func(net.Conn)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, stdin)
+		cancel()
+	}()
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	if _, err := fmt.Fprintln(stdout, l.Addr()); err != nil {
+		return err
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		go handle(conn)
+	}
+}
+
+func listenTCP(ctx context.Context) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+// arguments checks that there are n of them.
+func arguments(args []string, n int) error {
+	if len(args) != n {
+		return errors.New("this is for the benchmark to start")
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+)
+
+// freePort returns an address that is free, for programs that can't be asked
+// which one they have chosen.
+func freePort(ctx context.Context) (addr, port string, err error) {
+	l, err := listenTCP(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	defer l.Close()
+	return splitPort(l.Addr().String())
+}
+
+// splitPort returns addr and its port.
+func splitPort(addr string) (_, port string, err error) {
+	_, port, err = net.SplitHostPort(addr)
+	return addr, port, err
+}
+
+// awaitListener waits until addr accepts connections.
+func (st *stage) awaitListener(ctx context.Context, addr string) error {
+	for {
+		conn, err := dialTCP(ctx, addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w%s", err, st.lastWords())
+		}
+	}
+}
