@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,9 +202,9 @@ func TestAcceptorSlowRequests(t *testing.T) {
 // into the session.
 func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 	t.Parallel()
-	a := NewAcceptor(newSessions(t), AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
-	a.server.ReadTimeout, a.server.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
-	l := listen(t)
+	sessions := newSessions(t)
+	a := NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
+	l := &timedListener{Listener: listen(t), accepted: make(chan *timedConn, 1)}
 	serving := make(chan error, 1)
 	go func() { serving <- a.Serve(l) }()
 	session, err := Dial(soon(t), "ws://"+l.Addr().String(), nil)
@@ -212,13 +212,70 @@ func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	select {
-	case <-session.Done():
-		t.Errorf("session ended: %v", session.Err())
-	case <-time.After(time.Second):
+	if _, err := sessions.Wait(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	conn := await(t, "the connection", l.accepted)
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if conn.set == 0 {
+		t.Error("the server has no time-outs: this test checks nothing")
+	}
+	if !conn.read.IsZero() || !conn.write.IsZero() {
+		t.Errorf("with a session up reading may last until %v, writing until %v", conn.read, conn.write)
 	}
 	_ = a.Shutdown(t.Context())
 	await(t, "Serve", serving)
+}
+
+// timedListener tells the test of the connection that it accepts.
+type timedListener struct {
+	net.Listener
+	accepted chan *timedConn
+}
+
+func (l *timedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	timed := &timedConn{Conn: conn}
+	l.accepted <- timed
+	return timed, nil
+}
+
+// timedConn remembers its deadlines.
+type timedConn struct {
+	net.Conn
+	mu          sync.Mutex
+	read, write time.Time
+	set         int // how many deadlines were set that aren't none
+}
+
+func (c *timedConn) note(at time.Time, deadlines ...*time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range deadlines {
+		*d = at
+	}
+	if !at.IsZero() {
+		c.set++
+	}
+}
+
+func (c *timedConn) SetDeadline(at time.Time) error {
+	c.note(at, &c.read, &c.write)
+	return c.Conn.SetDeadline(at)
+}
+
+func (c *timedConn) SetReadDeadline(at time.Time) error {
+	c.note(at, &c.read)
+	return c.Conn.SetReadDeadline(at)
+}
+
+func (c *timedConn) SetWriteDeadline(at time.Time) error {
+	c.note(at, &c.write)
+	return c.Conn.SetWriteDeadline(at)
 }
 
 func TestAcceptorOffersNoHTTP2(t *testing.T) {
@@ -258,8 +315,7 @@ func TestAcceptorShutdown(t *testing.T) {
 	if resp := handshake(t, other.Addr().String(), "/", http.Header{"Upgrade": nil}); resp.code != 426 {
 		t.Fatalf("status = %d", resp.code)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
+	ctx := soon(t)
 	for range 2 {
 		if err := a.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown = %v", err)

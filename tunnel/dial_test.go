@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"strings"
 	"syscall"
@@ -113,9 +114,7 @@ func TestDialErrors(t *testing.T) {
 	secureAddr := secure.server.Listener.Addr().String()
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.server.Certificate())
-	l := listen(t)
-	closed := l.Addr().String()
-	_ = l.Close()
+	const closed = "127.0.0.1:1" // a port just freed may be somebody else's
 	silentEnd := serveTCP(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 4096))
 		_ = conn.Close()
@@ -282,7 +281,8 @@ func TestDialConnectTimeout(t *testing.T) {
 	}
 }
 
-// TestDialKeepsRefusalWhoseBodyHangs: the status is worth more than a time-out.
+// TestDialKeepsRefusalWhoseBodyHangs: the status is worth more than that ctx
+// ends before the rest has come.
 func TestDialKeepsRefusalWhoseBodyHangs(t *testing.T) {
 	t.Parallel()
 	addr := serveTCP(t, func(conn net.Conn) {
@@ -290,7 +290,9 @@ func TestDialKeepsRefusalWhoseBodyHangs(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno entry")
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	_, err := Dial(t.Context(), "ws://"+addr, &DialOptions{ConnectTimeout: 50 * time.Millisecond})
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	_, err := Dial(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: cancel}), "ws://"+addr, nil)
 	if want := "dial ws://" + addr + ": handshake: 403 Forbidden: no entry"; err == nil || err.Error() != want {
 		t.Errorf("Dial = %v, want %s", err, want)
 	}

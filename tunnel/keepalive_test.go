@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -49,30 +50,41 @@ func TestSilenceEndsBothEnds(t *testing.T) {
 	}
 }
 
-func TestIdleSessionStaysUpThroughPings(t *testing.T) {
-	t.Parallel()
+func TestIdleSessionStaysUpThroughPings(t *testing.T) { //nolint:paralleltest // bubbles
 	for _, test := range []struct {
 		name           string
 		client, server time.Duration // PingInterval
 	}{
-		{"both ping", 20 * time.Millisecond, 20 * time.Millisecond},
-		{"one pings", 20 * time.Millisecond, -1},
+		{"both ping", 0, 0},
+		{"one pings", 0, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			const timeout = 500 * time.Millisecond
-			client, server, _ := startPair(t,
-				SessionOptions{PingInterval: test.client, PingTimeout: timeout},
-				SessionOptions{PingInterval: test.server, PingTimeout: timeout})
-			select {
-			case <-client.Done():
-				t.Errorf("client ended: %v", client.Err())
-			case <-server.Done():
-				t.Errorf("server ended: %v", server.Err())
-			case <-time.After(3 * timeout):
-			}
+			tunneltest.KeepTimersApart(t)
+			synctest.Test(t, func(t *testing.T) {
+				dialed, accepted := tunneltest.PipedWebSockets(t)
+				client := begin(t, dialed, SessionOptions{Role: wsmux.Client, PingInterval: test.client})
+				server := begin(t, accepted, SessionOptions{Role: wsmux.Server, PingInterval: test.server})
+				select {
+				case <-client.Done():
+					t.Errorf("client ended: %v", client.Err())
+				case <-server.Done():
+					t.Errorf("server ended: %v", server.Err())
+				case <-time.After(time.Hour):
+				}
+				_, _ = client.Close(), server.Close()
+			})
 		})
 	}
+}
+
+// begin starts a session at one end of a pipe, in a bubble.
+func begin(t *testing.T, ws *websocket.Conn, opts SessionOptions) *wsmux.Session {
+	t.Helper()
+	s, err := opts.start(ws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func TestKeepaliveOff(t *testing.T) {
@@ -100,48 +112,42 @@ func TestKeepaliveOff(t *testing.T) {
 }
 
 // TestBusyPeerIsNotSilent has a peer that never sends a Pong, but data.
-func TestBusyPeerIsNotSilent(t *testing.T) {
-	t.Parallel()
-	dialed, accepted := tunneltest.WebSockets(t)
-	accepted.SetPingHandler(func(string) error { return nil })
-	opts := SessionOptions{PingInterval: 20 * time.Millisecond, PingTimeout: 300 * time.Millisecond}
-	client, err := opts.start(dialed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	server, err := wsmux.NewSession(accepted, wsmux.Server, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	stream, err := server.Open(soon(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := client.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _, _ = io.Copy(io.Discard, in) }()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for busy := time.After(4 * opts.PingTimeout); ; {
-		select {
-		case <-client.Done():
-			t.Fatalf("ended while data came: %v", client.Err())
-		case <-tick.C:
-			_, _ = stream.Write([]byte("x"))
-			continue
-		case <-busy:
+func TestBusyPeerIsNotSilent(t *testing.T) { //nolint:paralleltest // a bubble
+	tunneltest.KeepTimersApart(t)
+	synctest.Test(t, func(t *testing.T) {
+		dialed, accepted := tunneltest.PipedWebSockets(t)
+		accepted.SetPingHandler(func(string) error { return nil })
+		client := begin(t, dialed, SessionOptions{Role: wsmux.Client})
+		server := begin(t, accepted, SessionOptions{Role: wsmux.Server, PingInterval: -1, PingTimeout: -1})
+		stream, err := server.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		break
-	}
-	// Silent at last.
-	await(t, "the end of a peer without Pongs", client.Done())
-	if _, ok := errors.AsType[*SilenceError](client.Err()); !ok {
-		t.Errorf("Err() = %v, want a SilenceError", client.Err())
-	}
+		in, err := client.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, in) }()
+		for range 60 {
+			<-time.After(DefaultPingTimeout - time.Second)
+			if err := client.Err(); err != nil {
+				t.Fatalf("ended while data came: %v", err)
+			}
+			if _, err := stream.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Silent at last.
+		began := time.Now()
+		<-client.Done()
+		if _, ok := errors.AsType[*SilenceError](client.Err()); !ok {
+			t.Errorf("Err() = %v, want a SilenceError", client.Err())
+		}
+		if took := time.Since(began); took < DefaultPingTimeout || took > DefaultPingTimeout+2*time.Second {
+			t.Errorf("silence is noticed after %v, want %v", took, DefaultPingTimeout)
+		}
+		_, _ = client.Close(), server.Close()
+	})
 }
 
 func TestSilenceErrorText(t *testing.T) {
