@@ -67,6 +67,9 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.serveCommand(),
 			p.dialCommand(),
+			p.listCommand(),
+			p.describeCommand(),
+			p.callCommand(),
 			p.demoCommand(),
 			p.versionCommand(),
 			p.helpCommand(),

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 
+	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 )
 
@@ -22,6 +25,8 @@ const (
 	exitUsage     = 2 // wrong flags or arguments
 	exitRefused   = 3 // the peer or the proxy refused the credentials
 	exitNoSession = 4 // no session could be had
+
+	exitRPC = 64 // plus the code of the gRPC status that an RPC ended with, as grpcurl
 )
 
 // usageError is a mistake on the command line.
@@ -42,10 +47,19 @@ type commandError struct{ status int }
 
 func (e *commandError) Error() string { return fmt.Sprintf("command ended with status %d", e.status) }
 
+// rpcError is that an RPC ended with a status other than OK, which the command has
+// printed.
+type rpcError struct{ code codes.Code }
+
+func (e *rpcError) Error() string { return "rpc: " + e.code.String() }
+
 // report prints err, if there is anything to say, and returns its exit status.
 func report(stderr io.Writer, err error) int {
 	if ce, ok := errors.AsType[*commandError](err); ok {
 		return ce.status // the command has said what there was to say
+	}
+	if re, ok := errors.AsType[*rpcError](err); ok {
+		return exitRPC + int(re.code)
 	}
 	if err == nil {
 		return exitOK
@@ -86,8 +100,17 @@ func hint(err error) string {
 		}
 		return "see wstun --help, or --help behind a command"
 	}
-	if le, ok := errors.AsType[*listenError](err); ok {
-		return le.hint()
+	if h, ok := errors.AsType[interface {
+		error
+		hint() string
+	}](err); ok && h.hint() != "" {
+		return h.hint()
+	}
+	if ne, ok := errors.AsType[*reflection.NameError](err); ok {
+		return nameHint(ne)
+	}
+	if errors.Is(err, reflection.ErrNoReflection) {
+		return "name the source of its services with --proto, or a compiled set with --protoset"
 	}
 	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok {
 		return proxyHint(pe) // before what it wraps, which isn't about the peer
@@ -114,6 +137,25 @@ func hint(err error) string {
 		return "allow more time with --connect-timeout, or check the way to the peer"
 	}
 	return ""
+}
+
+func nameHint(ne *reflection.NameError) string {
+	switch {
+	case len(ne.Candidates) > 0:
+		return "it may be " + orList(ne.Candidates)
+	case len(ne.Suggestions) > 0:
+		return "did you mean " + orList(ne.Suggestions) + "?"
+	}
+	return "wstun list and wstun describe tell what there is"
+}
+
+// orList joins names to "a, b or c".
+func orList(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func handshakeHint(he *tunnel.HandshakeError) string {

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +75,7 @@ func connectFlags() []cli.Flag {
 	return []cli.Flag{
 		stringFlag("accept", "wait for WebSockets at `ADDR` instead of dialing one: host:port, :port (loopback) or unix:PATH", ""),
 		stringFlag("path", "accept only at this `PATH`", ""),
+		boolFlag("expand-headers", "replace ${VARIABLE} in headers and metadata by its value"),
 		pathFlag("token-file", "send the token in `PATH` when dialing, demand it when accepting; or WSTUN_TOKEN"),
 		stringFlag("token-header", "have the token in the header `NAME` as it stands, not in Authorization: Bearer", ""),
 		pathFlag("cert", "certificate `PATH`: the accepting side's for wss, the dialing side's client certificate"),
@@ -165,7 +167,11 @@ func newConnection(c *cli.Context, role wsmux.Role, rawURL string, whenNeither e
 	if e.tokenHeader != "" && e.token == nil {
 		return nil, usagef("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", e.tokenHeader)
 	}
-	header, err := parseHeaders("--header", c.StringSlice("header"))
+	lines, err := headerLines(c, "header")
+	if err != nil {
+		return nil, err
+	}
+	header, err := parseHeaders("--header", lines)
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +323,27 @@ func parseWindow(s string) (uint32, error) {
 		return 0, usagef("--window %s: want 256KiB to 1024MiB", s)
 	}
 	return uint32(n), nil
+}
+
+var variable = regexp.MustCompile(`\$\{\w+\}`)
+
+// headerLines returns the values of a flag, with ${VARIABLE} replaced if that is
+// asked for.
+func headerLines(c *cli.Context, flag string) ([]string, error) {
+	lines := slices.Clone(c.StringSlice(flag))
+	if !c.Bool("expand-headers") {
+		return lines, nil
+	}
+	for i, line := range lines {
+		for _, v := range variable.FindAllString(line, -1) {
+			value, ok := os.LookupEnv(v[2 : len(v)-1])
+			if !ok {
+				return nil, usagef("--%s: there is no variable %s", flag, v)
+			}
+			lines[i] = strings.ReplaceAll(lines[i], v, value)
+		}
+	}
+	return lines, nil
 }
 
 func parseHeaders(flag string, lines []string) (http.Header, error) {

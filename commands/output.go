@@ -39,23 +39,30 @@ type output struct {
 	json   bool
 }
 
-// newOutput makes the output that c's flags ask for.
-func (p *program) newOutput(c *cli.Context) (*output, error) {
+// newLogger makes the logger that c's flags ask for.
+func (p *program) newLogger(c *cli.Context) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
 		return nil, usagef("--log-level %q: want debug, info, warn or error", c.String("log-level"))
 	}
-	var handler slog.Handler
 	opts := &slog.HandlerOptions{Level: level}
 	switch format := c.String("log-format"); format {
 	case "text":
-		handler = slog.NewTextHandler(p.stderr, opts)
+		return slog.New(slog.NewTextHandler(p.stderr, opts)), nil
 	case "json":
-		handler = slog.NewJSONHandler(p.stderr, opts)
+		return slog.New(slog.NewJSONHandler(p.stderr, opts)), nil
 	default:
 		return nil, usagef("--log-format %q: want text or json", format)
 	}
-	out := &output{logger: slog.New(handler), ready: readyFile{path: c.Path("ready-file")}, fail: p.fail, stdout: p.stdout}
+}
+
+// newOutput makes the output that c's flags ask for.
+func (p *program) newOutput(c *cli.Context) (*output, error) {
+	logger, err := p.newLogger(c)
+	if err != nil {
+		return nil, err
+	}
+	out := &output{logger: logger, ready: readyFile{path: c.Path("ready-file")}, fail: p.fail, stdout: p.stdout}
 	switch format := c.String("output"); format {
 	case "text":
 	case "json":

@@ -205,7 +205,7 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	if err != nil {
 		return nil, err
 	}
-	header, err := parseMetadata("--reflect-header", c.StringSlice("reflect-header"))
+	header, err := grpcMetadata(c, "reflect-header")
 	if err != nil {
 		return nil, err
 	}
@@ -335,17 +335,4 @@ func (us *upstreams) setHealth(i int, status grpc_health_v1.HealthCheckResponse_
 			us.health.SetServingStatus(service, status)
 		}
 	}
-}
-
-// parseMetadata reads 'name: value' lines as gRPC metadata.
-func parseMetadata(flag string, lines []string) (metadata.MD, error) {
-	header, err := parseHeaders(flag, lines)
-	if err != nil {
-		return nil, err
-	}
-	md := metadata.MD{}
-	for name, values := range header {
-		md.Append(name, slices.Clone(values)...)
-	}
-	return md, nil
 }

@@ -10,7 +10,7 @@ import (
 
 // Description is what there is to say about a symbol, in grpcurl's words.
 type Description struct {
-	Name string // its full name
+	Name string // its full name; of an enum's value, pkg.Enum.VALUE
 	Kind string // "a message", "a method" and the like
 	Text string // proto source that is equivalent to the one that defines it
 }
@@ -59,7 +59,11 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
 	}
-	return &Description{string(d.FullName()), kind, text}, nil
+	name := string(d.FullName())
+	if kind == "an enum value" {
+		name = Name(d)
+	}
+	return &Description{name, kind, text}, nil
 }
 
 // fieldOfType returns the field whose declaration is also that of md: a map or a

@@ -93,10 +93,14 @@ func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol,
 	return nil, found
 }
 
-// Name is how a user writes the name of d: of a method, pkg.Service/Method.
+// Name is how a user writes the name of d: of a method pkg.Service/Method, of an
+// enum's value pkg.Enum.VALUE, which protobuf has as pkg.VALUE, and else its full name.
 func Name(d protoreflect.Descriptor) string {
-	if md, ok := d.(protoreflect.MethodDescriptor); ok {
-		return string(md.Parent().FullName()) + "/" + string(md.Name())
+	switch d.(type) {
+	case protoreflect.MethodDescriptor:
+		return string(d.Parent().FullName()) + "/" + string(d.Name())
+	case protoreflect.EnumValueDescriptor:
+		return string(d.Parent().FullName().Append(d.Name()))
 	}
 	return string(d.FullName())
 }
@@ -129,8 +133,7 @@ func (c *Catalog) matches(sets []*Set, kind Kind, short string) []*Symbol {
 	seen := make(map[protoreflect.FullName]bool)
 	for _, set := range sets {
 		set.each(kind, func(d protoreflect.Descriptor) {
-			name := string(d.FullName())
-			if name != short && !strings.HasSuffix(name, "."+short) || seen[d.FullName()] {
+			if seen[d.FullName()] || !endsIn(string(d.FullName()), short) && !endsIn(Name(d), short) {
 				return
 			}
 			seen[d.FullName()] = true
@@ -147,6 +150,9 @@ func (c *Catalog) matches(sets []*Set, kind Kind, short string) []*Symbol {
 	}
 	return small
 }
+
+// endsIn reports whether the last parts of a name are those of short.
+func endsIn(name, short string) bool { return name == short || strings.HasSuffix(name, "."+short) }
 
 // Symbols returns the names of all symbols of that kind, sorted, as [Name] writes
 // them: for completion. The error is that of the first source if all have failed.

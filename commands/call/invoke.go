@@ -31,8 +31,9 @@ type Result struct {
 	Headers  metadata.MD    // nil: there were none
 	Trailers metadata.MD
 
-	Sent, Received int  // messages
-	Stopped        bool // ended from this side after Options.Count responses
+	Sent     int  // messages of the Requests: not the empty one that stands in for none
+	Received int  // messages
+	Stopped  bool // ended from this side after Options.Count responses
 
 	Timings Timings
 	Wire    Wire
@@ -91,7 +92,8 @@ type invocation struct {
 
 	stream grpc.ClientStream
 	start  time.Time
-	sent   int // written by send
+	sent   int  // written by send
+	empty  bool // the one message stands in for none
 }
 
 func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Result, error) {
@@ -148,6 +150,7 @@ func (i *invocation) only(ctx context.Context) (protoreflect.ProtoMessage, error
 	err := i.requests.Next(ctx, m)
 	switch {
 	case errors.Is(err, io.EOF):
+		i.empty = true
 		return dynamicpb.NewMessage(i.method.Input()), nil
 	case err != nil:
 		return nil, err
@@ -189,7 +192,9 @@ func (i *invocation) sendOne(m protoreflect.ProtoMessage, last bool) error {
 	if err := i.stream.SendMsg(m); err != nil {
 		return err
 	}
-	i.sent++
+	if !i.empty {
+		i.sent++
+	}
 	if last {
 		_ = i.stream.CloseSend() // what is wrong, receiving tells
 	}

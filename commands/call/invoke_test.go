@@ -28,7 +28,7 @@ func TestInvokeKinds(t *testing.T) {
 		sent                   int
 	}{
 		{"Hub/DeleteKey", `{"name":"none"}`, "", codes.NotFound, 1},
-		{"Hub/DeleteKey", ``, "", codes.InvalidArgument, 1}, // an empty message
+		{"Hub/DeleteKey", ``, "", codes.InvalidArgument, 0}, // an empty message
 		{"Hub/Sleep", `{"duration":"0s"}`, "{}\n", codes.OK, 1},
 		{"Hub/WatchKeys", `{"maxEvents":1,"tick":"-1s"}`, "", codes.InvalidArgument, 1},
 		{"Hub/Sum", `{"value":40} {"value":"2"}`, `{"sum":"42","count":2}` + "\n", codes.OK, 2},

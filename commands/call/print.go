@@ -26,7 +26,9 @@ type Printer struct {
 	// and timings, too.
 	Verbosity int
 
-	responses int // over all calls
+	// Printed is how many responses have been printed before: in text format, each
+	// but the first begins with a record separator.
+	Printed int
 }
 
 // Events has p write what happens. Messages come out one by one, each in one Write.
@@ -60,10 +62,10 @@ func (p *Printer) message(r *Response) error {
 	}
 	if p.Verbosity > 0 {
 		before += "\nResponse contents:\n"
-	} else if p.Format.Format == Text && p.responses > 0 {
+	} else if p.Format.Format == Text && p.Printed > 0 {
 		before = string(recordSeparator) // for another call to read
 	}
-	p.responses++
+	p.Printed++
 	if _, err := io.WriteString(p.Out, before+text+"\n"); err != nil {
 		return fmt.Errorf("write response %d: %w", r.Number, err)
 	}

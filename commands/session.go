@@ -1,0 +1,133 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"google.golang.org/grpc"
+
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// oneSession is the way to a gRPC server through a session that is there for a
+// while.
+type oneSession struct {
+	endpoint *endpoint
+	out      *output
+	timeout  time.Duration // for gRPC to answer; 0: none
+	say      func(format string, args ...any)
+}
+
+// newSession checks the flags for a session, and returns what gets one and connects
+// through it. url is empty to wait for one at --accept.
+func (p *program) newSession(c *cli.Context, t *target, url string) (func(context.Context) (*grpc.ClientConn, error), error) {
+	if err := rejectFlags(c, "a plain server: for a WebSocket with TLS use wss://", "tls"); err != nil {
+		return nil, err
+	}
+	e, err := newConnection(c, wsmux.Client, url, endpoint{})
+	if err != nil {
+		return nil, err
+	}
+	s := &oneSession{
+		endpoint: e,
+		out:      &output{logger: t.logger},
+		timeout:  c.Duration("connect-timeout"),
+		say:      func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) },
+	}
+	return func(ctx context.Context) (*grpc.ClientConn, error) { return s.connect(ctx, t, dialOptions(c)) }, nil
+}
+
+// connect gets a session and returns a connection through it that is up. t closes
+// both.
+func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOption) (*grpc.ClientConn, error) {
+	up := make(chan *tunnel.Session, 1)
+	refusal := newRefusal(s.out) //nolint:contextcheck // what it refuses ends with the session
+	sessions := &tunnel.Sessions{Up: func(session *tunnel.Session) {
+		refusal.serveStreams(session)
+		select {
+		case up <- session:
+		default: // one is enough
+		}
+	}}
+	t.cleanups = append(t.cleanups, func() { _ = refusal.shutdown(ctx, sessions) })
+	session, err := s.get(ctx, sessions, up)
+	if err != nil {
+		return nil, err
+	}
+	t.cleanups = append(t.cleanups, func() { _ = session.Close() }) // with status code 1000
+	cc, err := session.DialGRPC(opts...)
+	if err != nil {
+		return nil, err
+	}
+	t.cleanups = append(t.cleanups, func() { _ = cc.Close() })
+	err = awaitReady(ctx, cc, s.timeout, func() error {
+		if err := session.Err(); err != nil {
+			return fmt.Errorf("session with %s ended: %w", session.Remote, err)
+		}
+		return errNotGRPC
+	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC) {
+		err = &sessionError{session.Remote, err}
+	}
+	return cc, err
+}
+
+// get dials a session, or waits for one to come.
+func (s *oneSession) get(ctx context.Context, sessions *tunnel.Sessions, up <-chan *tunnel.Session) (*tunnel.Session, error) {
+	if s.endpoint.url != "" {
+		if s.endpoint.tls.insecure {
+			s.out.logger.Warn("the peer's certificate is not verified")
+		}
+		opts := s.endpoint.dialOptions
+		s.endpoint.refresh(&opts, s.out.logger)
+		session, err := tunnel.Dial(ctx, s.endpoint.url, &opts)
+		if err != nil {
+			return nil, &tunnel.GaveUpError{Attempts: 1, Err: err}
+		}
+		return sessions.Add(session, redact(s.endpoint.url)), nil
+	}
+	l, url, err := s.endpoint.listen(ctx, s.out)
+	if err != nil {
+		return nil, err
+	}
+	s.say("waiting for a session at %s", url)
+	accepting, stop := context.WithCancel(ctx)
+	var failed error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		failed = s.endpoint.run(accepting, l, sessions, s.out)
+	}()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	select {
+	case session := <-up:
+		return session, nil
+	case <-ended:
+		if failed != nil {
+			return nil, failed
+		}
+	case <-ctx.Done():
+	}
+	return nil, fmt.Errorf("%w has come to %s: %w", tunnel.ErrNoSession, url, context.Cause(ctx))
+}
+
+// sessionError is that a session is up and no gRPC server answers on it.
+type sessionError struct {
+	remote string
+	err    error
+}
+
+func (e *sessionError) Error() string {
+	return fmt.Sprintf("no gRPC server answers in the session with %s: %v", e.remote, e.err)
+}
+
+func (e *sessionError) hint() string {
+	return "is the peer the gRPC server end, such as wstun serve? If its yamux role is client, say --yamux-role server"
+}
