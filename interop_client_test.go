@@ -173,7 +173,7 @@ func (c hubClient) large(ctx context.Context, t *testing.T) {
 
 func (c hubClient) deadline(ctx context.Context, t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // for the server to hear of the call
 	defer cancel()
 	_, err := c.Sleep(ctx, &demo.SleepRequest{Duration: durationpb.New(30 * time.Second)})
 	wantCode(t, err, codes.DeadlineExceeded)
