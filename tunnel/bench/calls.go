@@ -88,14 +88,14 @@ func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 	})
 }
 
-// callUntil calls until the time is over. It returns how many calls it has made
-// and how long each took that began in the time that counts.
+// callUntil calls until the time is over and at least one call counts. It
+// returns how many it has made and how long each took that counts.
 func callUntil(ctx context.Context, cc *grpc.ClientConn, from, until time.Time) (all int, took []time.Duration, err error) {
 	client := testpb.NewTestServiceClient(cc)
 	req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, callSize)}}
 	for {
 		began := time.Now()
-		if began.After(until) {
+		if began.After(until) && len(took) > 0 {
 			return all, took, nil
 		}
 		if _, err := client.UnaryCall(ctx, req); err != nil {

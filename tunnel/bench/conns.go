@@ -71,13 +71,15 @@ func connsWork(name string, n int) *work {
 // all, each when it is told to.
 func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
 	conns := make([]net.Conn, spec.Conns)
-	opened := inParallel(spec.Conns, spec.Concurrent, func(i int) (err error) {
-		if conns[i], err = dialOp(ctx, spec.Addr, opEcho); err != nil {
+	opened := inParallel(spec.Conns, spec.Concurrent, func(i int) error {
+		conn, err := dialOp(ctx, spec.Addr, opEcho)
+		if err != nil {
 			return err
 		}
-		return exchange(conns[i], 1) // now it is open at the other end, too
+		conns[i] = conn
+		return exchange(conn, 1) // now it is open at the other end, too
 	})
-	if err := report(opened); err != nil {
+	if err := report(opened); err != nil || opened.Failed > 0 {
 		return err
 	}
 	if err := next(); err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -65,7 +67,10 @@ func sinkAndReport(conn net.Conn) {
 	if err := binary.Read(conn, binary.BigEndian, &times); err != nil {
 		return
 	}
-	s := sink(conn, time.Duration(times[0]), time.Duration(times[1]))
+	s, err := sink(conn, time.Duration(times[0]), time.Duration(times[1]))
+	if err != nil {
+		return
+	}
 	_ = binary.Write(conn, binary.BigEndian, s)
 	_, _ = io.Copy(io.Discard, conn) // what is still under way: to close on it would be a reset
 }
@@ -77,13 +82,17 @@ type sunk struct {
 	Took     int64 // nanoseconds for these
 }
 
-// sink reads conn during the warm-up and then for d, and counts.
-func sink(conn net.Conn, warmup, d time.Duration) (s sunk) {
+// stallGrace is how long after its time a measurement waits for another byte.
+const stallGrace = 5 * time.Second
+
+// sink reads conn during the warm-up and then for d, and counts. A connection
+// that stalls is no error.
+func sink(conn net.Conn, warmup, d time.Duration) (s sunk, err error) {
 	buf := make([]byte, blockSize)
 	started := time.Now()
 	var measuring time.Time
-	_ = conn.SetReadDeadline(started.Add(warmup + d))
-	defer conn.SetReadDeadline(time.Time{}) //nolint:errcheck // nor does reading fail then
+	_ = conn.SetReadDeadline(started.Add(warmup + d + stallGrace))
+	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
 	for {
 		n, err := conn.Read(buf)
 		s.All += int64(n)
@@ -94,8 +103,13 @@ func sink(conn net.Conn, warmup, d time.Duration) (s sunk) {
 		} else if now.Sub(started) >= warmup {
 			measuring = now
 		}
-		if err != nil || now.Sub(started) >= warmup+d {
-			return s
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return s, nil
+		case err != nil:
+			return s, err
+		case !measuring.IsZero() && now.Sub(measuring) >= d:
+			return s, nil
 		}
 	}
 }

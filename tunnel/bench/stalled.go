@@ -43,14 +43,16 @@ func stalledWork() *work {
 // stalledLoad begins to read on some connections, and stops.
 func stalledLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
 	conns := make([]net.Conn, spec.Conns) // which must stay open
-	r := inParallel(spec.Conns, spec.Conns, func(i int) (err error) {
-		if conns[i], err = dialOp(ctx, spec.Addr, opDown); err != nil {
+	r := inParallel(spec.Conns, spec.Conns, func(i int) error {
+		conn, err := dialOp(ctx, spec.Addr, opDown)
+		if err != nil {
 			return err
 		}
-		_, err = io.CopyN(io.Discard, conns[i], blockSize)
+		conns[i] = conn
+		_, err = io.CopyN(io.Discard, conn, blockSize)
 		return err
 	})
-	if err := report(r); err != nil {
+	if err := report(r); err != nil || r.Failed > 0 {
 		return err
 	}
 	err := next()
