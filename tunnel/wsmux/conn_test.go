@@ -9,8 +9,9 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-func TestWrapConnIsANetConn(t *testing.T) {
-	t.Parallel()
+// nettest allows each of its tests a minute, in which others shouldn't have the
+// processor.
+func TestWrapConnIsANetConn(t *testing.T) { //nolint:tparallel // see above
 	for _, first := range []string{"dialing side", "accepting side"} {
 		t.Run(first, func(t *testing.T) {
 			t.Parallel()

@@ -299,11 +299,9 @@ func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 			}
 		}
 	}()
-	within(t, "answering all Pings", func() {
-		for range <-sent {
-			<-answers
-		}
-	})
+	for range <-sent {
+		await(t, "the answer to a Ping", answers)
+	}
 	if err := s.Err(); err != nil {
 		t.Errorf("Err() = %v, want a live session", err)
 	}

@@ -17,8 +17,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-func TestStreamIsANetConn(t *testing.T) {
-	t.Parallel()
+func TestStreamIsANetConn(t *testing.T) { //nolint:paralleltest // as TestWrapConnIsANetConn
 	nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
 		client, server := sessions(t)
 		c1, c2 := connect(t, client, server)
