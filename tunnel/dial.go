@@ -61,12 +61,14 @@ type DialError struct {
 
 // Error is one short line without control characters, whatever the peer has sent.
 func (e *DialError) Error() string {
-	text := cut(printable(cause(e.Err)), maxCauseText)
 	if e.URL == "" {
-		return "dial: " + text
+		return "dial: " + e.Reason()
 	}
-	return "dial " + e.URL + ": " + text
+	return "dial " + e.URL + ": " + e.Reason()
 }
+
+// Reason is what failed, without what was dialed: as short and clean as Error.
+func (e *DialError) Reason() string { return cut(printable(cause(e.Err)), maxCauseText) }
 
 func (e *DialError) Unwrap() error { return e.Err }
 
@@ -97,15 +99,34 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	if opts == nil {
 		opts = &DialOptions{}
 	}
+	ws, err := DialWebSocket(ctx, rawURL, opts)
+	if err != nil {
+		return nil, err
+	}
+	session, err := opts.Session.start(ws)
+	if err != nil {
+		return nil, &DialError{Err: err}
+	}
+	return session, nil
+}
+
+// DialWebSocket is Dial without the session: opts.Session is left alone, and the
+// caller closes the WebSocket. A [net/http/httptrace.ClientTrace] in ctx sees the
+// name's resolution, the connections, GotConn once a proxy has connected, and TLS
+// with the target.
+func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*websocket.Conn, error) {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
 	u, err := ParseURL(rawURL)
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}
-	session, err := dial(ctx, u, opts)
+	ws, err := dial(ctx, u, opts)
 	if err != nil {
 		return nil, &DialError{RedactURL(u), err}
 	}
-	return session, nil
+	return ws, nil
 }
 
 // ParseURL parses a URL that can be dialed: ws, wss, http or https. Its errors
@@ -141,7 +162,7 @@ func RedactURL(u *url.URL) string {
 	return r.String()
 }
 
-func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, error) {
+func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, error) {
 	if timeout := orDefault(opts.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &connectTimeoutError{timeout})
@@ -183,7 +204,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*wsmux.Session, e
 	}
 	if err == nil {
 		conn.bounded = false
-		return opts.Session.start(ws)
+		return ws, nil
 	}
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		return nil, newHandshakeError(resp, secrets(u, header))

@@ -40,6 +40,8 @@ func TestDialAnswers(t *testing.T) {
 		{"long", 403, nil, strings.Repeat("é", 5000), "handshake: 403 Forbidden: " + strings.Repeat("é", maxAnswerText) + "…"},
 		{"secret in the body", 403, nil, "bad token " + token + "!", "handshake: 403 Forbidden: bad token ***!"},
 		{"secret in Server", 403, http.Header{"Server": {token}}, "", "handshake: 403 Forbidden (server: ***)"},
+		{"headers that help", 401, http.Header{"Www-Authenticate": {"Bearer realm=\"hub\""}, "Server": {"nginx"}}, "", "handshake: 401 Unauthorized (server: nginx, www-authenticate: Bearer realm=\"hub\")"},
+		{"redirect", 302, http.Header{"Location": {"/login?from=" + token}}, "", "handshake: 302 Found (location: /login?from=***)"},
 		{"secret in the query", 404, nil, "no /x?key=qu3ry/secret", "handshake: 404 Not Found: no /x?key=***"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -30,9 +30,10 @@ const (
 // HandshakeError is an answer to the handshake other than 101.
 type HandshakeError struct {
 	StatusCode int
-	Status     string // such as "403 Forbidden"
-	Server     string // the Server header
-	Body       string // its first line, cut and cleaned
+	Status     string   // such as "403 Forbidden"
+	Server     string   // the Server header
+	Headers    []string // others that help to tell what is wrong, such as "Location: /login"
+	Body       string   // its first line, cut and cleaned
 }
 
 func (e *HandshakeError) Error() string {
@@ -46,11 +47,18 @@ func (e *HandshakeError) Error() string {
 	if e.Body != "" {
 		s += ": " + e.Body
 	}
+	headers := e.Headers
 	if e.Server != "" {
-		s += " (server: " + e.Server + ")"
+		headers = append([]string{"server: " + e.Server}, headers...)
+	}
+	if len(headers) > 0 {
+		s += " (" + strings.Join(headers, ", ") + ")"
 	}
 	return s
 }
+
+// tellingHeaders are those of an answer that help to tell what is wrong.
+var tellingHeaders = []string{"Location", "WWW-Authenticate"}
 
 // Refused reports whether the peer refused the credentials: 401 or 403.
 func (e *HandshakeError) Refused() bool {
@@ -61,7 +69,14 @@ func (e *HandshakeError) Refused() bool {
 // secrets are masked, should the peer repeat them.
 func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
+	var headers []string
+	for _, name := range tellingHeaders {
+		if value := resp.Header.Get(name); value != "" {
+			headers = append(headers, strings.ToLower(name)+": "+oneLine(secrets.Replace(value)))
+		}
+	}
 	return &HandshakeError{
+		Headers:    headers,
 		StatusCode: resp.StatusCode,
 		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
 		Server:     oneLine(secrets.Replace(resp.Header.Get("Server"))),

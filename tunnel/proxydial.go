@@ -71,6 +71,10 @@ func proxyFor(explicit string, target *url.URL) (*url.URL, error) {
 	return proxyFrom(httpproxy.FromEnvironment(), explicit, target)
 }
 
+// ProxyFor returns the URL of the proxy that Dial goes through to target with o,
+// nil for none.
+func (o *DialOptions) ProxyFor(target *url.URL) (*url.URL, error) { return proxyFor(o.Proxy, target) }
+
 // CheckProxy reports what is wrong with a value of [DialOptions].Proxy, or, if
 // that is empty, with the environment's proxy for target. It says nothing that
 // could be a part of a password.

@@ -67,14 +67,15 @@ type muxConn struct {
 	session *Session
 	started chan struct{} // closed once session.mux is set
 	header  []byte        // of the frame whose body is written next
+	inspect func([]byte)  // Options.Inspect; may be nil
 
 	pings  chan struct{} // a token for each Ping that waits for its answer
 	inHead []byte        // what has been read of a header
 	inBody uint32        // what is left to read of a body
 }
 
-func newMuxConn(s *Session) *muxConn {
-	return &muxConn{transport: s.t, session: s, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
+func newMuxConn(s *Session, inspect func([]byte)) *muxConn {
+	return &muxConn{transport: s.t, session: s, inspect: inspect, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
 }
 
 const (
@@ -87,6 +88,9 @@ const (
 
 func (c *muxConn) Read(p []byte) (int, error) {
 	n, err := c.transport.Read(p)
+	if c.inspect != nil && n > 0 {
+		c.inspect(p[:n])
+	}
 	c.countPings(p[:n])
 	return n, err
 }

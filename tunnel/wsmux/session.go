@@ -59,6 +59,11 @@ type Options struct {
 	// Listener refuses, at warn level. Default: discarded.
 	Logger *slog.Logger
 
+	// Inspect is called with each piece of what the peer sends over the
+	// WebSocket, before yamux sees it. It must neither keep the bytes nor wait.
+	// Default: none.
+	Inspect func(received []byte)
+
 	writeTimeout time.Duration // of yamux; for tests
 }
 
@@ -105,7 +110,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		idle:    make(chan struct{}),
 	}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
-	conn := newMuxConn(s)
+	conn := newMuxConn(s, opts.Inspect)
 	var err error
 	if s.mux, err = startMux(conn, role, opts); err != nil {
 		_ = s.t.Close()

@@ -306,3 +306,33 @@ func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 		t.Errorf("Err() = %v, want a live session", err)
 	}
 }
+
+// Inspect sees all that the peer sends, and before yamux has acted on it.
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	var mu sync.Mutex
+	var seen []byte
+	server, err := wsmux.NewSession(accepted, wsmux.Server, &wsmux.Options{Inspect: func(p []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, p...)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	opened, stream := connect(t, newSession(t, dialed, wsmux.Client), server)
+	if _, err := io.WriteString(opened, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stream, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	const header = 12
+	if want := 2*header + 5; len(seen) != want || !bytes.HasSuffix(seen, []byte("hello")) {
+		t.Errorf("seen %q, want a window update and a data frame with hello", seen)
+	}
+}
