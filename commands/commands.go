@@ -70,6 +70,7 @@ func (p *program) app() *cli.App {
 			p.listCommand(),
 			p.describeCommand(),
 			p.callCommand(),
+			p.checkCommand(),
 			p.demoCommand(),
 			p.versionCommand(),
 			p.helpCommand(),

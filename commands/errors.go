@@ -26,6 +26,8 @@ const (
 	exitRefused   = 3 // the peer or the proxy refused the credentials
 	exitNoSession = 4 // no session could be had
 
+	exitLayer = 10 // plus the number of the layer that failed, of check
+
 	exitRPC = 64 // plus the code of the gRPC status that an RPC ended with, as grpcurl
 )
 
@@ -60,6 +62,9 @@ func report(stderr io.Writer, err error) int {
 	}
 	if re, ok := errors.AsType[*rpcError](err); ok {
 		return exitRPC + int(re.code)
+	}
+	if le, ok := errors.AsType[*layerError](err); ok {
+		return le.status // so has check
 	}
 	if err == nil {
 		return exitOK
@@ -112,6 +117,9 @@ func hint(err error) string {
 	if errors.Is(err, reflection.ErrNoReflection) {
 		return "name the source of its services with --proto, or a compiled set with --protoset"
 	}
+	if de, ok := errors.AsType[*net.DNSError](err); ok && de.IsNotFound {
+		return "there is no such host: check the name, and this machine's resolver"
+	}
 	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok {
 		return proxyHint(pe) // before what it wraps, which isn't about the peer
 	}
@@ -123,6 +131,9 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "name the host that the certificate is for with --servername"
+	}
+	if ie, ok := errors.AsType[x509.CertificateInvalidError](err); ok && ie.Reason == x509.Expired {
+		return "check this machine's clock, and have the peer's certificate renewed; --insecure goes without verification"
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the peer doesn't speak TLS: try ws:// instead of wss://"
@@ -162,10 +173,16 @@ func handshakeHint(he *tunnel.HandshakeError) string {
 	switch {
 	case he.StatusCode == http.StatusUnauthorized:
 		return "give the peer's token with --token-file or WSTUN_TOKEN, in the header that it wants with --token-header"
+	case he.StatusCode == http.StatusForbidden:
+		return "the peer lets in others: check the token (--token-file, --token-header), the client certificate (--cert) and the URL's host"
 	case he.StatusCode == http.StatusNotFound:
 		return "check the URL's path; many Workers accept at /v1/ws/sync"
 	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "HTTPS"):
 		return "the peer speaks TLS: try wss:// instead of ws://"
+	case he.StatusCode >= 300 && he.StatusCode < 400:
+		return "the peer is elsewhere, or wants a login first: use the URL that it names, if that is a WebSocket's"
+	case he.StatusCode == http.StatusBadGateway, he.StatusCode == http.StatusServiceUnavailable, he.StatusCode == http.StatusGatewayTimeout:
+		return "what answers is in front of the peer, or the peer is overloaded: is the peer running?"
 	case he.StatusCode == http.StatusOK, he.StatusCode == http.StatusUpgradeRequired:
 		return "something answers there, but no WebSocket: check the URL's host, port and path"
 	}

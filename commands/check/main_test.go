@@ -1,0 +1,76 @@
+package check
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// silentNames is closed when nobody asks any more.
+var silentNames = make(chan struct{})
+
+// TestMain puts a name server into the process: no test asks a real one.
+func TestMain(m *testing.M) {
+	net.DefaultResolver = &net.Resolver{
+		PreferGo: true,
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go nameServer(server)
+			return client, nil
+		},
+	}
+	goleak.VerifyTestMain(tests{m})
+}
+
+// tests are this package's.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	defer close(silentNames) // the resolver waits for its own time-out otherwise
+	return t.m.Run()
+}
+
+// nameServer knows worker.test, which is 127.0.0.1, and never answers for
+// silent.test.
+func nameServer(conn net.Conn) {
+	defer conn.Close()
+	for {
+		var size [2]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		var msg dnsmessage.Message
+		if err := msg.Unpack(query); err != nil || len(msg.Questions) != 1 {
+			return
+		}
+		msg.Response, msg.RecursionAvailable, msg.Additionals = true, true, nil
+		switch q := msg.Questions[0]; {
+		case q.Name.String() == "silent.test.":
+			<-silentNames
+			return
+		case q.Name.String() != "worker.test.":
+			msg.RCode = dnsmessage.RCodeNameError
+		case q.Type == dnsmessage.TypeA:
+			msg.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
+			}}
+		}
+		answer, err := msg.Pack()
+		if err != nil {
+			return
+		}
+		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+			return
+		}
+	}
+}

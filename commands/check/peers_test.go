@@ -1,0 +1,351 @@
+package check
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// listen has serve handle what connects to a loopback address. The connections
+// are closed when serve returns and when the test ends.
+func listen(t *testing.T, serve func(net.Conn)) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served := make(chan struct{})
+			wg.Go(func() {
+				defer close(served)
+				serve(conn)
+			})
+			wg.Go(func() {
+				select {
+				case <-served:
+				case <-done:
+				}
+				_ = conn.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		close(done)
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// tcp is a peer that serve plays.
+func tcp(serve func(net.Conn)) func(*testing.T) string {
+	return func(t *testing.T) string {
+		t.Helper()
+		return "ws://" + listen(t, serve)
+	}
+}
+
+// swallow reads and says nothing.
+func swallow(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+
+// page is an HTTP server that knows nothing of WebSockets.
+func page(code int, header http.Header, body string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		t.Helper()
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			maps.Copy(w.Header(), header)
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}))
+		t.Cleanup(srv.Close)
+		return "ws" + strings.TrimPrefix(srv.URL, "http")
+	}
+}
+
+// upgraded has serve handle WebSockets, and closes them behind it, and when the
+// test ends.
+func upgraded(serve func(*testing.T, *websocket.Conn)) func(*testing.T) string {
+	return func(t *testing.T) string {
+		t.Helper()
+		return "ws://" + accept(t, nil, serve)
+	}
+}
+
+// accept is upgraded with TLS, if config isn't nil.
+func accept(t *testing.T, config *tls.Config, serve func(*testing.T, *websocket.Conn)) (addr string) {
+	t.Helper()
+	upgrader := websocket.Upgrader{ReadBufferSize: wsmux.BufferSize, WriteBufferSize: wsmux.BufferSize, Subprotocols: []string{"tunnel"}}
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wg.Add(1) // before the server loses sight of the connection
+		defer wg.Done()
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return // answered
+		}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			serve(t, ws)
+		}()
+		select {
+		case <-served:
+		case <-done:
+		}
+		_ = ws.Close()
+		<-served
+	}))
+	srv.Config.ErrorLog = discard
+	srv.TLS = config
+	if config != nil {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+	t.Cleanup(func() {
+		srv.Close()
+		close(done)
+		wg.Wait()
+	})
+	return srv.Listener.Addr().String()
+}
+
+// serveGRPC is a gRPC server on a WebSocket.
+func serveGRPC(register func(*grpc.Server)) func(*testing.T, *websocket.Conn) {
+	return func(t *testing.T, ws *websocket.Conn) {
+		t.Helper()
+		srv, session, err := wsmux.ServeGRPC(ws, register)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		<-session.CloseChan()
+		srv.Stop()
+	}
+}
+
+// healthy registers what check asks for.
+func healthy(srv *grpc.Server) {
+	grpc_health_v1.RegisterHealthServer(srv, health.NewServer())
+	reflection.Register(srv)
+}
+
+// serveSession runs serve on a session, which ends with the peer.
+func serveSession(role wsmux.Role, serve func(*testing.T, *wsmux.Session)) func(*testing.T) string {
+	return upgraded(func(t *testing.T, ws *websocket.Conn) {
+		t.Helper()
+		session, err := wsmux.NewSession(ws, role, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		serve(t, session)
+		<-session.Done()
+	})
+}
+
+// answer accepts a stream, waits for the preface, and answers with text.
+func answer(text string) func(*testing.T, *wsmux.Session) {
+	return func(t *testing.T, session *wsmux.Session) {
+		t.Helper()
+		stream, err := session.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		preface := make([]byte, len(clientPreface))
+		if _, err := io.ReadFull(stream, preface); err != nil || string(preface) != clientPreface {
+			t.Errorf("a stream begins with %q, %v; want the HTTP/2 preface", preface, err)
+		}
+		if text == "" {
+			_ = stream.Close()
+			return
+		}
+		_, _ = io.WriteString(stream, text)
+	}
+}
+
+// plainHTTP2 serves HTTP/2 that knows nothing of gRPC.
+func plainHTTP2(t *testing.T, session *wsmux.Session) {
+	t.Helper()
+	l := wsmux.NewListener()
+	l.Add(session)
+	srv := &http.Server{Handler: http.NotFoundHandler(), Protocols: new(http.Protocols), ErrorLog: discard}
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(func() { _ = srv.Close() })
+	go func() { _ = srv.Serve(l) }()
+}
+
+// calling is a peer that has opened a stream, and sent text on it, before it reads
+// anything.
+func calling(stream byte, text string) func(*testing.T, *websocket.Conn) {
+	return func(t *testing.T, ws *websocket.Conn) {
+		t.Helper()
+		frames := []byte{
+			0, typeWindowUpdate, 0, flagSYN, 0, 0, 0, stream, 0, 0, 0, 0,
+			0, typeData, 0, 0, 0, 0, 0, stream, 0, 0, 0, byte(len(text)),
+		}
+		if err := ws.WriteMessage(websocket.BinaryMessage, append(frames, text...)); err != nil {
+			t.Error(err)
+		}
+		resets(t, ws)
+	}
+}
+
+const typeWindowUpdate = 1
+
+// resets is yamux that answers Pings and resets every stream.
+func resets(_ *testing.T, ws *websocket.Conn) {
+	conn := wsmux.WrapConn(ws)
+	header := make([]byte, headerSize)
+	for {
+		if _, err := io.ReadFull(conn, header); err != nil {
+			return
+		}
+		flag := uint16(flagRST)
+		if header[1] == typePing {
+			flag = flagACK
+		}
+		binary.BigEndian.PutUint16(header[2:], flag)
+		_, _ = conn.Write(header)
+	}
+}
+
+// relayProxy is an HTTP proxy that answers CONNECT, and connects if that is 200.
+func relayProxy(t *testing.T, status string) (addr string) {
+	t.Helper()
+	return listen(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		request, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\n\r\n")
+		if !strings.HasPrefix(status, "200") {
+			return
+		}
+		target, err := net.Dial("tcp", request.Host)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = io.Copy(target, r)
+			_ = target.Close()
+		})
+		_, _ = io.Copy(conn, target)
+		_ = conn.Close()
+		_ = target.Close()
+		wg.Wait()
+	})
+}
+
+// authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{pool: x509.NewCertPool()}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Test CA"}, NotAfter: time.Now().AddDate(1, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a.cert, a.key = sign(t, template, nil, nil)
+	a.pool.AddCert(a.cert)
+	return a
+}
+
+// certificate returns one for worker.test and 127.0.0.1, server and client.
+func (a *authority) certificate(t *testing.T, until time.Time) tls.Certificate {
+	t.Helper()
+	cert, key := sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "worker.test"}, NotAfter: until,
+		DNSNames: []string{"worker.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, a.key)
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore = time.Now().AddDate(-1, 0, 0)
+	if parent == nil {
+		parent, parentKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// calls makes the peer a gRPC client that is connected at once.
+func calls(t *testing.T, session *wsmux.Session) {
+	t.Helper()
+	cc, err := session.DialGRPC()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer cc.Close()
+	cc.Connect()
+	<-session.Done()
+}
+
+func reflectionOnly(srv *grpc.Server) { reflection.Register(srv) }
+
+// serveStreams serves gRPC on the session's streams until the test ends.
+func serveStreams(t *testing.T, session *wsmux.Session) {
+	t.Helper()
+	l := wsmux.NewListener()
+	l.Add(session)
+	srv := grpc.NewServer()
+	healthy(srv)
+	t.Cleanup(srv.Stop)
+	go func() { _ = srv.Serve(l) }()
+}
