@@ -126,14 +126,16 @@ func (p *program) checkOptions(c *cli.Context, rawURL string) (*check.Options, e
 
 // layerHints are for failures that have no better one.
 var layerHints = map[check.Layer]string{
-	check.DNS:       "check the host in the URL, and this machine's resolver",
-	check.TCP:       "check the host and port in the URL, and what filters connections on the way",
-	check.TLS:       "check that the port is for wss://, and what the peer's TLS wants",
-	check.WebSocket: "check the URL's port and path: what answers there doesn't upgrade to a WebSocket",
-	check.Ping:      "the peer upgraded and then ended it: see its log",
-	check.Yamux:     "the peer ended the session: see its log",
-	check.HTTP2:     "see the peer's log",
-	check.Health:    "see the peer's log",
+	check.DNS:        "check the host in the URL, and this machine's resolver",
+	check.TCP:        "check the host and port in the URL, and what filters connections on the way",
+	check.Proxy:      "check the proxy's URL in --proxy or HTTPS_PROXY",
+	check.TLS:        "check that the port is for wss://, and what the peer's TLS wants",
+	check.WebSocket:  "check the URL's port and path: what answers there doesn't upgrade to a WebSocket",
+	check.Ping:       "the peer has upgraded and then ended it: see its log",
+	check.Yamux:      "the peer has ended the session: see its log",
+	check.HTTP2:      "see the peer's log",
+	check.Health:     "see the peer's log",
+	check.Reflection: "see the peer's log; calls may work for clients that have the descriptors",
 }
 
 // layerStatus is the exit status of a failed layer.

@@ -44,7 +44,7 @@ func (s *session) health(ctx context.Context, cc grpc.ClientConnInterface) Resul
 
 // callFailure is the failure of a call that should have gone through.
 func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Status) Result {
-	if s.IsClosed() {
+	if s.over() {
 		return s.end(layer)
 	}
 	r := Result{Err: st.Err(), Detail: describe(st)}

@@ -169,7 +169,7 @@ func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 	switch {
 	case seen.sameRole():
 		return s.sameRole(ctx)
-	case s.IsClosed() || seen.broken:
+	case s.over() || seen.broken:
 		return s.end(Yamux)
 	case err != nil:
 		r := Result{Err: err, Detail: "yamux Ping: " + err.Error(), Hint: hintNotYamux}
@@ -187,13 +187,13 @@ func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 	switch {
 	case seen.sameRole():
 		return s.sameRole(ctx)
-	case seen.goAway && s.IsClosed():
+	case seen.goAway && s.over():
 		return s.end(Yamux)
 	case seen.goAway:
 		return Result{Err: errors.New("the peer is going away (GoAway): it accepts no streams"), Hint: "it is being stopped: try again"}
 	case seen.ours.reset && !seen.ours.accepted:
 		return Result{Err: errors.New("the peer refuses streams: it has reset the one that was opened"), Hint: hintNoStream}
-	case !ok && s.IsClosed():
+	case !ok && s.over():
 		return s.end(Yamux)
 	case !ok && seen.calls():
 		return Result{Err: fmt.Errorf("the peer accepts no streams, it is the gRPC client: it has opened stream %d and sent an HTTP/2 client preface", seen.theirs.id), Hint: hintServe(seen.theirs.id)}
@@ -242,7 +242,7 @@ func (s *session) pingYamux(ctx context.Context) (time.Duration, error) {
 // say so at once.
 func (s *session) sameRole(ctx context.Context) Result {
 	seen, _ := s.watch.until(ctx, s.Session, func(seen record) bool {
-		return seen.theirs.ended || len(seen.theirs.data) >= len(clientPreface)
+		return seen.theirs.ended || seen.calls() || !strings.HasPrefix(clientPreface, string(seen.theirs.data))
 	})
 	if seen.calls() {
 		return Result{
@@ -269,8 +269,8 @@ func hintServe(stream uint32) string {
 	return "it calls and doesn't serve: be the gRPC server end to it with wstun serve"
 }
 
-// IsClosed reports whether the session has ended.
-func (s *session) IsClosed() bool { return s.Err() != nil }
+// over reports whether the session has ended.
+func (s *session) over() bool { return s.Err() != nil }
 
 // end is the failure of a session that has ended while layer was probed. What
 // isn't yamux is yamux's failure at any time.
@@ -306,7 +306,7 @@ func (s *session) http2(ctx context.Context) Result {
 		return Result{Detail: settings(data)}
 	case len(data) > 0:
 		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", quote(data)), Hint: hintInside}
-	case !ok && s.IsClosed():
+	case !ok && s.over():
 		return s.end(HTTP2)
 	case !ok && seen.calls():
 		return Result{Err: errors.New("no answer to the HTTP/2 preface: the peer is a gRPC client, too"), Hint: hintServe(seen.theirs.id)}
