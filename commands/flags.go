@@ -85,7 +85,7 @@ func connectFlags() []cli.Flag {
 		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
 		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
 		stringFlag("yamux-role", "be the yamux `ROLE` client or server (default: server for serve, else client)", ""),
-		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB", "4MiB"),
+		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB; auto: as much as the link can use, up to 16MiB", "auto"),
 	}
 }
 
@@ -284,6 +284,9 @@ func orOff(d time.Duration) time.Duration {
 
 // parseWindow reads a size such as 4MiB. yamux wants 256 KiB at the least.
 func parseWindow(s string) (uint32, error) {
+	if s == "auto" {
+		return 0, nil
+	}
 	number, unit := s, uint64(1)
 	if n, ok := strings.CutSuffix(s, "KiB"); ok {
 		number, unit = n, 1<<10
@@ -292,7 +295,7 @@ func parseWindow(s string) (uint32, error) {
 	}
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
-		return 0, usagef("--window %q: want a size such as 4MiB, 512KiB or 1048576", s)
+		return 0, usagef("--window %q: want auto or a size such as 4MiB, 512KiB or 1048576", s)
 	}
 	const least, most = 256 << 10, 1 << 30
 	if n *= unit; n < least || n > most {

@@ -46,7 +46,7 @@ func TestEndpointDefaults(t *testing.T) {
 		t.Errorf("url %q, accept %q", e.url, e.accept)
 	}
 	session := e.acceptOptions.Session
-	if session.Role != wsmux.Server || session.Window != 4<<20 || session.PingInterval != 30*time.Second || session.PingTimeout != 90*time.Second {
+	if session.Role != wsmux.Server || session.Window != 0 || session.PingInterval != 30*time.Second || session.PingTimeout != 90*time.Second {
 		t.Errorf("session options %+v", session)
 	}
 	if e.maxRetries != -1 || e.maxRetryInterval != 30*time.Second || e.drainTimeout != 30*time.Second {

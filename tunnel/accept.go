@@ -85,7 +85,6 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: handshakeTimeout,
 			ReadBufferSize:   wsmux.BufferSize,
-			WriteBufferSize:  wsmux.BufferSize,
 			WriteBufferPool:  writeBuffers,
 			Subprotocols:     opts.Subprotocols,
 			CheckOrigin:      func(*http.Request) bool { return true }, // refuse has

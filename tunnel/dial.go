@@ -190,7 +190,6 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		TLSClientConfig: opts.TLS,
 		Subprotocols:    opts.Subprotocols,
 		ReadBufferSize:  wsmux.BufferSize,
-		WriteBufferSize: wsmux.BufferSize,
 		WriteBufferPool: writeBuffers,
 	}
 	ws, resp, err := dialer.DialContext(ctx, target, header)

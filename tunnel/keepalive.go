@@ -37,6 +37,10 @@ func (l *liveness) run() {
 	var received uint64
 	var silence time.Duration
 	looked, pinged := time.Now(), time.Now()
+	if l.interval > 0 {
+		l.pinging.Store(true)
+		go l.ping(pinged) // at once, for it measures the way
+	}
 	for {
 		select {
 		case <-l.session.Done():

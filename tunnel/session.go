@@ -21,8 +21,8 @@ type SessionOptions struct {
 	// Role is the yamux role. Default: wsmux.Client.
 	Role wsmux.Role
 
-	// Window is the receive window of each stream in bytes.
-	// Default: wsmux.DefaultWindow.
+	// Window is the receive window of each stream in bytes, 256 KiB at the
+	// least. Default: one that grows, see wsmux.Options.
 	Window uint32
 
 	// PingInterval is how often a WebSocket Ping is sent. A negative one

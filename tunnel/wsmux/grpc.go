@@ -43,7 +43,7 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 		}
 		return nil, nil, errors.New("wsmux: the register function is nil")
 	}
-	session, err := NewSession(wsConn, Server, nil)
+	session, err := NewSession(wsConn, Server, &Options{Window: DefaultWindow, shared: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +99,7 @@ func (l *sessionListener) Close() error {
 //
 // An error is about a nil wsConn.
 func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) {
-	session, err := NewSession(wsConn, Client, nil)
+	session, err := NewSession(wsConn, Client, &Options{Window: DefaultWindow, shared: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -42,9 +42,10 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 	config.StreamCloseTimeout = halfCloseTimeout
 	config.StreamOpenTimeout = 0 // it closes the whole session when one stream isn't accepted
 	config.AcceptBacklog = acceptBacklog
-	config.MaxStreamWindowSize = DefaultWindow
-	if opts.Window != 0 {
-		config.MaxStreamWindowSize = opts.Window
+	config.MaxStreamWindowSize = opts.Window
+	if opts.Window == 0 {
+		// What has been read counts for yamux only when it is half of this.
+		config.MaxStreamWindowSize = 2 * maxWindow
 	}
 	config.LogOutput = nil
 	config.Logger = muxLogger{conn.session.logger}
@@ -58,7 +59,8 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 //
 // Outwards it sends the header of a data frame together with its body, as one
 // message and one system call: yamux's only writing goroutine writes the two
-// one directly after the other.
+// one directly after the other. With windows that grow it drops what yamux
+// grants the peer: see receiveWindow.
 //
 // Inwards it holds up a peer that sends Pings and doesn't read the answers:
 // yamux starts a goroutine for each of them.
@@ -79,11 +81,12 @@ func newMuxConn(s *Session, inspect func([]byte)) *muxConn {
 }
 
 const (
-	yamuxHeaderSize = 12 // version, type, flags (2), stream (4), length (4); spec.md of yamux
-	yamuxTypeData   = 0
-	yamuxTypePing   = 2
-	yamuxFlagSYN    = 1
-	yamuxFlagACK    = 2
+	yamuxHeaderSize       = 12 // version, type, flags (2), stream (4), length (4); spec.md of yamux
+	yamuxTypeData         = 0
+	yamuxTypeWindowUpdate = 1
+	yamuxTypePing         = 2
+	yamuxFlagSYN          = 1
+	yamuxFlagACK          = 2
 )
 
 func (c *muxConn) Read(p []byte) (int, error) {
@@ -136,6 +139,10 @@ func (c *muxConn) Write(p []byte) (int, error) {
 		c.header = c.header[:0]
 	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
 		c.header = append(c.header, p...)
+	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeWindowUpdate && c.session.autoWindow:
+		if flags := withoutGrant(p); flags != nil {
+			_, err = c.transport.Write(flags)
+		}
 	default:
 		_, err = c.transport.Write(p)
 		if len(p) == yamuxHeaderSize && isPing(p, yamuxFlagACK) {

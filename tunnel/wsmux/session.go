@@ -15,8 +15,9 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// DefaultWindow is the receive window of a stream in bytes, 4 MiB. It bounds
-// one stream's rate to somewhat over half a window per round trip.
+// DefaultWindow is the receive window of a stream in the sessions of [ServeGRPC]
+// and [DialGRPC] in bytes, 4 MiB. It bounds one stream's rate to somewhat over
+// half a window per round trip.
 const DefaultWindow = 4 * 1024 * 1024
 
 // maxLingering is how many streams a peer may leave half-open that are closed
@@ -51,8 +52,9 @@ func (r Role) String() string {
 
 // Options adjusts a session. Its zero value and nil mean the defaults.
 type Options struct {
-	// Window is the receive window of each stream in bytes.
-	// Default: DefaultWindow. yamux's least is 256 KiB.
+	// Window is the receive window of each stream in bytes, 256 KiB at the
+	// least. Default: one that begins with that and grows up to 16 MiB as the
+	// link can use it, given the round trip that [Session.Ping] measures.
 	Window uint32
 
 	// Logger gets what yamux has to say, at debug level, and streams that a
@@ -64,16 +66,21 @@ type Options struct {
 	// Default: none.
 	Inspect func(received []byte)
 
+	shared       bool          // others send control frames on the WebSocket
 	writeTimeout time.Duration // of yamux; for tests
 }
 
 // Session is a yamux session on a WebSocket. yamux's own keepalive is off: the
 // WebSocket's Ping does that, see [Session.Ping] and [Session.Received].
 type Session struct {
-	role    Role
-	logger  *slog.Logger
-	t       *transport
-	mux     *yamux.Session
+	role   Role
+	logger *slog.Logger
+	t      *transport
+	mux    *yamux.Session
+
+	autoWindow bool         // receive windows grow
+	grown      atomic.Int64 // what they have grown by in sum
+
 	opening chan struct{} // holds a token for each stream that yamux is opening
 
 	stopAccept context.CancelFunc // called when Shutdown begins
@@ -90,7 +97,8 @@ type Session struct {
 }
 
 // NewSession starts a yamux session in the given role on ws, which it takes
-// over. opts may be nil. An error is about the arguments; ws is closed then.
+// over wholly: control frames too are the session's alone, see [Session.Ping].
+// opts may be nil. An error is about the arguments; ws is closed then.
 func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) {
 	if ws == nil {
 		return nil, errors.New("wsmux: the WebSocket connection is nil")
@@ -108,6 +116,11 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		t:       newTransport(ws),
 		opening: make(chan struct{}, maxOpening),
 		idle:    make(chan struct{}),
+
+		autoWindow: opts.Window == 0,
+	}
+	if !opts.shared {
+		s.t.frames = newFrameWriter(ws)
 	}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
 	conn := newMuxConn(s, opts.Inspect)
@@ -120,7 +133,8 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	return s, nil
 }
 
-// Yamux returns the yamux session underneath.
+// Yamux returns the yamux session underneath. Its streams are for Open and Accept
+// to hand out: where windows grow, nobody tells the peer to go on with others.
 func (s *Session) Yamux() *yamux.Session { return s.mux }
 
 // LocalAddr returns the local address of the WebSocket.
@@ -137,7 +151,7 @@ func (s *Session) Done() <-chan struct{} { return s.mux.CloseChan() }
 func (s *Session) Received() uint64 { return s.t.received.Load() }
 
 // Ping sends a WebSocket Ping (RFC 6455 §5.5.2) and doesn't wait for the Pong,
-// which shows in [Session.Received]. It waits for the message that is just
+// which shows in [Session.Received] and tells how long a round trip is. It waits for the message that is just
 // being sent until the deadline. A Ping that the socket hasn't taken whole by
 // then costs the connection, so the deadline is best a generous one.
 func (s *Session) Ping(deadline time.Time) error { return s.t.ping(deadline) }
@@ -224,7 +238,11 @@ func (s *Session) adopt(stream *yamux.Stream) (*Stream, error) {
 		_ = stream.Close()
 		return nil, net.ErrClosed
 	}
-	return &Stream{session: s, stream: stream}, nil
+	st := &Stream{session: s, stream: stream}
+	if s.autoWindow {
+		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
+	}
+	return st, nil
 }
 
 // lingering is how many streams yamux knows of that are not open here: those

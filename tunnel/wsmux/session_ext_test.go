@@ -22,7 +22,12 @@ import (
 // newSession starts a session that ends with the test.
 func newSession(tb testing.TB, ws *websocket.Conn, role wsmux.Role) *wsmux.Session {
 	tb.Helper()
-	s, err := wsmux.NewSession(ws, role, nil)
+	return newSessionWith(tb, ws, role, nil)
+}
+
+func newSessionWith(tb testing.TB, ws *websocket.Conn, role wsmux.Role, opts *wsmux.Options) *wsmux.Session {
+	tb.Helper()
+	s, err := wsmux.NewSession(ws, role, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -33,8 +38,13 @@ func newSession(tb testing.TB, ws *websocket.Conn, role wsmux.Role) *wsmux.Sessi
 // sessions returns the two ends of a session.
 func sessions(tb testing.TB) (client, server *wsmux.Session) {
 	tb.Helper()
+	return sessionsWith(tb, nil)
+}
+
+func sessionsWith(tb testing.TB, opts *wsmux.Options) (client, server *wsmux.Session) {
+	tb.Helper()
 	dialed, accepted := tunneltest.WebSockets(tb)
-	return newSession(tb, dialed, wsmux.Client), newSession(tb, accepted, wsmux.Server)
+	return newSessionWith(tb, dialed, wsmux.Client, opts), newSessionWith(tb, accepted, wsmux.Server, opts)
 }
 
 // relayedSessions is sessions through a relay.

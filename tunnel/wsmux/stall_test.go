@@ -32,7 +32,7 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 				t.Fatal(err)
 			}
 			defer client.Close()
-			server, err := NewSession(accepted, Server, nil)
+			server, err := NewSession(accepted, Server, &Options{Window: DefaultWindow})
 			if err != nil {
 				t.Fatal(err)
 			}

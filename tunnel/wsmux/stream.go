@@ -21,6 +21,7 @@ import (
 type Stream struct {
 	session *Session
 	stream  *yamux.Stream
+	window  *receiveWindow // nil: yamux's own
 
 	mu            sync.Mutex // also held while yamux is told a deadline
 	closed        bool
@@ -28,12 +29,18 @@ type Stream struct {
 	readDeadline  time.Time
 	writeDeadline time.Time
 
-	unshrunk atomic.Int64 // bytes read since the receive buffer was given back
+	reads     atomic.Uint64
+	unshrunk  atomic.Int64 // bytes read since the receive buffer was given back
+	shrinking atomic.Bool  // whether idleness is being waited for
 }
 
-// shrinkAfter is how much a stream reads before it gives back its receive
-// buffer, which yamux only ever lets grow: up to a window per stream.
-const shrinkAfter = 1 << 20
+// A stream that is idle gives back its receive buffer, which yamux only ever
+// lets grow, up to the window: after shrinkAfter bytes, and when nothing has
+// been read for shrinkWait.
+const (
+	shrinkAfter = 16 * 1024
+	shrinkWait  = time.Second
+)
 
 // Read reads from the stream. It returns [io.EOF] once the peer has closed its
 // direction, or the whole session with a normal closure, and an error that
@@ -46,11 +53,28 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, s.readError(err)
 	}
-	if s.unshrunk.Add(int64(n)) >= shrinkAfter && n < len(p) { // drained, most likely
-		s.unshrunk.Store(0)
-		s.stream.Shrink()
+	if s.window != nil {
+		s.noteRead(n)
+	}
+	s.reads.Add(1)
+	if s.unshrunk.Add(int64(n)) >= shrinkAfter && s.shrinking.CompareAndSwap(false, true) {
+		s.shrinkWhenIdle(s.reads.Load())
 	}
 	return n, nil
+}
+
+// shrinkWhenIdle gives back the receive buffer once there have been no more
+// reads for a while.
+func (s *Stream) shrinkWhenIdle(reads uint64) {
+	time.AfterFunc(shrinkWait, func() {
+		if now := s.reads.Load(); now != reads {
+			s.shrinkWhenIdle(now)
+			return
+		}
+		s.unshrunk.Store(0)
+		s.shrinking.Store(false)
+		s.stream.Shrink()
+	})
 }
 
 func (s *Stream) readError(err error) error {
@@ -150,6 +174,9 @@ func (s *Stream) Close() error {
 	select {
 	case <-sent:
 	case <-timer.C:
+	}
+	if s.window != nil {
+		s.window.release(s.session)
 	}
 	s.session.release()
 	return nil

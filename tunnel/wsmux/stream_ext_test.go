@@ -79,7 +79,7 @@ func TestStreamCloseWakesReadAndWrite(t *testing.T) {
 		_, err := stream.Read(make([]byte, 1))
 		errs <- err
 	}()
-	mustWrite(t, stream, string(make([]byte, wsmux.DefaultWindow))) // all that the peer takes unread
+	mustWrite(t, stream, string(make([]byte, firstWindow))) // all that the peer takes unread
 	go func() {
 		_, err := stream.Write(make([]byte, 1))
 		errs <- err

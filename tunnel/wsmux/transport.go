@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,10 @@ const (
 	// one second, after which a full socket costs the whole connection.
 	pongWait = 60 * time.Second
 
+	// unknownRoundTrip is what a round trip is taken for that hasn't been
+	// measured.
+	unknownRoundTrip = 100 * time.Millisecond
+
 	// maxReason is what a Close frame has room for beside the status code:
 	// RFC 6455 §5.5.
 	maxReason = 123
@@ -53,11 +58,17 @@ type transport struct {
 	// tell a live peer from a silent one without touching the clock here.
 	received atomic.Uint64
 
+	started        time.Time
+	leastRoundTrip atomic.Int64 // of a Ping, in nanoseconds; 0: not known yet
+
 	rmu     sync.Mutex // held while reading
 	message io.Reader  // rest of the current message; nil between messages
 	readErr error      // first read error, which is final
 
-	wmu sync.Mutex // held while writing a message
+	writing    chan struct{} // holds a token while a frame is sent; it guards:
+	frames     *frameWriter  // nil: gorilla writes, so that others may send control frames
+	writeErr   error         // first write error, which is final
+	peerClosed atomic.Bool   // its Close frame has come: nothing may follow the answer
 
 	pongMu  sync.Mutex
 	pong    *string // newest Ping still to be answered
@@ -75,7 +86,14 @@ type transport struct {
 type endError struct{ err error }
 
 func newTransport(ws *websocket.Conn) *transport {
-	t := &transport{ws: ws, closing: make(chan struct{}), done: make(chan struct{}), endNoted: make(chan struct{})}
+	t := &transport{
+		ws:       ws,
+		started:  time.Now(),
+		writing:  make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+		endNoted: make(chan struct{}),
+	}
 	onPing, onPong, onClose := ws.PingHandler(), ws.PongHandler(), ws.CloseHandler()
 	if isDefaultHandler(onPing) {
 		onPing = t.answerPing
@@ -86,12 +104,17 @@ func newTransport(ws *websocket.Conn) *transport {
 	})
 	ws.SetPongHandler(func(data string) error {
 		t.received.Add(1)
+		t.noteRoundTrip(data)
 		return onPong(data)
 	})
 	ws.SetCloseHandler(func(code int, text string) error {
 		// Noted before it is answered: from then on Write fails, and whoever
 		// asks why must find the peer's status code.
 		t.noteEnd(&websocket.CloseError{Code: code, Text: text})
+		t.peerClosed.Store(true)
+		if t.beginControl(time.Now().Add(closeFrameWait)) == nil {
+			defer t.endControl()
+		}
 		return onClose(code, text)
 	})
 	return t
@@ -199,7 +222,7 @@ func (e *abnormalError) Unwrap() []error      { return []error{e.cause, e.status
 // refuseText tells the peer that only binary messages are understood here.
 func (t *transport) refuseText() {
 	msg := websocket.FormatCloseMessage(websocket.CloseUnsupportedData, "binary messages only")
-	_ = t.ws.WriteControl(websocket.CloseMessage, msg, time.Now().Add(closeFrameWait))
+	_ = t.control(websocket.CloseMessage, msg, time.Now().Add(closeFrameWait))
 }
 
 // Write sends p as one message.
@@ -207,46 +230,55 @@ func (t *transport) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	t.wmu.Lock()
-	defer t.wmu.Unlock()
-	if t.isClosing() {
-		return 0, net.ErrClosed
-	}
-	if err := t.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
-		return 0, t.writeError(err)
+	if err := t.writePair(p, nil); err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }
 
 // writePair sends a and b as one message.
 func (t *transport) writePair(a, b []byte) error {
-	t.wmu.Lock()
-	defer t.wmu.Unlock()
-	if t.isClosing() {
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
+	if t.writeErr != nil {
+		return t.writeErr
+	}
+	switch {
+	case t.isClosing():
 		return net.ErrClosed
+	case t.peerClosed.Load():
+		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
+	}
+	if err := t.writeMessage(a, b); err != nil {
+		t.writeErr = t.writeError(err)
+		return t.writeErr
+	}
+	return nil
+}
+
+func (t *transport) writeMessage(a, b []byte) error {
+	if t.frames != nil {
+		return t.frames.writeMessage(a, b)
+	}
+	if len(b) == 0 {
+		return t.ws.WriteMessage(websocket.BinaryMessage, a)
 	}
 	w, err := t.ws.NextWriter(websocket.BinaryMessage)
 	if err != nil {
-		return t.writeError(err)
+		return err
 	}
 	if _, err := w.Write(a); err != nil {
-		return t.writeError(err)
+		return err
 	}
 	if _, err := w.Write(b); err != nil {
-		return t.writeError(err)
+		return err
 	}
-	if err := w.Close(); err != nil {
-		return t.writeError(err)
-	}
-	return nil
+	return w.Close()
 }
 
 func (t *transport) writeError(err error) error {
 	if t.isClosing() {
 		return net.ErrClosed
-	}
-	if errors.Is(err, websocket.ErrCloseSent) { // gorilla answered the peer's Close frame
-		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
 	}
 	if isDeadline(err) {
 		return os.ErrDeadlineExceeded
@@ -281,14 +313,68 @@ func (t *transport) sendPongs() {
 			return
 		}
 		// An error here shows in the next Write as well.
-		_ = t.ws.WriteControl(websocket.PongMessage, []byte(*data), time.Now().Add(pongWait))
+		_ = t.control(websocket.PongMessage, []byte(*data), time.Now().Add(pongWait))
 	}
 }
 
-// ping sends a Ping. It waits for the message that is being written, until
-// deadline.
+// ping sends a Ping, with the time in it. It waits for the message that is being
+// written, until deadline.
 func (t *transport) ping(deadline time.Time) error {
-	return t.ws.WriteControl(websocket.PingMessage, nil, deadline)
+	if err := t.beginControl(deadline); err != nil {
+		return err
+	}
+	defer t.endControl()
+	now := strconv.AppendInt(nil, time.Since(t.started).Nanoseconds(), 10)
+	return t.ws.WriteControl(websocket.PingMessage, now, deadline)
+}
+
+// noteRoundTrip takes notice of a Pong. One that wasn't asked for has no time in
+// it that could be right.
+func (t *transport) noteRoundTrip(data string) {
+	sent, err := strconv.ParseInt(data, 10, 64)
+	took := time.Since(t.started).Nanoseconds() - sent
+	if err != nil || sent < 0 || took <= 0 {
+		return
+	}
+	if least := t.leastRoundTrip.Load(); least == 0 || took < least {
+		t.leastRoundTrip.Store(took) // only the reader stores
+	}
+}
+
+// roundTrip is the least that a Pong has taken, or a guess while none has come.
+func (t *transport) roundTrip() time.Duration {
+	if least := t.leastRoundTrip.Load(); least > 0 {
+		return time.Duration(least)
+	}
+	return unknownRoundTrip
+}
+
+// control sends a control frame, by gorilla's hand. The message that is being
+// sent goes first: the deadline would hold for it as well.
+func (t *transport) control(kind int, data []byte, deadline time.Time) error {
+	if err := t.beginControl(deadline); err != nil {
+		return err
+	}
+	defer t.endControl()
+	return t.ws.WriteControl(kind, data, deadline)
+}
+
+func (t *transport) beginControl(deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case t.writing <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+func (t *transport) endControl() {
+	if t.frames != nil && !t.isClosing() { // whose deadline is to stay
+		_ = t.frames.conn.SetWriteDeadline(time.Time{})
+	}
+	<-t.writing
 }
 
 // Close closes with status code 1000; see closeWith.
@@ -306,7 +392,7 @@ func (t *transport) closeWith(code int, reason string) {
 		close(t.closing)
 		conn := t.ws.NetConn()
 		_ = conn.SetReadDeadline(longAgo)
-		err := t.ws.WriteControl(websocket.CloseMessage,
+		err := t.control(websocket.CloseMessage,
 			websocket.FormatCloseMessage(code, reason), time.Now().Add(closeFrameWait))
 		_ = conn.SetWriteDeadline(longAgo)
 		go t.linger(conn, err == nil)

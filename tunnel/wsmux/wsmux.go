@@ -20,13 +20,14 @@
 // when the WebSocket ends, everything on it does. Nothing is left running
 // afterwards; the last goroutine and the socket go within a second.
 //
-// Concurrency: all methods may be called from any goroutine. The caller keeps
-// the right to send control messages with [websocket.Conn.WriteControl] and
-// must leave all other reading and writing to this package.
+// Concurrency: all methods may be called from any goroutine. With [WrapConn],
+// [ServeGRPC] and [DialGRPC] the caller keeps the right to send control messages
+// with [websocket.Conn.WriteControl], and must leave all other reading and
+// writing to this package. [NewSession] leaves no such right, and is faster.
 //
 // Buffers: give the websocket.Dialer and the websocket.Upgrader a
 // WriteBufferSize of [BufferSize]. The default of 4 KiB cuts each 32 KiB
-// write into nine system calls.
+// write into nine system calls. NewSession doesn't use it.
 //
 // What goes over the wire is written down in spec.md beside this file.
 package wsmux
