@@ -147,7 +147,7 @@ func grpcserver() {
 	}
 	tell := func(ctx context.Context, method string) {
 		md, _ := metadata.FromIncomingContext(ctx)
-		fmt.Println(method, md[":authority"], md["x-reflect"], md["x-call"])
+		fmt.Println(method, md[":authority"], md["x-reflect"], md["x-call"], md["user-agent"])
 	}
 	opts = append(opts,
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

@@ -27,6 +27,7 @@ type plain struct {
 	proxy            string
 	timeout          time.Duration // 0: none
 	tls              *tls.Config   // nil: no TLS
+	serverName       string        // default: the authority
 
 	mu    sync.Mutex
 	cause error  // why the last attempt failed; nil if HTTP/2 was to begin
@@ -61,7 +62,7 @@ func newPlain(c *cli.Context, t *target, addr string) (func(context.Context) (*g
 		return nil, err
 	}
 	if files.serverName, files.insecure = c.String("servername"), c.Bool("insecure"); c.Bool("tls") {
-		d.tls = files.client(t.logger)
+		d.tls, d.serverName = files.client(t.logger), files.serverName
 	} else if files.certificate != nil || files.authorities != nil || files.serverName != "" || files.insecure {
 		return nil, &usageError{err: errors.New("TLS flags for a plain server without --tls"), hint: "say --tls, too"}
 	}
@@ -130,7 +131,7 @@ func (d *plain) failure() error {
 	case noTLS:
 		return &plainError{d.addr, d.cause, "the server doesn't speak TLS: leave out --tls"}
 	case d.cause != nil:
-		return &plainError{d.addr, listenCause(d.cause), ""}
+		return &plainError{d.addr, d.cause, ""}
 	case d.tls == nil && bytes.HasPrefix(d.seen, []byte{0x15}): // a TLS alert (RFC 8446 §5.1)
 		return &plainError{d.addr, errors.New("the server speaks TLS"), "say --tls"}
 	case bytes.HasPrefix(d.seen, []byte("HTTP/1.")) && bytes.Contains(d.seen, []byte("HTTPS")):
@@ -150,7 +151,7 @@ type plainError struct {
 	advice string // may be empty
 }
 
-func (e *plainError) Error() string { return "dial " + e.addr + ": " + e.err.Error() }
+func (e *plainError) Error() string { return "dial " + e.addr + ": " + listenCause(e.err).Error() }
 func (e *plainError) Unwrap() error { return e.err }
 func (e *plainError) hint() string  { return e.advice }
 
@@ -179,11 +180,30 @@ type plainTLS struct {
 }
 
 func (h *plainTLS) ClientHandshake(ctx context.Context, authority string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if h.d.serverName != "" {
+		authority = h.d.serverName
+	}
 	conn, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
 	if err != nil {
 		h.d.setCause(err)
+		return nil, nil, err
 	}
-	return conn, info, err
+	return &alertConn{conn, h.d}, info, nil
+}
+
+// alertConn keeps what a server refuses after the handshake: a client's certificate,
+// since TLS 1.3.
+type alertConn struct {
+	net.Conn
+	d *plain
+}
+
+func (c *alertConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" {
+		c.d.setCause(err)
+	}
+	return n, err
 }
 
 // Info hides the server name, which gRPC would want to be the authority.

@@ -10,6 +10,7 @@ import (
 
 // take takes in what a server answers.
 func (f *fetch) take(q question, answer *response) {
+	f.spoke = true
 	f.traffic -= proto.Size(answer)
 	if f.traffic < 0 {
 		f.stop("the server sends more than %d bytes", maxTraffic)

@@ -118,12 +118,25 @@ func (f *fetch) describe(ctx context.Context, symbols []string) (*Set, error) {
 		}})
 	}
 	if err := f.run(ctx); err != nil {
-		return nil, fmt.Errorf("reflection: fetch files: %w", err)
+		return nil, fmt.Errorf("reflection: fetch files: %w", brief(err))
 	}
 	f.askForExtensions()
 	if err := f.run(ctx); err != nil {
-		return nil, fmt.Errorf("reflection: fetch extensions: %w", err)
+		return nil, fmt.Errorf("reflection: fetch extensions: %w", brief(err))
 	}
 	f.t.end()
 	return f.b.build(ctx, symbols)
 }
+
+// brief is a status without what gRPC writes around it.
+func brief(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return &briefError{s}
+	}
+	return err
+}
+
+type briefError struct{ status *status.Status }
+
+func (e *briefError) Error() string              { return e.status.Code().String() + ": " + e.status.Message() }
+func (e *briefError) GRPCStatus() *status.Status { return e.status }

@@ -187,7 +187,7 @@ func suggest(sets []*Set, kind Kind, name string) []string {
 			}
 			seen[full] = true
 			n := distance(lastParts(string(d.FullName()), parts), name)
-			if n <= max(1, len(name)/4) {
+			if n <= 1+len(name)/4 {
 				all = append(all, near{full, n})
 			}
 		})
@@ -195,7 +195,9 @@ func suggest(sets []*Set, kind Kind, name string) []string {
 	slices.SortFunc(all, func(a, b near) int { return cmp.Or(a.distance-b.distance, strings.Compare(a.name, b.name)) })
 	var names []string
 	for _, n := range all[:min(few, len(all))] {
-		names = append(names, n.name)
+		if n.distance <= all[0].distance+1 {
+			names = append(names, n.name)
+		}
 	}
 	return names
 }

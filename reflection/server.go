@@ -129,6 +129,7 @@ type fetch struct {
 	symbols map[string]bool // services and extensions that came
 	bytes   int             // that may still be kept
 	traffic int             // that may still come
+	spoke   bool            // something has come: the server knows this version
 	full    bool            // no more is taken
 }
 
@@ -138,15 +139,15 @@ func (f *fetch) list(ctx context.Context) ([]string, error) {
 		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{ListServices: "*"},
 	}}
 	var answer *response
-	if _, err := f.t.ask(ctx, []question{q}, func(_ question, a *response) { answer = a }); err != nil {
-		return nil, fmt.Errorf("reflection: list services: %w", err)
+	if _, err := f.t.ask(ctx, []question{q}, func(_ question, a *response) { answer, f.spoke = a, true }); err != nil {
+		return nil, fmt.Errorf("reflection: list services: %w", brief(err))
 	}
 	if e := answer.GetErrorResponse(); e != nil {
-		return nil, fmt.Errorf("reflection: list services: %w", answerError(e))
+		return nil, fmt.Errorf("reflection: list services: %w", brief(answerError(e)))
 	}
 	list := answer.GetListServicesResponse()
 	if list == nil {
-		return nil, fmt.Errorf("reflection: list services: %w", status.Error(codes.Internal, "the server answers something else"))
+		return nil, fmt.Errorf("reflection: list services: %w", brief(status.Error(codes.Internal, "the server answers something else")))
 	}
 	names := make([]string, 0, len(list.GetService()))
 	for _, s := range list.GetService() {
@@ -205,7 +206,7 @@ func (f *fetch) run(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		if ctx.Err() != nil || final(err) {
+		if ctx.Err() != nil || final(err) || !f.spoke && status.Code(err) == codes.Unimplemented {
 			return err
 		}
 		rest := batch[n:]

@@ -24,6 +24,7 @@ package call
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"google.golang.org/grpc"
@@ -50,7 +51,13 @@ func (t *Target) Method(ctx context.Context, name string) (*Method, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newMethod(s), nil
+	m := &Method{s.Descriptor.(protoreflect.MethodDescriptor), s.Types} //nolint:errcheck // as asked for
+	for _, md := range []protoreflect.MessageDescriptor{m.Input(), m.Output()} {
+		if md.IsPlaceholder() {
+			return nil, fmt.Errorf("%s can't be called: there is no descriptor of %s", reflection.Name(m), md.FullName())
+		}
+	}
+	return m, nil
 }
 
 // Methods returns those of a service, in the order of their declaration. The
@@ -75,10 +82,6 @@ type Method struct {
 	// Types finds the types in a google.protobuf.Any and the extensions. It may
 	// ask the server while it's used, until ctx ends.
 	Types func(ctx context.Context) reflection.TypeResolver
-}
-
-func newMethod(s *reflection.Symbol) *Method {
-	return &Method{s.Descriptor.(protoreflect.MethodDescriptor), s.Types} //nolint:errcheck // as asked for
 }
 
 // Options adjusts a call. Its zero value and nil mean the defaults.

@@ -1,0 +1,86 @@
+package reflection
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Edition 2024 can be described and written down, too.
+func TestDescribeEdition2024(t *testing.T) {
+	t.Parallel()
+	set := compile(t, map[string]string{"new.proto": `
+		edition = "2024";
+		package fresh;
+		service Things { rpc Get(Thing) returns (Thing); }
+		message Thing { string name = 1 [features.field_presence = IMPLICIT]; Thing inner = 2 [features.message_encoding = DELIMITED]; }
+	`})
+	for name, want := range map[protoreflect.FullName]string{
+		"fresh.Things":      "a service",
+		"fresh.Things.Get":  "a method",
+		"fresh.Thing":       "a message",
+		"fresh.Thing.inner": "a field",
+	} {
+		d, err := set.Files().FindDescriptorByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Describe(d)
+		if err != nil || got.Kind != want || got.Text == "" || got.Name != string(name) {
+			t.Errorf("Describe(%s) = %+v, %v, want %s", name, got, err, want)
+		}
+		var out bytes.Buffer
+		if err := WriteProtoset(&out, d); err != nil || out.Len() == 0 {
+			t.Errorf("WriteProtoset(%s) = %v, %d bytes", name, err, out.Len())
+		}
+		dir := t.TempDir()
+		if err := WriteProtos(dir, d); err != nil {
+			t.Errorf("WriteProtos(%s) = %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "new.proto")); err != nil {
+			t.Error(err)
+		}
+	}
+	d, err := set.Files().FindDescriptorByName("fresh.Thing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for format, want := range map[string]string{"json": "{\n  \"name\": \"\",\n  \"inner\": {\n    \"name\": \"\",\n    \"inner\": null\n  }\n}", "text": ""} {
+		got, err := Template(d.(protoreflect.MessageDescriptor), format)
+		if err != nil || want != "" && got != want {
+			t.Errorf("Template(%s) = %s, %v, want %s", format, got, err, want)
+		}
+	}
+	if _, err := Template(d.(protoreflect.MessageDescriptor), "yaml"); err == nil {
+		t.Error("there is no format yaml")
+	}
+}
+
+// What refers to a file that the server doesn't have is no reason to panic.
+func TestDescribeIncomplete(t *testing.T) {
+	t.Parallel()
+	set := compile(t, greeter())
+	b := newBuilder()
+	for _, fdp := range set.order {
+		if fdp.GetName() != "common.proto" && fdp.GetName() != "google/protobuf/timestamp.proto" {
+			b.add(fdp)
+		}
+	}
+	part, err := b.build(testContext(t), nil)
+	if err != nil || len(part.Problems()) == 0 {
+		t.Fatalf("%v, %q", err, part.Problems())
+	}
+	for _, name := range []protoreflect.FullName{"greet.Greeter", "greet.Greeter.Greet"} {
+		d, err := part.Files().FindDescriptorByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Describe(d); err == nil || !strings.Contains(err.Error(), "common.Name") {
+			t.Errorf("Describe(%s) = %+v, %v, want an error about common.Name", name, got, err)
+		}
+	}
+}
