@@ -64,16 +64,17 @@ func headerLines(c *cli.Context, flag string) ([]string, error) {
 	if !c.Bool("expand-headers") {
 		return lines, nil
 	}
+	var err error
 	for i, line := range lines {
-		for _, v := range variable.FindAllString(line, -1) {
+		lines[i] = variable.ReplaceAllStringFunc(line, func(v string) string {
 			value, ok := os.LookupEnv(v[2 : len(v)-1])
 			if !ok {
-				return nil, usagef("--%s: there is no variable %s", flag, v)
+				err = usagef("--%s: there is no variable %s", flag, v)
 			}
-			lines[i] = strings.ReplaceAll(lines[i], v, value)
-		}
+			return value
+		})
 	}
-	return lines, nil
+	return lines, err
 }
 
 func parseHeaders(flag string, lines []string) (http.Header, error) {

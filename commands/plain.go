@@ -139,6 +139,9 @@ func (d *plain) failure() error {
 	case bytes.HasPrefix(d.seen, []byte("HTTP/1.")):
 		return &plainError{d.addr, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + d.address + "/"}
 	}
+	if d.tls != nil && len(d.tls.Certificates) == 0 { // its alert may be lost with the connection
+		return &plainError{d.addr, errNotGRPC, "is it the port of a gRPC server? It may want a client certificate: give it with --cert and --key"}
+	}
 	return &plainError{d.addr, errNotGRPC, "is it the port of a gRPC server? With TLS, say --tls"}
 }
 
