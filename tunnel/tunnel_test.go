@@ -26,8 +26,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is what a test waits for something that must happen.
-const patience = 20 * time.Second
+// patience is what a test waits for something that must happen. It's long because
+// it only ever passes when a test fails.
+const patience = time.Minute
 
 // await waits for event, and fails the test if it doesn't come.
 func await[T any](t *testing.T, what string, event <-chan T) T {

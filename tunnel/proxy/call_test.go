@@ -187,8 +187,7 @@ func TestUpstreamCancels(t *testing.T) {
 	}
 }
 
-func TestMessageSizes(t *testing.T) {
-	t.Parallel()
+func TestMessageSizes(t *testing.T) { //nolint:paralleltest // see TestMain
 	cc := proxied(t, serveRaw(t, echo))
 	for _, size := range []int{0, 1, 1 << 20, 5 << 20, wsmux.MaxMsgSize} {
 		req := bytes.Repeat([]byte{'x'}, size)
@@ -199,8 +198,7 @@ func TestMessageSizes(t *testing.T) {
 	}
 }
 
-func TestMessageTooLarge(t *testing.T) {
-	t.Parallel()
+func TestMessageTooLarge(t *testing.T) { //nolint:tparallel // see TestMain
 	big := make([]byte, wsmux.MaxMsgSize+1)
 	t.Run("request", func(t *testing.T) {
 		t.Parallel()

@@ -59,8 +59,7 @@ func drain(s interface{ RecvMsg(any) error }) (n int, err error) {
 	}
 }
 
-func TestSlowCaller(t *testing.T) {
-	t.Parallel()
+func TestSlowCaller(t *testing.T) { //nolint:paralleltest // see TestMain
 	var sent atomic.Int64
 	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error { return flood(s, &sent) }))
 	s := open(t.Context(), t, cc, method)
@@ -74,8 +73,7 @@ func TestSlowCaller(t *testing.T) {
 	}
 }
 
-func TestSlowUpstream(t *testing.T) {
-	t.Parallel()
+func TestSlowUpstream(t *testing.T) { //nolint:paralleltest // see TestMain
 	var sent atomic.Int64
 	read := make(chan struct{})
 	received := make(chan int, 1)

@@ -16,6 +16,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
+// The tests that need all of the processor for a while aren't parallel: it would
+// be missed by those in which something has a limited time, such as to connect.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // listen returns a loopback listener.
@@ -166,12 +168,16 @@ func receive(s interface{ RecvMsg(any) error }) (string, error) {
 	return string(f.data.Materialize()), nil
 }
 
-// wait waits for an event, for as long as the test may take.
+// patience is what a test waits for something that must happen. It's long because
+// it only ever passes when a test fails.
+const patience = time.Minute
+
+// wait waits for an event.
 func wait[T any](tb testing.TB, c <-chan T, what string) (v T) {
 	tb.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		tb.Fatalf("no %s", what)
 	}
 	return v

@@ -27,8 +27,7 @@ func (ignore) End(*status.Status, metadata.MD)              {}
 
 // TestStorm makes many calls at once that are cancelled, or time out, or end
 // of themselves, at any point.
-func TestStorm(t *testing.T) {
-	t.Parallel()
+func TestStorm(t *testing.T) { //nolint:paralleltest // see TestMain
 	cc := through(t, &Options{Observer: ignore{}}, upstream(t, serveRaw(t, func(s grpc.ServerStream) error {
 		if rand.IntN(4) == 0 {
 			return status.Error(codes.Aborted, "of itself")

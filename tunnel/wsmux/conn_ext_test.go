@@ -18,8 +18,9 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// soon is what a call that mustn't block may take.
-const soon = 5 * time.Second
+// soon is what a call that mustn't block may take: less than what gives up on a
+// stalled link in the end.
+const soon = 20 * time.Second
 
 // side is a way to connect a wrapped conn with a bare WebSocket.
 type side struct{ accepting, tls bool }
