@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -22,6 +23,10 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
+
+	// pipes is set by commands that only print something: that nobody reads the rest
+	// of it is nothing to talk about.
+	pipes bool
 
 	// command is what stands behind "--" on the command line.
 	command    []string
@@ -45,6 +50,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	err := p.app().RunContext(ctx, args)
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
+		if p.pipes && errors.Is(oe, syscall.EPIPE) {
+			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // in order, but with no more to say than the signal
+		}
 	}
 	return report(stderr, err)
 }

@@ -57,7 +57,13 @@ type target struct {
 // openTarget connects to the server at where; empty: one that comes to --accept, or
 // none. whenDone ends ctx, which is c's with --max-time.
 func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _ *target, err error) {
-	t := &target{}
+	p.pipes = true
+	t := &target{cleanups: []func(){catchBrokenPipes()}} // so that the session is closed in order
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
 	if t.logger, err = p.newLogger(c); err != nil {
 		return nil, nil, err
 	}
@@ -65,7 +71,7 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 	if err != nil {
 		return nil, nil, err
 	}
-	connect, err := p.connector(c, t, where)
+	connect, err := p.connector(c, t, where, local != nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,11 +90,6 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			t.close()
-		}
-	}()
 	var sources []reflection.Finder
 	if connect != nil {
 		started := time.Now()
@@ -110,12 +111,13 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 }
 
 // connector returns what connects to a server, after checking the flags for that; nil
-// without a server.
-func (p *program) connector(c *cli.Context, t *target, where string) (func(context.Context) (*grpc.ClientConn, error), error) {
+// without a server. Where there are local files, an address to accept at must be typed:
+// its variable may be set for other commands.
+func (p *program) connector(c *cli.Context, t *target, where string, local bool) (func(context.Context) (*grpc.ClientConn, error), error) {
 	if where != "" && !strings.Contains(where, "://") {
 		return newPlain(c, t, where)
 	}
-	if where == "" && c.String("accept") == "" {
+	if where == "" && (c.String("accept") == "" || local && !typed(c, "accept")) {
 		return nil, nil //nolint:nilnil // no server, no error
 	}
 	return p.newSession(c, t, where)

@@ -1,6 +1,7 @@
 package call
 
 import (
+	_ "google.golang.org/grpc/encoding/gzip" // for servers that compress
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"

@@ -41,6 +41,7 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 	if err != nil {
 		return "", plain(err)
 	}
+	data = unprinted.ReplaceAllFunc(data, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, []rune(string(c))[0]) })
 	// The space that protojson writes is another one in each build.
 	var out bytes.Buffer
 	if opts.Compact {
@@ -53,6 +54,10 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 	}
 	return out.String(), nil
 }
+
+// unprinted are the control characters that JSON leaves as they are and a terminal
+// obeys.
+var unprinted = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
 // fieldSpace is the space that prototext writes behind a field's name, of which it
 // makes two in some builds.

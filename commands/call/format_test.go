@@ -128,6 +128,10 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%+v: %s, %v; want %s", tt.opts, got, err, tt.want)
 		}
 	}
+	m.Set(m.Descriptor().Fields().ByName("some_text"), protoreflect.ValueOfString("\x1b\x7f\u009b"))
+	if got, err := FormatMessage(m, nil, &FormatOptions{Compact: true}); err != nil || !strings.HasPrefix(got, `{"someText":"\u001b\u007f\u009b"`) {
+		t.Errorf("%q, %v; a terminal would obey", got, err)
+	}
 	// Behind a separator there is one more message, empty.
 	m = dynamicpb.NewMessage(m.Descriptor())
 	if err := in.Next(t.Context(), m); err != nil || m.Has(m.Descriptor().Fields().ByName("some_text")) {
