@@ -137,7 +137,7 @@ var comparisons = []comparison{
 	{"-plaintext -v -expand-headers -H 'x-one: ${ONE}' ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v --expand-headers --rpc-header 'x-one: ${ONE}' TARGET wstun.demo.v1.Hub/Sleep", ""},
 	{"-plaintext -reflect-header x-deny:1 ADDR list", "list --reflect-header x-deny:1 TARGET", ""},
 	{"-plaintext -v -authority hub.example ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v --authority hub.example TARGET wstun.demo.v1.Hub/Sleep", ""},
-	{`-plaintext -max-time 0.2 -d '{"duration":"20s"}' ADDR wstun.demo.v1.Hub/Sleep`, `call --pretty --max-time 0.2 -d '{"duration":"20s"}' TARGET wstun.demo.v1.Hub/Sleep`, ""},
+	{`-plaintext -max-time 3 -d '{"duration":"20s"}' ADDR wstun.demo.v1.Hub/Sleep`, `call --pretty --max-time 3 -d '{"duration":"20s"}' TARGET wstun.demo.v1.Hub/Sleep`, ""},
 	{"-plaintext -max-msg-sz 67108864 ADDR wstun.demo.v1.Hub/GetTemplates", "call --pretty --max-msg-sz 67108864 TARGET wstun.demo.v1.Hub/GetTemplates", ""},
 	{"-plaintext -max-msg-sz 100000 ADDR wstun.demo.v1.Hub/GetTemplates", "call --pretty --max-msg-sz 100000 TARGET wstun.demo.v1.Hub/GetTemplates", ""},
 	{`-plaintext -format-error -d '{"name":"none"}' ADDR wstun.demo.v1.Hub/DeleteKey`, `call --pretty --format-error -d '{"name":"none"}' TARGET wstun.demo.v1.Hub/DeleteKey`, ""},
