@@ -21,16 +21,17 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"wstun":      func() { os.Exit(run()) },
-		"webpage":    webpage,
-		"proxy":      proxy,
-		"relay":      relay,
-		"grpcserver": grpcserver,
-		"load":       load,
-	})
+// programs are those of the scripts: wstun, and what it needs about it.
+var programs = map[string]func(){
+	"wstun":      func() { os.Exit(run()) },
+	"webpage":    webpage,
+	"proxy":      proxy,
+	"relay":      relay,
+	"grpcserver": grpcserver,
+	"load":       load,
 }
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestScripts runs wstun as its users do: as processes, with the real grpcurl.
 func TestScripts(t *testing.T) {

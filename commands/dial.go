@@ -30,7 +30,8 @@ func (p *program) dialCommand() *cli.Command {
 			"there to the gRPC server at the other end. Dials " + defaultURL + ", or the URL, and stays\n" +
 			"connected; or accepts WebSockets at --accept ADDR, and uses the newest session.\n\n" +
 			"With COMMAND: waits for a session, runs COMMAND with WSTUN_ADDR set to the first local\n" +
-			"address, passes signals on to it, and ends with its exit status.",
+			"address, passes signals on to it, and ends with its exit status. stdout is COMMAND's:\n" +
+			"addresses, and the events of --output json, are not printed then.",
 		Flags: slices.Concat([]cli.Flag{
 			stringsFlag("listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
 			durationFlag("wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
@@ -77,14 +78,15 @@ func (p *program) dial(c *cli.Context) error {
 	if len(addrs) == 0 {
 		addrs = []string{defaultListen}
 	}
-	defer catchBrokenPipes()()
-	if err := d.listen(c.Context, addrs); err != nil {
+	catchBrokenPipes()
+	ctx, stop := e.watchHangups(c.Context)
+	defer stop()
+	if err := d.listen(ctx, addrs); err != nil {
 		return err
 	}
 	if err := out.ready.clear(); err != nil {
 		return err
 	}
-	defer e.watchHangups()()
 	var once sync.Once
 	d.refusal = newRefusal(out)
 	d.sessions = newSessions(out, func(s *tunnel.Session) {
@@ -93,10 +95,9 @@ func (p *program) dial(c *cli.Context) error {
 	})
 	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
 	if p.hasCommand {
-		e.hangups = nil // they are the command's
-		return d.runWith(c.Context, p)
+		return d.runWith(ctx, p, stop)
 	}
-	return d.run(c.Context)
+	return d.run(ctx)
 }
 
 // listen binds everything, or nothing.
@@ -178,8 +179,9 @@ func (d *dialing) shutdown(ctx context.Context) error {
 }
 
 // runWith is run while p's command runs. ctx stops the waiting for a session;
-// then it's the command that gets the signals, and its end is the end.
-func (d *dialing) runWith(ctx context.Context, p *program) error {
+// then it's the command that gets the signals, stopHangups having been called,
+// and its end is the end.
+func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) error {
 	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	signals := make(chan os.Signal, 8) // from here on, so that none is lost
@@ -197,7 +199,11 @@ func (d *dialing) runWith(ctx context.Context, p *program) error {
 	if ctx.Err() != nil {
 		err = errors.New("stopped before a session was up: the command was not run")
 	} else {
-		signal.Notify(signals, syscall.SIGQUIT, syscall.SIGHUP) // what came before was not for it
+		signal.Notify(signals, syscall.SIGQUIT) // what came before was not for it
+		if !signal.Ignored(syscall.SIGHUP) {
+			signal.Notify(signals, syscall.SIGHUP)
+		}
+		stopHangups()
 		err = p.runCommand(addrOf(d.local[0]), signals)
 	}
 	stop()

@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
@@ -72,11 +69,6 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 	if e.tls.insecure {
 		out.logger.Warn("the peer's certificate is not verified", slog.String("url", redact(e.url)))
 	}
-	retryNow := make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go passOn(ctx, e.hangups, retryNow)
-
 	e.dialOptions.Session.Logger = out.logger
 	connector := tunnel.Connector{
 		URL:              e.url,
@@ -85,7 +77,8 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		Sessions:         sessions,
 		MaxRetries:       e.maxRetries,
 		MaxRetryInterval: e.maxRetryInterval,
-		RetryNow:         retryNow,
+		RetryNow:         e.redial,
+		DrainTimeout:     orOff(e.drainTimeout),
 		OnRetry: func(in time.Duration, reason error) {
 			in = in.Round(time.Millisecond)
 			out.event("retry", map[string]any{"in": in.Seconds(), "reason": reason.Error()})
@@ -93,31 +86,6 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		},
 	}
 	return connector.Run(ctx)
-}
-
-// watchHangups has SIGHUP come to e.hangups, and end nothing, until the returned
-// function is called.
-func (e *endpoint) watchHangups() (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	e.hangups = hangups
-	return func() { signal.Stop(hangups) }
-}
-
-// passOn turns signals into retries.
-func passOn(ctx context.Context, signals <-chan os.Signal, retries chan<- struct{}) {
-	for {
-		select {
-		case <-signals:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case retries <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // newSessions returns a set that reports its sessions to out, and to up, which

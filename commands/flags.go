@@ -3,7 +3,6 @@ package commands
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +66,7 @@ func sessionFlags() []cli.Flag {
 // while. To them belongs the flag header, which not all explain alike.
 func connectFlags() []cli.Flag {
 	return []cli.Flag{
-		stringFlag("accept", "wait for WebSockets at `ADDR` instead of dialing one: host:port, :port (loopback) or unix:PATH", ""),
+		stringFlag("accept", "wait for WebSockets at `ADDR` instead of dialing one: host:port, :port (loopback) or unix:PATH, for a reverse proxy", ""),
 		stringFlag("path", "accept only at this `PATH`", ""),
 		boolFlag("expand-headers", "replace ${VARIABLE} in headers and metadata by its value"),
 		pathFlag("token-file", "send the token in `PATH` when dialing, demand it when accepting; or WSTUN_TOKEN"),
@@ -101,7 +100,7 @@ type endpoint struct {
 	dialOptions   tunnel.DialOptions
 	acceptOptions tunnel.AcceptOptions
 
-	hangups <-chan os.Signal // SIGHUP: dial anew
+	redial <-chan struct{} // to dial anew at once; nil: never
 
 	allowUnauthenticated bool
 	maxRetries           int

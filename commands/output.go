@@ -136,10 +136,8 @@ func (r results) Write(p []byte) (int, error) {
 
 // catchBrokenPipes has writing to a closed pipe be an error, like any other. By
 // default it ends the process, which suits a command that only prints something.
-func catchBrokenPipes() (stop func()) {
-	ignored := make(chan os.Signal, 1)
-	signal.Notify(ignored, syscall.SIGPIPE) // Ignore would go on to a command that is run
-	return func() { signal.Stop(ignored) }
+func catchBrokenPipes() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // Ignore would go on to a command that is run
 }
 
 // outputError is why a command ended that could have gone on.

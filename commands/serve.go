@@ -45,15 +45,16 @@ func (p *program) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	l, url, err := e.listen(c.Context, out)
+	ctx, stop := e.watchHangups(c.Context)
+	defer stop()
+	l, url, err := e.listen(ctx, out)
 	if err != nil {
 		return err
 	}
 	if err := out.ready.clear(); err != nil {
 		return err
 	}
-	defer catchBrokenPipes()()
-	defer e.watchHangups()()
+	catchBrokenPipes()
 	var once sync.Once
 	sessions := newSessions(out, func(s *tunnel.Session) {
 		srv.serveStreams(s)
@@ -65,8 +66,8 @@ func (p *program) serve(c *cli.Context) error {
 		out.listening("url", url)
 		out.setReady(url)
 	}
-	err = e.run(c.Context, l, sessions, out)
-	e.drain(c.Context, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) })
+	err = e.run(ctx, l, sessions, out)
+	e.drain(ctx, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) })
 	return err
 }
 

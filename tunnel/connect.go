@@ -11,6 +11,7 @@ import (
 // The defaults of Connector.
 const (
 	DefaultMaxRetryInterval = 30 * time.Second
+	DefaultDrainTimeout     = 30 * time.Second
 
 	firstRetryInterval = 200 * time.Millisecond
 
@@ -59,12 +60,18 @@ type Connector struct {
 	// OnRetry is called, if set, before a wait, with its length and its reason.
 	OnRetry func(in time.Duration, reason error)
 
-	// RetryNow, when it can be received from, ends a wait, or the session that
-	// is up, and has Run dial at once. It must not be closed. Default: nil.
+	// RetryNow, when it can be received from, ends a wait, or replaces the
+	// session that is up, and has Run dial at once. A dial that is under way is
+	// the answer, if it succeeds. It must not be closed. Default: nil.
 	RetryNow <-chan struct{}
+
+	// DrainTimeout is how long the streams of a session that is replaced may go
+	// on; it gets no new ones. A negative one cuts them at once.
+	// Default: DefaultDrainTimeout.
+	DrainTimeout time.Duration
 }
 
-// errReconnect is why a session ends when RetryNow asks for another one.
+// errReconnect is why a session ends that RetryNow has replaced.
 var errReconnect = errors.New("reconnecting, as asked")
 
 // Run dials, waits until the session ends, and dials again, until ctx ends: it
@@ -85,6 +92,10 @@ func (c *Connector) Run(ctx context.Context) error {
 		session, err := Dial(ctx, c.URL, c.options())
 		if err == nil {
 			failed = 0
+			select {
+			case <-c.RetryNow: // came meanwhile
+			default:
+			}
 			s := c.Sessions.Add(session, RedactURL(u))
 			if s == nil {
 				return nil // shutting down
@@ -137,15 +148,17 @@ func (c *Connector) options() *DialOptions {
 	return &opts
 }
 
-// watch returns why s has ended, or nil when ctx ends first.
+// watch returns why s has ended, or is to be replaced, or nil when ctx ends first.
 func (c *Connector) watch(ctx context.Context, s *Session) error {
 	select {
-	case <-s.Done():
+	case <-s.gone: // and not just Done, so that what comes next is told after it
+		return s.Err()
 	case <-c.RetryNow:
-		s.CloseWithError(errReconnect)
+		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, DefaultDrainTimeout))
+		return errReconnect
 	case <-ctx.Done():
+		return nil
 	}
-	return s.Err()
 }
 
 // backoff is the wait before the dial after the nth short-lived one: full

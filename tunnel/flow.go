@@ -91,7 +91,7 @@ func (fl *flow) goAway() {
 func (fl *flow) writeGoAway() {
 	if fl.leaving && fl.fromServer.between() {
 		fl.leaving = false
-		_ = http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: shutting down"))
+		_ = http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: no more calls on this connection"))
 	}
 }
 

@@ -149,7 +149,7 @@ func (f *Forwarder) start(conn net.Conn) {
 // forward finds fl's way on and copies until both directions have ended.
 func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 	logger := orDiscard(f.Logger).With(slog.String("remote_addr", fl.near.RemoteAddr().String()))
-	far, err := f.dial(ctx)
+	far, s, err := f.dial(ctx)
 	if err != nil {
 		logger.Debug("connection not forwarded", slog.Any("err", err))
 		var up <-chan struct{} // never, if there is one that takes no streams
@@ -164,6 +164,9 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 		answerUnavailable(ctx, fl.near, &noSessionError{errShuttingDown}, nil)
 		return
 	}
+	if s != nil {
+		defer s.whenReplaced(fl.drain)()
+	}
 	logger = logger.With(slog.String("target", far.RemoteAddr().String()))
 	logger.Debug("forwarding")
 	if err := fl.run(); err != nil {
@@ -173,20 +176,22 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 	logger.Debug("connection ended")
 }
 
-// dial makes the connection to the server, or opens the stream that leads there.
-func (f *Forwarder) dial(ctx context.Context) (net.Conn, error) {
+// dial makes the connection to the server, or opens the stream that leads there,
+// on the session that it returns then.
+func (f *Forwarder) dial(ctx context.Context) (net.Conn, *Session, error) {
 	if f.Dial != nil {
-		return f.Dial(ctx)
+		conn, err := f.Dial(ctx)
+		return conn, nil, err
 	}
-	stream, err := f.open(ctx)
+	stream, s, err := f.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return stream, nil
+	return stream, s, nil
 }
 
 // open opens a stream on the newest session that still takes one.
-func (f *Forwarder) open(ctx context.Context) (*wsmux.Stream, error) {
+func (f *Forwarder) open(ctx context.Context) (*wsmux.Stream, *Session, error) {
 	waiting, stop := context.WithTimeout(ctx, orDefault(f.Wait, DefaultWait))
 	defer stop()
 	opening, cancel := context.WithTimeoutCause(ctx, orDefault(f.Wait, DefaultWait)+openWait, errOpenWait)
@@ -195,16 +200,16 @@ func (f *Forwarder) open(ctx context.Context) (*wsmux.Stream, error) {
 		s, err := f.Sessions.Wait(waiting)
 		switch {
 		case ctx.Err() != nil:
-			return nil, &noSessionError{context.Cause(ctx)}
+			return nil, nil, &noSessionError{context.Cause(ctx)}
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		}
 		stream, err := s.Open(opening)
 		if err == nil {
-			return stream, nil
+			return stream, s, nil
 		}
 		if opening.Err() != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		f.Sessions.retire(s, err) // it has ended, or its peer is going away
 	}

@@ -150,6 +150,25 @@ func TestBusyPeerIsNotSilent(t *testing.T) { //nolint:paralleltest // a bubble
 	})
 }
 
+// TestSilenceIsToldToThePeer: one that is alive after all hears why it was left.
+func TestSilenceIsToldToThePeer(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	accepted.SetPingHandler(func(string) error { return nil })
+	opts := SessionOptions{PingInterval: 20 * time.Millisecond, PingTimeout: 100 * time.Millisecond}
+	session, err := opts.start(dialed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	_ = accepted.SetReadDeadline(time.Now().Add(patience))
+	_, _, err = accepted.ReadMessage()
+	ce, ok := errors.AsType[*websocket.CloseError](err)
+	if !ok || ce.Code != websocket.CloseInternalServerErr || ce.Text != session.Err().Error() {
+		t.Errorf("the peer reads %v, want 1011 with the reason", err)
+	}
+}
+
 func TestSilenceErrorText(t *testing.T) {
 	t.Parallel()
 	err := &SilenceError{90 * time.Second}

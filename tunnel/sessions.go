@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -23,6 +25,10 @@ type Session struct {
 	// Remote is the peer: the URL that was dialed, or the address that the
 	// WebSocket came from.
 	Remote string
+
+	using     context.Context //nolint:containedctx // the session's own: ends when another one is to replace it
+	stopUsing context.CancelFunc
+	gone      chan struct{} // closed when Down has been called
 }
 
 // Sessions is the set of sessions that are up. Its zero value is ready for use;
@@ -30,7 +36,8 @@ type Session struct {
 type Sessions struct {
 	// Up is called, if set, when a session has been added, before anything
 	// is sent on it, and Down when it has ended, with the reason. Each is
-	// called once for a session, but for different ones at the same time.
+	// called once for a session, but for different ones at the same time. A
+	// Connector dials again when Down has returned.
 	Up   func(*Session)
 	Down func(s *Session, reason error)
 
@@ -59,7 +66,8 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 		return nil
 	}
 	ss.lastID++
-	s := &Session{Session: session, ID: ss.lastID, Remote: remote}
+	s := &Session{Session: session, ID: ss.lastID, Remote: remote, gone: make(chan struct{})}
+	s.using, s.stopUsing = context.WithCancel(context.Background())
 	ss.watches.Add(1)
 	ss.mu.Unlock()
 
@@ -95,15 +103,35 @@ func (ss *Sessions) notify() {
 func (ss *Sessions) watch(s *Session) {
 	defer ss.watches.Done()
 	<-s.Done()
-	ss.retire(s, s.Err())
+	reason := s.Err()
+	if s.using.Err() != nil && errors.Is(reason, net.ErrClosed) {
+		reason = errReconnect
+	}
+	ss.retire(s, reason)
 	ss.mu.Lock()
 	delete(ss.live, s)
 	ss.mu.Unlock()
-	_ = s.Close() // frees what is left, whoever ended it
 	if ss.Down != nil {
-		ss.Down(s, s.Err())
+		ss.Down(s, reason)
 	}
+	close(s.gone)
+	_ = s.Close() // frees what is left, whoever ended it
 }
+
+// replace has s get no new streams and shuts it down, without waiting for that:
+// when its streams have ended, or drainTimeout is over.
+func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.Duration) {
+	ss.retire(s, errReconnect)
+	s.stopUsing()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	go func() { // ends with the session
+		defer cancel()
+		_ = s.Shutdown(ctx) // an error is that streams were cut, as asked
+	}()
+}
+
+// whenReplaced has f called when s is to be replaced, unless stop is called.
+func (s *Session) whenReplaced(f func()) (stop func() bool) { return context.AfterFunc(s.using, f) }
 
 // retire has s get no new streams: it has ended, or its peer is going away and
 // it lives on for the streams that it has.

@@ -99,7 +99,7 @@ func TestSessionsWait(t *testing.T) {
 		if err == nil {
 			continue // not noticed yet
 		}
-		if want := "no session: websocket: close 1000 (normal)"; err.Error() != want {
+		if want := "no session: websocket: close 1011 (internal server error): bye"; err.Error() != want {
 			t.Errorf("Wait = %v, want %s", err, want)
 		}
 		return

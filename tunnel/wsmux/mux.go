@@ -167,6 +167,8 @@ func (c *muxConn) Close() error {
 	code, reason := websocket.CloseNormalClosure, ""
 	if err := c.session.protocolError(); err != nil {
 		code, reason = websocket.CloseProtocolError, err.Error()
+	} else if cause := c.session.cause.Load(); cause != nil {
+		code, reason = websocket.CloseInternalServerErr, cause.err.Error()
 	}
 	c.closeWith(code, reason)
 	return nil

@@ -318,7 +318,7 @@ func (s *Session) Close() error {
 }
 
 // CloseWithError is Close with a reason, which [Session.Err] reports unless
-// the session has ended before.
+// the session has ended before. The peer gets its text, with status code 1011.
 func (s *Session) CloseWithError(reason error) {
 	select {
 	case <-s.Done():
