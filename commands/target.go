@@ -58,7 +58,8 @@ type target struct {
 // none. whenDone ends ctx, which is c's with --max-time.
 func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _ *target, err error) {
 	p.pipes = true
-	t := &target{cleanups: []func(){catchBrokenPipes()}} // so that the session is closed in order
+	catchBrokenPipes() // so that the session is closed in order
+	t := &target{}
 	defer func() {
 		if err != nil {
 			t.close()
