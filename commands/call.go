@@ -86,7 +86,7 @@ func (p *program) call(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, t, err := p.openTarget(c, where)
+	ctx, t, err := p.openTarget(c, where, true)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,11 @@ func (r *calling) check() (err error) {
 		return err
 	}
 	r.format = call.FormatOptions{Format: call.Format(c.String("format")), EmitDefaults: c.Bool("emit-defaults"), ProtoNames: c.Bool("proto-names")}
-	switch {
-	case c.Bool("pretty") && c.Bool("compact"):
+	if typed(c, "pretty") && typed(c, "compact") {
 		return usagef("both --pretty and --compact")
-	case r.format.Format == call.JSON:
-		r.format.Compact = c.Bool("compact") || !c.Bool("pretty") && !isTerminal(r.p.stdout)
-	default:
-		r.format.Compact = c.Bool("compact")
 	}
+	pretty := c.Bool("pretty") && !typed(c, "compact") // what is typed goes before what is set
+	r.format.Compact = c.Bool("compact") && !typed(c, "pretty") || r.format.Format == call.JSON && !pretty && !isTerminal(r.p.stdout)
 	if output := c.String("output"); output != "text" && output != "json" {
 		return usagef("--output %q: want text or json", output)
 	}

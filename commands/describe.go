@@ -37,7 +37,7 @@ func (p *program) describe(c *cli.Context) error {
 	if err := checkFormat(c); err != nil {
 		return err
 	}
-	ctx, t, err := p.openTarget(c, where)
+	ctx, t, err := p.openTarget(c, where, false)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (p *program) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, t, err := p.openTarget(c, where)
+	ctx, t, err := p.openTarget(c, where, false)
 	if err != nil {
 		return err
 	}

@@ -54,9 +54,10 @@ type target struct {
 	cleanups  []func() // the last one first
 }
 
-// openTarget connects to the server at where; empty: one that comes to --accept, or
-// none. whenDone ends ctx, which is c's with --max-time.
-func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _ *target, err error) {
+// openTarget connects to the server at where, if empty to the one that comes to
+// --accept. Unless there is to be a call, there need be no server where there are local
+// files. The context is c's with --max-time; the caller closes the target.
+func (p *program) openTarget(c *cli.Context, where string, toCall bool) (_ context.Context, _ *target, err error) {
 	p.pipes = true
 	catchBrokenPipes() // so that the session is closed in order
 	t := &target{}
@@ -72,7 +73,7 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 	if err != nil {
 		return nil, nil, err
 	}
-	connect, err := p.connector(c, t, where, local != nil)
+	connect, err := p.connector(c, t, where, local != nil && !toCall)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,6 +83,9 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 		return nil, nil, usagef("--use-reflection=false without --proto or --protoset: there would be no descriptors")
 	case connect == nil && (local == nil || asked):
 		return nil, nil, &usageError{err: errors.New("no TARGET"), hint: "give the URL of a WebSocket, or host:port of a gRPC server; or wait for a WebSocket with --accept"}
+	}
+	if !asked && !toCall {
+		connect = nil // there is nothing to ask the server for
 	}
 	reflectHeader, err := grpcMetadata(c, "reflect-header")
 	if err != nil {
@@ -112,13 +116,13 @@ func (p *program) openTarget(c *cli.Context, where string) (_ context.Context, _
 }
 
 // connector returns what connects to a server, after checking the flags for that; nil
-// without a server. Where there are local files, an address to accept at must be typed:
-// its variable may be set for other commands.
-func (p *program) connector(c *cli.Context, t *target, where string, local bool) (func(context.Context) (*grpc.ClientConn, error), error) {
+// without a server. Where local files will do, an address to accept at must be typed: its
+// variable may be set for other commands.
+func (p *program) connector(c *cli.Context, t *target, where string, localDoes bool) (func(context.Context) (*grpc.ClientConn, error), error) {
 	if where != "" && !strings.Contains(where, "://") {
 		return newPlain(c, t, where)
 	}
-	if where == "" && (c.String("accept") == "" || local && !typed(c, "accept")) {
+	if where == "" && (c.String("accept") == "" || localDoes && !typed(c, "accept")) {
 		return nil, nil //nolint:nilnil // no server, no error
 	}
 	return p.newSession(c, t, where)
