@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +15,8 @@ const (
 	connBytes   = 256 * 1024 // for each connection, each way
 	connTraffic = 1000       // how many connections have that
 	connsAtOnce = 64         // how many are opened or used at the same time
+
+	openLimit = 20 * time.Second // for one of them
 
 	settleOpen   = time.Second     // before the memory of open connections is looked at
 	settleClosed = 5 * time.Second // and that of closed ones
@@ -41,23 +45,16 @@ func connsWork(name string, n int) *work {
 				return nil, err
 			}
 			opened, err := l.result(ctx)
-			if err == nil {
-				err = opened.broken()
-			}
 			if err != nil {
 				return nil, err
 			}
 			pause(ctx, settleOpen)
 			idle := st.memory() - before
-			used, err := l.next(ctx)
-			if err == nil {
-				err = used.broken()
-			}
-			if err != nil {
+			if err := l.next(ctx); err != nil {
 				return nil, err
 			}
 			more := st.memory() - before - idle
-			if _, err := l.next(ctx); err != nil {
+			if err := l.next(ctx); err != nil {
 				return nil, err
 			}
 			pause(ctx, settleClosed)
@@ -71,22 +68,25 @@ func connsWork(name string, n int) *work {
 // all, each when it is told to.
 func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
 	conns := make([]net.Conn, spec.Conns)
-	opened := inParallel(spec.Conns, spec.Concurrent, func(i int) error {
-		conn, err := dialOp(ctx, spec.Addr, opEcho)
-		if err != nil {
-			return err
-		}
-		conns[i] = conn
-		return exchange(conn, 1) // now it is open at the other end, too
+	started := time.Now()
+	err := inParallel(spec.Conns, spec.Concurrent, func(i int) (err error) {
+		conns[i], err = openEcho(ctx, spec.Addr)
+		return err
 	})
-	if err := report(opened); err != nil || opened.Failed > 0 {
+	if err != nil {
+		return err
+	}
+	if err := report(loadResult{Took: time.Since(started)}); err != nil {
 		return err
 	}
 	if err := next(); err != nil {
 		return err
 	}
-	used := inParallel(min(spec.Conns, connTraffic), spec.Concurrent, func(i int) error { return exchange(conns[i], spec.Bytes) })
-	if err := report(used); err != nil {
+	err = inParallel(min(spec.Conns, connTraffic), spec.Concurrent, func(i int) error { return exchange(conns[i], spec.Bytes) })
+	if err != nil {
+		return err
+	}
+	if err := report(loadResult{}); err != nil {
 		return err
 	}
 	if err := next(); err != nil {
@@ -99,6 +99,18 @@ func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 		return err
 	}
 	return next()
+}
+
+// openEcho makes a connection and waits until it is open at the other end, too.
+func openEcho(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := dialOp(ctx, addr, opEcho)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Now().Add(openLimit))
+	err = exchange(conn, 1)
+	_ = conn.SetDeadline(time.Time{})
+	return conn, err
 }
 
 // exchange sends n bytes and waits until they are back.
@@ -114,30 +126,27 @@ func exchange(conn net.Conn, n int) error {
 	return <-sent
 }
 
-// inParallel does n things, some at the same time, and counts what fails.
-func inParallel(n, atOnce int, do func(i int) error) loadResult {
-	started := time.Now()
-	var mu sync.Mutex
-	var r loadResult
+// inParallel does something for n connections, some at the same time, until it
+// fails for one of them.
+func inParallel(n, atOnce int, do func(i int) error) error {
+	var started atomic.Int64
+	var once sync.Once
+	var failed error
 	var wg sync.WaitGroup
-	numbers := make(chan int)
 	for range atOnce {
 		wg.Go(func() {
-			for i := range numbers {
+			for {
+				i := int(started.Add(1)) - 1
+				if i >= n {
+					return
+				}
 				if err := do(i); err != nil {
-					mu.Lock()
-					r.Failed++
-					r.Err = err.Error()
-					mu.Unlock()
+					once.Do(func() { failed = fmt.Errorf("connection %d of %d: %w", i+1, n, err) })
+					started.Store(int64(n))
 				}
 			}
 		})
 	}
-	for i := range n {
-		numbers <- i
-	}
-	close(numbers)
 	wg.Wait()
-	r.Took = time.Since(started)
-	return r
+	return failed
 }

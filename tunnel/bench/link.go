@@ -55,7 +55,7 @@ func slowLink(megabits int, down bool) *work {
 		plain:   true,
 		link:    link{rate: megabits * mbit},
 		run: func(ctx context.Context, st *stage) ([]float64, error) {
-			calls, bulk, err := st.callsBeside(ctx, down, time.Second, 4*st.duration)
+			calls, bulk, err := st.callsBeside(ctx, down, time.Second, 3*st.duration)
 			return []float64{calls.P50.Seconds(), bulk.Rate}, err
 		},
 	}

@@ -11,7 +11,7 @@ import (
 
 // TestMain makes the test binary what the benchmark starts: itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && helpers[os.Args[1]] != nil {
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
 		os.Exit(run(os.Args[1:]))
 	}
 	os.Exit(m.Run())

@@ -22,15 +22,15 @@ type program struct {
 	stdout, stderr io.Writer
 }
 
-// main returns the exit status. The first argument is a helper's name in the
+// main returns the exit status. The first argument is a role in the
 // processes that the benchmark is made of.
 func (p *program) main(ctx context.Context, args []string) int {
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == measureCommand:
 		err = p.measure(ctx, args[1:])
-	case len(args) > 0 && helpers[args[0]] != nil:
-		err = helpers[args[0]](ctx, args[1:], p.stdin, p.stdout)
+	case len(args) > 0 && roles[args[0]] != nil:
+		err = roles[args[0]](ctx, args[1:], p.stdin, p.stdout)
 	default:
 		err = p.prepare(ctx, args)
 	}

@@ -43,7 +43,7 @@ func (st *stage) via(ctx context.Context, addr string) (string, error) {
 	if st.link == (link{}) {
 		return addr, nil
 	}
-	return st.helper(ctx, "link", addr, st.link.delay.String(), strconv.Itoa(st.link.rate))
+	return st.startSelf(ctx, "link", addr, st.link.delay.String(), strconv.Itoa(st.link.rate))
 }
 
 // runLink is a link as a process. Its arguments are where it leads to, its delay

@@ -44,7 +44,7 @@ func newStage(ctx context.Context, self, dir string, sys *system, lk link, d tim
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if st.server, err = st.helper(ctx, "server"); err != nil {
+	if st.server, err = st.startSelf(ctx, "server"); err != nil {
 		return nil, err
 	}
 	started := time.Now()
@@ -78,8 +78,8 @@ func (st *stage) start(name, path string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// helper starts a server that is this program and returns its address.
-func (st *stage) helper(ctx context.Context, args ...string) (addr string, err error) {
+// startSelf starts a server that is this program and returns its address.
+func (st *stage) startSelf(ctx context.Context, args ...string) (addr string, err error) {
 	p, err := st.start(args[0], st.self, args...)
 	if err != nil {
 		return "", err
@@ -96,8 +96,8 @@ func (st *stage) part(name, path string, args ...string) (*process, error) {
 	return p, err
 }
 
-// helperPart is part for a process that is this program.
-func (st *stage) helperPart(ctx context.Context, args ...string) (addr string, err error) {
+// selfPart is part for a process that is this program.
+func (st *stage) selfPart(ctx context.Context, args ...string) (addr string, err error) {
 	p, err := st.part(args[0], st.self, args...)
 	if err != nil {
 		return "", err

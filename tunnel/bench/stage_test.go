@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -20,7 +21,7 @@ func TestStageStartFails(t *testing.T) {
 		start      func(context.Context, *stage) (string, error)
 	}{
 		{"a process ends", "pair ended: bench: this is for the benchmark to start", func(ctx context.Context, st *stage) (string, error) {
-			return st.helperPart(ctx, "pair")
+			return st.selfPart(ctx, "pair")
 		}},
 		{"no such program", "tunnel: ", func(_ context.Context, st *stage) (string, error) {
 			_, err := st.part("tunnel", "/nonexistent/tunnel")
@@ -43,20 +44,26 @@ func TestStageStartFails(t *testing.T) {
 
 func TestInParallel(t *testing.T) {
 	t.Parallel()
-	done := make([]bool, 100)
-	r := inParallel(len(done), 7, func(i int) error {
-		done[i] = true
-		if i%10 == 0 {
-			return errors.New("no tens")
+	var mu sync.Mutex
+	done := map[int]int{}
+	if err := inParallel(100, 7, func(i int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		done[i]++
+		return nil
+	}); err != nil || len(done) != 100 || done[0] != 1 || done[99] != 1 {
+		t.Errorf("%d done, %v; want 100", len(done), err)
+	}
+	reset := errors.New("reset")
+	began := 0
+	err := inParallel(100, 1, func(i int) error {
+		began++
+		if i == 3 {
+			return reset
 		}
 		return nil
 	})
-	for i, d := range done {
-		if !d {
-			t.Errorf("%d is not done", i)
-		}
-	}
-	if err := r.broken(); r.Failed != 10 || err == nil || err.Error() != "10 connections broken: no tens" {
-		t.Errorf("%d failed: %v, want 10", r.Failed, err)
+	if !errors.Is(err, reset) || !strings.HasPrefix(err.Error(), "connection 4 of 100: ") || began != 4 {
+		t.Errorf("after %d: %v; want connection 4 to be the last", began, err)
 	}
 }

@@ -25,11 +25,7 @@ func stalledWork() *work {
 			if err != nil {
 				return nil, err
 			}
-			r, err := l.result(ctx)
-			if err == nil {
-				err = r.broken()
-			}
-			if err != nil {
+			if _, err := l.result(ctx); err != nil {
 				return nil, err
 			}
 			pause(ctx, settleStalled)
@@ -43,7 +39,7 @@ func stalledWork() *work {
 // stalledLoad begins to read on some connections, and stops.
 func stalledLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
 	conns := make([]net.Conn, spec.Conns) // which must stay open
-	r := inParallel(spec.Conns, spec.Conns, func(i int) error {
+	err := inParallel(spec.Conns, spec.Conns, func(i int) error {
 		conn, err := dialOp(ctx, spec.Addr, opDown)
 		if err != nil {
 			return err
@@ -52,10 +48,13 @@ func stalledLoad(ctx context.Context, spec loadSpec, report func(loadResult) err
 		_, err = io.CopyN(io.Discard, conn, blockSize)
 		return err
 	})
-	if err := report(r); err != nil || r.Failed > 0 {
+	if err != nil {
 		return err
 	}
-	err := next()
+	if err := report(loadResult{}); err != nil {
+		return err
+	}
+	err = next()
 	for _, conn := range conns {
 		_ = conn.Close()
 	}

@@ -33,11 +33,11 @@ func systems(o *options) []*system {
 		all = append(all, wstunSystem(b[0], b[1], false), wstunSystem(b[0]+"-wss", b[1], true))
 	}
 	for _, name := range []string{basePair, controlPair} {
-		all = append(all, &system{name: name, perConn: 2, start: twoHelpers("pair", "pair")})
+		all = append(all, &system{name: name, perConn: 2, start: twoSelves("pair", "pair")})
 	}
 	all = append(all,
 		&system{name: "pair-tls", secure: true, perConn: 2, start: startTLSPair},
-		&system{name: "yamux", perConn: 1, start: twoHelpers("yamux-far", "yamux-near")},
+		&system{name: "yamux", perConn: 1, start: twoSelves("yamux-far", "yamux-near")},
 	)
 	return append(all, peers(o)...)
 }
@@ -99,17 +99,17 @@ func wstunEvent(ctx context.Context, p *process) (e event, err error) {
 	return e, nil
 }
 
-// twoHelpers is a system of two processes of this program.
-func twoHelpers(far, near string) func(context.Context, *stage) (string, error) {
+// twoSelves is a system of two processes of this program.
+func twoSelves(far, near string) func(context.Context, *stage) (string, error) {
 	return func(ctx context.Context, st *stage) (string, error) {
-		addr, err := st.helperPart(ctx, far, st.server)
+		addr, err := st.selfPart(ctx, far, st.server)
 		if err != nil {
 			return "", err
 		}
 		if addr, err = st.via(ctx, addr); err != nil {
 			return "", err
 		}
-		return st.helperPart(ctx, near, addr)
+		return st.selfPart(ctx, near, addr)
 	}
 }
 
@@ -119,12 +119,12 @@ func startTLSPair(ctx context.Context, st *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	addr, err := st.helperPart(ctx, "pair-tls-far", st.server, cert, key)
+	addr, err := st.selfPart(ctx, "pair-tls-far", st.server, cert, key)
 	if err != nil {
 		return "", err
 	}
 	if addr, err = st.via(ctx, addr); err != nil {
 		return "", err
 	}
-	return st.helperPart(ctx, "pair-tls-near", addr, cert)
+	return st.selfPart(ctx, "pair-tls-near", addr, cert)
 }

@@ -24,6 +24,13 @@ type table struct {
 	notes   []string
 }
 
+// measured returns the works of which there are results.
+func (t *table) measured() []*work {
+	return slices.DeleteFunc(slices.Clone(t.works), func(w *work) bool {
+		return !slices.ContainsFunc(t.systems, func(s *system) bool { return t.results.has(w.name, s.name) })
+	})
+}
+
 // basesOf returns the systems to compare with in w.
 func (t *table) basesOf(w *work) []string {
 	return slices.DeleteFunc(slices.Clone(t.bases), func(base string) bool { return !t.results.has(w.name, base) })
@@ -33,7 +40,7 @@ func (t *table) basesOf(w *work) []string {
 // metric a column, followed by its ratios.
 func (t *table) writeText(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", t.header)
-	for _, work := range t.works {
+	for _, work := range t.measured() {
 		bases := t.basesOf(work)
 		fmt.Fprintf(w, "\n%s: %s\n", work.name, work.about)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -71,7 +78,7 @@ func (t *table) writeMarkdown(w io.Writer) {
 		fmt.Fprintf(w, " | %s", sys.name)
 	}
 	fmt.Fprintf(w, " |\n|---%s|\n", strings.Repeat("|---", len(t.systems)))
-	for _, work := range t.works {
+	for _, work := range t.measured() {
 		for i, m := range work.metrics {
 			fmt.Fprintf(w, "| %s, %s", work.about, m.name)
 			for _, sys := range t.systems {

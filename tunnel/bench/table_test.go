@@ -15,7 +15,7 @@ func exampleTable() *table {
 	}
 	return &table{
 		header:  "Medians of 2 rounds",
-		works:   []*work{{name: "bulk", about: "bytes", metrics: []metric{{"GB/s", 1}, {"CPU ns/B", 1}}}},
+		works:   []*work{{name: "bulk", about: "bytes", metrics: []metric{{"GB/s", 1}, {"CPU ns/B", 1}}}, {name: "never"}},
 		systems: []*system{{name: "wstun"}, {name: "pair"}, {name: "pair2"}, {name: "frp"}, {name: "chisel"}},
 		bases:   []string{"pair", "frp", "chisel"},
 		results: r,

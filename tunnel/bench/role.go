@@ -11,25 +11,21 @@ import (
 // measureCommand is the argument with which this program measures right here.
 const measureCommand = "measure"
 
-// helpers are the processes that a measurement is made of, by the argument that
-// makes this program one.
-var helpers map[string]helper
-
-// helper runs until it is done, or stdin ends. A server prints its address.
-type helper func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
-
-func init() { //nolint:gochecknoinits // helpers and measurements refer to each other
-	helpers = map[string]helper{
-		"server":        runServer,
-		"pair":          runPair,
-		"pair-tls-near": runTLSNear,
-		"pair-tls-far":  runTLSFar,
-		"yamux-near":    runYamuxNear,
-		"yamux-far":     runYamuxFar,
-		"link":          runLink,
-		"load":          runLoad,
-	}
+// roles are what a process of this program can be in a measurement, by its first
+// argument.
+var roles = map[string]role{
+	"server":        runServer,
+	"pair":          runPair,
+	"pair-tls-near": runTLSNear,
+	"pair-tls-far":  runTLSFar,
+	"yamux-near":    runYamuxNear,
+	"yamux-far":     runYamuxFar,
+	"link":          runLink,
+	"load":          runLoad,
 }
+
+// role runs until it is done, or stdin ends. A server prints its address.
+type role func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
 
 // serveConns accepts on l, whose address it prints, until stdin or ctx ends,
 // and handles each connection in a goroutine.
