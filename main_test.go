@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -42,6 +43,9 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuseStop(t)
+	if signal.Ignored(syscall.SIGHUP) { // by nohup: what the scripts start is not to ignore it
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
