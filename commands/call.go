@@ -113,11 +113,9 @@ func (r *calling) check() (err error) {
 		return err
 	}
 	r.format = call.FormatOptions{Format: call.Format(c.String("format")), EmitDefaults: c.Bool("emit-defaults"), ProtoNames: c.Bool("proto-names")}
-	if typed(c, "pretty") && typed(c, "compact") {
-		return usagef("both --pretty and --compact")
+	if r.format.Compact, err = r.p.compact(c, r.format.Format); err != nil {
+		return err
 	}
-	pretty := c.Bool("pretty") && !typed(c, "compact") // what is typed goes before what is set
-	r.format.Compact = c.Bool("compact") && !typed(c, "pretty") || r.format.Format == call.JSON && !pretty && !isTerminal(r.p.stdout)
 	if output := c.String("output"); output != "text" && output != "json" {
 		return usagef("--output %q: want text or json", output)
 	}
@@ -137,6 +135,16 @@ func (r *calling) check() (err error) {
 		r.verbosity = 2
 	}
 	return nil
+}
+
+// compact reports whether responses are printed on one line. What is typed goes before
+// what is set.
+func (p *program) compact(c *cli.Context, format call.Format) (bool, error) {
+	if typed(c, "pretty") && typed(c, "compact") {
+		return false, usagef("both --pretty and --compact")
+	}
+	pretty := c.Bool("pretty") && !typed(c, "compact")
+	return c.Bool("compact") && !typed(c, "pretty") || format == call.JSON && !pretty && !isTerminal(p.stdout), nil
 }
 
 // once makes one call.
@@ -278,11 +286,17 @@ func (e *dataError) hint() string {
 // isTerminal reports whether somebody reads what is written to f, or types what is
 // read from it.
 func isTerminal(f any) bool {
+	file := fileOf(f)
+	return file != nil && term.IsTerminal(int(file.Fd()))
+}
+
+// fileOf returns the file that is read or written as f, nil if there is none.
+func fileOf(f any) *os.File {
 	if r, ok := f.(results); ok {
 		f = r.Writer
 	}
-	file, ok := f.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	file, _ := f.(*os.File)
+	return file
 }
 
 // isFile reports whether reading r doesn't wait for anybody.

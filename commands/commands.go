@@ -78,6 +78,7 @@ func (p *program) app() *cli.App {
 			p.listCommand(),
 			p.describeCommand(),
 			p.callCommand(),
+			p.shellCommand(),
 			p.checkCommand(),
 			p.demoCommand(),
 			p.versionCommand(),

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 )
@@ -79,7 +80,13 @@ func report(stderr io.Writer, err error) int {
 }
 
 func exitStatus(err error) int {
+	if se, ok := errors.AsType[*shell.StatusError](err); ok {
+		return exitRPC + int(se.Status.Code())
+	}
 	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*shell.UsageError](err); ok {
 		return exitUsage
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok && he.Refused() {
@@ -104,6 +111,12 @@ func hint(err error) string {
 			return ue.hint
 		}
 		return "see wstun --help, or --help behind a command"
+	}
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return h.Hint()
 	}
 	if h, ok := errors.AsType[interface {
 		error

@@ -47,6 +47,7 @@ const (
 	defaultURL          = "ws://127.0.0.1:7070/"
 	defaultAccept       = "127.0.0.1:7070"
 	defaultDrainTimeout = 30 * time.Second
+	defaultMaxSessions  = 1024
 )
 
 // sessionFlags are the flags of every command that keeps sessions up.
@@ -55,11 +56,18 @@ func sessionFlags() []cli.Flag {
 		[]cli.Flag{stringsFlag("header", "send the header `'Name: value'` when dialing; repeatable", "H")},
 		connectFlags(),
 		[]cli.Flag{
-			intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", 1024),
-			intFlag("max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
-			durationFlag("max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
+			intFlag("max-sessions", "accept at most `N` sessions at a time; 0 for no limit", defaultMaxSessions),
 			durationFlag("drain-timeout", "let calls in flight finish for at most `DURATION` when stopped", defaultDrainTimeout),
-		})
+		},
+		retryFlags())
+}
+
+// retryFlags are the flags of every command that dials again after a loss.
+func retryFlags() []cli.Flag {
+	return []cli.Flag{
+		intFlag("max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
+		durationFlag("max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
+	}
 }
 
 // connectFlags are the flags of every command that has a session, if only for a

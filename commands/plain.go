@@ -31,12 +31,13 @@ type plain struct {
 
 	mu    sync.Mutex
 	cause error  // why the last attempt failed; nil if HTTP/2 was to begin
+	lost  error  // why the last connection could be read no more
 	seen  []byte // what the server has sent first
 }
 
-// newPlain checks the flags for a plain server, and returns what connects to it. What
-// --header gives becomes t's metadata.
-func newPlain(c *cli.Context, t *target, addr string) (func(context.Context) (*grpc.ClientConn, error), error) {
+// newPlain checks the flags for a plain server. What --header gives becomes t's
+// metadata.
+func newPlain(c *cli.Context, t *target, addr string) (*plain, error) {
 	if err := rejectFlags(c, "a WebSocket: give its URL", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
 		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window"); err != nil {
 		return nil, err
@@ -66,13 +67,19 @@ func newPlain(c *cli.Context, t *target, addr string) (func(context.Context) (*g
 	} else if files.certificate != nil || files.authorities != nil || files.serverName != "" || files.insecure {
 		return nil, &usageError{err: errors.New("TLS flags for a plain server without --tls"), hint: "say --tls, too"}
 	}
-	return func(ctx context.Context) (*grpc.ClientConn, error) {
-		cc, err := d.connect(ctx, dialOptions(c))
-		if err == nil {
-			t.cleanups = append(t.cleanups, func() { _ = cc.Close() })
+	return d, nil
+}
+
+// connector returns what connects to the server. t closes the connection.
+func (d *plain) connector(t *target, opts []grpc.DialOption) func(context.Context) (grpc.ClientConnInterface, error) {
+	return func(ctx context.Context) (grpc.ClientConnInterface, error) {
+		cc, err := d.connect(ctx, opts)
+		if err != nil {
+			return nil, err
 		}
-		return cc, err
-	}, nil
+		t.cleanups = append(t.cleanups, func() { _ = cc.Close() })
+		return cc, nil
+	}
 }
 
 // connect returns a connection that is up.
@@ -171,6 +178,9 @@ func (c *firstBytes) Read(p []byte) (int, error) {
 	defer c.d.mu.Unlock()
 	if room := enough - len(c.d.seen); room > 0 {
 		c.d.seen = append(c.d.seen, p[:min(n, room)]...)
+	}
+	if err != nil {
+		c.d.lost = err
 	}
 	return n, err
 }

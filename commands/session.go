@@ -24,10 +24,7 @@ type oneSession struct {
 
 // newSession checks the flags for a session, and returns what gets one and connects
 // through it. url is empty to wait for one at --accept.
-func (p *program) newSession(c *cli.Context, t *target, url string) (func(context.Context) (*grpc.ClientConn, error), error) {
-	if err := rejectFlags(c, "a plain server: for a WebSocket with TLS use wss://", "tls"); err != nil {
-		return nil, err
-	}
+func (p *program) newSession(c *cli.Context, t *target, url string) (func(context.Context) (grpc.ClientConnInterface, error), error) {
 	e, err := newConnection(c, wsmux.Client, url, endpoint{})
 	if err != nil {
 		return nil, err
@@ -38,7 +35,13 @@ func (p *program) newSession(c *cli.Context, t *target, url string) (func(contex
 		timeout:  c.Duration("connect-timeout"),
 		say:      func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) },
 	}
-	return func(ctx context.Context) (*grpc.ClientConn, error) { return s.connect(ctx, t, dialOptions(c)) }, nil
+	return func(ctx context.Context) (grpc.ClientConnInterface, error) {
+		cc, err := s.connect(ctx, t, dialOptions(c))
+		if err != nil {
+			return nil, err
+		}
+		return cc, nil
+	}, nil
 }
 
 // connect gets a session and returns a connection through it that is up. t closes
@@ -64,7 +67,12 @@ func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOpt
 		return nil, err
 	}
 	t.cleanups = append(t.cleanups, func() { _ = cc.Close() })
-	err = awaitReady(ctx, cc, s.timeout, func() error {
+	return cc, awaitServer(ctx, cc, session, s.timeout)
+}
+
+// awaitServer waits until a gRPC server answers in a session.
+func awaitServer(ctx context.Context, cc *grpc.ClientConn, session *tunnel.Session, timeout time.Duration) error {
+	err := awaitReady(ctx, cc, timeout, func() error {
 		if err := session.Err(); err != nil {
 			return fmt.Errorf("session with %s ended: %w", session.Remote, err)
 		}
@@ -73,7 +81,7 @@ func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOpt
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC) {
 		err = &sessionError{session.Remote, err}
 	}
-	return cc, err
+	return err
 }
 
 // get dials a session, or waits for one to come.

@@ -51,16 +51,22 @@ type target struct {
 	header    metadata.MD   // for each call
 	connected time.Duration // how long it took to connect
 	logger    *slog.Logger
+	link      *link    // the one to keep up; nil: what is lost stays so
 	cleanups  []func() // the last one first
 }
 
 // openTarget connects to the server at where, if empty to the one that comes to
 // --accept. Unless there is to be a call, there need be no server where there are local
 // files. The context is c's with --max-time; the caller closes the target.
-func (p *program) openTarget(c *cli.Context, where string, toCall bool) (_ context.Context, _ *target, err error) {
+func (p *program) openTarget(c *cli.Context, where string, toCall bool) (context.Context, *target, error) {
+	return p.openTargetWith(c, nil, where, toCall)
+}
+
+// openTargetWith is openTarget with a link to keep up, or nil.
+func (p *program) openTargetWith(c *cli.Context, l *link, where string, toCall bool) (_ context.Context, _ *target, err error) {
 	p.pipes = true
 	catchBrokenPipes() // so that the session is closed in order
-	t := &target{}
+	t := &target{link: l}
 	defer func() {
 		if err != nil {
 			t.close()
@@ -118,12 +124,25 @@ func (p *program) openTarget(c *cli.Context, where string, toCall bool) (_ conte
 // connector returns what connects to a server, after checking the flags for that; nil
 // without a server. Where local files will do, an address to accept at must be typed: its
 // variable may be set for other commands.
-func (p *program) connector(c *cli.Context, t *target, where string, localDoes bool) (func(context.Context) (*grpc.ClientConn, error), error) {
+func (p *program) connector(c *cli.Context, t *target, where string, localDoes bool) (func(context.Context) (grpc.ClientConnInterface, error), error) {
 	if where != "" && !strings.Contains(where, "://") {
-		return newPlain(c, t, where)
+		d, err := newPlain(c, t, where)
+		switch {
+		case err != nil:
+			return nil, err
+		case t.link != nil:
+			return newKeptPlain(t, d, dialOptions(c)), nil
+		}
+		return d.connector(t, dialOptions(c)), nil
 	}
 	if where == "" && (c.String("accept") == "" || localDoes && !typed(c, "accept")) {
 		return nil, nil //nolint:nilnil // no server, no error
+	}
+	if err := rejectFlags(c, "a plain server: for a WebSocket with TLS use wss://", "tls"); err != nil {
+		return nil, err
+	}
+	if t.link != nil {
+		return newKeptSessions(c, t, where)
 	}
 	return p.newSession(c, t, where)
 }

@@ -1,0 +1,19 @@
+package commands
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// obeySequences has a console obey escape sequences until the returned function is
+// called. A console that can't shows them.
+func obeySequences(out *os.File) (undo func()) {
+	console := windows.Handle(out.Fd())
+	var mode uint32
+	if windows.GetConsoleMode(console, &mode) != nil ||
+		windows.SetConsoleMode(console, mode|windows.ENABLE_PROCESSED_OUTPUT|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) != nil {
+		return func() {}
+	}
+	return func() { _ = windows.SetConsoleMode(console, mode) }
+}

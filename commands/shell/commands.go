@@ -1,0 +1,302 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/reflection"
+)
+
+// command is one of the shell's.
+type command struct {
+	name, args, help string
+	run              func(s *Shell, ctx context.Context, rest string) error
+	complete         func(s *Shell, ctx context.Context, rest string) []Candidate // of the last word, or what else rest ends with; nil: nothing
+}
+
+// commands are all of them, in the order of help.
+func commands() []command {
+	return []command{
+		{"ls", "[SERVICE]", "list the services, or the methods of one", (*Shell).ls, completeNames(reflection.Service)},
+		{"desc", "SYMBOL…", "describe services, methods, messages and other symbols", (*Shell).desc, completeNames(reflection.Any)},
+		{"call", "METHOD [JSON…]", "call a method with these messages; without any, with an empty one,\nor with the lines to come, if it takes a stream", (*Shell).call, (*Shell).completeCall},
+		{"header", "[NAME: VALUE]", "send metadata with each call from now on; without any, list it", (*Shell).header, nil},
+		{"unset", "NAME", "send that metadata no more", (*Shell).unset, (*Shell).completeUnset},
+		{"set", "[OPTION on|off]", "turn an option on or off, or list them: " + optionNames() + ";\nset -e ends a script at the first command that fails, set +e doesn't", (*Shell).set, (*Shell).completeSet},
+		{"time", "on|off", "say how long each call takes, or don't", (*Shell).time, completeWords("on", "off")},
+		{"help", "[COMMAND]", "list the commands, or explain one", (*Shell).help, completeWords(commandNames()...)},
+		{"exit", "", "leave the shell, as quit and Ctrl-D do", (*Shell).exit, nil},
+		{"quit", "", "", (*Shell).exit, nil},
+	}
+}
+
+func commandNames() []string {
+	return []string{"ls", "desc", "call", "header", "unset", "set", "time", "help", "exit", "quit"}
+}
+
+func findCommand(name string) (command, bool) {
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	if i < 0 {
+		return command{}, false
+	}
+	return all[i], true
+}
+
+// run runs a command.
+func (s *Shell) run(ctx context.Context, line string) error {
+	name, rest := cutWord(line)
+	c, ok := findCommand(name)
+	switch {
+	case ok:
+		return c.run(s, ctx, rest)
+	case strings.HasPrefix(name, "{"), name == ".send", name == ".close", name == ".cancel":
+		return usagef("call METHOD begins one, if METHOD takes a stream", "%q: no call is open", name)
+	}
+	return usagef("help lists the commands", "unknown command %q", name)
+}
+
+// cutWord cuts the first word off.
+func cutWord(s string) (word, rest string) {
+	s = strings.TrimSpace(s)
+	if i := strings.IndexAny(s, " \t"); i >= 0 {
+		return s[:i], strings.TrimSpace(s[i:])
+	}
+	return s, ""
+}
+
+func (s *Shell) ls(ctx context.Context, rest string) error {
+	name, more := cutWord(rest)
+	if more != "" {
+		return usagef("ls SERVICE, or ls alone", "ls: unexpected %q", more)
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	var lines []string
+	if name == "" {
+		services, err := s.Target.Catalog.Services(ctx)
+		if err != nil {
+			return err
+		}
+		lines = services
+	} else {
+		methods, err := s.Target.Methods(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, m := range methods {
+			lines = append(lines, string(m.FullName()))
+		}
+	}
+	slices.Sort(lines)
+	return s.print(strings.Join(lines, "\n"))
+}
+
+// print writes results.
+func (s *Shell) print(text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := fmt.Fprintln(s.Stdout, text)
+	return err
+}
+
+func (s *Shell) desc(ctx context.Context, rest string) error {
+	names := strings.Fields(rest)
+	if len(names) == 0 {
+		return usagef("desc SYMBOL…; ls lists the services", "desc what?")
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	for _, name := range names {
+		symbol, err := s.Target.Catalog.Resolve(ctx, reflection.Any, name)
+		if err != nil {
+			return err
+		}
+		d, err := reflection.Describe(symbol.Descriptor)
+		if err != nil {
+			return err
+		}
+		if err := s.print(fmt.Sprintf("%s is %s:\n%s", d.Name, d.Kind, d.Text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Shell) call(ctx context.Context, rest string) error {
+	name, text := cutWord(rest)
+	if name == "" {
+		return usagef("call METHOD, or call METHOD JSON; ls SERVICE lists the methods", "call what?")
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	m, err := s.Target.Method(ctx, name)
+	if err != nil {
+		return err
+	}
+	if text == "" && m.IsStreamingClient() {
+		s.enter(ctx, m)
+		return nil
+	}
+	messages, err := s.messages(ctx, m, text)
+	if err != nil {
+		return err
+	}
+	if len(messages) > 1 && !m.IsStreamingClient() {
+		return usagef("", "not sent: %s takes one message, and there are %d", reflection.Name(m), len(messages))
+	}
+	return s.invoke(ctx, m, &listed{messages})
+}
+
+// invoke makes a call, and prints what comes of it.
+func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
+	printer := &call.Printer{
+		Out:    s.Stdout,
+		Types:  m.Types(ctx),
+		Format: call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+	}
+	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
+	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
+	if err != nil {
+		return err
+	}
+	return s.result(ctx, m, result, printer)
+}
+
+func (s *Shell) header(_ context.Context, rest string) error {
+	if rest == "" {
+		if len(s.Metadata) == 0 {
+			return nil
+		}
+		return s.print(call.FormatMetadata(s.Metadata))
+	}
+	name, value, ok := strings.Cut(rest, ":")
+	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
+	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
+		return usagef("header NAME: VALUE", "%q: no metadata", name)
+	}
+	if s.Metadata = s.Metadata.Copy(); s.Metadata == nil {
+		s.Metadata = metadata.MD{}
+	}
+	s.Metadata.Set(name, value)
+	return nil
+}
+
+func (s *Shell) unset(_ context.Context, rest string) error {
+	name := strings.ToLower(rest)
+	if len(s.Metadata.Get(name)) == 0 {
+		return usagef("header lists what is sent", "there is no metadata %q", rest)
+	}
+	s.Metadata = s.Metadata.Copy()
+	s.Metadata.Delete(name)
+	return nil
+}
+
+// options are what set knows, by name.
+func (s *Shell) options() map[string]*bool {
+	return map[string]*bool{
+		"compact":       &s.Settings.Compact,
+		"emit-defaults": &s.Settings.EmitDefaults,
+		"proto-names":   &s.Settings.ProtoNames,
+		"errexit":       &s.Settings.Errexit,
+		"time":          &s.Settings.Time,
+	}
+}
+
+func optionNames() string {
+	return strings.Join(slices.Sorted(maps.Keys((&Shell{}).options())), ", ")
+}
+
+func (s *Shell) set(_ context.Context, rest string) error {
+	name, value := cutWord(rest)
+	option := s.options()[name]
+	switch {
+	case rest == "":
+		var lines []string
+		for name, on := range s.options() {
+			lines = append(lines, name+" "+map[bool]string{true: "on", false: "off"}[*on])
+		}
+		slices.Sort(lines)
+		return s.print(strings.Join(lines, "\n"))
+	case rest == "-e", rest == "+e":
+		s.Settings.Errexit = rest == "-e"
+		return nil
+	case option == nil:
+		return usagef("there are "+optionNames(), "no option %q", name)
+	}
+	return turn(option, name, value)
+}
+
+func (s *Shell) time(_ context.Context, rest string) error {
+	return turn(&s.Settings.Time, "time", rest)
+}
+
+// turn turns an option on or off.
+func turn(option *bool, name, value string) error {
+	if value != "on" && value != "off" {
+		return usagef("", "%s %q: want on or off", name, value)
+	}
+	*option = value == "on"
+	return nil
+}
+
+func (s *Shell) help(_ context.Context, rest string) error {
+	var b strings.Builder
+	for _, c := range commands() {
+		if c.help == "" || rest != "" && rest != c.name {
+			continue
+		}
+		head := c.name + " " + c.args
+		for line := range strings.SplitSeq(c.help, "\n") {
+			fmt.Fprintf(&b, "%-24s %s\n", head, line)
+			head = ""
+		}
+	}
+	if b.Len() == 0 {
+		return usagef("help lists the commands", "unknown command %q", rest)
+	}
+	if rest == "" || rest == "call" {
+		b.WriteString(streamHelp)
+	}
+	return s.print(strings.TrimRight(b.String(), "\n"))
+}
+
+const streamHelp = `
+Inside a call each line is sent at once as a message, in JSON. Others are
+.send JSON              send it
+.close                  there are no more; as Ctrl-D
+.cancel                 cancel the call; as Ctrl-C
+
+Names may be short, as in call Echo. A line that ends with a backslash goes on in the
+next one, and one that begins with # is a comment.
+`
+
+func (s *Shell) exit(_ context.Context, rest string) error {
+	if rest != "" {
+		return usagef("", "exit: unexpected %q", rest)
+	}
+	s.quit = true
+	return nil
+}
+
+// fieldsOf are those that may be named in JSON: the well-known types are written
+// differently.
+func fieldsOf(md protoreflect.MessageDescriptor) []call.Field {
+	if md.ParentFile().Package() == "google.protobuf" {
+		return nil
+	}
+	return call.Fields(md)
+}
