@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"sync"
@@ -181,7 +180,7 @@ func (fl *flow) awaitServer(ended <-chan struct{}) error {
 // the call is on its way.
 func (fl *flow) copyToServer(far net.Conn) error {
 	fromClient := newFrames(fl.calls, true)
-	err := copyPieces(fl.near, func(p []byte) error {
+	err := copyPieces(newPieceReader(fl.near), func(p []byte) error {
 		fromClient.follow(p)
 		_, err := far.Write(p)
 		return err
@@ -195,7 +194,7 @@ func (fl *flow) copyToServer(far net.Conn) error {
 // copyToClient copies what the server sends, and passes its end on. The end of
 // a call is noticed once the client has it.
 func (fl *flow) copyToClient(far net.Conn) error {
-	err := copyPieces(far, func(p []byte) error {
+	err := copyPieces(newPieceReader(far), func(p []byte) error {
 		fl.wmu.Lock()
 		defer fl.wmu.Unlock()
 		if _, err := fl.near.Write(p); err != nil {
@@ -229,47 +228,4 @@ func (fl *flow) explain(reason error) error {
 		fl.sayFarewell()
 	}
 	return err
-}
-
-// copyBuffers are for connections in the midst of a transfer.
-var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
-
-// copyPieces passes on what src has until it ends. It reads into a small buffer
-// that lasts as long as the connection, and into ever larger ones while there
-// is much to read and it is passed on quickly: on a slow link many large pieces
-// are a long queue for everybody else.
-func copyPieces(src io.Reader, pass func([]byte) error) error {
-	small := make([]byte, smallBuffer)
-	var large *[copyBuffer]byte
-	defer func() {
-		if large != nil {
-			copyBuffers.Put(large)
-		}
-	}()
-	buf := small
-	for {
-		n, err := src.Read(buf)
-		quick := true
-		if n > 0 {
-			started := time.Now()
-			if perr := pass(buf[:n]); perr != nil {
-				return perr
-			}
-			quick = time.Since(started) < slowPiece
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		case n == len(buf) && quick && n < copyBuffer:
-			if large == nil {
-				large = copyBuffers.Get().(*[copyBuffer]byte) //nolint:errcheck // nothing else is in there
-			}
-			buf = large[:2*n]
-		case large != nil && (n < len(small) || !quick):
-			copyBuffers.Put(large)
-			large, buf = nil, small
-		}
-	}
 }

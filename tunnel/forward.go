@@ -18,16 +18,6 @@ import (
 const DefaultWait = 5 * time.Second
 
 const (
-	// copyBuffer is what one direction of a connection copies at a time.
-	copyBuffer = 64 * 1024
-
-	// smallBuffer is what an idle direction of a connection keeps.
-	smallBuffer = 4 * 1024
-
-	// slowPiece is what passing on a piece takes on a link that is too slow for
-	// large ones.
-	slowPiece = 50 * time.Millisecond
-
 	// openWait bounds the opening of a stream, which waits its turn on a busy
 	// link, and in vain for a peer that accepts no streams.
 	openWait = 30 * time.Second

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -307,53 +305,4 @@ func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts 
 			_ = local.Close()
 		}
 	})
-}
-
-// pieces is a reader that hands out its pieces one by one.
-type pieces struct{ sizes []int }
-
-func (p *pieces) Read(b []byte) (int, error) {
-	if len(p.sizes) == 0 {
-		return 0, io.EOF
-	}
-	n := min(p.sizes[0], len(b))
-	if p.sizes[0] -= n; p.sizes[0] == 0 {
-		p.sizes = p.sizes[1:]
-	}
-	return n, nil
-}
-
-func TestCopyPieces(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name  string
-		quick bool
-		in    []int
-		want  []int
-	}{
-		{"quick", true, []int{10, smallBuffer, 100_000, 10, 20}, []int{10, 4096, 8192, 16384, 32768, 42656, 10, 20}},
-		{"slow", false, []int{10, 10_000}, []int{10, 4096, 4096, 1808}},
-		{"bounded", true, []int{300_000}, []int{4096, 8192, 16384, 32768, 65536, 65536, 65536, 41952}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var got []int
-				err := copyPieces(&pieces{tt.in}, func(p []byte) error {
-					got = append(got, len(p))
-					if !tt.quick {
-						<-time.After(slowPiece)
-					}
-					return nil
-				})
-				if err != nil || !slices.Equal(got, tt.want) {
-					t.Errorf("pieces of %v, %v, want %v", got, err, tt.want)
-				}
-			})
-		})
-	}
-	failure := errors.New("failure")
-	if err := copyPieces(&pieces{[]int{1}}, func([]byte) error { return failure }); !errors.Is(err, failure) {
-		t.Errorf("copyPieces = %v, want the writer's error", err)
-	}
 }

@@ -30,17 +30,12 @@ type Stream struct {
 	writeDeadline time.Time
 
 	reads     atomic.Uint64
-	unshrunk  atomic.Int64 // bytes read since the receive buffer was given back
-	shrinking atomic.Bool  // whether idleness is being waited for
+	shrinking atomic.Bool // whether idleness is being waited for
 }
 
-// A stream that is idle gives back its receive buffer, which yamux only ever
-// lets grow, up to the window: after shrinkAfter bytes, and when nothing has
-// been read for shrinkWait.
-const (
-	shrinkAfter = 16 * 1024
-	shrinkWait  = time.Second
-)
+// shrinkWait is how long a stream is idle until it gives back its receive
+// buffer, which yamux only ever lets grow, up to the window.
+const shrinkWait = time.Second
 
 // Read reads from the stream. It returns [io.EOF] once the peer has closed its
 // direction, or the whole session with a normal closure, and an error that
@@ -56,9 +51,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if s.window != nil {
 		s.noteRead(n)
 	}
-	s.reads.Add(1)
-	if s.unshrunk.Add(int64(n)) >= shrinkAfter && s.shrinking.CompareAndSwap(false, true) {
-		s.shrinkWhenIdle(s.reads.Load())
+	if reads := s.reads.Add(1); s.shrinking.CompareAndSwap(false, true) {
+		s.shrinkWhenIdle(reads)
 	}
 	return n, nil
 }
@@ -71,7 +65,6 @@ func (s *Stream) shrinkWhenIdle(reads uint64) {
 			s.shrinkWhenIdle(now)
 			return
 		}
-		s.unshrunk.Store(0)
 		s.shrinking.Store(false)
 		s.stream.Shrink()
 	})

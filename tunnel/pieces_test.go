@@ -1,0 +1,168 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// pieces is a reader that hands out its pieces one by one.
+type pieces struct{ sizes []int }
+
+func (p *pieces) read(size int) (*[mostPiece]byte, int, error) {
+	if len(p.sizes) == 0 {
+		return nil, 0, io.EOF
+	}
+	n := min(p.sizes[0], size)
+	if p.sizes[0] -= n; p.sizes[0] == 0 {
+		p.sizes = p.sizes[1:]
+	}
+	return getBuffer(), n, nil
+}
+
+func TestCopyPieces(t *testing.T) {
+	t.Parallel()
+	const kib = 1024
+	tests := []struct {
+		name  string
+		takes time.Duration
+		in    []int
+		want  []int
+	}{
+		{"quick", 0, []int{10, 1000 * kib, 10}, []int{10, 16 * kib, 32 * kib, 64 * kib, 128 * kib, 256 * kib, 256 * kib, 248 * kib, 10}},
+		{"neither", 2 * quickPiece, []int{40 * kib}, []int{16 * kib, 16 * kib, 8 * kib}},
+		{"slow", slowPiece, []int{10, 40 * kib}, []int{10, 8 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []int
+				err := copyPieces(&pieces{tt.in}, func(p []byte) error {
+					got = append(got, len(p))
+					<-time.After(tt.takes)
+					return nil
+				})
+				if err != nil || !slices.Equal(got, tt.want) {
+					t.Errorf("pieces of %v, %v, want %v", got, err, tt.want)
+				}
+			})
+		})
+	}
+	failure := errors.New("failure")
+	if err := copyPieces(&pieces{[]int{1}}, func([]byte) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("copyPieces = %v, want the writer's error", err)
+	}
+}
+
+// Each kind of connection is read to its end, and what waits for it has no
+// buffer.
+func TestPieceReaders(t *testing.T) {
+	t.Parallel()
+	for name, connect := range map[string]func(*testing.T) (near, far net.Conn){
+		"tcp":  func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "tcp", "127.0.0.1:0") },
+		"unix": func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "unix", filepath.Join(t.TempDir(), "s")) },
+		"stream": func(t *testing.T) (near, far net.Conn) {
+			t.Helper()
+			client, server := sessionPair(t)
+			a, err := client.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := server.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a, b
+		},
+		"pipe": func(*testing.T) (near, far net.Conn) { return net.Pipe() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			near, far := connect(t)
+			defer near.Close()
+			defer far.Close()
+			r := newPieceReader(near)
+			type result struct {
+				text string
+				err  error
+			}
+			results := make(chan result)
+			go func() {
+				for {
+					buf, n, err := r.read(4)
+					if (n > 0) != (buf != nil && err == nil) {
+						t.Errorf("read = %d bytes with a buffer %v, %v", n, buf != nil, err)
+					}
+					var text string
+					if buf != nil {
+						text = string(buf[:n])
+						buffers.Put(buf)
+					}
+					results <- result{text, err}
+					if err != nil {
+						return
+					}
+				}
+			}()
+			go func() {
+				_, _ = io.WriteString(far, "hello")
+				if _, ok := far.(closeWriter); ok {
+					closeWrite(far)
+				} else {
+					_ = far.Close()
+				}
+			}()
+			var got string
+			for {
+				r := await(t, "read", results)
+				got += r.text
+				if r.err != nil {
+					if !errors.Is(r.err, io.EOF) || got != "hello" {
+						t.Errorf("read %q, %v, want hello and its end", got, r.err)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+func TestSocketReaderEndsWithItsDeadline(t *testing.T) {
+	t.Parallel()
+	near, _ := socketPair(t, "tcp", "127.0.0.1:0")
+	_ = near.SetReadDeadline(time.Unix(1, 0))
+	_, n, err := newPieceReader(near).read(1)
+	if ne, ok := errors.AsType[net.Error](err); n != 0 || !ok || !ne.Timeout() {
+		t.Errorf("read = %d, %v, want a time-out", n, err)
+	}
+}
+
+// socketPair returns two ends of a connection.
+func socketPair(t *testing.T, network, addr string) (near, far net.Conn) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err = new(net.Dialer).DialContext(t.Context(), network, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = near.Close() })
+	far, err = l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close() })
+	return near, far
+}
+
+var _ interface{ Session() *wsmux.Session } = (*wsmux.Stream)(nil) // how streams are told apart

@@ -1,0 +1,64 @@
+//go:build unix
+
+package tunnel
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// socketReader reads a socket.
+type socketReader struct {
+	conn    syscall.RawConn
+	tryOnce func(fd uintptr) (done bool)
+
+	size int
+	buf  *[mostPiece]byte
+	n    int
+	err  error
+}
+
+// newSocketReader returns nil if conn is no socket.
+func newSocketReader(conn net.Conn) pieceReader {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	r := &socketReader{conn: raw}
+	r.tryOnce = r.try
+	return r
+}
+
+func (r *socketReader) read(size int) (*[mostPiece]byte, int, error) {
+	r.size, r.buf, r.n, r.err = size, nil, 0, nil
+	if err := r.conn.Read(r.tryOnce); err != nil {
+		return nil, 0, err
+	}
+	return r.buf, r.n, r.err
+}
+
+// try reads once. It keeps no buffer while there is nothing to read.
+func (r *socketReader) try(fd uintptr) bool {
+	buf := getBuffer()
+	for {
+		r.n, r.err = syscall.Read(int(fd), buf[:r.size]) //nolint:gosec // it is an int
+		if r.err != syscall.EINTR {                       //nolint:errorlint // system calls return nothing else
+			break
+		}
+	}
+	switch {
+	case r.n > 0:
+		r.buf = buf
+		return true
+	case r.n == 0 && r.err == nil:
+		r.err = io.EOF
+	}
+	r.n = 0
+	buffers.Put(buf)
+	return r.err != syscall.EAGAIN //nolint:errorlint // as above
+}
