@@ -66,8 +66,11 @@ func TestCopyPieces(t *testing.T) {
 func TestPieceReaders(t *testing.T) {
 	t.Parallel()
 	for name, connect := range map[string]func(*testing.T) (near, far net.Conn){
-		"tcp":  func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "tcp", "127.0.0.1:0") },
-		"unix": func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "unix", filepath.Join(t.TempDir(), "s")) },
+		"tcp": func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "tcp", "127.0.0.1:0") },
+		"unix": func(t *testing.T) (near, far net.Conn) {
+			t.Helper()
+			return socketPair(t, "unix", filepath.Join(t.TempDir(), "s"))
+		},
 		"stream": func(t *testing.T) (near, far net.Conn) {
 			t.Helper()
 			client, server := sessionPair(t)

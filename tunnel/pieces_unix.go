@@ -47,7 +47,7 @@ func (r *socketReader) try(fd uintptr) bool {
 	buf := getBuffer()
 	for {
 		r.n, r.err = syscall.Read(int(fd), buf[:r.size]) //nolint:gosec // it is an int
-		if r.err != syscall.EINTR {                       //nolint:errorlint // system calls return nothing else
+		if r.err != syscall.EINTR {                      //nolint:errorlint // system calls return nothing else
 			break
 		}
 	}

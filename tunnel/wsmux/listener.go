@@ -1,6 +1,7 @@
 package wsmux
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -8,7 +9,11 @@ import (
 
 // maxStreams is how many streams of one session a Listener has open at a
 // time. Further ones are closed: each costs the server a goroutine and a buffer.
-const maxStreams = 4096
+const maxStreams = 16384
+
+// maxRefused is how many streams beyond that may wait for their peers to close
+// them, too. Then a Listener accepts no more, and yamux resets what comes.
+const maxRefused = 1024
 
 // Listener is a [net.Listener] of the streams that peers open, on every session
 // that was added: one gRPC server serves them all. It can't be the session
@@ -36,7 +41,7 @@ func NewListener() *Listener {
 func (l *Listener) Add(s *Session) { go l.acceptStreams(s) }
 
 func (l *Listener) acceptStreams(s *Session) {
-	open := make(chan struct{}, maxStreams)
+	open, refused := make(chan struct{}, maxStreams), make(chan struct{}, maxRefused)
 	for {
 		stream, err := s.Accept()
 		if err != nil {
@@ -46,7 +51,11 @@ func (l *Listener) acceptStreams(s *Session) {
 		case open <- struct{}{}:
 		default:
 			s.logger.Warn("stream refused", slog.Int("max_streams", maxStreams))
-			_ = stream.Close()
+			refused <- struct{}{}
+			go func() {
+				refuse(stream)
+				<-refused
+			}()
 			continue
 		}
 		c := &streamConn{Stream: stream, listener: l, open: open, need: http2Start}
@@ -62,6 +71,14 @@ func (l *Listener) acceptStreams(s *Session) {
 			_ = c.Close()
 		}
 	}
+}
+
+// refuse ends a stream that there is no room for. The peer, which may take that
+// for the end of one direction, gets to close it, too: else it would linger.
+func refuse(stream *Stream) {
+	_ = stream.CloseWrite()
+	_, _ = io.Copy(io.Discard, stream)
+	_ = stream.Close()
 }
 
 // Accept waits for a stream. It returns [net.ErrClosed] after Close.

@@ -91,6 +91,9 @@ const (
 
 func (c *muxConn) Read(p []byte) (int, error) {
 	n, err := c.transport.Read(p)
+	if err != nil {
+		c.session.wakeStreams()
+	}
 	if c.inspect != nil && n > 0 {
 		c.inspect(p[:n])
 	}
@@ -154,6 +157,7 @@ func (c *muxConn) Write(p []byte) (int, error) {
 	}
 	if err != nil {
 		c.awaitEnd()
+		c.session.wakeStreams()
 		return 0, err
 	}
 	return len(p), nil
@@ -164,6 +168,7 @@ func (c *muxConn) Write(p []byte) (int, error) {
 // carries the news.
 func (c *muxConn) Close() error {
 	<-c.started
+	c.session.wakeStreams()
 	code, reason := websocket.CloseNormalClosure, ""
 	if err := c.session.protocolError(); err != nil {
 		code, reason = websocket.CloseProtocolError, err.Error()

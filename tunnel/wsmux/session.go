@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,9 +88,12 @@ type Session struct {
 	accepting  context.Context    //nolint:containedctx // the session's own, for yamux to wait on
 
 	mu       sync.Mutex
-	draining bool          // Shutdown has begun: nothing new is opened or accepted
-	active   int           // streams opened and accepted here and not yet closed
-	idle     chan struct{} // closed when draining and nothing is active
+	draining bool                 // Shutdown has begun: nothing new is opened or accepted
+	streams  map[*Stream]struct{} // opened and accepted here and not yet closed
+	isIdle   bool                 // draining, and there are no streams
+	idle     chan struct{}        // closed when isIdle
+
+	ending atomic.Bool // yamux is about to end, or has ended
 
 	cause      atomic.Pointer[endError] // given to CloseWithError
 	muxErrOnce sync.Once
@@ -115,6 +119,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		logger:  logger,
 		t:       newTransport(ws),
 		opening: make(chan struct{}, maxOpening),
+		streams: map[*Stream]struct{}{},
 		idle:    make(chan struct{}),
 
 		autoWindow: opts.Window == 0,
@@ -226,21 +231,25 @@ func (s *Session) Accept() (*Stream, error) {
 	return nil, fmt.Errorf("wsmux: accept stream: %w", s.streamError(err))
 }
 
-// adopt counts a new stream, or refuses it when the session is draining.
+// adopt takes a new stream into the session, or refuses it when the session is
+// draining.
 func (s *Session) adopt(stream *yamux.Stream) (*Stream, error) {
+	st := &Stream{session: s, stream: stream}
+	if s.autoWindow {
+		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
+	}
 	s.mu.Lock()
 	draining := s.draining
 	if !draining {
-		s.active++
+		s.streams[st] = struct{}{}
 	}
 	s.mu.Unlock()
 	if draining {
 		_ = stream.Close()
 		return nil, net.ErrClosed
 	}
-	st := &Stream{session: s, stream: stream}
-	if s.autoWindow {
-		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
+	if s.ending.Load() {
+		st.wake()
 	}
 	return st, nil
 }
@@ -253,22 +262,22 @@ func (s *Session) lingering() int {
 	if s.draining {
 		return 0
 	}
-	return s.mux.NumStreams() - s.active
+	return s.mux.NumStreams() - len(s.streams)
 }
 
-// release uncounts a stream that has been closed.
-func (s *Session) release() {
+// release forgets a stream that has been closed.
+func (s *Session) release(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active--
+	delete(s.streams, st)
 	s.checkIdle()
 }
 
 // checkIdle tells Shutdown when the last stream has gone. s.mu is held.
 func (s *Session) checkIdle() {
-	if s.draining && s.active == 0 {
+	if s.draining && len(s.streams) == 0 && !s.isIdle {
+		s.isIdle = true
 		close(s.idle)
-		s.active = math.MinInt // never again
 	}
 }
 
@@ -312,6 +321,7 @@ func (s *Session) refuse() {
 // Close ends the session and every stream on it at once, and returns when the
 // socket is closed: less than a second even if the peer is frozen.
 func (s *Session) Close() error {
+	s.wakeStreams()
 	err := s.mux.Close()
 	<-s.t.done
 	return err
@@ -354,6 +364,21 @@ func (s *Session) Err() error {
 		return net.ErrClosed
 	}
 	return err
+}
+
+// wakeStreams ends all waiting on streams. It's for when yamux is about to end:
+// from then on until all its goroutines have, who waits in yamux would spin, and
+// thousands who do leave no time for those goroutines.
+func (s *Session) wakeStreams() {
+	if s.ending.Swap(true) {
+		return
+	}
+	s.mu.Lock()
+	streams := slices.Collect(maps.Keys(s.streams))
+	s.mu.Unlock()
+	for _, st := range streams {
+		st.wake()
+	}
 }
 
 // streamError is what an error of yamux's means, in the terms of net.

@@ -346,3 +346,26 @@ func TestInspect(t *testing.T) {
 		t.Errorf("seen %q, want a window update and a data frame with hello", seen)
 	}
 }
+
+// yamux has everybody spin who waits on a stream while the session ends, which
+// takes long then if they are many.
+func TestSessionEndsUnderManyWhoWait(t *testing.T) {
+	t.Parallel()
+	const streams = 2000
+	client, server := sessions(t)
+	var waiting sync.WaitGroup
+	for range streams {
+		near, far := connect(t, client, server)
+		for _, stream := range []*wsmux.Stream{near, far} {
+			waiting.Go(func() {
+				if _, err := stream.Read(make([]byte, 1)); err == nil {
+					t.Error("Read = nil error")
+				}
+			})
+		}
+	}
+	within(t, "Close, and all who wait", func() {
+		_ = client.Close()
+		waiting.Wait()
+	})
+}

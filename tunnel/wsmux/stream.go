@@ -71,6 +71,9 @@ func (s *Stream) shrinkWhenIdle(reads uint64) {
 }
 
 func (s *Stream) readError(err error) error {
+	if s.woken(err) {
+		err = io.EOF // as if yamux had noticed that the session has ended
+	}
 	if errors.Is(err, io.EOF) && !s.lost() {
 		return io.EOF
 	}
@@ -116,6 +119,22 @@ func (s *Stream) enter(deadline *time.Time) error {
 	return nil
 }
 
+// woken reports whether err is that of wake. The session's end follows at once.
+func (s *Stream) woken(err error) bool {
+	if !errors.Is(err, yamux.ErrTimeout) || !s.session.ending.Load() {
+		return false
+	}
+	<-s.session.Done()
+	return true
+}
+
+// wake ends a Read and a Write that wait, and all that follow.
+func (s *Stream) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.stream.SetDeadline(longAgo)
+}
+
 func (s *Stream) opError(op string, err error) error {
 	s.mu.Lock()
 	closed := s.closed
@@ -123,7 +142,7 @@ func (s *Stream) opError(op string, err error) error {
 	switch {
 	case closed, errors.Is(err, yamux.ErrStreamClosed) && !s.session.mux.IsClosed():
 		return net.ErrClosed
-	case errors.Is(err, yamux.ErrTimeout):
+	case errors.Is(err, yamux.ErrTimeout) && !s.woken(err):
 		return os.ErrDeadlineExceeded
 	case errors.Is(err, io.EOF) && !s.session.mux.IsClosed():
 		err = fmt.Errorf("half-closed for %v: %w", halfCloseTimeout, yamux.ErrConnectionReset)
@@ -171,7 +190,7 @@ func (s *Stream) Close() error {
 	if s.window != nil {
 		s.window.release(s.session)
 	}
-	s.session.release()
+	s.session.release(s)
 	return nil
 }
 
@@ -208,6 +227,9 @@ func (s *Stream) setDeadline(deadline *time.Time, t time.Time, set func(time.Tim
 		return net.ErrClosed // and keeps the deadline that Close has set
 	}
 	*deadline = t
+	if s.session.ending.Load() {
+		return nil // and keeps that of wake
+	}
 	return set(t)
 }
 
