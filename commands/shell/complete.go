@@ -84,57 +84,13 @@ func (s *Shell) completeCall(ctx context.Context, rest string) []Candidate {
 	return completeNames(reflection.Method)(s, ctx, rest)
 }
 
-// symbols are candidates for a name that may be as short as is needed to tell it from
-// others: of a full name, the shortest end that begins with what is typed. What is
-// within another symbol, such as a field, comes behind the name of that.
+// symbols are candidates for a name, which may be short.
 func symbols(typed string, names []string) []Candidate {
-	begin := strings.TrimLeft(typed, "./")
-	lead := typed[:len(typed)-len(begin)]
-	known, shared := map[string]bool{}, map[string]int{}
-	for _, name := range names {
-		known[name] = true
-		for _, end := range ends(name) {
-			shared[end]++
-		}
-	}
 	var found []string
-	for _, name := range names {
-		all := ends(name)
-		if begin == "" {
-			all = all[:1] // there is no telling which end is meant
-		}
-		outer, isMethod := cutLast(name)
-		for _, end := range slices.Backward(all) {
-			within, _ := cutLast(end)
-			hidden := known[outer] && (within != "" && strings.HasPrefix(within, begin) || within == "" && !isMethod)
-			if strings.HasPrefix(end, begin) && shared[end] == 1 && !hidden {
-				found = append(found, lead+end)
-				break
-			}
-		}
+	for _, c := range reflection.Complete(typed, names) {
+		found = append(found, c.Text)
 	}
-	slices.Sort(found)
-	return words("", slices.Compact(found))
-}
-
-// cutLast returns a name without its last part, and whether that is a method's.
-func cutLast(name string) (outer string, isMethod bool) {
-	i := strings.LastIndexAny(name, "./")
-	if i < 0 {
-		return "", false
-	}
-	return name[:i], name[i] == '/'
-}
-
-// ends returns a name and its ends, the longest first.
-func ends(name string) []string {
-	all := []string{name}
-	for i, r := range name {
-		if r == '.' || r == '/' {
-			all = append(all, name[i+1:])
-		}
-	}
-	return all
+	return words("", found)
 }
 
 func (s *Shell) completeUnset(ctx context.Context, rest string) []Candidate {
