@@ -81,8 +81,10 @@ func (p *program) app() *cli.App {
 			p.shellCommand(),
 			p.checkCommand(),
 			p.demoCommand(),
+			p.completionCommand(),
 			p.versionCommand(),
 			p.helpCommand(),
+			p.completeCommand(),
 		},
 		Flags: []cli.Flag{cli.HelpFlag}, // which cli adds together with its own help command only
 		// Without a subcommand this runs: with an unknown one, too.
@@ -116,6 +118,7 @@ func (p *program) helpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "help",
 		Usage:     "print the commands, or the flags of one",
+		ArgsUsage: "[COMMAND]",
 		UsageText: "wstun help [COMMAND]",
 		Action: func(c *cli.Context) error {
 			args, err := p.arguments(c, 1)

@@ -1,0 +1,137 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/completion"
+)
+
+func (p *program) completionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print what a shell needs to complete wstun's command lines",
+		ArgsUsage: "SHELL",
+		UsageText: "wstun completion SHELL",
+		Description: "SHELL is bash, zsh, fish or powershell. To switch completion on:\n\n" +
+			"bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
+			"zsh, in ~/.zshrc, behind compinit:   source <(wstun completion zsh)\n" +
+			"fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
+			"PowerShell, in $PROFILE:             wstun completion powershell | Out-String | Invoke-Expression\n\n" +
+			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
+			"the TARGET: it's asked with the flags on the command line, for at most\n" +
+			"WSTUN_COMPLETION_TIMEOUT (1s), and what it says is remembered for a minute.",
+		Action: func(c *cli.Context) error {
+			args, err := p.arguments(c, 1)
+			if err != nil {
+				return err
+			}
+			hint := "one of " + strings.Join(completion.Shells, ", ")
+			if len(args) == 0 {
+				return &usageError{err: errors.New("no SHELL"), hint: hint}
+			}
+			script, ok := completion.Script(args[0])
+			if !ok {
+				return &usageError{err: errors.New("no completion for " + args[0]), hint: hint}
+			}
+			_, err = io.WriteString(p.stdout, script)
+			return err
+		},
+	}
+}
+
+// completeCommand is what the scripts run.
+func (p *program) completeCommand() *cli.Command {
+	return &cli.Command{
+		Name:            "__complete",
+		Hidden:          true,
+		UsageText:       "wstun __complete SHELL WORD…",
+		SkipFlagParsing: true,
+		Flags:           []cli.Flag{durationFlag("completion-timeout", "ask a TARGET for at most `DURATION`", time.Second)},
+		Action: func(c *cli.Context) error {
+			words := c.Args().Slice()
+			if p.hasCommand {
+				words = append(append(words, "--"), p.command...)
+			}
+			if len(words) < 2 {
+				return usagef("want a SHELL and WORDs")
+			}
+			completer := &completer{timeout: c.Duration("completion-timeout"), cache: completion.Cache{MaxAge: time.Minute}}
+			if dir, err := os.UserCacheDir(); err == nil {
+				completer.cache.Dir = filepath.Join(dir, "wstun", "completion")
+			}
+			answer := completer.complete(c.Context, completion.Words(words[0], words[1:]))
+			_, err := answer.WriteTo(p.stdout)
+			return err
+		},
+	}
+}
+
+// completer finds out what can stand in the place of a word on wstun's command line.
+type completer struct {
+	timeout time.Duration // for a TARGET to tell its names
+	cache   completion.Cache
+}
+
+// complete completes the last of words, which are those behind wstun.
+func (c *completer) complete(ctx context.Context, words []string) *completion.Answer {
+	before, word := words[:len(words)-1], words[len(words)-1]
+	app := quietProgram().app()
+	switch {
+	case len(before) == 0 && strings.HasPrefix(word, "-"):
+		return completeFlag(app.Flags, nil, word)
+	case len(before) == 0:
+		return answer(word, commandNames(app))
+	}
+	cmd := app.Command(before[0])
+	if cmd == nil || cmd.Hidden {
+		return &completion.Answer{}
+	}
+	if slices.Contains(before, "--") {
+		if cmd.Name != "dial" {
+			return &completion.Answer{}
+		}
+		return &completion.Answer{Paths: completion.Files}
+	}
+	flags := append(slices.Clone(cmd.Flags), cli.HelpFlag)
+	l, ok := parseLine(flags, before[1:])
+	switch {
+	case !ok:
+		return &completion.Answer{}
+	case l.pending != nil:
+		return completeValue(l.pending, "", word)
+	case len(l.operands) == 0 && strings.HasPrefix(word, "-"):
+		return completeFlag(flags, l.used, word)
+	}
+	return c.completeOperand(ctx, cmd, before, l.operands, word)
+}
+
+// quietProgram is for finding out what commands make of a command line.
+func quietProgram() *program {
+	return &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+}
+
+func commandNames(app *cli.App) []completion.Candidate {
+	var names []completion.Candidate
+	for _, cmd := range app.Commands {
+		if !cmd.Hidden {
+			names = append(names, completion.Candidate{Text: cmd.Name, Description: cmd.Usage})
+		}
+	}
+	return names
+}
+
+// answer is those of the candidates that begin with word.
+func answer(word string, candidates []completion.Candidate) *completion.Answer {
+	return &completion.Answer{Candidates: slices.DeleteFunc(candidates, func(c completion.Candidate) bool {
+		return !strings.HasPrefix(c.Text, word)
+	})}
+}
