@@ -42,7 +42,7 @@ func locate(text string) (place, bool) {
 			if len(around) == 0 {
 				ready = true // another message
 			}
-		case c == ',' && len(around) > 0 && !ready:
+		case c == ',' && len(around) > 0 && !ready && in.object == in.named:
 			i++
 			in.named, ready = false, true
 		case c == ':' && in.object && !in.named && !ready:
@@ -51,7 +51,7 @@ func locate(text string) (place, bool) {
 		case (c == '}' || c == ']') && len(around) > 0 && in.object == (c == '}'):
 			i++
 			around, ready = around[:len(around)-1], false
-		case !ready || in.object && !in.named && c != '"':
+		case !ready || in.object && !in.named && c != '"', strings.IndexByte(",:}]", c) >= 0:
 			return place{}, false
 		case c == '{' || c == '[':
 			i++

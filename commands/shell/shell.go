@@ -195,8 +195,8 @@ func (s *Shell) readLine(ctx context.Context) (string, error) {
 }
 
 // command runs one, and reports its error.
-func (s *Shell) command(ctx context.Context, line string) error {
-	ctx, done := s.begin(ctx)
+func (s *Shell) command(asked context.Context, line string) error {
+	ctx, done := s.begin(asked)
 	defer done()
 	var err error
 	if st := s.open(); st != nil {
@@ -207,7 +207,9 @@ func (s *Shell) command(ctx context.Context, line string) error {
 	if err != nil && errors.Is(context.Cause(ctx), ErrInterrupted) && !isTold(err) {
 		err = ErrInterrupted
 	}
-	s.report(err)
+	if asked.Err() == nil { // otherwise that is what there is to tell
+		s.report(err)
+	}
 	return err
 }
 

@@ -1,0 +1,176 @@
+package shell
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const sink = `
+syntax = "proto3";
+package sink;
+import "google/protobuf/duration.proto";
+message All {
+  string a_string = 1;
+  bool yes = 2;
+  Color color = 3;
+  repeated Color colors = 4;
+  Inner inner = 5;
+  repeated Inner inners = 6;
+  map<string, Inner> named = 7;
+  map<string, bool> flags = 8;
+  google.protobuf.Duration duration = 9;
+  int32 number = 10;
+  message Inner { string x = 1; All all = 2; }
+}
+enum Color { RED = 0; REDDISH = 1; GREEN = 2; }
+`
+
+// complete returns what text becomes with each candidate, the offset being where the
+// candidate begins.
+func texts(c Completion, text string) string {
+	var all []string
+	for _, candidate := range c.Candidates {
+		all = append(all, text[:c.Start]+"|"+candidate.Text)
+	}
+	return strings.Join(all, "\n")
+}
+
+func TestCompleteJSON(t *testing.T) {
+	t.Parallel()
+	md := compile(t, sink, "sink.All")
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{``, []string{`|{`}},
+		{`{"a`, []string{`{|"aString": `}},
+		{`{"c`, []string{`{|"color": `, `{|"colors": `}},
+		{`{"color": "RED", "co`, []string{`{"color": "RED", |"colors": `}},
+		{`{"a_string": "", "a`, nil},
+		{`{"yes": `, []string{`{"yes": |true`, `{"yes": |false`}},
+		{`{"yes": t`, []string{`{"yes": |true`}},
+		{`{"yes": true`, nil},
+		{`{"color": "R`, []string{`{"color": |"RED"`, `{"color": |"REDDISH"`}},
+		{`{"colors": `, []string{`{"colors": |[`}},
+		{`{"colors": ["G`, []string{`{"colors": [|"GREEN"`}},
+		{`{"aString": `, []string{`{"aString": |"`}},
+		{`{"inner": `, []string{`{"inner": |{`}},
+		{`{"inner": {"`, []string{`{"inner": {|"x": `, `{"inner": {|"all": `}},
+		{`{"inner": {"all": {"inners": [{"x": "", `, []string{`{"inner": {"all": {"inners": [{"x": "", |"all": `}},
+		{`{"inners": [`, []string{`{"inners": [|{`}},
+		{`{"named": `, []string{`{"named": |{`}},
+		{`{"named": {"`, nil},
+		{`{"named": {"k": `, []string{`{"named": {"k": |{`}},
+		{`{"named": {"k": {"x`, []string{`{"named": {"k": {|"x": `}},
+		{`{"flags": {"k": `, []string{`{"flags": {"k": |true`, `{"flags": {"k": |false`}},
+		{`{"flags": {"k": {"`, nil},
+		{`{"duration": `, nil},
+		{`{"duration": {"`, nil},
+		{`{"number": `, nil},
+		{`{"none": `, nil},
+		{`{"none": {"`, nil},
+		{`{"yes": {"`, nil},
+		{`{"aString": "" `, nil},
+	} {
+		if got, want := texts(completeJSON(md, test.text, 0), test.text), strings.Join(test.want, "\n"); got != want {
+			t.Errorf("%s: completed to\n%s\nwant\n%s", test.text, got, want)
+		}
+	}
+}
+
+func TestSymbols(t *testing.T) {
+	t.Parallel()
+	names := []string{"a.v1.Hub", "a.v1.Hub/Echo", "a.v1.Hub/Sum", "b.Hub", "b.Hub/Echo", "a.v1.Key", "a.v1.Key.name", "a.v1.KeyEvent"}
+	for _, test := range []struct {
+		typed string
+		want  []string
+	}{
+		{"Su", []string{"Sum"}},
+		{"Ec", nil}, // means two
+		{"Hub/S", []string{"Hub/Sum"}},
+		{"b.", []string{"b.Hub"}},
+		{"b.Hub/", []string{"b.Hub/Echo"}},
+		{"v1.Hub/E", []string{"v1.Hub/Echo"}},
+		{"Ke", []string{"Key", "KeyEvent"}},
+		{"Key.", []string{"Key.name"}},
+		{"na", nil},
+		{".a.v1.Key.", []string{".a.v1.Key.name"}},
+		{"", []string{"a.v1.Hub", "a.v1.Key", "a.v1.KeyEvent", "b.Hub"}},
+	} {
+		var got []string
+		for _, c := range symbols(test.typed, names) {
+			got = append(got, strings.TrimSuffix(c.Text, " "))
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("symbols(%q) = %q, want %q", test.typed, got, test.want)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	s := &Shell{Target: hub(t), Metadata: map[string][]string{"x-one": {"1"}}}
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{"c", []string{"|call "}},
+		{"  he", []string{"  |header ", "  |help "}},
+		{"nonsense ", nil},
+		{"ls H", []string{"ls |Hub "}},
+		{"call Cr", []string{"call |CreateKey "}},
+		{"call wstun.demo.v1.Hub/Cr", []string{"call |wstun.demo.v1.Hub/CreateKey "}},
+		{"call CreateKey ", []string{"call CreateKey |{"}},
+		{`call  CreateKey {"`, []string{`call  CreateKey {|"name": `}},
+		{`call Nonsense {"`, nil},
+		{"desc Hub CreateK", []string{"desc Hub |CreateKey ", "desc Hub |CreateKeyRequest "}},
+		{"unset x", []string{"unset |x-one "}},
+		{"set e", []string{"set |emit-defaults ", "set |errexit "}},
+		{"set errexit ", []string{"set errexit |on ", "set errexit |off "}},
+		{"set errexit of", []string{"set errexit |off "}},
+		{"set nonsense ", nil},
+		{"time o", []string{"time |on ", "time |off "}},
+		{"time on ", nil},
+		{"help ca", []string{"help |call "}},
+		{"header ", nil},
+	} {
+		if got, want := texts(s.Complete(test.text), test.text), strings.Join(test.want, "\n"); got != want {
+			t.Errorf("%q: completed to\n%s\nwant\n%s", test.text, got, want)
+		}
+	}
+}
+
+func TestCompleteInStream(t *testing.T) {
+	t.Parallel()
+	p := sit(t, nil)
+	p.enter("call Echo")
+	p.await("Echo> ")
+	for text, want := range map[string]string{
+		`{"te`:       `{|"text": `,
+		`.send {"te`: `.send {|"text": `,
+		`.c`:         "|.close \n|.cancel ",
+		"":           "|{",
+	} {
+		if got := texts(p.Complete(text), text); got != want {
+			t.Errorf("%q: completed to\n%s\nwant\n%s", text, got, want)
+		}
+	}
+	p.enter(".close")
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each command is listed, and those alone are known.
+func TestCommandNames(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	if !slices.Equal(names, commandNames()) {
+		t.Errorf("%q, want %q", commandNames(), names)
+	}
+}

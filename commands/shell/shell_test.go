@@ -1,0 +1,326 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/wstun/wstun/commands/call"
+)
+
+// A call whose messages are typed shows responses as they come.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	p := sit(t, nil)
+	p.enter("call Echo")
+	p.await(`Each line is a message of wstun.demo.v1.Hub/Echo now`)
+	p.await(`\[Echo> \]`)
+	p.enter(`{"text": "one"}`)
+	p.await(`{"text":"one","count":1}\n`)
+	p.enter(`{"txet": "two"}`)
+	p.await(`not sent: .*unknown field "txet"`)
+	p.enter(`.send {"text": "two"} {"text": "three"}`)
+	p.await(`"two","count":2}\n{"text":"three","count":3}\n`)
+	p.enter(".send")
+	p.await(`\.send what\?`)
+	p.enter(".nothing")
+	p.await(`"\.nothing" is no command inside a call`)
+	p.enter(".close")
+	p.await(`Echo has ended\.\n\[wstun> \]`)
+	p.enter(".close")
+	p.await(`"\.close": no call is open`)
+	p.enter("call Sum")
+	p.enter(`{"value": 3}`)
+	p.enter(typeCtrlD) // ends the messages, not the shell
+	p.await(`{"sum":"3","count":1}\n`)
+	p.enter(typeCtrlD)
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The server may end a call while a line is typed, which is a command then.
+func TestStreamEndedByServer(t *testing.T) {
+	t.Parallel()
+	p := sit(t, nil)
+	p.enter("call Echo")
+	p.enter(`{"text": "last", "end": true}`)
+	p.await(`Echo has ended\.\n\[wstun> \]`)
+	p.enter("ls Hub")
+	p.await(`wstun\.demo\.v1\.Hub\.Echo\n`)
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	p := sit(t, nil)
+	p.enter(`call WatchKeys {"tick": "0.001s"}`)
+	p.await(`{"tick":`)
+	p.Interrupt()
+	p.await(`Code: Canceled`)
+	p.enter("call Echo")
+	p.await(`\[Echo> \]`)
+	p.enter("half a line" + typeCtrlC) // is not wanted, but the call is
+	p.enter(`{"text": "still"}`)
+	p.await(`"still"`)
+	p.enter(typeCtrlC)
+	p.await(`Code: Canceled(.|\n)*\[wstun> \]`)
+	p.enter("call Echo")
+	p.enter(".cancel")
+	p.await(`Code: Canceled(.|\n)*\[wstun> \]`)
+	p.enter(typeCtrlC) // nothing to cancel
+	p.enter("quit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The end of the context ends the shell, whatever it does.
+func TestContext(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("told to stop")
+	for _, line := range []string{"", "call WatchKeys", "call Echo", "wait"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		waiting := make(chan struct{})
+		p := sitUntil(ctx, t, func(s *Shell) {
+			s.Ready = func(ctx context.Context) error {
+				if line != "wait" {
+					return nil
+				}
+				close(waiting)
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+		})
+		switch line {
+		case "wait":
+			p.enter("ls")
+			<-waiting
+		case "call WatchKeys":
+			p.enter(line)
+			p.await("snapshot")
+		case "call Echo":
+			p.enter(line)
+			p.await("Echo> ")
+		}
+		cancel(cause)
+		if err := p.end(); !errors.Is(err, cause) {
+			t.Errorf("%q: %v, want the cause", line, err)
+		}
+		if strings.Contains(p.screen.String(), cause.Error()) {
+			t.Errorf("%q: reported, too", line)
+		}
+	}
+}
+
+func TestMaxTime(t *testing.T) {
+	t.Parallel()
+	p := sit(t, func(s *Shell) {
+		for _, name := range []string{"Sleep", "Echo"} { // known, so that the time is the call's alone
+			if _, err := s.Target.Method(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}
+		s.MaxTime = 50 * time.Millisecond
+	})
+	p.enter(`call wstun.demo.v1.Hub/Sleep {"duration": "60s"}`)
+	p.await(`Code: DeadlineExceeded`)
+	p.enter("call wstun.demo.v1.Hub/Echo")
+	p.await(`Code: DeadlineExceeded(.|\n)*\[wstun> \]`)
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What isn't ready fails a command and nothing else.
+func TestNotReady(t *testing.T) {
+	t.Parallel()
+	p := sit(t, func(s *Shell) {
+		s.Ready = func(context.Context) error { return errors.New("no session: gone") }
+	})
+	for _, line := range []string{"ls", "ls Hub", "desc Hub", "call Echo"} {
+		p.enter(line)
+		p.await("no session: gone\n")
+	}
+	p.enter("set")
+	p.await("compact on\n")
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	p := sit(t, nil)
+	p.enter("set emit-defaults on")
+	p.enter("set proto-names on")
+	p.enter("set compact off")
+	p.enter("time on")
+	p.enter(`call CreateKey {"name": "a"}`)
+	p.await(`{\n  "name": "a",\n(.|\n)*"create_time"`)
+	p.await(`time: .*, headers after .*, first message after `)
+	p.enter("set")
+	p.await("compact off\nemit-defaults on\nerrexit off\nproto-names on\ntime on\n")
+	for line, want := range map[string]string{
+		"set nonsense on": `no option "nonsense"`,
+		"set compact":     `compact "": want on or off`,
+		"time perhaps":    `time "perhaps": want on or off`,
+		"help nonsense":   `unknown command "nonsense"`,
+		"exit now":        `unexpected "now"`,
+		"ls a b":          `unexpected "b"`,
+		"desc":            `desc what\?`,
+		"call":            `call what\?`,
+		"header secret":   `"secret": no metadata\n`,
+		"header s: \x01":  `"s": no metadata\n`,
+		"unset none":      `there is no metadata "none"`,
+		"cal":             `unknown command "cal"`,
+	} {
+		p.enter(line)
+		p.await(want)
+	}
+	p.enter("help time")
+	p.await(`time on\|off +say how long`)
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Metadata goes with each call, and that which was there at first isn't changed.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	first := metadata.Pairs("x-one", "1")
+	p := sit(t, func(s *Shell) { s.Metadata = first })
+	p.enter("header X-Two:  2 ")
+	p.enter("header")
+	p.await("x-one: 1\nx-two: 2\n")
+	p.enter("unset X-ONE")
+	p.enter("header")
+	p.await("(?m)^x-two: 2\n")
+	p.enter("exit")
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	if len(first) != 1 || first.Get("x-one")[0] != "1" {
+		t.Errorf("%v was changed", first)
+	}
+}
+
+func runScript(t *testing.T, text string, change func(*Shell)) (stdout, stderr string, err error) {
+	t.Helper()
+	var out, errs strings.Builder
+	s := &Shell{Target: hub(t), Input: NewScript(strings.NewReader(text)), Stdout: &out, Stderr: &errs, Settings: Settings{Compact: true}}
+	if change != nil {
+		change(s)
+	}
+	err = s.Run(t.Context())
+	return out.String(), errs.String(), err
+}
+
+func TestScript(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, text     string
+		errexit        bool
+		stdout, stderr string
+		err            string // its type and text; empty: none
+	}{
+		{"empty", "", false, "", "", ""},
+		{"last line without end", "call Sum {\"value\": 1}", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
+		{"carriage returns", "# c\r\ncall Sum\r\n{\"value\": 1}\r\n.close\r\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
+		{"continued", "call Sum \\\n{\"value\":\\\n1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
+		{"continued to the end", "call Sum {\"value\":1}\\", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
+		{"stream to the end", "call Sum\n{\"value\": 1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
+		{"status", "call DeleteKey {\"name\":\"a\"}\n", false, "", "NotFound", "call: NotFound"},
+		{"bad message in a stream", "call Sum\nno\n.close\n", false, "{}\n", "line 2: not sent: ", "not sent: "},
+		{"goes on", "no\ncall Sum {}\n", false, "{\"count\":1}\n", "line 1: unknown command", ""},
+		{"errexit", "no\ncall Sum {}\n", true, "", "line 1: unknown command", "unknown command"},
+		{"errexit in a stream", "call Sum\nno\n.close\n", true, "", "line 2: not sent: ", "not sent: "},
+		{"exit", "no\nexit\nls\n", false, "", "line 1", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			stdout, stderr, err := runScript(t, test.text, func(s *Shell) { s.Settings.Errexit = test.errexit })
+			if stdout != test.stdout {
+				t.Errorf("stdout %q, want %q", stdout, test.stdout)
+			}
+			if !strings.Contains(stderr, test.stderr) || test.stderr == "" && stderr != "" {
+				t.Errorf("stderr %q, want %q", stderr, test.stderr)
+			}
+			ce, ok := errors.AsType[*CommandError](err)
+			if test.err == "" && err != nil || test.err != "" && (!ok || !strings.HasPrefix(ce.Error(), test.err)) {
+				t.Errorf("error %v, want %q", err, test.err)
+			}
+			if n := strings.Count(stderr, "not sent"); n > 1 {
+				t.Errorf("told %d times: %s", n, stderr)
+			}
+		})
+	}
+}
+
+// The error of a call has its status.
+func TestStatusError(t *testing.T) {
+	t.Parallel()
+	_, _, err := runScript(t, `call CreateKey {}`, nil)
+	if se, ok := errors.AsType[*StatusError](err); !ok || se.Status.Code() != codes.InvalidArgument {
+		t.Errorf("%v, want InvalidArgument", err)
+	}
+}
+
+// A script that can't be read to its end fails.
+func TestScriptBroken(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	_, _, err := runScript(t, "", func(s *Shell) {
+		s.Input = NewScript(io.MultiReader(strings.NewReader("set\n"), readerFunc(func([]byte) (int, error) { return 0, broken })))
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("%v, want %v", err, broken)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Results that nobody takes are an error.
+func TestOutputBroken(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for _, line := range []string{"ls", "desc Hub", "call Sum {}", "set", "help", "header"} {
+		_, stderr, err := runScript(t, line, func(s *Shell) {
+			s.Stdout = writerFunc(func([]byte) (int, error) { return 0, broken })
+			s.Metadata = metadata.Pairs("a", "b")
+		})
+		if !errors.Is(err, broken) {
+			t.Errorf("%s: %v, want %v; %s", line, err, broken, stderr)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestTimings(t *testing.T) {
+	t.Parallel()
+	r := &call.Result{Timings: call.Timings{End: 3 * time.Millisecond}}
+	if got := timings(r); got != "3ms" {
+		t.Errorf("without headers: %q", got)
+	}
+	r.Timings.Headers, r.Timings.First = time.Millisecond, 2*time.Millisecond
+	if got, want := timings(r), "3ms, headers after 1ms, first message after 2ms"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
