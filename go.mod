@@ -3,6 +3,7 @@ module github.com/wstun/wstun
 go 1.26.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/fullstorydev/grpcurl v1.9.4
 	github.com/gorilla/websocket v1.5.3
 	github.com/hashicorp/yamux v0.1.2

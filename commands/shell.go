@@ -25,7 +25,7 @@ func (p *program) shellCommand() *cli.Command {
 		Name:      "shell",
 		Usage:     "call a gRPC server again and again, from a prompt or a script",
 		ArgsUsage: "TARGET",
-		UsageText: "wstun shell [flags] TARGET\n   wstun shell [flags] TARGET <SCRIPT",
+		UsageText: "wstun shell [flags] TARGET [<SCRIPT]",
 		Description: targetDescription + "\n\n" +
 			"At a terminal: line editing, history, and completion of commands, names and fields with\n" +
 			"Tab; help lists the commands. A session that is lost is dialed again. Ctrl-C cancels what\n" +

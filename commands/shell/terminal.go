@@ -104,6 +104,7 @@ func (t *Terminal) ReadLine(ctx context.Context) (string, error) {
 		t.editor.SetBracketedPasteMode(true) // a paste may have tabs, and be long
 		go t.keys.readAll(t.in)
 	})
+	t.resize() // before there is something to draw anew
 	t.ended, t.search = 0, search{}
 	stop := context.AfterFunc(ctx, func() { t.keys.push(keyStop) })
 	defer stop()
