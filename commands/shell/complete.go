@@ -73,7 +73,11 @@ func completeNames(kind reflection.Kind) func(*Shell, context.Context, string) [
 		if err != nil {
 			return nil
 		}
-		return symbols(lastWord(rest), names)
+		var candidates []Candidate
+		for _, c := range reflection.Complete(lastWord(rest), names) {
+			candidates = append(candidates, Candidate{Text: c.Text + " "})
+		}
+		return candidates
 	}
 }
 
@@ -82,15 +86,6 @@ func (s *Shell) completeCall(ctx context.Context, rest string) []Candidate {
 		return nil
 	}
 	return completeNames(reflection.Method)(s, ctx, rest)
-}
-
-// symbols are candidates for a name, which may be short.
-func symbols(typed string, names []string) []Candidate {
-	var found []string
-	for _, c := range reflection.Complete(typed, names) {
-		found = append(found, c.Text)
-	}
-	return words("", found)
 }
 
 func (s *Shell) completeUnset(ctx context.Context, rest string) []Candidate {

@@ -79,35 +79,6 @@ func TestCompleteJSON(t *testing.T) {
 	}
 }
 
-func TestSymbols(t *testing.T) {
-	t.Parallel()
-	names := []string{"a.v1.Hub", "a.v1.Hub/Echo", "a.v1.Hub/Sum", "b.Hub", "b.Hub/Echo", "a.v1.Key", "a.v1.Key.name", "a.v1.KeyEvent"}
-	for _, test := range []struct {
-		typed string
-		want  []string
-	}{
-		{"Su", []string{"Sum"}},
-		{"Ec", nil}, // means two
-		{"Hub/S", []string{"Hub/Sum"}},
-		{"b.", []string{"b.Hub"}},
-		{"b.Hub/", []string{"b.Hub/Echo"}},
-		{"v1.Hub/E", []string{"v1.Hub/Echo"}},
-		{"Ke", []string{"Key", "KeyEvent"}},
-		{"Key.", []string{"Key.name"}},
-		{"na", nil},
-		{".a.v1.Key.", []string{".a.v1.Key.name"}},
-		{"", []string{"a.v1.Hub", "a.v1.Key", "a.v1.KeyEvent", "b.Hub"}},
-	} {
-		var got []string
-		for _, c := range symbols(test.typed, names) {
-			got = append(got, strings.TrimSuffix(c.Text, " "))
-		}
-		if !slices.Equal(got, test.want) {
-			t.Errorf("symbols(%q) = %q, want %q", test.typed, got, test.want)
-		}
-	}
-}
-
 func TestComplete(t *testing.T) {
 	t.Parallel()
 	s := &Shell{Target: hub(t), Metadata: map[string][]string{"x-one": {"1"}}}
