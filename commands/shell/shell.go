@@ -149,7 +149,7 @@ func (s *Shell) Run(ctx context.Context) error {
 		}
 		last = s.command(ctx, line)
 		switch {
-		case ctx.Err() != nil && !s.Interactive:
+		case ctx.Err() != nil && !s.Interactive && isTold(last):
 			return failed(last)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -204,8 +204,8 @@ func (s *Shell) command(asked context.Context, line string) error {
 	} else {
 		err = s.run(ctx, line)
 	}
-	if err != nil && errors.Is(context.Cause(ctx), ErrInterrupted) && !isTold(err) {
-		err = ErrInterrupted
+	if cause := context.Cause(ctx); err != nil && cause != nil && !isTold(err) {
+		err = cause // rather than what became of it on the way
 	}
 	if asked.Err() == nil { // otherwise that is what there is to tell
 		s.report(err)
@@ -229,7 +229,7 @@ func isTold(err error) bool {
 func (s *Shell) begin(ctx context.Context) (context.Context, func()) {
 	stop := func() {}
 	if s.MaxTime > 0 {
-		ctx, stop = context.WithTimeout(ctx, s.MaxTime)
+		ctx, stop = context.WithTimeoutCause(ctx, s.MaxTime, fmt.Errorf("not done within %v", s.MaxTime))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s.mu.Lock()

@@ -124,6 +124,7 @@ func TestContext(t *testing.T) {
 
 func TestMaxTime(t *testing.T) {
 	t.Parallel()
+	waits := false
 	p := sit(t, func(s *Shell) {
 		for _, name := range []string{"Sleep", "Echo"} { // known, so that the time is the call's alone
 			if _, err := s.Target.Method(t.Context(), name); err != nil {
@@ -131,11 +132,21 @@ func TestMaxTime(t *testing.T) {
 			}
 		}
 		s.MaxTime = 50 * time.Millisecond
+		s.Ready = func(ctx context.Context) error {
+			if waits {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
 	})
 	p.enter(`call wstun.demo.v1.Hub/Sleep {"duration": "60s"}`)
 	p.await(`Code: DeadlineExceeded`)
 	p.enter("call wstun.demo.v1.Hub/Echo")
 	p.await(`Code: DeadlineExceeded(.|\n)*\[wstun> \]`)
+	waits = true
+	p.enter("ls")
+	p.await(`not done within 50ms\n`)
 	p.enter("exit")
 	if err := p.end(); err != nil {
 		t.Error(err)
