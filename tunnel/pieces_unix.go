@@ -46,8 +46,8 @@ func (r *socketReader) read(size int) (*[mostPiece]byte, int, error) {
 func (r *socketReader) try(fd uintptr) bool {
 	buf := getBuffer()
 	for {
-		r.n, r.err = syscall.Read(int(fd), buf[:r.size]) //nolint:gosec // it is an int
-		if r.err != syscall.EINTR {                      //nolint:errorlint // system calls return nothing else
+		r.n, r.err = syscall.Read(int(fd), buf[:r.size])
+		if r.err != syscall.EINTR { //nolint:errorlint // system calls return nothing else
 			break
 		}
 	}

@@ -20,8 +20,9 @@ const maxRefused = 1024
 // itself, because closing that would cut the RPCs that GracefulStop wants to
 // wait for.
 type Listener struct {
-	streams chan net.Conn
-	closed  chan struct{}
+	streams    chan net.Conn
+	closed     chan struct{}
+	maxStreams int
 
 	mu       sync.Mutex
 	isClosed bool
@@ -31,9 +32,10 @@ type Listener struct {
 // NewListener returns a listener without sessions.
 func NewListener() *Listener {
 	return &Listener{
-		streams: make(chan net.Conn),
-		closed:  make(chan struct{}),
-		silent:  map[*streamConn]struct{}{},
+		streams:    make(chan net.Conn),
+		closed:     make(chan struct{}),
+		maxStreams: maxStreams,
+		silent:     map[*streamConn]struct{}{},
 	}
 }
 
@@ -41,7 +43,7 @@ func NewListener() *Listener {
 func (l *Listener) Add(s *Session) { go l.acceptStreams(s) }
 
 func (l *Listener) acceptStreams(s *Session) {
-	open, refused := make(chan struct{}, maxStreams), make(chan struct{}, maxRefused)
+	open, refused := make(chan struct{}, l.maxStreams), make(chan struct{}, maxRefused)
 	for {
 		stream, err := s.Accept()
 		if err != nil {
@@ -50,7 +52,7 @@ func (l *Listener) acceptStreams(s *Session) {
 		select {
 		case open <- struct{}{}:
 		default:
-			s.logger.Warn("stream refused", slog.Int("max_streams", maxStreams))
+			s.logger.Warn("stream refused", slog.Int("max_streams", l.maxStreams))
 			refused <- struct{}{}
 			go func() {
 				refuse(stream)

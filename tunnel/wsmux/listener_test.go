@@ -11,7 +11,7 @@ import (
 )
 
 // listenerPair returns a listener with a session, and the session's other end.
-func listenerPair(t *testing.T) (*Listener, *Session) {
+func listenerPair(t *testing.T, maxStreams int) (*Listener, *Session) {
 	t.Helper()
 	dialed, accepted := tunneltest.WebSockets(t)
 	client, err := NewSession(dialed, Client, nil)
@@ -23,6 +23,7 @@ func listenerPair(t *testing.T) (*Listener, *Session) {
 		t.Fatal(err)
 	}
 	l := NewListener()
+	l.maxStreams = maxStreams
 	l.Add(server)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -46,7 +47,7 @@ func open(t *testing.T, s *Session) *Stream {
 
 func TestListenerClose(t *testing.T) {
 	t.Parallel()
-	l, client := listenerPair(t)
+	l, client := listenerPair(t, maxStreams)
 	for range 2 {
 		if err := l.Close(); err != nil {
 			t.Errorf("Close = %v", err)
@@ -65,7 +66,8 @@ func TestListenerClose(t *testing.T) {
 
 func TestListenerBoundsStreams(t *testing.T) {
 	t.Parallel()
-	l, client := listenerPair(t)
+	const most = 10
+	l, client := listenerPair(t, most)
 	accept := func() net.Conn {
 		t.Helper()
 		conn, err := l.Accept()
@@ -75,7 +77,7 @@ func TestListenerBoundsStreams(t *testing.T) {
 		return conn
 	}
 	var conns []net.Conn
-	for range maxStreams {
+	for range most {
 		open(t, client)
 		conns = append(conns, accept())
 	}
