@@ -35,7 +35,7 @@ func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, strin
 	e.acceptOptions.LoopbackHost = loopback && l.Addr().Network() == "tcp"
 	scheme := "ws://"
 	if config := e.tls.server(out.logger); config != nil {
-		l = tls.NewListener(l, config)
+		l = tls.NewListener(batchListener{l}, config)
 		scheme = "wss://"
 	}
 	if l.Addr().Network() == "unix" {

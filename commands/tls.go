@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // tlsFiles are the TLS flags of one side, and what the files that they name
@@ -105,4 +108,15 @@ func (f *tlsFiles) server(logger *slog.Logger) *tls.Config {
 			return config, nil
 		},
 	}
+}
+
+// batchListener accepts connections for TLS to run on.
+type batchListener struct{ net.Listener }
+
+func (l batchListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return wsmux.BatchWrites(conn), nil
 }

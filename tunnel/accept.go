@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 const (
@@ -84,7 +82,7 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 		logger:   orDiscard(opts.Logger),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: handshakeTimeout,
-			ReadBufferSize:   wsmux.BufferSize,
+			ReadBufferSize:   readBuffer,
 			WriteBufferPool:  writeBuffers,
 			Subprotocols:     opts.Subprotocols,
 			CheckOrigin:      func(*http.Request) bool { return true }, // refuse has

@@ -184,12 +184,15 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 				return nil, err
 			}
 			release = context.AfterFunc(ctx, func() { _ = c.Close() })
+			if strings.HasPrefix(target, "wss:") {
+				c = wsmux.BatchWrites(c)
+			}
 			conn = &handshakeConn{Conn: c, bounded: true}
 			return conn, nil
 		},
 		TLSClientConfig: opts.TLS,
 		Subprotocols:    opts.Subprotocols,
-		ReadBufferSize:  wsmux.BufferSize,
+		ReadBufferSize:  readBuffer,
 		WriteBufferPool: writeBuffers,
 	}
 	ws, resp, err := dialer.DialContext(ctx, target, header)
@@ -250,6 +253,10 @@ func dialTarget(ctx context.Context, network, addr string, through *url.URL, con
 	}
 	return new(net.Dialer).DialContext(ctx, network, addr)
 }
+
+// readBuffer is the WebSocket's, in bytes: what is read at a time as long as it
+// is little. More goes past it.
+const readBuffer = 16 * 1024
 
 // writeBuffers keeps idle connections from holding a write buffer each.
 var writeBuffers = &sync.Pool{}

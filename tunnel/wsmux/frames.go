@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"net"
 	"reflect"
 	"sync"
@@ -14,8 +15,8 @@ import (
 
 const (
 	// framePayload is the most that a frame carries which has to be copied to
-	// be sent: a piece that stays in the processor's cache.
-	framePayload = 64 * 1024
+	// be sent, in bytes: what is written to a stream at a time, and its header.
+	framePayload = yamuxHeaderSize + 256*1024
 
 	// maxFrameHeader is a first byte, a length, 8 bytes of it, and a masking
 	// key: RFC 6455 §5.2.
@@ -30,8 +31,9 @@ const (
 // mask it, and allocates. It's for connections on which nobody else writes.
 type frameWriter struct {
 	conn   net.Conn
-	mask   bool // this side has dialed: RFC 6455 §5.3
-	gather bool // conn takes several slices in one system call
+	batch  *batchConn // below TLS; may be nil
+	mask   bool       // this side has dialed: RFC 6455 §5.3
+	gather bool       // conn takes several slices in one system call
 
 	header [maxFrameHeader]byte
 	slices [3][]byte
@@ -39,7 +41,7 @@ type frameWriter struct {
 }
 
 func newFrameWriter(ws *websocket.Conn) *frameWriter {
-	w := &frameWriter{conn: ws.NetConn(), mask: !isAccepting(ws)}
+	w := &frameWriter{conn: ws.NetConn(), batch: batchBelow(ws.NetConn()), mask: !isAccepting(ws)}
 	_ = w.conn.SetWriteDeadline(time.Time{}) // what the handshake may have left
 	switch w.conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -55,6 +57,14 @@ func isAccepting(ws *websocket.Conn) bool {
 
 // writeMessage sends a and b, of which either may be empty, as one message.
 func (w *frameWriter) writeMessage(a, b []byte) error {
+	if w.batch == nil {
+		return w.writeFrames(a, b)
+	}
+	w.batch.begin()
+	return errors.Join(w.writeFrames(a, b), w.batch.end())
+}
+
+func (w *frameWriter) writeFrames(a, b []byte) error {
 	if w.gather {
 		w.slices = [3][]byte{appendFrameHeader(w.header[:0], websocket.BinaryMessage, true, len(a)+len(b)), a, b}
 		w.gone = w.slices[:]

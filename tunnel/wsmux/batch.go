@@ -1,0 +1,71 @@
+package wsmux
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+)
+
+// BatchWrites returns conn as one to run TLS on, below the WebSocket of a
+// session: what TLS cuts a message into, records of 16 KiB, then leaves in one
+// system call. It is conn in all other respects.
+func BatchWrites(conn net.Conn) net.Conn { return &batchConn{Conn: conn} }
+
+// batchConn holds back what is written between begin and end.
+type batchConn struct {
+	net.Conn
+
+	mu       sync.Mutex
+	batching bool
+	held     []byte
+}
+
+// batchBelow returns the batchConn that conn's TLS runs on, or nil.
+func batchBelow(conn net.Conn) *batchConn {
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	for conn = secure.NetConn(); ; {
+		if c, ok := conn.(*batchConn); ok {
+			return c
+		}
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		conn = wrapped.NetConn()
+	}
+}
+
+// NetConn returns the connection itself.
+func (c *batchConn) NetConn() net.Conn { return c.Conn }
+
+func (c *batchConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.batching {
+		return c.Conn.Write(p)
+	}
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+func (c *batchConn) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batching = true
+	c.held = batches.Get().([]byte)[:0] //nolint:errcheck,forcetypeassert // nothing else is in there
+}
+
+func (c *batchConn) end() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batching = false
+	_, err := c.Conn.Write(c.held)
+	batches.Put(c.held) //nolint:staticcheck // it is small beside what it is for
+	c.held = nil
+	return err
+}
+
+var batches = sync.Pool{New: func() any { return []byte(nil) }}
