@@ -47,6 +47,7 @@ func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, strin
 // run brings sessions about until ctx ends, when it returns nil, or none can
 // be had. l is the listener to accept on, if e accepts.
 func (e *endpoint) run(ctx context.Context, l net.Listener, sessions *tunnel.Sessions, out *output) error {
+	go trimMemory(ctx)
 	if e.url != "" {
 		return e.dial(ctx, sessions, out)
 	}

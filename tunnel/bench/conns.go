@@ -18,15 +18,16 @@ const (
 
 	openLimit = 20 * time.Second // for one of them
 
-	settleOpen   = time.Second     // before the memory of open connections is looked at
-	settleClosed = 5 * time.Second // and that of closed ones
+	settleOpen   = 6 * time.Second // before the memory of open connections is looked at
+	settleUsed   = 6 * time.Second // that of those that have been used
+	settleClosed = 6 * time.Second // and that of closed ones
 )
 
 // connsWork opens n connections, holds them, uses some and closes them.
 func connsWork(name string, n int) *work {
 	return &work{
 		name:  name,
-		about: strconv.Itoa(n) + " connections opened; idle; after 256 KiB each way over 1,000; 5 s after closing",
+		about: strconv.Itoa(n) + " connections opened; idle for 6 s; 6 s after 256 KiB each way over 1,000; 6 s after closing",
 		metrics: []metric{
 			{"open s", 1},
 			{"idle KiB each", 1.0 / 1024},
@@ -53,6 +54,7 @@ func connsWork(name string, n int) *work {
 			if err := l.next(ctx); err != nil {
 				return nil, err
 			}
+			pause(ctx, settleUsed)
 			more := st.memory() - before - idle
 			if err := l.next(ctx); err != nil {
 				return nil, err

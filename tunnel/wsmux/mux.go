@@ -138,16 +138,16 @@ func (c *muxConn) Write(p []byte) (int, error) {
 	var err error
 	switch {
 	case len(c.header) > 0:
-		err = c.writePair(c.header, p)
+		err = c.send(c.header, p)
 		c.header = c.header[:0]
 	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
 		c.header = append(c.header, p...)
 	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeWindowUpdate && c.session.autoWindow:
 		if flags := withoutGrant(p); flags != nil {
-			_, err = c.transport.Write(flags)
+			err = c.send(flags, nil)
 		}
 	default:
-		_, err = c.transport.Write(p)
+		err = c.send(p, nil)
 		if len(p) == yamuxHeaderSize && isPing(p, yamuxFlagACK) {
 			select {
 			case <-c.pings:

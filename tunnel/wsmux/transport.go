@@ -68,6 +68,7 @@ type transport struct {
 	writing    chan struct{} // holds a token while a frame is sent; it guards:
 	frames     *frameWriter  // nil: gorilla writes, so that others may send control frames
 	writeErr   error         // first write error, which is final
+	burst      burst         // what goes out with the next frame
 	peerClosed atomic.Bool   // its Close frame has come: nothing may follow the answer
 
 	pongMu  sync.Mutex
@@ -240,6 +241,14 @@ func (t *transport) Write(p []byte) (int, error) {
 func (t *transport) writePair(a, b []byte) error {
 	t.writing <- struct{}{}
 	defer func() { <-t.writing }()
+	if held := t.burst.take(false); len(held) > 0 {
+		a = append(held, a...)
+	}
+	return t.writeLocked(a, b)
+}
+
+// writeLocked sends a and b as one message. The token of writing is held.
+func (t *transport) writeLocked(a, b []byte) error {
 	if t.writeErr != nil {
 		return t.writeErr
 	}
@@ -253,6 +262,7 @@ func (t *transport) writePair(a, b []byte) error {
 		t.writeErr = t.writeError(err)
 		return t.writeErr
 	}
+	t.burst.noteSent()
 	return nil
 }
 
@@ -392,11 +402,25 @@ func (t *transport) closeWith(code int, reason string) {
 		close(t.closing)
 		conn := t.ws.NetConn()
 		_ = conn.SetReadDeadline(longAgo)
-		err := t.control(websocket.CloseMessage,
-			websocket.FormatCloseMessage(code, reason), time.Now().Add(closeFrameWait))
+		err := t.sendClose(websocket.FormatCloseMessage(code, reason), time.Now().Add(closeFrameWait))
 		_ = conn.SetWriteDeadline(longAgo)
 		go t.linger(conn, err == nil)
 	})
+}
+
+// sendClose sends what is held, and a Close frame.
+func (t *transport) sendClose(message []byte, deadline time.Time) error {
+	if err := t.beginControl(deadline); err != nil {
+		return err
+	}
+	defer t.endControl()
+	if held := t.burst.take(false); len(held) > 0 && t.writeErr == nil && !t.peerClosed.Load() {
+		_ = t.frames.conn.SetWriteDeadline(deadline)
+		if err := t.frames.writeMessage(held, nil); err != nil {
+			return err
+		}
+	}
+	return t.ws.WriteControl(websocket.CloseMessage, message, deadline)
 }
 
 // linger reads what the peer still sends, then closes the socket.

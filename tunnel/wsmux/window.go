@@ -95,7 +95,7 @@ func (s *Session) grant(stream, n uint32) {
 	header[1] = yamuxTypeWindowUpdate
 	binary.BigEndian.PutUint32(header[4:], stream)
 	binary.BigEndian.PutUint32(header[8:], n)
-	go func() { _ = s.t.writePair(header, nil) }() // an error shows elsewhere
+	go func() { _ = s.t.send(header, nil) }() // an error shows elsewhere
 }
 
 // withoutGrant returns the window update of yamux's that grants nothing, for its

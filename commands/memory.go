@@ -1,0 +1,68 @@
+package commands
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// trimInterval is how often to look whether a burst is over, and trimAfter
+	// how many times in a row it has to be: streams give back their buffers
+	// meanwhile.
+	trimInterval = time.Second
+	trimAfter    = 3
+
+	// trimAllocated, in bytes, and trimGoroutines are what makes a burst, and
+	// less than that in an interval is the end of one.
+	trimAllocated  = 1 << 20
+	trimGoroutines = 64
+)
+
+// trimMemory gives the memory of a burst back to the system once it is over,
+// until ctx ends. The runtime takes minutes for that: it looks for garbage only
+// when more is made.
+func trimMemory(ctx context.Context) {
+	tick := time.NewTicker(trimInterval)
+	defer tick.Stop()
+	last := readActivity()
+	trimmed, quiet := last, 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := readActivity()
+		if quiet++; now.burst(last) {
+			quiet = 0
+		}
+		last = now
+		if quiet >= trimAfter && now.burst(trimmed) {
+			runtime.GC() // twice, for what is pooled, and for stacks, which shrink by half
+			debug.FreeOSMemory()
+			trimmed = now
+		}
+	}
+}
+
+// activity is how much has been going on.
+type activity struct {
+	allocated  uint64 // bytes in all, ever
+	goroutines uint64 // that there are: a few for each connection
+}
+
+func readActivity() activity {
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+	metrics.Read(samples)
+	return activity{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
+}
+
+// burst reports whether there has been much since then: garbage made, or
+// connections opened or closed.
+func (a activity) burst(then activity) bool {
+	return a.allocated-then.allocated >= trimAllocated ||
+		max(a.goroutines, then.goroutines)-min(a.goroutines, then.goroutines) >= trimGoroutines
+}
