@@ -136,34 +136,57 @@ func (f *Forwarder) start(conn net.Conn) {
 	})
 }
 
-// forward finds fl's way on and copies until both directions have ended.
+// forward finds fl's way on and copies until both directions have ended. Its
+// frame lasts as long as the connection, so it is kept small.
 func (f *Forwarder) forward(ctx context.Context, fl *flow) {
-	logger := orDiscard(f.Logger).With(slog.String("remote_addr", fl.near.RemoteAddr().String()))
+	if release := f.connect(ctx, fl); release != nil {
+		defer release()
+		f.debug(ctx, fl, "forwarding", nil)
+		if err := fl.run(); err != nil {
+			f.debug(ctx, fl, "connection cut", err)
+		} else {
+			f.debug(ctx, fl, "connection ended", nil)
+		}
+	}
+}
+
+func (f *Forwarder) debug(ctx context.Context, fl *flow, msg string, err error) {
+	logger := orDiscard(f.Logger)
+	if !logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []any{slog.String("remote_addr", fl.near.RemoteAddr().String())}
+	if far := fl.carrier(); far != nil {
+		attrs = append(attrs, slog.String("target", far.RemoteAddr().String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	logger.DebugContext(ctx, msg, attrs...) //nolint:sloglint // one of forward's
+}
+
+// connect finds fl's way on, and returns what to call at its end. If there is
+// none, it answers fl's first call with the reason and returns nil.
+func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool) {
 	far, s, err := f.dial(ctx)
 	if err != nil {
-		logger.Debug("connection not forwarded", slog.Any("err", err))
+		f.debug(ctx, fl, "connection not forwarded", err)
 		var up <-chan struct{} // never, if there is one that takes no streams
 		if errors.Is(err, ErrNoSession) {
 			up = f.Sessions.arrival()
 		}
 		answerUnavailable(ctx, fl.near, err, up)
-		return
+		return nil
 	}
 	if !fl.carry(far) {
 		_ = far.Close()
 		answerUnavailable(ctx, fl.near, &noSessionError{errShuttingDown}, nil)
-		return
+		return nil
 	}
-	if s != nil {
-		defer s.whenReplaced(fl.drain)()
+	if s == nil {
+		return func() bool { return true }
 	}
-	logger = logger.With(slog.String("target", far.RemoteAddr().String()))
-	logger.Debug("forwarding")
-	if err := fl.run(); err != nil {
-		logger.Debug("connection cut", slog.Any("err", err))
-		return
-	}
-	logger.Debug("connection ended")
+	return s.whenReplaced(fl.drain)
 }
 
 // dial makes the connection to the server, or opens the stream that leads there,
