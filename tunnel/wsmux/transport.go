@@ -1,15 +1,12 @@
 package wsmux
 
 import (
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"reflect"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,29 +16,6 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-const (
-	// closeFrameWait bounds how long Close tries to send the Close frame,
-	// which includes waiting for a message that is just being written.
-	closeFrameWait = 200 * time.Millisecond
-
-	// lingerWait bounds how long the socket stays open after the Close frame
-	// for the peer to answer. Closing a socket with unread bytes in it makes
-	// the kernel send RST, and that can destroy the last data on its way.
-	lingerWait = 500 * time.Millisecond
-
-	// pongWait bounds the sending of a Pong. gorilla's own handler allows
-	// one second, after which a full socket costs the whole connection.
-	pongWait = 60 * time.Second
-
-	// unknownRoundTrip is what a round trip is taken for that hasn't been
-	// measured.
-	unknownRoundTrip = 100 * time.Millisecond
-
-	// maxReason is what a Close frame has room for beside the status code:
-	// RFC 6455 §5.5.
-	maxReason = 123
-)
-
 // errText is what reading ends with when the peer sends a text message.
 var errText = errors.New("wsmux: peer sent a text message, want binary")
 
@@ -49,8 +23,9 @@ var errText = errors.New("wsmux: peer sent a text message, want binary")
 var longAgo = time.Unix(1, 0)
 
 // transport is a byte stream over the binary messages of a WebSocket. It is
-// what yamux runs on: no deadlines, no goroutines, no copies. Read and Write
-// run in the caller's goroutine, straight on gorilla's connection.
+// what yamux runs on: no deadlines, and no goroutines or copies that aren't
+// worth it. Read runs in the caller's goroutine, straight on gorilla's
+// connection, and so does all but the smallest of what is written.
 type transport struct {
 	ws *websocket.Conn
 
@@ -224,256 +199,4 @@ func (e *abnormalError) Unwrap() []error      { return []error{e.cause, e.status
 func (t *transport) refuseText() {
 	msg := websocket.FormatCloseMessage(websocket.CloseUnsupportedData, "binary messages only")
 	_ = t.control(websocket.CloseMessage, msg, time.Now().Add(closeFrameWait))
-}
-
-// Write sends p as one message.
-func (t *transport) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if err := t.writePair(p, nil); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// writePair sends a and b as one message.
-func (t *transport) writePair(a, b []byte) error {
-	t.writing <- struct{}{}
-	defer func() { <-t.writing }()
-	if held := t.burst.take(false); len(held) > 0 {
-		a = append(held, a...)
-	}
-	return t.writeLocked(a, b)
-}
-
-// writeLocked sends a and b as one message. The token of writing is held.
-func (t *transport) writeLocked(a, b []byte) error {
-	if t.writeErr != nil {
-		return t.writeErr
-	}
-	switch {
-	case t.isClosing():
-		return net.ErrClosed
-	case t.peerClosed.Load():
-		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
-	}
-	if err := t.writeMessage(a, b); err != nil {
-		t.writeErr = t.writeError(err)
-		return t.writeErr
-	}
-	t.burst.noteSent()
-	return nil
-}
-
-func (t *transport) writeMessage(a, b []byte) error {
-	if t.frames != nil {
-		return t.frames.writeMessage(a, b)
-	}
-	if len(b) == 0 {
-		return t.ws.WriteMessage(websocket.BinaryMessage, a)
-	}
-	w, err := t.ws.NextWriter(websocket.BinaryMessage)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(a); err != nil {
-		return err
-	}
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
-func (t *transport) writeError(err error) error {
-	if t.isClosing() {
-		return net.ErrClosed
-	}
-	if isDeadline(err) {
-		return os.ErrDeadlineExceeded
-	}
-	return err
-}
-
-// answerPing answers a Ping from another goroutine: the reader must not wait
-// for a full socket. While one answer waits, only the newest Ping is kept,
-// which RFC 6455 §5.5.3 allows.
-func (t *transport) answerPing(data string) error {
-	t.pongMu.Lock()
-	defer t.pongMu.Unlock()
-	t.pong = &data
-	if !t.ponging {
-		t.ponging = true
-		go t.sendPongs()
-	}
-	return nil
-}
-
-func (t *transport) sendPongs() {
-	for {
-		t.pongMu.Lock()
-		data := t.pong
-		t.pong = nil
-		if data == nil {
-			t.ponging = false
-		}
-		t.pongMu.Unlock()
-		if data == nil {
-			return
-		}
-		// An error here shows in the next Write as well.
-		_ = t.control(websocket.PongMessage, []byte(*data), time.Now().Add(pongWait))
-	}
-}
-
-// ping sends a Ping, with the time in it. It waits for the message that is being
-// written, until deadline.
-func (t *transport) ping(deadline time.Time) error {
-	if err := t.beginControl(deadline); err != nil {
-		return err
-	}
-	defer t.endControl()
-	now := strconv.AppendInt(nil, time.Since(t.started).Nanoseconds(), 10)
-	return t.ws.WriteControl(websocket.PingMessage, now, deadline)
-}
-
-// noteRoundTrip takes notice of a Pong. One that wasn't asked for has no time in
-// it that could be right.
-func (t *transport) noteRoundTrip(data string) {
-	sent, err := strconv.ParseInt(data, 10, 64)
-	took := time.Since(t.started).Nanoseconds() - sent
-	if err != nil || sent < 0 || took <= 0 {
-		return
-	}
-	if least := t.leastRoundTrip.Load(); least == 0 || took < least {
-		t.leastRoundTrip.Store(took) // only the reader stores
-	}
-}
-
-// roundTrip is the least that a Pong has taken, or a guess while none has come.
-func (t *transport) roundTrip() time.Duration {
-	if least := t.leastRoundTrip.Load(); least > 0 {
-		return time.Duration(least)
-	}
-	return unknownRoundTrip
-}
-
-// control sends a control frame, by gorilla's hand. The message that is being
-// sent goes first: the deadline would hold for it as well.
-func (t *transport) control(kind int, data []byte, deadline time.Time) error {
-	if err := t.beginControl(deadline); err != nil {
-		return err
-	}
-	defer t.endControl()
-	return t.ws.WriteControl(kind, data, deadline)
-}
-
-func (t *transport) beginControl(deadline time.Time) error {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case t.writing <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return os.ErrDeadlineExceeded
-	}
-}
-
-func (t *transport) endControl() {
-	if t.frames != nil && !t.isClosing() { // whose deadline is to stay
-		_ = t.frames.conn.SetWriteDeadline(time.Time{})
-	}
-	<-t.writing
-}
-
-// Close closes with status code 1000; see closeWith.
-func (t *transport) Close() error {
-	t.closeWith(websocket.CloseNormalClosure, "")
-	return nil
-}
-
-// closeWith makes Read and Write return, sends a Close frame unless a stuck
-// writer is in the way, and closes the socket once the peer has answered, in
-// the background and bounded by lingerWait. Only the first call acts.
-func (t *transport) closeWith(code int, reason string) {
-	t.closeOnce.Do(func() {
-		reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "") // as §8.1 wants it
-		close(t.closing)
-		conn := t.ws.NetConn()
-		_ = conn.SetReadDeadline(longAgo)
-		err := t.sendClose(websocket.FormatCloseMessage(code, reason), time.Now().Add(closeFrameWait))
-		_ = conn.SetWriteDeadline(longAgo)
-		go t.linger(conn, err == nil)
-	})
-}
-
-// sendClose sends what is held, and a Close frame.
-func (t *transport) sendClose(message []byte, deadline time.Time) error {
-	if err := t.beginControl(deadline); err != nil {
-		return err
-	}
-	defer t.endControl()
-	if held := t.burst.take(false); len(held) > 0 && t.writeErr == nil && !t.peerClosed.Load() {
-		_ = t.frames.conn.SetWriteDeadline(deadline)
-		if err := t.frames.writeMessage(held, nil); err != nil {
-			return err
-		}
-	}
-	return t.ws.WriteControl(websocket.CloseMessage, message, deadline)
-}
-
-// linger reads what the peer still sends, then closes the socket.
-func (t *transport) linger(conn net.Conn, closeSent bool) {
-	defer close(t.done)
-	socket := conn
-	if tc, ok := conn.(*tls.Conn); ok {
-		socket = tc.NetConn() // TLS itself would try for five seconds to say goodbye
-	}
-	// A handler of the caller's may move the read deadline just now, so the
-	// reader isn't sure to leave.
-	timer := time.AfterFunc(lingerWait, func() { _ = socket.Close() })
-	defer timer.Stop()
-	t.rmu.Lock() // the reader has been woken and is leaving
-	defer t.rmu.Unlock()
-	answered := t.readErr != nil && !errors.Is(t.readErr, net.ErrClosed)
-	if closeSent && !answered {
-		_ = conn.SetReadDeadline(time.Now().Add(lingerWait))
-		_, err := io.Copy(io.Discard, conn)
-		answered = err == nil
-	}
-	if answered {
-		_ = conn.Close()
-	}
-	_ = socket.Close()
-}
-
-func (t *transport) isClosing() bool {
-	select {
-	case <-t.closing:
-		return true
-	default:
-		return false
-	}
-}
-
-// awaitEnd gives the reader a moment to find out why the connection ended. A
-// Close frame may still wait to be read when writing fails already.
-func (t *transport) awaitEnd() {
-	timer := time.NewTimer(closeFrameWait)
-	defer timer.Stop()
-	select {
-	case <-t.endNoted:
-	case <-t.closing:
-	case <-timer.C:
-	}
-}
-
-// end returns the error that reading ended with, in gorilla's own terms; nil
-// while reading goes on and after a Close from this side.
-func (t *transport) end() error {
-	if e := t.ended.Load(); e != nil {
-		return e.err
-	}
-	return nil
 }

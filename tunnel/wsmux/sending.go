@@ -1,0 +1,108 @@
+package wsmux
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// Write sends p as one message.
+func (t *transport) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := t.writePair(p, nil); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writePair sends a and b as one message.
+func (t *transport) writePair(a, b []byte) error {
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
+	if held := t.burst.take(false); len(held) > 0 {
+		a = append(held, a...)
+	}
+	return t.writeLocked(a, b)
+}
+
+// writeLocked sends a and b as one message. The token of writing is held.
+func (t *transport) writeLocked(a, b []byte) error {
+	if t.writeErr != nil {
+		return t.writeErr
+	}
+	switch {
+	case t.isClosing():
+		return net.ErrClosed
+	case t.peerClosed.Load():
+		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
+	}
+	if err := t.writeMessage(a, b); err != nil {
+		t.writeErr = t.writeError(err)
+		return t.writeErr
+	}
+	t.burst.noteSent()
+	return nil
+}
+
+func (t *transport) writeMessage(a, b []byte) error {
+	if t.frames != nil {
+		return t.frames.writeMessage(a, b)
+	}
+	if len(b) == 0 {
+		return t.ws.WriteMessage(websocket.BinaryMessage, a)
+	}
+	w, err := t.ws.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(a); err != nil {
+		return err
+	}
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func (t *transport) writeError(err error) error {
+	if t.isClosing() {
+		return net.ErrClosed
+	}
+	if isDeadline(err) {
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// control sends a control frame, by gorilla's hand. The message that is being
+// sent goes first: the deadline would hold for it as well.
+func (t *transport) control(kind int, data []byte, deadline time.Time) error {
+	if err := t.beginControl(deadline); err != nil {
+		return err
+	}
+	defer t.endControl()
+	return t.ws.WriteControl(kind, data, deadline)
+}
+
+func (t *transport) beginControl(deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case t.writing <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+func (t *transport) endControl() {
+	if t.frames != nil && !t.isClosing() { // whose deadline is to stay
+		_ = t.frames.conn.SetWriteDeadline(time.Time{})
+	}
+	<-t.writing
+}
