@@ -14,9 +14,13 @@ import (
 )
 
 const (
+	// mostData is the most that is sent of a stream at a time, in bytes, before
+	// others have their turn.
+	mostData = 256 * 1024
+
 	// framePayload is the most that a frame carries which has to be copied to
-	// be sent, in bytes: what is written to a stream at a time, and its header.
-	framePayload = yamuxHeaderSize + 256*1024
+	// be sent, in bytes.
+	framePayload = yamuxHeaderSize + mostData
 
 	// maxFrameHeader is a first byte, a length, 8 bytes of it, and a masking
 	// key: RFC 6455 §5.2.

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// writeTimeout is yamux's ConnectionWriteTimeout. It runs from the moment
-	// a frame is queued, so 64 busy streams on a slow link use up yamux's
-	// default of ten seconds while all is well.
+	// writeTimeout bounds how long the socket may take for a frame, and is
+	// yamux's ConnectionWriteTimeout. That runs from the moment a frame is queued,
+	// so 64 busy streams on a slow link use up yamux's default of ten seconds
+	// while all is well.
 	writeTimeout = 60 * time.Second
 
 	// halfCloseTimeout is how long yamux lets a stream live whose local end
@@ -35,10 +36,7 @@ const (
 func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 	config := yamux.DefaultConfig()
 	config.EnableKeepAlive = false
-	config.ConnectionWriteTimeout = writeTimeout
-	if opts.writeTimeout != 0 {
-		config.ConnectionWriteTimeout = opts.writeTimeout
-	}
+	config.ConnectionWriteTimeout = conn.writeTimeout
 	config.StreamCloseTimeout = halfCloseTimeout
 	config.StreamOpenTimeout = 0 // it closes the whole session when one stream isn't accepted
 	config.AcceptBacklog = acceptBacklog
@@ -57,10 +55,11 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 
 // muxConn is the conn that yamux runs on. It knows where frames begin.
 //
-// Outwards it sends the header of a data frame together with its body, as one
-// message and one system call: yamux's only writing goroutine writes the two
-// one directly after the other. With windows that grow it drops what yamux
-// grants the peer: see receiveWindow.
+// Outwards it sends what yamux itself has to say, for streams send their data
+// themselves. The header of a data frame, as of a stream that yamux handed out,
+// goes together with its body, as one message and one system call: yamux's only
+// writing goroutine writes the two one directly after the other. With windows that
+// grow it drops what yamux grants the peer: see receiveWindow.
 //
 // Inwards it holds up a peer that sends Pings and doesn't read the answers:
 // yamux starts a goroutine for each of them.
@@ -87,6 +86,8 @@ const (
 	yamuxTypePing         = 2
 	yamuxFlagSYN          = 1
 	yamuxFlagACK          = 2
+	yamuxFlagFIN          = 4
+	yamuxFlagRST          = 8
 )
 
 func (c *muxConn) Read(p []byte) (int, error) {
@@ -97,12 +98,13 @@ func (c *muxConn) Read(p []byte) (int, error) {
 	if c.inspect != nil && n > 0 {
 		c.inspect(p[:n])
 	}
-	c.countPings(p[:n])
+	c.follow(p[:n])
 	return n, err
 }
 
-// countPings takes a token for each Ping in p, and waits while there is none.
-func (c *muxConn) countPings(p []byte) {
+// follow takes notice of the frames in p. It takes a token for each Ping, and
+// waits while there is none.
+func (c *muxConn) follow(p []byte) {
 	for len(p) > 0 {
 		if c.inBody > 0 {
 			n := min(uint32(len(p)), c.inBody) //nolint:gosec // a buffer of yamux's
@@ -116,6 +118,7 @@ func (c *muxConn) countPings(p []byte) {
 		if len(c.inHead) < yamuxHeaderSize {
 			return
 		}
+		c.session.note(c.inHead, true)
 		switch {
 		case c.inHead[1] == yamuxTypeData:
 			c.inBody = binary.BigEndian.Uint32(c.inHead[8:])
@@ -136,31 +139,38 @@ func isPing(header []byte, flag uint16) bool {
 
 func (c *muxConn) Write(p []byte) (int, error) {
 	var err error
-	switch {
-	case len(c.header) > 0:
+	if len(c.header) > 0 {
 		err = c.send(c.header, p)
 		c.header = c.header[:0]
-	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
-		c.header = append(c.header, p...)
-	case len(p) == yamuxHeaderSize && p[1] == yamuxTypeWindowUpdate && c.session.autoWindow:
-		if flags := withoutGrant(p); flags != nil {
-			err = c.send(flags, nil)
-		}
-	default:
-		err = c.send(p, nil)
-		if len(p) == yamuxHeaderSize && isPing(p, yamuxFlagACK) {
-			select {
-			case <-c.pings:
-			default:
-			}
-		}
+	} else {
+		err = c.writeHeader(p)
 	}
 	if err != nil {
-		c.awaitEnd()
-		c.session.wakeStreams()
-		return 0, err
+		return 0, c.session.sendFailed(err)
 	}
 	return len(p), nil
+}
+
+func (c *muxConn) writeHeader(p []byte) error {
+	c.session.note(p, false)
+	switch {
+	case p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
+		c.header = append(c.header, p...)
+		return nil
+	case p[1] == yamuxTypeWindowUpdate && c.session.autoWindow:
+		if flags := withoutGrant(p); flags != nil {
+			return c.send(flags, nil)
+		}
+		return nil
+	}
+	err := c.send(p, nil)
+	if isPing(p, yamuxFlagACK) {
+		select {
+		case <-c.pings:
+		default:
+		}
+	}
+	return err
 }
 
 // Close is called by yamux when the session ends. The GoAway with which yamux

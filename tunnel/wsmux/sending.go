@@ -41,12 +41,24 @@ func (t *transport) writeLocked(a, b []byte) error {
 	case t.peerClosed.Load():
 		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
 	}
+	t.limitWrite()
 	if err := t.writeMessage(a, b); err != nil {
 		t.writeErr = t.writeError(err)
 		return t.writeErr
 	}
 	t.burst.noteSent()
 	return nil
+}
+
+// limitWrite bounds how long the socket may take for the message that follows.
+func (t *transport) limitWrite() {
+	switch {
+	case t.writeTimeout == 0:
+	case t.frames != nil:
+		_ = t.frames.conn.SetWriteDeadline(time.Now().Add(t.writeTimeout))
+	default:
+		_ = t.ws.SetWriteDeadline(time.Now().Add(t.writeTimeout))
+	}
 }
 
 func (t *transport) writeMessage(a, b []byte) error {
@@ -74,7 +86,7 @@ func (t *transport) writeError(err error) error {
 		return net.ErrClosed
 	}
 	if isDeadline(err) {
-		return os.ErrDeadlineExceeded
+		return fmt.Errorf("the link is stalled: %w", os.ErrDeadlineExceeded)
 	}
 	return err
 }
@@ -100,9 +112,4 @@ func (t *transport) beginControl(deadline time.Time) error {
 	}
 }
 
-func (t *transport) endControl() {
-	if t.frames != nil && !t.isClosing() { // whose deadline is to stay
-		_ = t.frames.conn.SetWriteDeadline(time.Time{})
-	}
-	<-t.writing
-}
+func (t *transport) endControl() { <-t.writing }

@@ -1,6 +1,7 @@
 package wsmux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ type Options struct {
 	Inspect func(received []byte)
 
 	shared       bool          // others send control frames on the WebSocket
-	writeTimeout time.Duration // of yamux; for tests
+	writeTimeout time.Duration // for tests; 0: writeTimeout
 }
 
 // Session is a yamux session on a WebSocket. yamux's own keepalive is off: the
@@ -93,6 +94,9 @@ type Session struct {
 	isIdle   bool                 // draining, and there are no streams
 	idle     chan struct{}        // closed when isIdle
 
+	sendMu      sync.Mutex
+	sendWindows map[uint32]*sendWindow // of the streams on which either end may still send
+
 	ending atomic.Bool // yamux is about to end, or has ended
 
 	cause      atomic.Pointer[endError] // given to CloseWithError
@@ -115,15 +119,17 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		role:    role,
-		logger:  logger,
-		t:       newTransport(ws),
-		opening: make(chan struct{}, maxOpening),
-		streams: map[*Stream]struct{}{},
-		idle:    make(chan struct{}),
+		role:        role,
+		logger:      logger,
+		t:           newTransport(ws),
+		opening:     make(chan struct{}, maxOpening),
+		streams:     map[*Stream]struct{}{},
+		sendWindows: map[uint32]*sendWindow{},
+		idle:        make(chan struct{}),
 
 		autoWindow: opts.Window == 0,
 	}
+	s.t.writeTimeout = cmp.Or(opts.writeTimeout, writeTimeout)
 	if !opts.shared {
 		s.t.frames = newFrameWriter(ws)
 	}
@@ -234,10 +240,7 @@ func (s *Session) Accept() (*Stream, error) {
 // adopt takes a new stream into the session, or refuses it when the session is
 // draining.
 func (s *Session) adopt(stream *yamux.Stream) (*Stream, error) {
-	st := &Stream{session: s, stream: stream}
-	if s.autoWindow {
-		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
-	}
+	st := newStream(s, stream)
 	s.mu.Lock()
 	draining := s.draining
 	if !draining {
@@ -379,6 +382,19 @@ func (s *Session) wakeStreams() {
 	for _, st := range streams {
 		st.wake()
 	}
+}
+
+// sendFailed ends the session, because err is what sending on it failed with, and
+// returns that. A Close frame of the peer's may still wait to be read, and goes
+// before it as the reason.
+func (s *Session) sendFailed(err error) error {
+	s.t.awaitEnd()
+	s.wakeStreams()
+	if s.t.end() == nil && !s.t.isClosing() {
+		s.cause.CompareAndSwap(nil, &endError{err})
+	}
+	go func() { _ = s.Close() }() // it waits for yamux's sending goroutine, which may be this one
+	return err
 }
 
 // streamError is what an error of yamux's means, in the terms of net.

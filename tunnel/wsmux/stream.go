@@ -1,6 +1,7 @@
 package wsmux
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,11 +24,15 @@ type Stream struct {
 	stream  *yamux.Stream
 	window  *receiveWindow // nil: yamux's own
 
-	mu            sync.Mutex // also held while yamux is told a deadline
-	closed        bool
-	halfClosed    time.Time // when CloseWrite was called
-	readDeadline  time.Time
-	writeDeadline time.Time
+	mu           sync.Mutex // also held while a deadline is set
+	closed       bool
+	halfClosed   time.Time // when CloseWrite was called
+	readDeadline time.Time
+
+	sendWindow    *sendWindow
+	writeDeadline *deadline
+	sending       sync.Mutex // held while writing; it guards:
+	header        [yamuxHeaderSize]byte
 
 	reads     atomic.Uint64
 	shrinking atomic.Bool // whether idleness is being waited for
@@ -37,11 +42,24 @@ type Stream struct {
 // buffer, which yamux only ever lets grow, up to the window.
 const shrinkWait = time.Second
 
+func newStream(s *Session, stream *yamux.Stream) *Stream {
+	st := &Stream{
+		session:       s,
+		stream:        stream,
+		sendWindow:    s.sendWindow(stream.StreamID()),
+		writeDeadline: newDeadline(),
+	}
+	if s.autoWindow {
+		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
+	}
+	return st
+}
+
 // Read reads from the stream. It returns [io.EOF] once the peer has closed its
 // direction, or the whole session with a normal closure, and an error that
 // says why when the session ended otherwise.
 func (s *Stream) Read(p []byte) (int, error) {
-	if err := s.enter(&s.readDeadline); err != nil {
+	if err := s.enterRead(); err != nil {
 		return 0, err
 	}
 	n, err := s.stream.Read(p)
@@ -96,24 +114,61 @@ func (s *Stream) lost() bool {
 
 // Write writes to the stream. It blocks while the peer's window is full.
 func (s *Stream) Write(p []byte) (int, error) {
-	if err := s.enter(&s.writeDeadline); err != nil {
-		return 0, err
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	for n := 0; ; {
+		k, err := s.mayWrite(len(p) - n)
+		if err == nil && k > 0 {
+			err = s.send(p[n : n+k])
+		}
+		if err != nil {
+			return n, s.opError("write", err)
+		}
+		if n += k; n == len(p) {
+			return n, nil
+		}
 	}
-	n, err := s.stream.Write(p)
-	if err == nil {
-		return n, nil
-	}
-	return n, s.opError("write", err)
 }
 
-// enter returns the error with which a call that begins now fails at once.
-func (s *Stream) enter(deadline *time.Time) error {
+// mayWrite returns how much of n bytes may be sent now.
+func (s *Stream) mayWrite(n int) (int, error) {
+	s.mu.Lock()
+	ended := s.closed || !s.halfClosed.IsZero()
+	s.mu.Unlock()
+	switch {
+	case ended:
+		return 0, yamux.ErrStreamClosed
+	case s.writeDeadline.passed():
+		return 0, yamux.ErrTimeout
+	case n == 0:
+		return 0, nil
+	}
+	return s.sendWindow.take(min(n, mostData), s.writeDeadline.done())
+}
+
+// send sends a data frame, past yamux: it would copy p and have it pass through
+// two more goroutines.
+func (s *Stream) send(p []byte) error {
+	h := s.header[:]
+	h[1] = yamuxTypeData
+	binary.BigEndian.PutUint32(h[4:], s.stream.StreamID())
+	binary.BigEndian.PutUint32(h[8:], uint32(len(p))) //nolint:gosec // mostData at the most
+	err := s.session.t.send(h, p)
+	if err != nil {
+		err = s.session.sendFailed(err)
+		<-s.session.Done() // which knows best why
+	}
+	return err
+}
+
+// enterRead returns the error with which a Read that begins now fails at once.
+func (s *Stream) enterRead() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return net.ErrClosed
-	case !deadline.IsZero() && !time.Now().Before(*deadline):
+	case !s.readDeadline.IsZero() && !time.Now().Before(s.readDeadline):
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -132,7 +187,13 @@ func (s *Stream) woken(err error) bool {
 func (s *Stream) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.stream.SetDeadline(longAgo)
+	s.expire()
+}
+
+// expire has both deadlines pass. s.mu is held.
+func (s *Stream) expire() {
+	_ = s.stream.SetReadDeadline(longAgo)
+	s.writeDeadline.set(longAgo)
 }
 
 func (s *Stream) opError(op string, err error) error {
@@ -170,7 +231,7 @@ func (s *Stream) Close() error {
 	if !closed {
 		// yamux's Close is a half-close: without this a blocked Read would
 		// go on until the peer closes, or for halfCloseTimeout.
-		_ = s.stream.SetDeadline(longAgo)
+		s.expire()
 	}
 	s.mu.Unlock()
 	if closed {
@@ -212,25 +273,30 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline sets the deadline of Read calls, pending ones included.
 func (s *Stream) SetReadDeadline(t time.Time) error {
-	return s.setDeadline(&s.readDeadline, t, s.stream.SetReadDeadline)
+	return s.setDeadline(func() error {
+		s.readDeadline = t
+		return s.stream.SetReadDeadline(t)
+	})
 }
 
 // SetWriteDeadline sets the deadline of Write calls, pending ones included.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
-	return s.setDeadline(&s.writeDeadline, t, s.stream.SetWriteDeadline)
+	return s.setDeadline(func() error {
+		s.writeDeadline.set(t)
+		return nil
+	})
 }
 
-func (s *Stream) setDeadline(deadline *time.Time, t time.Time, set func(time.Time) error) error {
+func (s *Stream) setDeadline(set func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return net.ErrClosed // and keeps the deadline that Close has set
-	}
-	*deadline = t
-	if s.session.ending.Load() {
+	case s.session.ending.Load():
 		return nil // and keeps that of wake
 	}
-	return set(t)
+	return set()
 }
 
 // streamAddr tells the streams of one session apart.

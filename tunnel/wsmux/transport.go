@@ -27,7 +27,8 @@ var longAgo = time.Unix(1, 0)
 // worth it. Read runs in the caller's goroutine, straight on gorilla's
 // connection, and so does all but the smallest of what is written.
 type transport struct {
-	ws *websocket.Conn
+	ws           *websocket.Conn
+	writeTimeout time.Duration // for the socket to take a message; 0: for ever
 
 	// received grows with everything that arrives, so that a keepalive can
 	// tell a live peer from a silent one without touching the clock here.
