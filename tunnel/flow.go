@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // flow is a connection of a gRPC client and, once there is one, the connection
@@ -163,7 +161,7 @@ func (fl *flow) run() error {
 // the client's end is a stream, nobody else would notice now that its session
 // has ended.
 func (fl *flow) awaitServer(ended <-chan struct{}) error {
-	near, ok := fl.near.(interface{ Session() *wsmux.Session })
+	near, ok := fl.near.(stream)
 	if !ok {
 		return nil
 	}
@@ -175,35 +173,53 @@ func (fl *flow) awaitServer(ended <-chan struct{}) error {
 	}
 }
 
-// copyToServer copies what the client sends, and passes its end on. A call is
-// noticed before it is sent: drain must not take the connection for idle while
-// the call is on its way.
+// copyToServer copies what the client sends, and passes its end on.
 func (fl *flow) copyToServer(far net.Conn) error {
-	fromClient := newFrames(fl.calls, true)
-	err := copyPieces(newPieceReader(fl.near), func(p []byte) error {
-		fromClient.follow(p)
-		_, err := far.Write(p)
-		return err
-	})
+	err := copyTo(&serverWriter{far: far, socket: newSocketWriter(far), fromClient: newFrames(fl.calls, true)}, fl.near)
 	if err == nil {
 		closeWrite(far)
 	}
 	return err
 }
 
-// copyToClient copies what the server sends, and passes its end on. The end of
-// a call is noticed once the client has it.
+// serverWriter writes what the client sends to the server. A call is noticed
+// before it is sent: drain must not take the connection for idle while the call is
+// on its way.
+type serverWriter struct {
+	far        net.Conn
+	socket     *socketWriter // of far; may be nil
+	fromClient *frames
+	followed   int // how much of what comes next has been noticed already
+}
+
+func (w *serverWriter) Write(p []byte) (int, error) {
+	w.follow(p)
+	n, err := w.far.Write(p)
+	w.followed -= n
+	return n, err
+}
+
+// TryWrite is Write as far as it doesn't wait.
+func (w *serverWriter) TryWrite(p []byte) (int, error) {
+	if w.socket == nil {
+		return 0, nil
+	}
+	w.follow(p)
+	n, err := w.socket.tryWrite(p)
+	w.followed -= n
+	return n, err
+}
+
+func (w *serverWriter) follow(p []byte) {
+	if len(p) > w.followed {
+		w.fromClient.follow(p[w.followed:])
+		w.followed = len(p)
+	}
+}
+
+// copyToClient copies what the server sends, and passes its end on.
 func (fl *flow) copyToClient(far net.Conn) error {
-	err := copyPieces(newPieceReader(far), func(p []byte) error {
-		fl.wmu.Lock()
-		defer fl.wmu.Unlock()
-		if _, err := fl.near.Write(p); err != nil {
-			return err
-		}
-		fl.fromServer.follow(p)
-		fl.writeGoAway()
-		return nil
-	})
+	err := copyTo(&clientWriter{fl, newSocketWriter(fl.near)}, far)
 	switch {
 	case err == nil:
 		closeWrite(fl.near)
@@ -212,6 +228,38 @@ func (fl *flow) copyToClient(far net.Conn) error {
 		fl.cut()
 	}
 	return err
+}
+
+// clientWriter writes what the server sends to the client. The end of a call is
+// noticed once the client has it.
+type clientWriter struct {
+	fl     *flow
+	socket *socketWriter // of the client's end; may be nil
+}
+
+func (w *clientWriter) Write(p []byte) (int, error) {
+	w.fl.wmu.Lock()
+	defer w.fl.wmu.Unlock()
+	n, err := w.fl.near.Write(p)
+	w.fl.fromServer.follow(p[:n])
+	if err == nil {
+		w.fl.writeGoAway()
+	}
+	return n, err
+}
+
+// TryWrite is Write as far as it doesn't wait.
+func (w *clientWriter) TryWrite(p []byte) (int, error) {
+	if w.socket == nil || !w.fl.wmu.TryLock() {
+		return 0, nil
+	}
+	defer w.fl.wmu.Unlock()
+	if w.fl.leaving {
+		return 0, nil // writeGoAway may wait
+	}
+	n, err := w.socket.tryWrite(p)
+	w.fl.fromServer.follow(p[:n])
+	return n, err
 }
 
 // explain tells an HTTP/2 client why its connection ends, in the debug data of

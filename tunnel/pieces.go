@@ -29,19 +29,28 @@ var buffers = sync.Pool{New: func() any { return new([mostPiece]byte) }}
 
 func getBuffer() *[mostPiece]byte { return buffers.Get().(*[mostPiece]byte) } //nolint:errcheck // nothing else is in there
 
-// copyPieces passes on what src has until it ends, in pieces of a size that
-// suits the link.
-func copyPieces(src pieceReader, pass func([]byte) error) error {
+// copyTo writes what src has to dst until it ends: a stream as it comes, all else
+// in pieces of a size that suits the link.
+func copyTo(dst io.Writer, src net.Conn) error {
+	if s, ok := src.(stream); ok {
+		_, err := s.WriteTo(dst)
+		return err
+	}
+	return copyPieces(dst, newPieceReader(src))
+}
+
+// copyPieces writes what src has to dst until it ends.
+func copyPieces(dst io.Writer, src pieceReader) error {
 	size := firstPiece
 	for {
 		buf, n, err := src.read(size)
 		if n > 0 {
 			started := time.Now()
-			perr := pass(buf[:n])
+			_, werr := dst.Write(buf[:n])
 			took := time.Since(started)
 			switch {
-			case perr != nil:
-				err = perr
+			case werr != nil:
+				err = werr
 			case took >= slowPiece:
 				size = max(size/2, leastPiece)
 			case took <= quickPiece && n == size:
@@ -60,6 +69,13 @@ func copyPieces(src pieceReader, pass func([]byte) error) error {
 	}
 }
 
+// stream is a *wsmux.Stream, maybe of a listener.
+type stream interface {
+	net.Conn
+	io.WriterTo
+	Session() *wsmux.Session
+}
+
 // pieceReader reads a connection.
 type pieceReader interface {
 	// read waits until there is something to read, and only then takes a
@@ -68,25 +84,10 @@ type pieceReader interface {
 }
 
 func newPieceReader(conn net.Conn) pieceReader {
-	if _, ok := conn.(interface{ Session() *wsmux.Session }); ok {
-		return streamReader{conn}
-	}
 	if r := newSocketReader(conn); r != nil {
 		return r
 	}
 	return &plainReader{conn: conn}
-}
-
-// streamReader reads a stream, whose Read of nothing waits for something.
-type streamReader struct{ stream io.Reader }
-
-func (r streamReader) read(size int) (*[mostPiece]byte, int, error) {
-	if _, err := r.stream.Read(nil); err != nil {
-		return nil, 0, err
-	}
-	buf := getBuffer()
-	n, err := r.stream.Read(buf[:size])
-	return buf, n, err
 }
 
 // plainReader reads what can't be waited for without a buffer: it waits with a

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // pieces is a reader that hands out its pieces one by one.
@@ -44,11 +42,11 @@ func TestCopyPieces(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var got []int
-				err := copyPieces(&pieces{tt.in}, func(p []byte) error {
+				err := copyPieces(writerFunc(func(p []byte) (int, error) {
 					got = append(got, len(p))
 					<-time.After(tt.takes)
-					return nil
-				})
+					return len(p), nil
+				}), &pieces{tt.in})
 				if err != nil || !slices.Equal(got, tt.want) {
 					t.Errorf("pieces of %v, %v, want %v", got, err, tt.want)
 				}
@@ -56,10 +54,15 @@ func TestCopyPieces(t *testing.T) {
 		})
 	}
 	failure := errors.New("failure")
-	if err := copyPieces(&pieces{[]int{1}}, func([]byte) error { return failure }); !errors.Is(err, failure) {
+	fails := writerFunc(func([]byte) (int, error) { return 0, failure })
+	if err := copyPieces(fails, &pieces{[]int{1}}); !errors.Is(err, failure) {
 		t.Errorf("copyPieces = %v, want the writer's error", err)
 	}
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Each kind of connection is read to its end, and what waits for it has no
 // buffer.
@@ -70,19 +73,6 @@ func TestPieceReaders(t *testing.T) {
 		"unix": func(t *testing.T) (near, far net.Conn) {
 			t.Helper()
 			return socketPair(t, "unix", filepath.Join(t.TempDir(), "s"))
-		},
-		"stream": func(t *testing.T) (near, far net.Conn) {
-			t.Helper()
-			client, server := sessionPair(t)
-			a, err := client.Open(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := server.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return a, b
 		},
 		"pipe": func(*testing.T) (near, far net.Conn) { return net.Pipe() },
 	} {
@@ -167,5 +157,3 @@ func socketPair(t *testing.T, network, addr string) (near, far net.Conn) {
 	t.Cleanup(func() { _ = far.Close() })
 	return near, far
 }
-
-var _ interface{ Session() *wsmux.Session } = (*wsmux.Stream)(nil) // how streams are told apart

@@ -5,8 +5,65 @@ package tunnel
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 )
+
+// socketWriter writes to a socket without waiting.
+type socketWriter struct {
+	conn    syscall.RawConn
+	tryOnce func(fd uintptr) (done bool)
+
+	p   []byte
+	n   int
+	err error
+}
+
+// newSocketWriter returns nil if conn is no socket.
+func newSocketWriter(conn net.Conn) *socketWriter {
+	raw := rawConn(conn)
+	if raw == nil {
+		return nil
+	}
+	w := &socketWriter{conn: raw}
+	w.tryOnce = w.try
+	return w
+}
+
+// tryWrite writes what the socket takes at once.
+func (w *socketWriter) tryWrite(p []byte) (int, error) {
+	w.p, w.n, w.err = p, 0, nil
+	defer func() { w.p = nil }()
+	if err := w.conn.Write(w.tryOnce); err != nil {
+		return 0, err
+	}
+	return w.n, w.err
+}
+
+func (w *socketWriter) try(fd uintptr) bool {
+	n, err := syscall.Write(int(fd), w.p)
+	switch err { //nolint:errorlint // system calls return nothing else
+	case nil:
+		w.n = n
+	case syscall.EAGAIN, syscall.EINTR:
+	default:
+		w.err = os.NewSyscallError("write", err)
+	}
+	return true
+}
+
+// rawConn returns nil if conn is no socket.
+func rawConn(conn net.Conn) syscall.RawConn {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
 
 // socketReader reads a socket.
 type socketReader struct {
@@ -21,12 +78,8 @@ type socketReader struct {
 
 // newSocketReader returns nil if conn is no socket.
 func newSocketReader(conn net.Conn) pieceReader {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	raw := rawConn(conn)
+	if raw == nil {
 		return nil
 	}
 	r := &socketReader{conn: raw}

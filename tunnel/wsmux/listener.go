@@ -1,6 +1,7 @@
 package wsmux
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -173,6 +174,26 @@ func (c *streamConn) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// WriteTo is the stream's, once the first bytes have been read.
+func (c *streamConn) WriteTo(w io.Writer) (int64, error) {
+	var written int64
+	for buf := make([]byte, http2Start); c.got < c.need; {
+		n, err := c.Read(buf)
+		if err == nil {
+			n, err = w.Write(buf[:n])
+		}
+		written += int64(n)
+		switch {
+		case errors.Is(err, io.EOF):
+			return written, nil
+		case err != nil:
+			return written, err
+		}
+	}
+	n, err := c.Stream.WriteTo(w)
+	return written + n, err
 }
 
 func (c *streamConn) Close() error {

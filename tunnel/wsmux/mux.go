@@ -1,10 +1,13 @@
 package wsmux
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -40,11 +43,7 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 	config.StreamCloseTimeout = halfCloseTimeout
 	config.StreamOpenTimeout = 0 // it closes the whole session when one stream isn't accepted
 	config.AcceptBacklog = acceptBacklog
-	config.MaxStreamWindowSize = opts.Window
-	if opts.Window == 0 {
-		// What has been read counts for yamux only when it is half of this.
-		config.MaxStreamWindowSize = 2 * maxWindow
-	}
+	config.MaxStreamWindowSize = cmp.Or(opts.Window, initialWindow)
 	config.LogOutput = nil
 	config.Logger = muxLogger{conn.session.logger}
 	if role == Server {
@@ -55,31 +54,53 @@ func startMux(conn *muxConn, role Role, opts *Options) (*yamux.Session, error) {
 
 // muxConn is the conn that yamux runs on. It knows where frames begin.
 //
-// Outwards it sends what yamux itself has to say, for streams send their data
-// themselves. The header of a data frame, as of a stream that yamux handed out,
-// goes together with its body, as one message and one system call: yamux's only
-// writing goroutine writes the two one directly after the other. With windows that
-// grow it drops what yamux grants the peer: see receiveWindow.
+// Inwards it hands the data of streams to their inboxes, and the rest to yamux.
+// It holds up a peer that sends Pings and doesn't read the answers: yamux starts a
+// goroutine for each of them.
 //
-// Inwards it holds up a peer that sends Pings and doesn't read the answers:
-// yamux starts a goroutine for each of them.
+// Outwards it sends what yamux has to say, for streams send their data themselves.
+//
+// Where the yamux session is also the caller's, to open streams on, data goes
+// through yamux unless it is sent on a Stream. Its header and its body go as one
+// message: yamux's only writing goroutine writes one directly after the other.
 type muxConn struct {
 	*transport
 	session *Session
 	started chan struct{} // closed once session.mux is set
-	header  []byte        // of the frame whose body is written next
-	inspect func([]byte)  // Options.Inspect; may be nil
+	in      *bufio.Reader // of the transport
+	pings   chan struct{} // a token for each Ping that waits for its answer
 
-	pings  chan struct{} // a token for each Ping that waits for its answer
-	inHead []byte        // what has been read of a header
-	inBody uint32        // what is left to read of a body
+	outHead []byte // of the frame whose body is written next
+
+	inHead [yamuxHeaderSize]byte
+	toRead []byte // of inHead
+	inBody uint32 // what is left of a body that is yamux's to read
 }
 
 func newMuxConn(s *Session, inspect func([]byte)) *muxConn {
-	return &muxConn{transport: s.t, session: s, inspect: inspect, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
+	c := &muxConn{transport: s.t, session: s, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
+	if c.in = bufio.NewReader(s.t); inspect != nil {
+		c.in = bufio.NewReader(inspectedReader{s.t, inspect})
+	}
+	return c
+}
+
+// inspectedReader shows what it reads.
+type inspectedReader struct {
+	io.Reader
+	inspect func([]byte)
+}
+
+func (r inspectedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.inspect(p[:n])
+	}
+	return n, err
 }
 
 const (
+	yamuxVersion          = 0
 	yamuxHeaderSize       = 12 // version, type, flags (2), stream (4), length (4); spec.md of yamux
 	yamuxTypeData         = 0
 	yamuxTypeWindowUpdate = 1
@@ -91,57 +112,93 @@ const (
 )
 
 func (c *muxConn) Read(p []byte) (int, error) {
-	n, err := c.transport.Read(p)
+	var n int
+	var err error
+	if c.inBody > 0 {
+		n, err = c.in.Read(p[:min(uint32(len(p)), c.inBody)]) //nolint:gosec // a buffer of yamux's
+		c.inBody -= uint32(n)                                 //nolint:gosec // as above
+	} else {
+		for len(c.toRead) == 0 && err == nil {
+			err = c.readFrame()
+		}
+		n = copy(p, c.toRead)
+		c.toRead = c.toRead[n:]
+	}
 	if err != nil {
 		c.session.wakeStreams()
 	}
-	if c.inspect != nil && n > 0 {
-		c.inspect(p[:n])
-	}
-	c.follow(p[:n])
 	return n, err
 }
 
-// follow takes notice of the frames in p. It takes a token for each Ping, and
-// waits while there is none.
-func (c *muxConn) follow(p []byte) {
-	for len(p) > 0 {
-		if c.inBody > 0 {
-			n := min(uint32(len(p)), c.inBody) //nolint:gosec // a buffer of yamux's
-			p = p[n:]
-			c.inBody -= n
-			continue
-		}
-		n := min(len(p), yamuxHeaderSize-len(c.inHead))
-		c.inHead = append(c.inHead, p[:n]...)
-		p = p[n:]
-		if len(c.inHead) < yamuxHeaderSize {
-			return
-		}
-		c.session.note(c.inHead, true)
-		switch {
-		case c.inHead[1] == yamuxTypeData:
-			c.inBody = binary.BigEndian.Uint32(c.inHead[8:])
-		case isPing(c.inHead, yamuxFlagSYN):
+// readFrame reads a header and, if it is not for yamux to read, the body.
+func (c *muxConn) readFrame() error {
+	h := c.inHead[:]
+	if _, err := io.ReadFull(c.in, h); err != nil {
+		return err
+	}
+	kind, length := h[1], binary.BigEndian.Uint32(h[8:])
+	if h[0] != yamuxVersion || kind > yamuxTypeWindowUpdate {
+		if isPing(h, yamuxFlagSYN) {
 			select {
 			case c.pings <- struct{}{}:
 			case <-c.closing:
 			}
 		}
-		c.inHead = c.inHead[:0]
+		c.toRead = h
+		return nil
 	}
+	e := c.session.begin(h)
+	switch {
+	case kind == yamuxTypeWindowUpdate:
+	case c.session.shared:
+		c.inBody = length
+	default:
+		if err := c.readBody(e, length); err != nil {
+			return err
+		}
+		binary.BigEndian.PutUint32(h[8:], 0) // yamux is to see the flags
+		if flagsOf(h) == 0 {
+			return nil
+		}
+	}
+	if e != nil {
+		c.session.finish(e, h, true)
+	}
+	c.toRead = h
+	return nil
+}
+
+// readBody hands a body to the stream's inbox. Without a stream, which has been
+// closed then, it drops it.
+func (c *muxConn) readBody(e *ends, length uint32) error {
+	buf := frames.Get().(*[]byte) //nolint:errcheck // nothing else is in there
+	defer frames.Put(buf)
+	for length > 0 {
+		p := (*buf)[:min(length, mostData)]
+		n, err := c.in.Read(p)
+		length -= uint32(n) //nolint:gosec // not more than it
+		if n > 0 && e != nil {
+			if err := e.in.deliver(p[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isPing reports whether header is that of a Ping (SYN) or its answer (ACK).
 func isPing(header []byte, flag uint16) bool {
-	return header[1] == yamuxTypePing && binary.BigEndian.Uint16(header[2:])&flag != 0
+	return header[1] == yamuxTypePing && flagsOf(header)&flag != 0
 }
 
 func (c *muxConn) Write(p []byte) (int, error) {
 	var err error
-	if len(c.header) > 0 {
-		err = c.send(c.header, p)
-		c.header = c.header[:0]
+	if len(c.outHead) > 0 {
+		err = c.send(c.outHead, p)
+		c.outHead = c.outHead[:0]
 	} else {
 		err = c.writeHeader(p)
 	}
@@ -151,20 +208,18 @@ func (c *muxConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *muxConn) writeHeader(p []byte) error {
-	c.session.note(p, false)
-	switch {
-	case p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
-		c.header = append(c.header, p...)
-		return nil
-	case p[1] == yamuxTypeWindowUpdate && c.session.autoWindow:
-		if flags := withoutGrant(p); flags != nil {
-			return c.send(flags, nil)
+func (c *muxConn) writeHeader(h []byte) error {
+	if h[1] <= yamuxTypeWindowUpdate {
+		if e := c.session.begin(h); e != nil {
+			c.session.finish(e, h, false)
 		}
+	}
+	if h[1] == yamuxTypeData {
+		c.outHead = append(c.outHead, h...)
 		return nil
 	}
-	err := c.send(p, nil)
-	if isPing(p, yamuxFlagACK) {
+	err := c.send(h, nil)
+	if isPing(h, yamuxFlagACK) {
 		select {
 		case <-c.pings:
 		default:

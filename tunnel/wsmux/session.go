@@ -68,7 +68,7 @@ type Options struct {
 	// Default: none.
 	Inspect func(received []byte)
 
-	shared       bool          // others send control frames on the WebSocket
+	shared       bool          // others send control frames on the WebSocket, and use the yamux session
 	writeTimeout time.Duration // for tests; 0: writeTimeout
 }
 
@@ -80,8 +80,9 @@ type Session struct {
 	t      *transport
 	mux    *yamux.Session
 
-	autoWindow bool         // receive windows grow
-	grown      atomic.Int64 // what they have grown by in sum
+	shared bool         // the yamux session is the caller's, too
+	window uint32       // the size of receive windows; 0: they grow
+	grown  atomic.Int64 // what they have grown by in sum
 
 	opening chan struct{} // holds a token for each stream that yamux is opening
 
@@ -94,8 +95,8 @@ type Session struct {
 	isIdle   bool                 // draining, and there are no streams
 	idle     chan struct{}        // closed when isIdle
 
-	sendMu      sync.Mutex
-	sendWindows map[uint32]*sendWindow // of the streams on which either end may still send
+	endsMu sync.Mutex
+	ends   map[uint32]*ends // of the streams that haven't ended at both ends
 
 	ending atomic.Bool // yamux is about to end, or has ended
 
@@ -119,15 +120,16 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		role:        role,
-		logger:      logger,
-		t:           newTransport(ws),
-		opening:     make(chan struct{}, maxOpening),
-		streams:     map[*Stream]struct{}{},
-		sendWindows: map[uint32]*sendWindow{},
-		idle:        make(chan struct{}),
+		role:    role,
+		logger:  logger,
+		t:       newTransport(ws),
+		opening: make(chan struct{}, maxOpening),
+		streams: map[*Stream]struct{}{},
+		ends:    map[uint32]*ends{},
+		idle:    make(chan struct{}),
 
-		autoWindow: opts.Window == 0,
+		shared: opts.shared,
+		window: opts.Window,
 	}
 	s.t.writeTimeout = cmp.Or(opts.writeTimeout, writeTimeout)
 	if !opts.shared {
@@ -145,7 +147,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 }
 
 // Yamux returns the yamux session underneath. Its streams are for Open and Accept
-// to hand out: where windows grow, nobody tells the peer to go on with others.
+// to hand out: what comes on others is never read.
 func (s *Session) Yamux() *yamux.Session { return s.mux }
 
 // LocalAddr returns the local address of the WebSocket.

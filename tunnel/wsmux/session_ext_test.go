@@ -247,7 +247,7 @@ func TestSessionLogsToItsLoggerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	send(t, peer, websocket.BinaryMessage, make([]byte, 12)) // data for a stream that doesn't exist
+	send(t, peer, websocket.BinaryMessage, append([]byte{0, 1}, make([]byte, 10)...)) // a window update of a stream that doesn't exist
 	sendClose(t, peer, websocket.CloseNormalClosure, "")
 	waitDone(t, s)
 	mu.Lock()

@@ -21,15 +21,15 @@ import (
 // ends the session after a minute.
 type Stream struct {
 	session *Session
-	stream  *yamux.Stream
-	window  *receiveWindow // nil: yamux's own
+	stream  *yamux.Stream // which opens and closes it
+	ends    *ends
+	source  source // what is read
 
 	mu           sync.Mutex // also held while a deadline is set
 	closed       bool
 	halfClosed   time.Time // when CloseWrite was called
 	readDeadline time.Time
 
-	sendWindow    *sendWindow
 	writeDeadline *deadline
 	sending       sync.Mutex // held while writing; it guards:
 	header        [yamuxHeaderSize]byte
@@ -38,19 +38,21 @@ type Stream struct {
 	shrinking atomic.Bool // whether idleness is being waited for
 }
 
+// source is an inbox, or a stream of yamux's.
+type source interface {
+	Read(p []byte) (int, error)
+	SetReadDeadline(t time.Time) error
+	Shrink()
+}
+
 // shrinkWait is how long a stream is idle until it gives back its receive
 // buffer, which yamux only ever lets grow, up to the window.
 const shrinkWait = time.Second
 
 func newStream(s *Session, stream *yamux.Stream) *Stream {
-	st := &Stream{
-		session:       s,
-		stream:        stream,
-		sendWindow:    s.sendWindow(stream.StreamID()),
-		writeDeadline: newDeadline(),
-	}
-	if s.autoWindow {
-		st.window = &receiveWindow{size: initialWindow, granted: initialWindow, since: time.Now()}
+	st := &Stream{session: s, stream: stream, ends: s.endsOf(stream.StreamID()), writeDeadline: newDeadline()}
+	if st.source = stream; st.ends.in != nil {
+		st.source = st.ends.in
 	}
 	return st
 }
@@ -62,21 +64,44 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if err := s.enterRead(); err != nil {
 		return 0, err
 	}
-	n, err := s.stream.Read(p)
+	n, err := s.source.Read(p)
 	if err != nil {
 		return n, s.readError(err)
 	}
-	if s.window != nil {
-		s.noteRead(n)
+	s.noteRead()
+	return n, nil
+}
+
+// WriteTo writes what comes to w, until the peer has closed its direction or
+// something fails, and returns how much that was. If w is a [TryWriter], what it
+// takes without waiting is written in the goroutine that receives for the whole
+// session: that saves a copy and a change of goroutine. Calls of w's methods
+// follow one another. Nothing else may read meanwhile.
+func (s *Stream) WriteTo(w io.Writer) (int64, error) {
+	if s.ends.in == nil {
+		return io.Copy(w, struct{ io.Reader }{s})
 	}
-	if reads := s.reads.Add(1); s.shrinking.CompareAndSwap(false, true) {
-		s.shrinkWhenIdle(reads)
+	if err := s.enterRead(); err != nil {
+		return 0, err
+	}
+	n, readErr, writeErr := s.ends.in.writeTo(w, s.noteRead)
+	if writeErr != nil {
+		return n, writeErr
+	}
+	if err := s.readError(readErr); !errors.Is(err, io.EOF) {
+		return n, err
 	}
 	return n, nil
 }
 
-// shrinkWhenIdle gives back the receive buffer once there have been no more
-// reads for a while.
+// noteRead has the receive buffer given back once there have been no more reads
+// for a while.
+func (s *Stream) noteRead() {
+	if reads := s.reads.Add(1); s.shrinking.CompareAndSwap(false, true) {
+		s.shrinkWhenIdle(reads)
+	}
+}
+
 func (s *Stream) shrinkWhenIdle(reads uint64) {
 	time.AfterFunc(shrinkWait, func() {
 		if now := s.reads.Load(); now != reads {
@@ -84,7 +109,7 @@ func (s *Stream) shrinkWhenIdle(reads uint64) {
 			return
 		}
 		s.shrinking.Store(false)
-		s.stream.Shrink()
+		s.source.Shrink()
 	})
 }
 
@@ -143,7 +168,7 @@ func (s *Stream) mayWrite(n int) (int, error) {
 	case n == 0:
 		return 0, nil
 	}
-	return s.sendWindow.take(min(n, mostData), s.writeDeadline.done())
+	return s.ends.out.take(uint32(min(n, mostData)), s.writeDeadline.done())
 }
 
 // send sends a data frame, past yamux: it would copy p and have it pass through
@@ -192,7 +217,7 @@ func (s *Stream) wake() {
 
 // expire has both deadlines pass. s.mu is held.
 func (s *Stream) expire() {
-	_ = s.stream.SetReadDeadline(longAgo)
+	_ = s.source.SetReadDeadline(longAgo)
 	s.writeDeadline.set(longAgo)
 }
 
@@ -248,8 +273,8 @@ func (s *Stream) Close() error {
 	case <-sent:
 	case <-timer.C:
 	}
-	if s.window != nil {
-		s.window.release(s.session)
+	if s.ends.in != nil {
+		s.ends.in.close()
 	}
 	s.session.release(s)
 	return nil
@@ -275,7 +300,7 @@ func (s *Stream) SetDeadline(t time.Time) error {
 func (s *Stream) SetReadDeadline(t time.Time) error {
 	return s.setDeadline(func() error {
 		s.readDeadline = t
-		return s.stream.SetReadDeadline(t)
+		return s.source.SetReadDeadline(t)
 	})
 }
 

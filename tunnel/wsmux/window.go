@@ -1,9 +1,8 @@
 package wsmux
 
 import (
+	"cmp"
 	"encoding/binary"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -22,61 +21,61 @@ const (
 	maxGrown = 256 * 1024 * 1024
 )
 
-// receiveWindow decides how much the peer may send on a stream. It begins
-// small, and doubles when half of it has been read within a round trip or two:
-// then it is the window that holds the stream up. So a stream is as fast as the
-// link on a long way, and one that nobody reads holds little memory.
+// receiveWindow decides how much the peer may send on a stream. Unless its size
+// is fixed, it begins small, and doubles when half of it has been read within a
+// round trip or two: then it is the window that holds the stream up. So a stream is
+// as fast as the link on a long way, and one that nobody reads holds little
+// memory.
 //
-// yamux itself knows one fixed size only. It is told one that never matters, and
-// what it grants the peer is dropped on the way out: see muxConn.
+// The inbox that it belongs to guards it.
 type receiveWindow struct {
-	mu       sync.Mutex
-	size     uint32
-	granted  uint32 // of size: what the peer may send, and what is to be read
-	since    time.Time
-	released bool
+	size    uint32
+	fixed   bool
+	room    uint32 // what the peer may still send
+	unspent uint32 // of size: room, and what hasn't been consumed
+	since   time.Time
+	grown   int64 // by which the session's others may not
 }
 
-// noteRead takes notice of n bytes that have been read, and tells the peer how many
-// more it may send.
-func (s *Stream) noteRead(n int) {
-	more, err := s.window.read(s.session, n)
-	switch {
-	case err != nil:
-		s.session.CloseWithError(err)
-	case more > 0:
-		s.session.grant(s.stream.StreamID(), more)
-	}
+// newReceiveWindow returns a window of a fixed size, or, if that is 0, one that
+// grows.
+func newReceiveWindow(fixed uint32) receiveWindow {
+	size := cmp.Or(fixed, initialWindow)
+	return receiveWindow{size: size, fixed: fixed != 0, room: size, unspent: size, since: time.Now()}
 }
 
-func (w *receiveWindow) read(s *Session, n int) (uint32, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.released:
-		return 0, nil
-	case n > int(w.granted):
-		return 0, fmt.Errorf("yamux: %w", yamux.ErrRecvWindowExceeded)
+// arrived takes notice of n bytes that the peer has sent. The error is that it
+// wasn't allowed to.
+func (w *receiveWindow) arrived(n int) error {
+	if n > int(w.room) {
+		return yamux.ErrRecvWindowExceeded
 	}
-	w.granted -= uint32(n) //nolint:gosec // less than it
-	if w.granted > w.size/2 {
-		return 0, nil
+	w.room -= uint32(n) //nolint:gosec // less than it
+	return nil
+}
+
+// consumed takes notice of n bytes that have been read, and returns how many more
+// the peer is to be granted.
+func (w *receiveWindow) consumed(s *Session, n int) uint32 {
+	w.unspent -= uint32(n) //nolint:gosec // what has arrived is less
+	if w.unspent > w.size/2 {
+		return 0
 	}
 	now := time.Now()
-	if w.size < maxWindow && now.Sub(w.since) < 2*s.t.roundTrip() && s.grow(int64(w.size)) {
+	if !w.fixed && w.size < maxWindow && now.Sub(w.since) < 2*s.t.roundTrip() && s.grow(int64(w.size)) {
+		w.grown += int64(w.size)
 		w.size *= 2
 	}
-	more := w.size - w.granted
-	w.granted, w.since = w.size, now
-	return more, nil
+	more := w.size - w.unspent
+	w.unspent, w.since = w.size, now
+	w.room += more
+	return more
 }
 
 // release gives back what the window has grown by.
 func (w *receiveWindow) release(s *Session) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.released = true
-	s.grown.Add(initialWindow - int64(w.size))
+	s.grown.Add(-w.grown)
+	w.grown = 0
 }
 
 // grow reports whether a window may become larger by n.
@@ -96,15 +95,4 @@ func (s *Session) grant(stream, n uint32) {
 	binary.BigEndian.PutUint32(header[4:], stream)
 	binary.BigEndian.PutUint32(header[8:], n)
 	go func() { _ = s.t.send(header, nil) }() // an error shows elsewhere
-}
-
-// withoutGrant returns the window update of yamux's that grants nothing, for its
-// flags alone, or nil if it has none.
-func withoutGrant(header []byte) []byte {
-	if binary.BigEndian.Uint16(header[2:]) == 0 {
-		return nil
-	}
-	h := append([]byte(nil), header...)
-	binary.BigEndian.PutUint32(h[8:], 0)
-	return h
 }

@@ -1,8 +1,11 @@
 package wsmux
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/yamux"
 )
 
 func TestReceiveWindow(t *testing.T) {
@@ -29,10 +32,15 @@ func TestReceiveWindow(t *testing.T) {
 			s := &Session{t: &transport{}}
 			s.t.leastRoundTrip.Store(int64(rtt))
 			s.grown.Store(tc.grown)
-			w := receiveWindow{size: tc.size, granted: tc.size, since: time.Now().Add(-tc.since)}
-			grant, err := w.read(s, tc.read)
-			if grant != tc.grant || w.size != tc.to || err != nil {
-				t.Errorf("read(%d) = %d, %v and the size is %d, want %d and %d", tc.read, grant, err, w.size, tc.grant, tc.to)
+			w := receiveWindow{size: tc.size, room: tc.size, unspent: tc.size, since: time.Now().Add(-tc.since)}
+			if err := w.arrived(tc.read); err != nil {
+				t.Fatal(err)
+			}
+			if grant := w.consumed(s, tc.read); grant != tc.grant || w.size != tc.to {
+				t.Errorf("consumed(%d) = %d and the size is %d, want %d and %d", tc.read, grant, w.size, tc.grant, tc.to)
+			}
+			if want := tc.size - uint32(tc.read) + tc.grant; w.room != want {
+				t.Errorf("the peer may send %d more, want %d", w.room, want)
 			}
 			if got, want := s.grown.Load()-tc.grown, int64(tc.to-tc.size); got != want {
 				t.Errorf("the session's windows have grown by %d, want %d", got, want)
@@ -41,10 +49,23 @@ func TestReceiveWindow(t *testing.T) {
 	}
 }
 
+func TestFixedReceiveWindow(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	w := newReceiveWindow(size)
+	_ = w.arrived(size)
+	if grant := w.consumed(&Session{t: &transport{}}, size); grant != size || w.size != size {
+		t.Errorf("consumed = %d and the size is %d, want both to be %d", grant, w.size, size)
+	}
+}
+
 func TestReceiveWindowIsExceeded(t *testing.T) {
 	t.Parallel()
-	w := receiveWindow{size: initialWindow, granted: initialWindow}
-	if _, err := w.read(&Session{}, initialWindow+1); err == nil {
-		t.Error("read of more than was granted = nil error")
+	w := newReceiveWindow(0)
+	if err := w.arrived(initialWindow); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.arrived(1); !errors.Is(err, yamux.ErrRecvWindowExceeded) {
+		t.Errorf("arrival of more than was granted = %v", err)
 	}
 }

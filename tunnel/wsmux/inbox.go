@@ -1,0 +1,220 @@
+package wsmux
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// TryWriter is a writer that can be asked to write what it can without waiting,
+// which may be nothing. See [Stream.WriteTo].
+type TryWriter interface {
+	io.Writer
+	TryWrite(p []byte) (n int, err error)
+}
+
+// inbox is what has come on a stream and hasn't been read. Its errors are those
+// of yamux's streams.
+type inbox struct {
+	session  *Session
+	stream   uint32
+	deadline *deadline
+	changed  chan struct{} // holds a token when there may be something to read, or the end
+
+	mu     sync.Mutex
+	window receiveWindow
+	held   []byte // what is there
+	read   int    // of held
+	spare  []byte // for what comes while held is written
+	end    error  // what follows: io.EOF, or a reset, behind which nothing is read
+	closed bool   // what comes is dropped
+
+	// Of writeTo: where what comes goes while it waits for that, how much has been
+	// written, and what that failed with.
+	try      TryWriter
+	written  int64
+	writeErr error
+}
+
+func newInbox(s *Session, stream uint32) *inbox {
+	return &inbox{
+		session:  s,
+		stream:   stream,
+		deadline: newDeadline(),
+		changed:  make(chan struct{}, 1),
+		window:   newReceiveWindow(s.window),
+	}
+}
+
+// deliver takes what has come. It runs in the goroutine that receives for all
+// streams, and doesn't wait.
+func (b *inbox) deliver(p []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.window.arrived(len(p)); err != nil || b.closed {
+		return err
+	}
+	if b.try != nil && len(b.held) == 0 && b.writeErr == nil {
+		n, err := b.try.TryWrite(p)
+		b.wrote(n, err)
+		if p = p[n:]; len(p) == 0 && err == nil {
+			return nil
+		}
+	}
+	b.hold(p)
+	signal(b.changed)
+	return nil
+}
+
+// hold appends p to what is held.
+func (b *inbox) hold(p []byte) {
+	if b.read > 0 && len(b.held)+len(p) > cap(b.held) {
+		b.held = b.held[:copy(b.held, b.held[b.read:])]
+		b.read = 0
+	}
+	b.held = append(b.held, p...)
+}
+
+// consumed takes notice that n bytes have been read or passed on, and lets the
+// peer send more. b.mu is held.
+func (b *inbox) consumed(n int) {
+	if more := b.window.consumed(b.session, n); more > 0 {
+		b.session.grant(b.stream, more)
+	}
+}
+
+func (b *inbox) Read(p []byte) (int, error) {
+	for {
+		n, ready, err := b.readNow(p)
+		if ready {
+			return n, err
+		}
+		if !b.wait() {
+			return 0, yamux.ErrTimeout
+		}
+	}
+}
+
+func (b *inbox) readNow(p []byte) (n int, ready bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.isReset(), b.end != nil && len(b.held) == 0:
+		return 0, true, b.end
+	case len(b.held) == 0:
+		return 0, false, nil
+	}
+	n = copy(p, b.held[b.read:])
+	if b.read += n; b.read == len(b.held) {
+		b.held, b.read = b.held[:0], 0
+	}
+	b.consumed(n)
+	return n, true, nil
+}
+
+// wait waits for a change and reports whether the deadline hasn't passed before.
+func (b *inbox) wait() bool {
+	select {
+	case <-b.changed:
+		return true
+	case <-b.deadline.done():
+		return false
+	}
+}
+
+// writeTo writes what comes to w, until there is nothing more to read, or w fails.
+// It calls wrote whenever it has written what was held.
+func (b *inbox) writeTo(w io.Writer, wrote func()) (written int64, readErr, writeErr error) {
+	try, _ := w.(TryWriter)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.written, b.writeErr = 0, nil
+	for {
+		switch {
+		case b.writeErr != nil, b.isReset(), b.end != nil && len(b.held) == 0:
+			return b.written, b.end, b.writeErr
+		case len(b.held) > 0:
+			b.writeHeld(w)
+			wrote()
+		default:
+			b.try = try
+			b.mu.Unlock()
+			ok := b.wait()
+			b.mu.Lock()
+			b.try = nil
+			if !ok {
+				return b.written, yamux.ErrTimeout, b.writeErr
+			}
+		}
+	}
+}
+
+// writeHeld writes what is held, without b.mu; what comes meanwhile is held in
+// spare's memory.
+func (b *inbox) writeHeld(w io.Writer) {
+	rest := b.held[b.read:]
+	b.held, b.spare, b.read = b.spare[:0], b.held, 0
+	for len(rest) > 0 && b.writeErr == nil {
+		b.mu.Unlock()
+		n, err := w.Write(rest[:min(len(rest), mostData)])
+		b.mu.Lock()
+		rest = rest[n:]
+		b.wrote(n, err)
+	}
+}
+
+// wrote takes notice of what w has done. b.mu is held.
+func (b *inbox) wrote(n int, err error) {
+	b.written += int64(n)
+	b.writeErr = err
+	b.consumed(n)
+}
+
+// finish has io.EOF follow what is held.
+func (b *inbox) finish() { b.endWith(io.EOF) }
+
+func (b *inbox) isReset() bool { return errors.Is(b.end, yamux.ErrConnectionReset) }
+
+// reset ends b at once. A reset from this side is yamux giving up a stream that
+// the peer has left half-open, which yamux takes for its end.
+func (b *inbox) reset(byPeer bool) {
+	if byPeer {
+		b.endWith(yamux.ErrConnectionReset)
+	} else {
+		b.finish()
+	}
+}
+
+func (b *inbox) endWith(err error) {
+	b.mu.Lock()
+	b.end = err
+	b.mu.Unlock()
+	signal(b.changed)
+}
+
+// close drops what is held and what comes.
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.held, b.read, b.spare, b.try = nil, 0, nil, nil
+	b.window.release(b.session)
+}
+
+// SetReadDeadline sets the deadline of waiting.
+func (b *inbox) SetReadDeadline(at time.Time) error {
+	b.deadline.set(at)
+	return nil
+}
+
+// Shrink gives back the memory of b, if nothing is held.
+func (b *inbox) Shrink() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spare = nil; len(b.held) == 0 {
+		b.held = nil
+	}
+}
