@@ -3,6 +3,7 @@ package reflection
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/fullstorydev/grpcurl"
 	"github.com/jhump/protoreflect/desc" //nolint:staticcheck // grpcurl's types
@@ -22,6 +23,9 @@ func WriteProtoset(w io.Writer, symbols ...protoreflect.Descriptor) error {
 // WriteProtos writes them below dir as .proto files, which it makes. A file
 // that is there is replaced.
 func WriteProtos(dir string, symbols ...protoreflect.Descriptor) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as grpcurl makes it
+		return err
+	}
 	source, names, err := newExported(symbols)
 	if err != nil {
 		return err
