@@ -27,10 +27,10 @@ func commands() []command {
 	return []command{
 		{"ls", "[SERVICE]", "list the services, or the methods of one", (*Shell).ls, completeNames(reflection.Service)},
 		{"desc", "SYMBOL…", "describe services, methods, messages and other symbols", (*Shell).desc, completeNames(reflection.Any)},
-		{"call", "METHOD [JSON…]", "call a method with these messages; without any, with an empty one,\nor with the lines to come, if it takes a stream", (*Shell).call, (*Shell).completeCall},
-		{"header", "[NAME: VALUE]", "send metadata with each call from now on; without any, list it", (*Shell).header, nil},
+		{"call", "METHOD [JSON…]", "call a method with these messages; without any, with an\nempty one, or the lines to come, if it takes a stream", (*Shell).call, (*Shell).completeCall},
+		{"header", "[NAME: VALUE]", "send metadata with each call from now on, or list it", (*Shell).header, nil},
 		{"unset", "NAME", "send that metadata no more", (*Shell).unset, (*Shell).completeUnset},
-		{"set", "[OPTION on|off]", "turn an option on or off, or list them: " + optionNames() + ";\nset -e ends a script at the first command that fails, set +e doesn't", (*Shell).set, (*Shell).completeSet},
+		{"set", "[OPTION on|off]", "turn an option on or off, or list them:\n" + optionNames() + ";\nset -e ends a script at the first command that fails,\nset +e doesn't", (*Shell).set, (*Shell).completeSet},
 		{"time", "on|off", "say how long each call takes, or don't", (*Shell).time, completeWords("on", "off")},
 		{"help", "[COMMAND]", "list the commands, or explain one", (*Shell).help, completeWords(commandNames()...)},
 		{"exit", "", "leave the shell, as quit and Ctrl-D do", (*Shell).exit, nil},
@@ -280,8 +280,8 @@ Inside a call each line is sent at once as a message, in JSON. Others are
 .close                  there are no more; as Ctrl-D
 .cancel                 cancel the call; as Ctrl-C
 
-Names may be short, as in call Echo. A line that ends with a backslash goes on in the
-next one, and one that begins with # is a comment.
+Names may be short, as in call Echo. A line that ends with a backslash goes on
+in the next one, and one that begins with # is a comment.
 `
 
 func (s *Shell) exit(_ context.Context, rest string) error {
