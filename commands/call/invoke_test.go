@@ -117,15 +117,21 @@ func TestInvokeBadMessage(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "Sum")
 	for in, want := range map[string]string{
-		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}": `message 2 (line 2): (line 1:10): invalid value for int64 field value: "x"`,
-		"{\"value\":1}\n\n{oops}\n":                       `message 2 (line 3): invalid character 'o' looking for beginning of object key string`,
-		"{\"nonsense\":1}":                                `message 1 (line 1): (line 1:2): unknown field "nonsense"`,
-		"{\"value\":1":                                    `message 1 (line 1): unexpected EOF`,
+		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}":   `message 2 (line 2): invalid value for int64 field value: "x"`,
+		"{\"value\":1}\n\n{oops}\n":                         `message 2 (line 3): invalid character 'o' looking for beginning of object key string`,
+		"{\"nonsense\":1}":                                  `message 1 (line 1): unknown field "nonsense"`,
+		"{\"value\":1}\n\n{\"value\":2,\n\n\"nonsense\":1}": `message 2 (line 5): unknown field "nonsense"`,
+		"\n[1]":        `message 1 (line 2): syntax error: unexpected token [`,
+		"{\"value\":1": `message 1 (line 1): unexpected EOF`,
 	} {
 		r, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), JSON, nil, nil), nil, nil)
 		if _, ok := errors.AsType[*RequestError](err); !ok || err.Error() != want {
 			t.Errorf("%q: %v, %v; want %s", in, r, err, want)
 		}
+	}
+	in, want := "value: 1\x1e\n\nvalue: 2\nnonsense: 1", "message 2 (line 4): unknown field: nonsense"
+	if _, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), Text, nil, nil), nil, nil); err == nil || err.Error() != want {
+		t.Errorf("%q: %v; want %s", in, err, want)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -36,7 +38,7 @@ const recordSeparator = '\x1e'
 // RequestError is a message that can't be sent.
 type RequestError struct {
 	Number int // of the message, from 1
-	Line   int // where it begins, from 1; 0 if unknown
+	Line   int // of what is wrong, or where the message begins, from 1; 0 if unknown
 	Err    error
 }
 
@@ -124,14 +126,14 @@ func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 			return it.err
 		}
 		q.number++
-		err = it.err
-		if err == nil {
-			err = q.parse(it.text, m)
+		bad := &RequestError{q.number, it.line, it.err}
+		if !it.bad {
+			if err = q.parse(it.text, m); err == nil {
+				return nil
+			}
+			below, err := locate(err)
+			bad.Line, bad.Err = it.line+below, err
 		}
-		if err == nil {
-			return nil
-		}
-		bad := &RequestError{q.number, it.line, err}
 		if q.opts.OnBad == nil {
 			return bad
 		}
@@ -186,6 +188,24 @@ func plain(err error) error {
 	text := strings.TrimPrefix(err.Error(), "proto:")
 	text = strings.TrimLeftFunc(text, unicode.IsSpace)
 	return errors.New(strings.ReplaceAll(text, "\u00a0", " "))
+}
+
+// position is where protobuf says that an error is, from the beginning of the message.
+var position = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
+
+// locate tells an error of protobuf's from how many lines into the message it is.
+func locate(err error) (below int, _ error) {
+	text := err.Error()
+	at := position.FindStringSubmatch(text)
+	if at == nil {
+		return 0, err
+	}
+	text = text[len(at[0]):]
+	if at[1] != "" {
+		text = "syntax error: " + text
+	}
+	line, _ := strconv.Atoi(at[2])
+	return line - 1, errors.New(text)
 }
 
 // jsonSplitter splits JSON values.
