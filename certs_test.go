@@ -17,13 +17,23 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdCerts is: certs. It makes two authorities, ca and other, a certificate of
-// ca for a server at 127.0.0.1, and one of each for a client: NAME.pem and
-// NAME.key.
+// cmdCerts is: certs. It calls writeCertificates.
 func cmdCerts(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: certs")
 	}
+	writeCertificates(ts)
+}
+
+// place is a folder, of a script or another test.
+type place interface {
+	MkAbs(name string) string
+	Check(err error)
+}
+
+// writeCertificates makes two authorities, ca and other, a certificate of ca for a
+// server at 127.0.0.1, and one of each for a client: NAME.pem and NAME.key.
+func writeCertificates(ts place) {
 	ca, caKey := certificate(ts, "ca", nil, nil)
 	certificate(ts, "server", ca, caKey)
 	certificate(ts, "client", ca, caKey)
@@ -32,7 +42,7 @@ func cmdCerts(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // certificate writes a certificate signed by ca, or by itself as an authority.
-func certificate(ts *testscript.TestScript, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+func certificate(ts place, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
 	template := &x509.Certificate{
@@ -60,6 +70,6 @@ func certificate(ts *testscript.TestScript, name string, ca *x509.Certificate, c
 	return cert, key
 }
 
-func writePEM(ts *testscript.TestScript, file, kind string, der []byte) {
+func writePEM(ts place, file, kind string, der []byte) {
 	ts.Check(os.WriteFile(ts.MkAbs(file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
