@@ -238,7 +238,7 @@ var volatile = []struct {
 	to string
 }{
 	{regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*Z"`), `"TIME"`},
-	// Either end may be the first to find that the time is up.
+	// grpcurl puts it differently, depending on which end is the first to see it.
 	{regexp.MustCompile(`(Code: DeadlineExceeded\n  Message: ).*`), "${1}TEXT"},
 	// What -vv measures is wstun's own.
 	{regexp.MustCompile(`(?m)^\n?(Response|Estimated response) size: .*\n`), ""},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -120,7 +121,7 @@ func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Res
 		if i.events.Headers != nil {
 			i.events.Headers(nil)
 		}
-		result.Status = status.Convert(err)
+		result.Status = statusOf(err)
 		i.finish(result)
 		return result, nil
 	}
@@ -260,13 +261,23 @@ func (i *invocation) conclude(result *Result, sent, received error) (*Result, er
 	case errors.Is(received, io.EOF):
 		result.Status = status.New(codes.OK, "")
 	default:
-		result.Status = status.Convert(received)
+		result.Status = statusOf(received)
 	}
 	if !result.Stopped { // the trailers have come, unless the stream is still there
 		result.Trailers = i.stream.Trailer()
 	}
 	i.finish(result)
 	return result, nil
+}
+
+// statusOf returns the status of an error of gRPC's. When the time is up, the server may
+// reset the call before this end sees it: then gRPC tells of the reset alone.
+func statusOf(err error) *status.Status {
+	s := status.Convert(err)
+	if s.Code() == codes.DeadlineExceeded && strings.HasPrefix(s.Message(), "stream terminated by RST_STREAM") {
+		return status.FromContextError(context.DeadlineExceeded)
+	}
+	return s
 }
 
 func (i *invocation) finish(result *Result) {

@@ -195,6 +195,36 @@ func TestInvokeContextEnds(t *testing.T) {
 	}
 }
 
+// ending is a connection whose calls end at once.
+type ending struct {
+	grpc.ClientConnInterface
+	status *status.Status
+}
+
+func (e ending) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, e.status.Err()
+}
+
+// That the time is up is said the same way, whichever end sees it first.
+func TestInvokeTimeUp(t *testing.T) {
+	t.Parallel()
+	m := method(t, hub(t), "Echo")
+	const reset = "stream terminated by RST_STREAM with error code: CANCEL"
+	for _, tt := range []struct {
+		code       codes.Code
+		text, want string
+	}{
+		{codes.DeadlineExceeded, reset, "context deadline exceeded"},
+		{codes.DeadlineExceeded, "too late", "too late"},
+		{codes.Canceled, reset, reset},
+	} {
+		r, err := Invoke(testContext(t), ending{status: status.New(tt.code, tt.text)}, m, None, nil, nil)
+		if err != nil || r.Status.Code() != tt.code || r.Status.Message() != tt.want {
+			t.Errorf("%v %q: %+v, %v; want %q", tt.code, tt.text, r, err, tt.want)
+		}
+	}
+}
+
 // An error of who is told ends the call, and is what Invoke returns.
 func TestInvokeEventError(t *testing.T) {
 	t.Parallel()
