@@ -54,6 +54,8 @@ func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Statu
 		r.Detail, r.Hint = r.Err.Error(), "the server has sent its SETTINGS, and doesn't answer calls: see its own log"
 	case isNoGRPC(st):
 		r.Hint = hintNoGRPC
+	case strings.Contains(st.Message(), "both ends of the session are gRPC clients"): // as wstun dial puts it
+		r.Hint = hintServe(1)
 	}
 	return r
 }
