@@ -58,7 +58,7 @@ func TestAsGrpcurl(t *testing.T) {
 		args = strings.NewReplacer("TARGET", target, "ADDR", addr, "SECURE", secure, "ROOT", root, "SOCKET", socket, "DEAD", dead.Addr().String()).Replace(args)
 		cmd := exec.CommandContext(t.Context(), program, words(args)...)
 		cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
-		cmd.Env = append(os.Environ(), "ONE=1")
+		cmd.Env = append(os.Environ(), "ONE=1", "GORACE=atexit_sleep_ms=0") // else the race detector has each process wait for a second
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
