@@ -56,7 +56,7 @@ func TestCloseSendsWhatIsHeld(t *testing.T) {
 		defer close(closed)
 		_ = tr.Close()
 	}()
-	got, err := io.ReadAll(&transport{ws: peer, closing: make(chan struct{}), endNoted: make(chan struct{})})
+	got, err := io.ReadAll(newTransport(peer))
 	if err != nil || !bytes.Equal(got, []byte("abc")) {
 		t.Errorf("the peer read %q, %v, want abc and the end", got, err)
 	}

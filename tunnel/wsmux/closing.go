@@ -21,9 +21,10 @@ const (
 	// the kernel send RST, and that can destroy the last data on its way.
 	lingerWait = 500 * time.Millisecond
 
-	// maxReason is what a Close frame has room for beside the status code:
-	// RFC 6455 §5.5.
-	maxReason = 123
+	// maxControlPayload is the most that a control frame carries (RFC 6455 §5.5),
+	// maxReason what a Close frame has room for beside the status code.
+	maxControlPayload = 125
+	maxReason         = maxControlPayload - 2
 )
 
 // Close closes with status code 1000; see closeWith.

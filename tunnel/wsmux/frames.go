@@ -2,7 +2,6 @@ package wsmux
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -24,10 +23,12 @@ const (
 
 	// maxFrameHeader is a first byte, a length, 8 bytes of it, and a masking
 	// key: RFC 6455 §5.2.
-	maxFrameHeader = 2 + 8 + 4
+	maxFrameHeader = 2 + 8 + keyBytes
 
-	finalBit = 0x80
-	maskBit  = 0x80
+	finalBit     = 0x80
+	reservedBits = 0x70
+	opcodeBits   = 0x0f
+	maskBit      = 0x80
 )
 
 // frameWriter sends binary messages (RFC 6455 §5.6) on a WebSocket's socket,
@@ -36,7 +37,7 @@ const (
 type frameWriter struct {
 	conn   net.Conn
 	batch  *batchConn // below TLS; may be nil
-	mask   bool       // this side has dialed: RFC 6455 §5.3
+	mask   *mask      // for a side that has dialed (RFC 6455 §5.3), or nil
 	gather bool       // conn takes several slices in one system call
 
 	header [maxFrameHeader]byte
@@ -45,11 +46,14 @@ type frameWriter struct {
 }
 
 func newFrameWriter(ws *websocket.Conn) *frameWriter {
-	w := &frameWriter{conn: ws.NetConn(), batch: batchBelow(ws.NetConn()), mask: !isAccepting(ws)}
+	w := &frameWriter{conn: ws.NetConn(), batch: batchBelow(ws.NetConn())}
+	if !isAccepting(ws) {
+		w.mask = new(mask)
+	}
 	_ = w.conn.SetWriteDeadline(time.Time{}) // what the handshake may have left
 	switch w.conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
-		w.gather = !w.mask
+		w.gather = w.mask == nil
 	}
 	return w
 }
@@ -84,8 +88,8 @@ func (w *frameWriter) writeFrames(a, b []byte) error {
 		fromA := min(len(a), n)
 		rest := len(a) + len(b) - n
 		buf := appendFrameHeader((*frame)[:0], opcode, rest == 0, n)
-		if w.mask {
-			buf = appendMasked(buf, a[:fromA], b[:n-fromA])
+		if w.mask != nil {
+			buf = w.appendMasked(buf, a[:fromA], b[:n-fromA])
 		} else {
 			buf = append(append(buf, a[:fromA]...), b[:n-fromA]...)
 		}
@@ -121,26 +125,14 @@ func appendFrameHeader(buf []byte, opcode byte, final bool, length int) []byte {
 
 // appendMasked appends a masking key and, masked with it, a and b to the header
 // of a frame, and sets the header's bit for that.
-func appendMasked(frame, a, b []byte) []byte {
+func (w *frameWriter) appendMasked(frame, a, b []byte) []byte {
 	frame[1] |= maskBit
-	start := len(frame) + 4
-	end := start + len(a) + len(b)
-	out := frame[:end]
-	key := out[start-4 : start]
+	start := len(frame) + keyBytes
+	out := frame[:start+len(a)+len(b)]
+	key := out[start-keyBytes : start]
 	_, _ = rand.Read(key) // never fails
-	var pattern [512 + 4]byte
-	fill := min(len(pattern), len(a)+len(b)+4)
-	for n := copy(pattern[:], key); n < fill; n *= 2 {
-		copy(pattern[n:fill], pattern[:n])
-	}
-	at := start
-	for _, p := range [2][]byte{a, b} {
-		k := pattern[(at-start)%4:][:len(pattern)-4]
-		for len(p) > 0 {
-			n := subtle.XORBytes(out[at:], p, k)
-			at += n
-			p = p[n:]
-		}
-	}
+	w.mask.set(key, uint64(len(a)+len(b)))
+	w.mask.xor(out[start:], a, 0)
+	w.mask.xor(out[start+len(a):], b, len(a))
 	return out
 }

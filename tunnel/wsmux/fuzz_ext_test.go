@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -188,6 +189,46 @@ func FuzzStream(f *testing.F) {
 			if err := c.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
+		}
+	})
+}
+
+// FuzzFrames has both readers of frames read the same: gorilla's, and the one of
+// sessions on the accepting side.
+func FuzzFrames(f *testing.F) {
+	masked := func(op byte, payload string) []byte { return appendFrame(nil, op, true, []byte(payload)) }
+	for _, b := range [][]byte{
+		split([]byte("hello, world"), []byte{0, 1, 2, 3, 12, 15, 14, 2, 0}, true),
+		split(bytes.Repeat([]byte("0123456789"), 7000), []byte{0xff, 0xfc, 0xf8, 0xfe, 0x80, 0x85}, true),
+		appendFrame(nil, opFinal|websocket.BinaryMessage, false, []byte("not masked")),
+		masked(opFinal|websocket.TextMessage, "text"),
+		masked(opFinal|opContinuation, "of nothing"),
+		append(masked(websocket.BinaryMessage, "one"), masked(opFinal|websocket.BinaryMessage, "two")...),
+		masked(0x40|opFinal|websocket.BinaryMessage, "reserved bit"),
+		masked(opFinal|3, "unknown opcode"),
+		masked(opFinal|11, "unknown control frame"),
+		masked(websocket.PingMessage, "fragmented"),
+		masked(opFinal|websocket.PingMessage, strings.Repeat("x", 126)),
+		masked(opFinal|websocket.CloseMessage, ""),
+		masked(opFinal|websocket.CloseMessage, "\x03"),
+		masked(opFinal|websocket.CloseMessage, "\x03\xed"),
+		masked(opFinal|websocket.CloseMessage, "\x0f\xa0\xff"),
+		masked(opFinal|websocket.CloseMessage, "\x0f\xa0reason"),
+		{0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4},
+		{0x82, 0x85, 1, 2, 3, 4, 'c'},
+	} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		want, wantErr := io.ReadAll(wsmux.Gorilla(received(t, true, sent)))
+		got, err := io.ReadAll(wsmux.Frames(received(t, true, sent)))
+		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) {
+			t.Errorf("read %q, %v, gorilla %q, %v", got, err, want, wantErr)
+		}
+		end, _ := errors.AsType[*websocket.CloseError](err)
+		wantEnd, _ := errors.AsType[*websocket.CloseError](wantErr)
+		if err != nil && (end.Code != wantEnd.Code || end.Code != websocket.CloseAbnormalClosure && end.Text != wantEnd.Text) {
+			t.Errorf("the end is %v, gorilla's %v", end, wantEnd)
 		}
 	})
 }

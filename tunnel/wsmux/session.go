@@ -134,6 +134,9 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	s.t.writeTimeout = cmp.Or(opts.writeTimeout, writeTimeout)
 	if !opts.shared {
 		s.t.frames = newFrameWriter(ws)
+		if r := newFrameReader(s.t); r != nil {
+			s.t.next = r.NextReader
+		}
 	}
 	s.accepting, s.stopAccept = context.WithCancel(context.Background())
 	conn := newMuxConn(s, opts.Inspect)

@@ -37,9 +37,10 @@ type transport struct {
 	started        time.Time
 	leastRoundTrip atomic.Int64 // of a Ping, in nanoseconds; 0: not known yet
 
-	rmu     sync.Mutex // held while reading
-	message io.Reader  // rest of the current message; nil between messages
-	readErr error      // first read error, which is final
+	rmu     sync.Mutex                                      // held while reading
+	next    func() (kind int, message io.Reader, err error) // gorilla's NextReader, or a frameReader's
+	message io.Reader                                       // rest of the current message; nil between messages
+	readErr error                                           // first read error, which is final
 
 	writing    chan struct{} // holds a token while a frame is sent; it guards:
 	frames     *frameWriter  // nil: gorilla writes, so that others may send control frames
@@ -65,6 +66,7 @@ type endError struct{ err error }
 func newTransport(ws *websocket.Conn) *transport {
 	t := &transport{
 		ws:       ws,
+		next:     ws.NextReader,
 		started:  time.Now(),
 		writing:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
@@ -111,7 +113,7 @@ func (t *transport) Read(p []byte) (int, error) {
 	defer t.rmu.Unlock()
 	for t.readErr == nil {
 		if t.message == nil {
-			kind, r, err := t.ws.NextReader()
+			kind, r, err := t.next()
 			if err != nil {
 				return 0, t.endRead(err)
 			}

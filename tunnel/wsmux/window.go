@@ -13,9 +13,17 @@ const (
 	// protocol has it so.
 	initialWindow = 256 * 1024
 
-	// maxWindow is the most that a receive window grows to. It is enough for
-	// 160 MB/s over a way there and back of 50 ms.
-	maxWindow = 16 * 1024 * 1024
+	// nearWindow is what a receive window grows to on a short way, and maxWindow
+	// the most on a long one. What is in flight is what others have to wait for, so
+	// the first is hardly more than a fast machine can use. The second is enough
+	// for 160 MB/s over a way there and back of 50 ms.
+	nearWindow = 1024 * 1024
+	maxWindow  = 16 * 1024 * 1024
+
+	// windowRate is how many bytes per second of round trip a window beyond
+	// nearWindow may have: a fast link, and the half of a window that yamux's way
+	// of granting wastes.
+	windowRate = 400e6
 
 	// maxGrown bounds what the windows of one session grow by in sum.
 	maxGrown = 256 * 1024 * 1024
@@ -62,7 +70,7 @@ func (w *receiveWindow) consumed(s *Session, n int) uint32 {
 		return 0
 	}
 	now := time.Now()
-	if !w.fixed && w.size < maxWindow && now.Sub(w.since) < 2*s.t.roundTrip() && s.grow(int64(w.size)) {
+	if rtt := s.t.roundTrip(); !w.fixed && w.size < mostWindow(rtt) && now.Sub(w.since) < 2*rtt && s.grow(int64(w.size)) {
 		w.grown += int64(w.size)
 		w.size *= 2
 	}
@@ -70,6 +78,11 @@ func (w *receiveWindow) consumed(s *Session, n int) uint32 {
 	w.unspent, w.since = w.size, now
 	w.room += more
 	return more
+}
+
+// mostWindow is what a window may grow to where a round trip takes rtt.
+func mostWindow(rtt time.Duration) uint32 {
+	return uint32(min(max(windowRate*rtt.Seconds(), nearWindow), maxWindow))
 }
 
 // release gives back what the window has grown by.
