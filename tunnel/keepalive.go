@@ -66,10 +66,15 @@ func (l *liveness) run() {
 	}
 }
 
+// maxResolution has silence noticed within two seconds of the timeout: it is
+// counted from the look after the last byte, and at a later one the timeout may
+// be over by a hair, or not.
+const maxResolution = 750 * time.Millisecond
+
 // resolution is how often to look: often enough for the silence to be noticed
 // in time, seldom enough not to wake the processor for nothing.
 func (l *liveness) resolution() time.Duration {
-	d := time.Second
+	d := maxResolution
 	if l.interval > 0 {
 		d = min(d, l.interval)
 	}

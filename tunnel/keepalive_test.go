@@ -180,7 +180,7 @@ func TestSilenceErrorText(t *testing.T) {
 func TestResolution(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ interval, timeout, want time.Duration }{
-		{DefaultPingInterval, DefaultPingTimeout, time.Second},
+		{DefaultPingInterval, DefaultPingTimeout, maxResolution},
 		{time.Minute, 2 * time.Second, 500 * time.Millisecond},
 		{100 * time.Millisecond, 0, 100 * time.Millisecond},
 		{0, time.Microsecond, time.Millisecond},
@@ -188,6 +188,9 @@ func TestResolution(t *testing.T) {
 		l := liveness{interval: test.interval, timeout: test.timeout}
 		if got := l.resolution(); got != test.want {
 			t.Errorf("resolution with %v, %v = %v, want %v", test.interval, test.timeout, got, test.want)
+		}
+		if late := 2 * l.resolution(); late >= 2*time.Second {
+			t.Errorf("with %v, %v silence is noticed up to %v late, want less than 2s", test.interval, test.timeout, late)
 		}
 	}
 }
