@@ -52,17 +52,22 @@ func trimMemory(ctx context.Context) {
 type activity struct {
 	allocated  uint64 // bytes in all, ever
 	goroutines uint64 // that there are: a few for each connection
+	live       uint64 // bytes that were in use when garbage was last looked for
 }
 
 func readActivity() activity {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(samples)
-	return activity{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
+	return activity{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
 }
 
-// burst reports whether there has been much since then: garbage made, or
-// connections opened or closed.
+// burst reports whether there has been much since then: garbage made,
+// connections opened or closed, or few closed that may have held much, each as
+// much as the average, as stalled ones do.
 func (a activity) burst(then activity) bool {
+	opened := a.goroutines - min(a.goroutines, then.goroutines)
+	closed := then.goroutines - min(a.goroutines, then.goroutines)
 	return a.allocated-then.allocated >= trimAllocated ||
-		max(a.goroutines, then.goroutines)-min(a.goroutines, then.goroutines) >= trimGoroutines
+		max(opened, closed) >= trimGoroutines ||
+		closed*(a.live/max(then.goroutines, 1)) >= trimAllocated
 }

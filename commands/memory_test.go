@@ -1,26 +1,34 @@
 package commands
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 func TestActivity(t *testing.T) {
 	t.Parallel()
-	then := activity{allocated: 10 << 20, goroutines: 100}
 	for _, tt := range []struct {
-		name string
-		now  activity
-		want bool
+		name      string
+		then, now activity
+		want      bool
 	}{
-		{"nothing", then, false},
-		{"little", activity{10<<20 + 1000, 110}, false},
-		{"garbage", activity{12 << 20, 100}, true},
-		{"connections opened", activity{10 << 20, 200}, true},
-		{"connections closed", activity{10 << 20, 10}, true},
+		{"nothing", activity{10 << 20, 100, 200 << 20}, activity{10 << 20, 100, 200 << 20}, false},
+		{"little", activity{10 << 20, 100, 4 << 20}, activity{10<<20 + 1000, 110, 4 << 20}, false},
+		{"garbage", activity{10 << 20, 100, 4 << 20}, activity{12 << 20, 100, 4 << 20}, true},
+		{"many opened", activity{10 << 20, 100, 4 << 20}, activity{10 << 20, 200, 4 << 20}, true},
+		{"many closed", activity{10 << 20, 100, 4 << 20}, activity{10 << 20, 10, 4 << 20}, true},
+		{"few that held much closed", activity{10 << 20, 60, 200 << 20}, activity{10 << 20, 50, 200 << 20}, true},
+		{"few opened", activity{10 << 20, 60, 200 << 20}, activity{10 << 20, 70, 200 << 20}, false},
+		{"one of few closed", activity{5 << 20, 20, 4 << 20}, activity{5 << 20, 17, 4 << 20}, false},
+		{"one of thousands closed", activity{1 << 30, 40000, 300 << 20}, activity{1 << 30, 39996, 300 << 20}, false},
+		{"at the start", activity{}, activity{1000, 10, 0}, false},
 	} {
-		if got := tt.now.burst(then); got != tt.want {
+		if got := tt.now.burst(tt.then); got != tt.want {
 			t.Errorf("%s: burst = %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	if a := readActivity(); a.allocated == 0 || a.goroutines == 0 {
+	runtime.GC() // until then nothing is known to live
+	if a := readActivity(); a.allocated == 0 || a.goroutines == 0 || a.live == 0 {
 		t.Errorf("readActivity() = %+v", a)
 	}
 }
