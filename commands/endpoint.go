@@ -82,7 +82,7 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		DrainTimeout:     orOff(e.drainTimeout),
 		OnRetry: func(in time.Duration, reason error) {
 			in = in.Round(time.Millisecond)
-			out.event("retry", map[string]any{"in": in.Seconds(), "reason": reason.Error()})
+			out.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
 			out.logger.Warn("retry", slog.Duration("in", in), slog.Any("err", reason))
 		},
 	}
