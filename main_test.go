@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 // programs are those of the scripts: wstun, and what it needs about it.
@@ -32,7 +33,19 @@ var programs = map[string]func(){
 	"load":       load,
 }
 
-func TestMain(m *testing.M) { testscript.Main(m, programs) }
+func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }
+
+// tests are this package's, which leave no goroutine behind.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	status := t.m.Run()
+	if err := goleak.Find(); err != nil && status == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
 
 // TestScripts runs wstun as its users do: as processes, with the real grpcurl.
 func TestScripts(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 )
@@ -11,11 +12,26 @@ import (
 // relayed returns two connected ends with one way of a link in between.
 func relayed(t *testing.T, lk link) (from, to net.Conn) {
 	t.Helper()
-	w := lk.newWay()
+	pass := startWay(t, lk)
 	from, src := tcpPair(t)
 	dst, to := tcpPair(t)
-	go w.pass(dst, src)
+	pass(dst, src)
 	return from, to
+}
+
+// startWay returns what has one way of a link pass bytes from src on to dst. It
+// ends with t, behind the connections that are made later.
+func startWay(t *testing.T, lk link) (pass func(dst, src net.Conn)) {
+	t.Helper()
+	w := lk.newWay()
+	var passing sync.WaitGroup
+	t.Cleanup(func() {
+		passing.Wait()
+		if w.queue != nil {
+			close(w.queue)
+		}
+	})
+	return func(dst, src net.Conn) { passing.Go(func() { w.pass(dst, src) }) }
 }
 
 func tcpPair(t *testing.T) (a, b net.Conn) {
@@ -80,15 +96,15 @@ func TestLink(t *testing.T) {
 // A connection that nobody reads from leaves the link to the others.
 func TestLinkStalledConnection(t *testing.T) {
 	t.Parallel()
-	w := link{rate: 100_000_000}.newWay()
+	pass := startWay(t, link{rate: 100_000_000})
 	stalled, src := tcpPair(t)
 	dst, _ := tcpPair(t)
-	go w.pass(dst, src)
+	pass(dst, src)
 	go writeForEver(stalled)
 
 	from, src := tcpPair(t)
 	dst, to := tcpPair(t)
-	go w.pass(dst, src)
+	pass(dst, src)
 	for range 100 {
 		if _, err := from.Write([]byte("call")); err != nil {
 			t.Fatal(err)
