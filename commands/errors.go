@@ -206,6 +206,9 @@ func proxyHint(pe *tunnel.ProxyError) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](pe.Err); ok {
 		return "the proxy doesn't speak TLS: try http:// for it"
 	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](pe.Err); ok {
+		return "name the authority of the proxy's certificate with --cacert"
+	}
 	switch {
 	case pe.Refused():
 		return "put user and password into the proxy's URL, in --proxy or HTTPS_PROXY: http://user:password@host:port"

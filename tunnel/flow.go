@@ -114,8 +114,11 @@ func (fl *flow) cut() {
 // abort closes conn, with a reset if it can: what came is not all that there
 // was to come.
 func abort(conn net.Conn) {
-	if tc, ok := conn.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0)
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+	case stream:
+		_ = c.Reset()
 	}
 	_ = conn.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -305,4 +306,28 @@ func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts 
 			_ = local.Close()
 		}
 	})
+}
+
+// A server that waits for a client to read hears that the client has gone.
+func TestForwardToClientThatIsLost(t *testing.T) {
+	t.Parallel()
+	addr, peer, _ := forwardTo(t)
+	local := dialTCP(t, addr)
+	write(t, local, "x")
+	stream := acceptStream(t, peer)
+	expect(t, stream, "x")
+	written := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := stream.Write(make([]byte, 1<<20)); err != nil {
+				written <- err
+				return
+			}
+		}
+	}()
+	expect(t, local, "\x00")
+	abort(local)
+	if err := await(t, "the server's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server's Write = %v, want a reset", err)
+	}
 }

@@ -73,6 +73,7 @@ func copyPieces(dst io.Writer, src pieceReader) error {
 type stream interface {
 	net.Conn
 	io.WriterTo
+	Reset() error
 	Session() *wsmux.Session
 }
 

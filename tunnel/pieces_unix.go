@@ -42,7 +42,7 @@ func (w *socketWriter) tryWrite(p []byte) (int, error) {
 
 func (w *socketWriter) try(fd uintptr) bool {
 	n, err := syscall.Write(int(fd), w.p)
-	switch err { //nolint:errorlint // system calls return nothing else
+	switch err {
 	case nil:
 		w.n = n
 	case syscall.EAGAIN, syscall.EINTR:

@@ -58,11 +58,12 @@ func (c *batchConn) begin() {
 	c.held = batches.Get().([]byte)[:0] //nolint:errcheck,forcetypeassert // nothing else is in there
 }
 
-func (c *batchConn) end() error {
+// end sends what is held; renew is that of whileMoving.
+func (c *batchConn) end(renew func() bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batching = false
-	_, err := c.Conn.Write(c.held)
+	err := writeAll(c.Conn, c.held, renew)
 	batches.Put(c.held) //nolint:staticcheck // it is small beside what it is for
 	c.held = nil
 	return err

@@ -44,7 +44,7 @@ func TestCloseSendsWhatIsHeld(t *testing.T) {
 	t.Parallel()
 	ws, peer := tunneltest.WebSockets(t)
 	tr := newTransport(ws)
-	tr.frames = newFrameWriter(ws)
+	tr.frames = newFrameWriter(ws, nil)
 	tr.burst.flushing = true // by a goroutine that doesn't come to it
 	for _, p := range []string{"a", "b", "c"} {
 		if err := tr.send([]byte(p), nil); err != nil {

@@ -84,4 +84,40 @@ func (e *ends) reset(byPeer bool) {
 	}
 }
 
+// reset tells the peer that a stream has ended at once. yamux, which can't do that,
+// will see the same from the peer.
+func (s *Session) reset(stream uint32, e *ends) {
+	h := resetHeader(stream)
+	s.finish(e, h, false)
+	_ = s.t.send(h, nil) // an error shows elsewhere
+	s.endsMu.Lock()
+	defer s.endsMu.Unlock()
+	s.resets = append(s.resets, stream)
+}
+
+// nextReset returns the header of a reset that yamux is to see, or nil.
+func (s *Session) nextReset() []byte {
+	s.endsMu.Lock()
+	defer s.endsMu.Unlock()
+	n := len(s.resets)
+	if n == 0 {
+		return nil
+	}
+	h := resetHeader(s.resets[n-1])
+	s.resets = s.resets[:n-1]
+	return h
+}
+
+func resetHeader(stream uint32) []byte { return header(yamuxTypeWindowUpdate, yamuxFlagRST, stream, 0) }
+
+// header returns that of a frame of yamux's.
+func header(kind byte, flags uint16, stream, length uint32) []byte {
+	h := make([]byte, yamuxHeaderSize)
+	h[1] = kind
+	binary.BigEndian.PutUint16(h[2:], flags)
+	binary.BigEndian.PutUint32(h[4:], stream)
+	binary.BigEndian.PutUint32(h[8:], length)
+	return h
+}
+
 func flagsOf(header []byte) uint16 { return binary.BigEndian.Uint16(header[2:]) }

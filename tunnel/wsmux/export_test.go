@@ -16,3 +16,6 @@ func Frames(ws *websocket.Conn) io.Reader {
 	t.next = newFrameReader(t).NextReader
 	return t
 }
+
+// Inject sends bytes in yamux's place.
+func (s *Session) Inject(p []byte) error { return s.t.send(p, nil) }

@@ -18,7 +18,7 @@ func TestFrameReaderLeavesWhatIsRead(t *testing.T) {
 	if newFrameReader(newTransport(accepted)) == nil {
 		t.Fatal("no frameReader on a fresh connection: gorilla's fields have changed")
 	}
-	w := newFrameWriter(dialed)
+	w := newFrameWriter(dialed, nil)
 	var sent []byte
 	for _, text := range []string{"first", "second"} {
 		header := appendFrameHeader(make([]byte, 0, 100), websocket.BinaryMessage, true, len(text))

@@ -36,17 +36,20 @@ const (
 // mask it, and allocates. It's for connections on which nobody else writes.
 type frameWriter struct {
 	conn   net.Conn
-	batch  *batchConn // below TLS; may be nil
-	mask   *mask      // for a side that has dialed (RFC 6455 §5.3), or nil
-	gather bool       // conn takes several slices in one system call
+	batch  *batchConn  // below TLS; may be nil
+	mask   *mask       // for a side that has dialed (RFC 6455 §5.3), or nil
+	gather bool        // conn takes several slices in one system call
+	renew  func() bool // see whileMoving
 
 	header [maxFrameHeader]byte
 	slices [3][]byte
 	gone   net.Buffers // what is left to send of slices
 }
 
-func newFrameWriter(ws *websocket.Conn) *frameWriter {
-	w := &frameWriter{conn: ws.NetConn(), batch: batchBelow(ws.NetConn())}
+// newFrameWriter returns a writer on ws. renew sets the deadline of its socket, and
+// reports whether to go on.
+func newFrameWriter(ws *websocket.Conn, renew func() bool) *frameWriter {
+	w := &frameWriter{conn: ws.NetConn(), batch: batchBelow(ws.NetConn()), renew: renew}
 	if !isAccepting(ws) {
 		w.mask = new(mask)
 	}
@@ -69,14 +72,14 @@ func (w *frameWriter) writeMessage(a, b []byte) error {
 		return w.writeFrames(a, b)
 	}
 	w.batch.begin()
-	return errors.Join(w.writeFrames(a, b), w.batch.end())
+	return errors.Join(w.writeFrames(a, b), w.batch.end(w.renew))
 }
 
 func (w *frameWriter) writeFrames(a, b []byte) error {
 	if w.gather {
 		w.slices = [3][]byte{appendFrameHeader(w.header[:0], websocket.BinaryMessage, true, len(a)+len(b)), a, b}
 		w.gone = w.slices[:]
-		_, err := w.gone.WriteTo(w.conn)
+		err := whileMoving(w.renew, func() (int64, error) { return w.gone.WriteTo(w.conn) })
 		w.slices = [3][]byte{}
 		return err
 	}
@@ -93,11 +96,33 @@ func (w *frameWriter) writeFrames(a, b []byte) error {
 		} else {
 			buf = append(append(buf, a[:fromA]...), b[:n-fromA]...)
 		}
-		if _, err := w.conn.Write(buf); err != nil || rest == 0 {
+		if err := writeAll(w.conn, buf, w.renew); err != nil || rest == 0 {
 			return err
 		}
 		a, b = a[fromA:], b[n-fromA:]
 		opcode = continuationFrame
+	}
+}
+
+// writeAll writes p to conn; see whileMoving.
+func writeAll(conn net.Conn, p []byte, renew func() bool) error {
+	return whileMoving(renew, func() (int64, error) {
+		n, err := conn.Write(p)
+		p = p[n:]
+		return int64(n), err
+	})
+}
+
+// whileMoving calls write, which goes on with what is left and returns how much it
+// has written, again when a deadline has passed in which it has written something.
+// renew sets another, and reports whether to go on: a link that takes a little at a
+// time is slow, and not stalled.
+func whileMoving(renew func() bool, write func() (int64, error)) error {
+	for {
+		n, err := write()
+		if err == nil || n == 0 || !isDeadline(err) || !renew() {
+			return err
+		}
 	}
 }
 

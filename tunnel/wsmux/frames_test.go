@@ -20,7 +20,7 @@ func TestFrameWriter(t *testing.T) {
 			if side == "accepting" {
 				from, to = to, from
 			}
-			w := newFrameWriter(from)
+			w := newFrameWriter(from, nil)
 			sizes := []int{0, 1, 2, 3, 7, 12, 125 - 12, 126 - 12, 511, 516, 4096, 1<<16 - 13, 1<<16 - 12, 1 << 16, 200_000}
 			sent := make(chan error, 1)
 			go func() {

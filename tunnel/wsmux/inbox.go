@@ -32,6 +32,9 @@ type inbox struct {
 	end    error  // what follows: io.EOF, or a reset, behind which nothing is read
 	closed bool   // what comes is dropped
 
+	grant    uint32 // what the peer is still to be told that it may send
+	granting bool   // a goroutine is about to
+
 	// Of writeTo: where what comes goes while it waits for that, how much has been
 	// written, and what that failed with.
 	try      TryWriter
@@ -81,9 +84,28 @@ func (b *inbox) hold(p []byte) {
 // consumed takes notice that n bytes have been read or passed on, and lets the
 // peer send more. b.mu is held.
 func (b *inbox) consumed(n int) {
-	if more := b.window.consumed(b.session, n); more > 0 {
-		b.session.grant(b.stream, more)
+	more := b.window.consumed(b.session, n)
+	if more == 0 {
+		return
 	}
+	if b.grant += more; !b.granting {
+		b.granting = true
+		go b.sendGrants() // who reads needn't wait for a busy link
+	}
+}
+
+// sendGrants tells the peer how much more it may send.
+func (b *inbox) sendGrants() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.grant > 0 {
+		h := header(yamuxTypeWindowUpdate, 0, b.stream, b.grant)
+		b.grant = 0
+		b.mu.Unlock()
+		_ = b.session.t.send(h, nil) // an error shows elsewhere
+		b.mu.Lock()
+	}
+	b.granting = false
 }
 
 func (b *inbox) Read(p []byte) (int, error) {

@@ -73,7 +73,7 @@ type muxConn struct {
 	outHead []byte // of the frame whose body is written next
 
 	inHead [yamuxHeaderSize]byte
-	toRead []byte // of inHead
+	toRead []byte // what yamux is to read next: the rest of a header
 	inBody uint32 // what is left of a body that is yamux's to read
 }
 
@@ -132,6 +132,10 @@ func (c *muxConn) Read(p []byte) (int, error) {
 
 // readFrame reads a header and, if it is not for yamux to read, the body.
 func (c *muxConn) readFrame() error {
+	if h := c.session.nextReset(); h != nil {
+		c.toRead = h
+		return nil
+	}
 	h := c.inHead[:]
 	if _, err := io.ReadFull(c.in, h); err != nil {
 		return err

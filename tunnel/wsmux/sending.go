@@ -36,12 +36,11 @@ func (t *transport) writeLocked(a, b []byte) error {
 		return t.writeErr
 	}
 	switch {
-	case t.isClosing():
-		return net.ErrClosed
 	case t.peerClosed.Load():
 		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
+	case !t.limitWrite():
+		return net.ErrClosed
 	}
-	t.limitWrite()
 	if err := t.writeMessage(a, b); err != nil {
 		t.writeErr = t.writeError(err)
 		return t.writeErr
@@ -50,15 +49,19 @@ func (t *transport) writeLocked(a, b []byte) error {
 	return nil
 }
 
-// limitWrite bounds how long the socket may take for the message that follows.
-func (t *transport) limitWrite() {
+// limitWrite bounds how long the socket may take from now on, and reports whether
+// it may at all.
+func (t *transport) limitWrite() bool {
 	switch {
+	case t.isClosing():
+		return false
 	case t.writeTimeout == 0:
 	case t.frames != nil:
 		_ = t.frames.conn.SetWriteDeadline(time.Now().Add(t.writeTimeout))
 	default:
 		_ = t.ws.SetWriteDeadline(time.Now().Add(t.writeTimeout))
 	}
+	return true
 }
 
 func (t *transport) writeMessage(a, b []byte) error {

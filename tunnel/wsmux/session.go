@@ -94,9 +94,11 @@ type Session struct {
 	streams  map[*Stream]struct{} // opened and accepted here and not yet closed
 	isIdle   bool                 // draining, and there are no streams
 	idle     chan struct{}        // closed when isIdle
+	goneAway chan struct{}        // closed when GoAway has been sent
 
 	endsMu sync.Mutex
 	ends   map[uint32]*ends // of the streams that haven't ended at both ends
+	resets []uint32         // streams that were reset here, which yamux doesn't know yet
 
 	ending atomic.Bool // yamux is about to end, or has ended
 
@@ -120,20 +122,21 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		role:    role,
-		logger:  logger,
-		t:       newTransport(ws),
-		opening: make(chan struct{}, maxOpening),
-		streams: map[*Stream]struct{}{},
-		ends:    map[uint32]*ends{},
-		idle:    make(chan struct{}),
+		role:     role,
+		logger:   logger,
+		t:        newTransport(ws),
+		opening:  make(chan struct{}, maxOpening),
+		streams:  map[*Stream]struct{}{},
+		ends:     map[uint32]*ends{},
+		idle:     make(chan struct{}),
+		goneAway: make(chan struct{}),
 
 		shared: opts.shared,
 		window: opts.Window,
 	}
 	s.t.writeTimeout = cmp.Or(opts.writeTimeout, writeTimeout)
 	if !opts.shared {
-		s.t.frames = newFrameWriter(ws)
+		s.t.frames = newFrameWriter(ws, s.t.limitWrite)
 		if r := newFrameReader(s.t); r != nil {
 			s.t.next = r.NextReader
 		}
@@ -305,6 +308,7 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	var err error
 	select {
 	case <-s.idle:
+		s.awaitGoAway()
 	case <-s.Done():
 	case <-ctx.Done():
 		err = fmt.Errorf("wsmux: shutdown: streams still open: %w", context.Cause(ctx))
@@ -313,10 +317,22 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
+// awaitGoAway waits until GoAway has been sent, unless the link is stalled.
+func (s *Session) awaitGoAway() {
+	timer := time.NewTimer(closeFrameWait)
+	defer timer.Stop()
+	select {
+	case <-s.goneAway:
+	case <-s.Done():
+	case <-timer.C:
+	}
+}
+
 // refuse sends GoAway and closes the streams that come all the same, until
 // the session ends.
 func (s *Session) refuse() {
 	_ = s.mux.GoAway()
+	close(s.goneAway)
 	for {
 		stream, err := s.mux.AcceptStream()
 		if err != nil {

@@ -61,6 +61,38 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 	}
 }
 
+// A link that takes a little of a message at a time is slow, and not stalled: from
+// either side, for each sends in its own way.
+func TestSlowLinkIsNotStalled(t *testing.T) {
+	t.Parallel()
+	for _, from := range []Role{Client, Server} { // the client dials
+		t.Run("from the "+from.String(), func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+			opts := &Options{writeTimeout: 2 * time.Second}
+			client, err := NewSession(dialed, Client, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server, err := NewSession(accepted, Server, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			sender := map[Role]*Session{Client: client, Server: server}[from]
+			stream, err := sender.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			relay.SetBandwidth(64 * 1024)
+			if _, err := stream.Write(make([]byte, 256*1024)); err != nil { // takes four seconds
+				t.Errorf("Write = %v", err)
+			}
+		})
+	}
+}
+
 // endless is a reader of zeros.
 type endless struct{}
 

@@ -174,8 +174,7 @@ func (s *Stream) mayWrite(n int) (int, error) {
 // send sends a data frame, past yamux: it would copy p and have it pass through
 // two more goroutines.
 func (s *Stream) send(p []byte) error {
-	h := s.header[:]
-	h[1] = yamuxTypeData
+	h := s.header[:] // of type yamuxTypeData, without flags
 	binary.BigEndian.PutUint32(h[4:], s.stream.StreamID())
 	binary.BigEndian.PutUint32(h[8:], uint32(len(p))) //nolint:gosec // mostData at the most
 	err := s.session.t.send(h, p)
@@ -250,6 +249,19 @@ func (s *Stream) CloseWrite() error {
 // Close ends both directions. A Read or Write that waits for the peer returns
 // [net.ErrClosed]. On a stalled link Close returns before the peer has been told.
 func (s *Stream) Close() error {
+	s.shut(func() { _ = s.stream.Close() })
+	return nil
+}
+
+// Reset is Close for a stream that doesn't end in order: the peer's Read and Write
+// fail, too, also one that waits for this end to read.
+func (s *Stream) Reset() error {
+	s.shut(func() { s.session.reset(s.stream.StreamID(), s.ends) })
+	return nil
+}
+
+// shut ends both directions, and tells the peer with tell.
+func (s *Stream) shut(tell func()) {
 	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
@@ -260,11 +272,11 @@ func (s *Stream) Close() error {
 	}
 	s.mu.Unlock()
 	if closed {
-		return nil
+		return
 	}
 	sent := make(chan struct{})
 	go func() {
-		_ = s.stream.Close()
+		tell()
 		close(sent)
 	}()
 	timer := time.NewTimer(closeFrameWait)
@@ -277,7 +289,6 @@ func (s *Stream) Close() error {
 		s.ends.in.close()
 	}
 	s.session.release(s)
-	return nil
 }
 
 // Session returns the session that the stream is on.

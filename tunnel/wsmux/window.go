@@ -2,7 +2,6 @@ package wsmux
 
 import (
 	"cmp"
-	"encoding/binary"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -98,14 +97,4 @@ func (s *Session) grow(n int64) bool {
 	}
 	s.grown.Add(-n)
 	return false
-}
-
-// grant tells the peer that it may send n more bytes on a stream. It doesn't
-// wait for a link that is busy: who reads needn't.
-func (s *Session) grant(stream, n uint32) {
-	header := make([]byte, yamuxHeaderSize)
-	header[1] = yamuxTypeWindowUpdate
-	binary.BigEndian.PutUint32(header[4:], stream)
-	binary.BigEndian.PutUint32(header[8:], n)
-	go func() { _ = s.t.send(header, nil) }() // an error shows elsewhere
 }

@@ -1,0 +1,40 @@
+package wsmux_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// TestSessionShutdownSaysGoAway: also one without streams says it before the Close frame.
+func TestSessionShutdownSaysGoAway(t *testing.T) {
+	t.Parallel()
+	peer, ws := tunneltest.WebSockets(t)
+	session, err := wsmux.NewSession(ws, wsmux.Server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- session.Shutdown(t.Context()) }()
+	var got []byte
+	for {
+		_, p, err := peer.ReadMessage()
+		if err != nil {
+			if !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+				t.Errorf("the peer reads %v, want 1001", err)
+			}
+			break
+		}
+		got = append(got, p...)
+	}
+	if want := []byte{0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; !bytes.Equal(got, want) {
+		t.Errorf("before the Close frame came % x, want GoAway: % x", got, want)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
