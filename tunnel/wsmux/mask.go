@@ -16,7 +16,7 @@ type mask struct {
 
 // set has m mask with key, for a payload of n bytes.
 func (m *mask) set(key []byte, n uint64) {
-	fill := int(min(n+keyBytes, uint64(len(m.pattern)))) //nolint:gosec // no more than that
+	fill := int(min(n+keyBytes, uint64(len(m.pattern))))
 	for done := copy(m.pattern[:fill], key); done < fill; done *= 2 {
 		copy(m.pattern[done:fill], m.pattern[:done])
 	}

@@ -168,7 +168,7 @@ func (s *Stream) mayWrite(n int) (int, error) {
 	case n == 0:
 		return 0, nil
 	}
-	return s.ends.out.take(uint32(min(n, mostData)), s.writeDeadline.done())
+	return s.ends.out.take(uint32(min(n, mostData)), s.writeDeadline.done()) //nolint:gosec // not negative
 }
 
 // send sends a data frame, past yamux: it would copy p and have it pass through
