@@ -167,7 +167,7 @@ func TestConnectorEndsAtOnce(t *testing.T) {
 		}
 	}
 	c, _ := connector(t, "nonsense")
-	if err := c.Run(soon(t)); err == nil || !strings.Contains(err.Error(), "unknown URL scheme") {
+	if err := c.Run(soon(t)); err == nil || !strings.Contains(err.Error(), "no scheme") {
 		t.Errorf("Run = %v, want that the URL is bad", err)
 	}
 	c, _ = connector(t, "ws://127.0.0.1:1")

@@ -134,6 +134,8 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 func ParseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	switch {
+	case !strings.Contains(rawURL, "://"):
+		return nil, errors.New("the URL begins with no scheme: want ws://, wss://, http:// or https://")
 	case err != nil && strings.Contains(rawURL, "@"):
 		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
 	case err != nil:

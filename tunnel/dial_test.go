@@ -159,7 +159,8 @@ func TestDialErrors(t *testing.T) {
 			return ok
 		}},
 		{"scheme", "ftp://user:pass@host/", nil, `dial: unknown URL scheme "ftp": want ws, wss, http or https`, nil},
-		{"no scheme", "localhost:7070", nil, `dial: unknown URL scheme "localhost": want ws, wss, http or https`, nil},
+		{"host and port", "localhost:7070", nil, "dial: the URL begins with no scheme: want ws://, wss://, http:// or https://", nil},
+		{"address and port", "127.0.0.1:7070", nil, "dial: the URL begins with no scheme: want ws://, wss://, http:// or https://", nil},
 		{"no port", "ws://host:/", nil, `dial: the URL's port is "": want 1 to 65535`, nil},
 		{"port 0", "ws://host:0/", nil, `dial: the URL's port is "0": want 1 to 65535`, nil},
 		{"port too high", "ws://[::1]:65536/", nil, `dial: the URL's port is "65536": want 1 to 65535`, nil},
