@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -116,8 +117,11 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 	fmt.Fprint(p.stdout, "\nWatchKeys, a stream that starts with a snapshot\n")
 	for calls := 0; ; calls++ {
 		event, err := watch.Recv()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			break // after the last event
+		}
+		if err != nil {
+			return fmt.Errorf("watch keys: %w", err)
 		}
 		fmt.Fprintf(p.stdout, "  event: %s\n", describeEvent(event))
 		switch calls {
