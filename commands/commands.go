@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -135,7 +136,34 @@ func (p *program) helpCommand() *cli.Command {
 	}
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} }
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return &usageError{err: err, hint: valueHint(c, err)}
+}
+
+var badValue = regexp.MustCompile(`value "[^"]*" for (?:flag )?-(\S+): parse error$`)
+
+// valueHint is what the value of a flag has to be, if that is what err is about,
+// or nothing.
+func valueHint(c *cli.Context, err error) string {
+	match := badValue.FindStringSubmatch(err.Error())
+	if match == nil {
+		return ""
+	}
+	for _, f := range c.Command.Flags {
+		if !slices.Contains(f.Names(), match[1]) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.DurationFlag:
+			return "want a duration with its unit, such as 30s or 5m"
+		case *cli.IntFlag:
+			return "want a whole number"
+		case *cli.BoolFlag:
+			return "want true or false, or no value for true"
+		}
+	}
+	return ""
+}
 
 // arguments checks the number of c's positional arguments, which end at the
 // first that looks like a flag: that one was meant to be a flag.
@@ -143,6 +171,9 @@ func (p *program) arguments(c *cli.Context, most int) ([]string, error) {
 	args := c.Args().Slice()
 	if slices.Contains(args, "") { // such as "$URL" without that variable
 		return nil, usagef("an argument is empty")
+	}
+	if err := rejectEmptyFlags(c); err != nil {
+		return nil, err
 	}
 	for _, arg := range args {
 		if len(arg) > 1 && strings.HasPrefix(arg, "-") {

@@ -226,6 +226,21 @@ func typed(c *cli.Context, flag string) bool {
 	return slices.Contains(line.LocalFlagNames(), flag)
 }
 
+// rejectEmptyFlags refuses flags on the command line without a value, such as
+// --token-file "$FILE" where there is no FILE: nothing would be demanded then.
+func rejectEmptyFlags(c *cli.Context) error {
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if name == "data" || !typed(c, name) { // data is a message, which may be empty
+			continue
+		}
+		if c.Value(name) == any("") || slices.Contains(c.StringSlice(name), "") {
+			return &usageError{err: fmt.Errorf("--%s is empty", name), hint: "leave it out, or set the variable that its value comes from"}
+		}
+	}
+	return nil
+}
+
 // redact is a URL without what may be secret, or the text if it isn't one.
 func redact(rawURL string) string {
 	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {

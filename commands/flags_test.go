@@ -215,6 +215,21 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A flag without a value is a mistake on the command line, a variable without one
+// is no variable.
+func TestEmptyFlags(t *testing.T) {
+	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
+	for _, f := range p.app().Command("serve").Flags {
+		name := f.Names()[0]
+		switch f.(type) {
+		case *cli.StringFlag, *cli.PathFlag, *cli.StringSliceFlag:
+			if _, err := parseEndpoint(t, "--"+name, ""); err == nil || err.Error() != "--"+name+" is empty" || exitStatus(err) != exitUsage {
+				t.Errorf("--%s '': %v, want a usage error", name, err)
+			}
+		}
+	}
+}
+
 // Every flag's variable is its name, and no two flags share one.
 func TestFlagsHaveVariables(t *testing.T) {
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
@@ -247,5 +262,26 @@ func TestUnknownFlagPanics(t *testing.T) {
 	}
 	if err := app.RunContext(context.Background(), []string{"wstun", "version"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// --help of each command names its flags: cli panics there about one that is
+// defined twice.
+func TestEveryHelp(t *testing.T) {
+	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
+	for _, cmd := range p.app().Commands {
+		if cmd.SkipFlagParsing { // it is for the shells alone
+			continue
+		}
+		var stdout strings.Builder
+		p := &program{stdout: &stdout, stderr: &strings.Builder{}}
+		if err := p.app().RunContext(t.Context(), []string{"wstun", cmd.Name, "--help"}); err != nil {
+			t.Errorf("wstun %s --help: %v", cmd.Name, err)
+		}
+		for _, f := range cmd.Flags {
+			if !strings.Contains(stdout.String(), "--"+f.Names()[0]) {
+				t.Errorf("wstun %s --help says nothing of --%s:\n%s", cmd.Name, f.Names()[0], &stdout)
+			}
+		}
 	}
 }

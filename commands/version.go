@@ -10,8 +10,9 @@ import (
 
 func (p *program) versionCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
+		Name:      "version",
+		Usage:     "print the version",
+		UsageText: "wstun version",
 		Action: func(c *cli.Context) error {
 			if _, err := p.arguments(c, 0); err != nil {
 				return err
