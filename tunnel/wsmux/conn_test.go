@@ -1,9 +1,15 @@
 package wsmux
 
 import (
+	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	"golang.org/x/net/nettest"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -25,4 +31,54 @@ func TestWrapConnIsANetConn(t *testing.T) { //nolint:tparallel // see above
 			})
 		})
 	}
+}
+
+// With buffers of BufferSize all that a conn holds leaves in one system call,
+// with gorilla's default of 4 KiB in many.
+func TestBufferSize(t *testing.T) {
+	t.Parallel()
+	upgrader := websocket.Upgrader{WriteBufferSize: BufferSize, ReadBufferSize: BufferSize}
+	accepted := make(chan *websocket.Conn, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ws, err := upgrader.Upgrade(w, r, nil); err == nil {
+			accepted <- ws
+		}
+	}))
+	defer srv.Close()
+	var socket countingConn
+	dialer := websocket.Dialer{
+		WriteBufferSize: BufferSize, ReadBufferSize: BufferSize,
+		NetDialContext: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+			socket.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+			return &socket, err
+		},
+	}
+	ws, _, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil) //nolint:bodyclose // nothing is left of it
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, peer := WrapConn(ws), <-accepted
+	defer peer.Close()
+	defer c.Close()
+	before := socket.writes.Load()
+	if _, err := c.Write(make([]byte, connBuffer)); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := peer.ReadMessage(); err != nil || len(data) != connBuffer {
+		t.Fatalf("ReadMessage = %d bytes, %v, want %d", len(data), err, connBuffer)
+	}
+	if n := socket.writes.Load() - before; n != 1 {
+		t.Errorf("%d KiB left in %d system calls, want 1", connBuffer>>10, n)
+	}
+}
+
+// countingConn counts what is written.
+type countingConn struct {
+	net.Conn
+	writes atomic.Int32
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
 }

@@ -109,6 +109,7 @@ func TestDialGRPCReopensALostStream(t *testing.T) {
 	}
 }
 
+// sessionListener accepts the streams of a session and shows them to the test.
 type sessionListener struct {
 	*wsmux.Session
 	conns chan net.Conn

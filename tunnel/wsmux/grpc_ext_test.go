@@ -293,11 +293,15 @@ func drain[T any](stream grpc.ServerStreamingClient[T]) error {
 	}
 }
 
-// sessionListener accepts the streams of a session and shows them to the test.
 func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
-	tun := newTunnel(t, dialed, accepted)
+	checkLimit(t, newTunnel(t, dialed, accepted).client)
+}
+
+// checkLimit calls with messages of just under MaxMsgSize and over it.
+func checkLimit(t *testing.T, client testpb.TestServiceClient) {
+	t.Helper()
 	const under, over = wsmux.MaxMsgSize - 64, wsmux.MaxMsgSize
 	for _, tc := range []struct {
 		name string
@@ -308,7 +312,7 @@ func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 		{"request over", body(over), codes.ResourceExhausted},
 		{"both just under", body(under), codes.OK},
 	} {
-		resp, err := tun.client.UnaryCall(t.Context(), tc.req)
+		resp, err := client.UnaryCall(t.Context(), tc.req)
 		if status.Code(err) != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 		}
@@ -317,6 +321,3 @@ func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 		}
 	}
 }
-
-// plainConn is the shortest way from a WebSocket to a net.Conn: one message
-// for each Write, and one Read at a time from each message.

@@ -19,6 +19,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
+// plainConn is the shortest way from a WebSocket to a net.Conn: one message
+// for each Write, and one Read at a time from each message.
 type plainConn struct {
 	ws *websocket.Conn
 	r  io.Reader
@@ -61,12 +63,13 @@ func plainConfig() *yamux.Config {
 	return config
 }
 
-func TestInteropWithAPlainPeer(t *testing.T) {
+// Whoever dials and whoever serves. One after the other, because of what the
+// largest messages take.
+func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
 	t.Parallel()
 	for _, dials := range []string{"the plain peer", "this package"} {
 		for _, serves := range []string{"the plain peer", "this package"} {
 			t.Run(dials+" dials and "+serves+" serves", func(t *testing.T) {
-				t.Parallel()
 				ours, theirs := tunneltest.WebSockets(t)
 				if dials == "the plain peer" {
 					ours, theirs = theirs, ours
@@ -126,6 +129,7 @@ func TestInteropWithAPlainPeer(t *testing.T) {
 					})
 				}
 				wg.Wait()
+				checkLimit(t, client)
 			})
 		}
 	}

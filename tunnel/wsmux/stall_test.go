@@ -24,6 +24,10 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 				}
 			}
 		},
+		"Accept": func(s *Session, _ *Stream) error { // it answers the peer who opened the stream
+			_, err := s.Accept()
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
@@ -43,6 +47,19 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 			}
 			filler, err := client.Open(t.Context())
 			if err != nil {
+				t.Fatal(err)
+			}
+			peers, err := server.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := server.Open(t.Context()); err != nil { // which waits to be accepted
+				t.Fatal(err)
+			}
+			if _, err := peers.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
 			relay.Freeze()
