@@ -265,6 +265,21 @@ func TestUnknownFlagPanics(t *testing.T) {
 	}
 }
 
+// An error with an exit status, such as an *exec.ExitError, is an error: cli would
+// end the process with it.
+func TestErrorsAreReturned(t *testing.T) {
+	exiter := cli.OsExiter
+	defer func() { cli.OsExiter = exiter }()
+	cli.OsExiter = func(int) { t.Error("the process was ended") }
+	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
+	app := p.app()
+	want := cli.Exit("no", 7) //nolint:forbidigo // what mustn't do what it says
+	app.Command("version").Action = func(*cli.Context) error { return want }
+	if err := app.RunContext(t.Context(), []string{"wstun", "version"}); !errors.Is(err, want) {
+		t.Errorf("%v, want the command's error", err)
+	}
+}
+
 // --help of each command names its flags: cli panics there about one that is
 // defined twice.
 func TestEveryHelp(t *testing.T) {

@@ -125,6 +125,27 @@ func TestStreamCloseDoesNotWaitForAFrozenPeer(t *testing.T) { //nolint:parallelt
 	})
 }
 
+// yamux's clock runs from when a frame is queued: on a slow link with busy
+// streams its default of ten seconds passes while all is well.
+func TestStalledLinkHasAMinute(t *testing.T) { //nolint:paralleltest // a bubble
+	tunneltest.KeepTimersApart(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, streams, peer := frozenSession(t)
+		flooded := make(chan struct{})
+		go func() {
+			defer close(flooded)
+			_, _ = io.Copy(streams[0], endless{})
+		}()
+		<-time.After(writeTimeout - time.Second)
+		if err := s.Err(); err != nil {
+			t.Errorf("Err() on a link that was stalled for less than a minute = %v", err)
+		}
+		_ = peer.Close()
+		<-flooded
+		_ = s.Close()
+	})
+}
+
 // A call without a session doesn't wait for one.
 func TestDialGRPCFailsAtOnce(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
