@@ -157,9 +157,6 @@ func describeEvent(e *demo.KeyEvent) string {
 // printDemoLines prints what to try with grpcurl.
 func (p *program) printDemoLines(local net.Listener) {
 	addr := addrOf(local)
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		addr = "-unix " + path
-	}
 	name := demo.Hub_ServiceDesc.ServiceName
 	fmt.Fprint(p.stdout, "\nTry in another terminal (go tool grpcurl in wstun's source, or an installed grpcurl):\n")
 	for _, line := range []string{
