@@ -64,7 +64,7 @@ func plainConfig() *yamux.Config {
 }
 
 // Whoever dials and whoever serves. One after the other, because of what the
-// largest messages take.
+// largest messages take; these are the same whoever dials.
 func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
 	t.Parallel()
 	for _, dials := range []string{"the plain peer", "this package"} {
@@ -129,7 +129,9 @@ func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
 					})
 				}
 				wg.Wait()
-				checkLimit(t, client)
+				if dials == "this package" {
+					checkLimit(t, client)
+				}
 			})
 		}
 	}
