@@ -68,7 +68,7 @@ func (fl *flow) drain() {
 	if carried {
 		go fl.goAway() // which waits for a client that doesn't read
 		// A call that the client has sent already is on its way meanwhile.
-		time.AfterFunc(farewellGrace, func() { fl.calls.whenIdle(fl.sayFarewell) })
+		time.AfterFunc(farewellGrace, func() { fl.calls.whenIdle(fl.beginFarewell) })
 		return
 	}
 	fl.cancel(errShuttingDown)
@@ -91,6 +91,10 @@ func (fl *flow) writeGoAway() {
 		_ = http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: no more calls on this connection"))
 	}
 }
+
+// beginFarewell doesn't wait: who forwards bytes may do so for a whole session,
+// and the end of a stream for its link.
+func (fl *flow) beginFarewell() { go fl.sayFarewell() }
 
 // sayFarewell ends the client's connection as its server would: with a FIN, upon
 // which the client closes its side, and with that the server does. Neither is
