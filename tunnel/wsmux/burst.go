@@ -89,11 +89,15 @@ func (t *transport) flush() {
 	for {
 		t.writing <- struct{}{}
 		held := t.burst.take(true)
+		var err error
 		if len(held) > 0 {
-			_ = t.writeLocked(held, nil) // the next send returns it
+			err = t.writeLocked(held, nil)
 		}
 		<-t.writing
-		if len(held) == 0 {
+		switch {
+		case err != nil:
+			_ = t.failed(err) // there may be no other send to return it
+		case len(held) == 0:
 			return
 		}
 	}

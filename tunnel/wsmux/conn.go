@@ -46,7 +46,7 @@ const (
 // within a fraction of a second, unblocks Read and Write, and returns. The
 // socket is closed when the peer has answered, half a second later at most.
 func WrapConn(conn *websocket.Conn) net.Conn {
-	return &wrappedConn{
+	c := &wrappedConn{
 		t:             newTransport(conn),
 		closed:        make(chan struct{}),
 		readDeadline:  newDeadline(),
@@ -56,6 +56,8 @@ func WrapConn(conn *websocket.Conn) net.Conn {
 		writing:       make(chan struct{}, 1),
 		room:          make(chan struct{}, 1),
 	}
+	c.goFill, c.goFlush = c.fill, c.flush
+	return c
 }
 
 // wrappedConn puts a buffer and a goroutine between the caller and the
@@ -65,6 +67,8 @@ type wrappedConn struct {
 	t         *transport
 	closeOnce sync.Once
 	closed    chan struct{}
+
+	goFill, goFlush func() // to start without an allocation
 
 	readDeadline *deadline
 	reading      chan struct{} // holds a token while a Read runs; it guards:
@@ -81,7 +85,8 @@ type wrappedConn struct {
 	mu       sync.Mutex
 	pending  []byte        // what the next flush sends
 	spare    []byte        // the buffer that isn't pending
-	flushed  chan struct{} // closed when the flush under way ends; nil if none is
+	flushing bool          // whether a flush is under way
+	flushed  chan struct{} // closed when it ends; nil unless Close waits for that
 	writeErr error         // first write error, which is final
 }
 
@@ -99,7 +104,7 @@ func (c *wrappedConn) Read(p []byte) (int, error) {
 	if len(c.unread) == 0 && c.readErr == nil && len(p) > 0 {
 		if !c.filling {
 			c.filling = true
-			go c.fill()
+			go c.goFill()
 		}
 		select {
 		case f := <-c.fills:
@@ -159,9 +164,9 @@ func (c *wrappedConn) enqueue(p []byte) (int, error) {
 	}
 	n := min(len(p), connBuffer-len(c.pending))
 	c.pending = append(c.pending, p[:n]...)
-	if c.flushed == nil && n > 0 {
-		c.flushed = make(chan struct{})
-		go c.flush()
+	if !c.flushing && n > 0 {
+		c.flushing = true
+		go c.goFlush()
 	}
 	return n, nil
 }
@@ -182,8 +187,10 @@ func (c *wrappedConn) flush() {
 		default:
 		}
 	}
-	close(c.flushed)
-	c.flushed = nil
+	c.flushing = false
+	if c.flushed != nil {
+		close(c.flushed)
+	}
 }
 
 // enter takes the token of one direction, so that calls take turns.
@@ -223,16 +230,24 @@ func (c *wrappedConn) Close() error {
 // transport.
 func (c *wrappedConn) finish(sent chan<- struct{}) {
 	defer close(sent)
-	c.mu.Lock()
-	flushed := c.flushed
-	c.mu.Unlock()
-	if flushed != nil {
+	if flushed := c.whenFlushed(); flushed != nil {
 		select {
 		case <-flushed:
 		case <-time.After(flushWait):
 		}
 	}
 	_ = c.t.Close()
+}
+
+// whenFlushed returns a channel that is closed when the flush under way ends, or nil
+// if none is.
+func (c *wrappedConn) whenFlushed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flushing {
+		c.flushed = make(chan struct{})
+	}
+	return c.flushed
 }
 
 func (c *wrappedConn) LocalAddr() net.Addr  { return c.t.ws.LocalAddr() }

@@ -19,6 +19,7 @@ import (
 type frameReader struct {
 	t    *transport
 	in   *bufio.Reader
+	head [maxFrameHeader]byte
 	mask mask
 	at   int    // in the payload of the data frame that is being read
 	left uint64 // of it
@@ -104,7 +105,7 @@ type frameHeader struct {
 
 // nextFrame reads the header of a frame, and checks it.
 func (r *frameReader) nextFrame() (h frameHeader, err error) {
-	var b [maxFrameHeader]byte
+	b := r.head[:]
 	if _, err := io.ReadFull(r.in, b[:2]); err != nil {
 		return h, unexpectedEnd(err)
 	}

@@ -84,6 +84,9 @@ func (b *inbox) hold(p []byte) {
 // consumed takes notice that n bytes have been read or passed on, and lets the
 // peer send more. b.mu is held.
 func (b *inbox) consumed(n int) {
+	if b.closed {
+		return // and the window has been given back
+	}
 	more := b.window.consumed(b.session, n)
 	if more == 0 {
 		return
@@ -109,6 +112,7 @@ func (b *inbox) sendGrants() {
 }
 
 func (b *inbox) Read(p []byte) (int, error) {
+	defer signal(b.changed) // to others who read
 	for {
 		n, ready, err := b.readNow(p)
 		if ready {

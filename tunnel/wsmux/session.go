@@ -136,6 +136,7 @@ func NewSession(ws *websocket.Conn, role Role, opts *Options) (*Session, error) 
 	}
 	s.t.writeTimeout = cmp.Or(opts.writeTimeout, writeTimeout)
 	if !opts.shared {
+		s.t.failed = s.sendFailed
 		s.t.frames = newFrameWriter(ws, s.t.limitWrite)
 		if r := newFrameReader(s.t); r != nil {
 			s.t.next = r.NextReader

@@ -42,11 +42,12 @@ type transport struct {
 	message io.Reader                                       // rest of the current message; nil between messages
 	readErr error                                           // first read error, which is final
 
-	writing    chan struct{} // holds a token while a frame is sent; it guards:
-	frames     *frameWriter  // nil: gorilla writes, so that others may send control frames
-	writeErr   error         // first write error, which is final
-	burst      burst         // what goes out with the next frame
-	peerClosed atomic.Bool   // its Close frame has come: nothing may follow the answer
+	writing    chan struct{}     // holds a token while a frame is sent; it guards:
+	frames     *frameWriter      // nil: gorilla writes, so that others may send control frames
+	writeErr   error             // first write error, which is final
+	burst      burst             // what goes out with the next frame
+	failed     func(error) error // is told what that failed with
+	peerClosed atomic.Bool       // its Close frame has come: nothing may follow the answer
 
 	pongMu  sync.Mutex
 	pong    *string // newest Ping still to be answered
