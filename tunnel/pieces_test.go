@@ -138,7 +138,7 @@ func TestSocketReaderEndsWithItsDeadline(t *testing.T) {
 }
 
 // socketPair returns two ends of a connection.
-func socketPair(t *testing.T, network, addr string) (near, far net.Conn) {
+func socketPair(t testing.TB, network, addr string) (near, far net.Conn) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), network, addr)
 	if err != nil {

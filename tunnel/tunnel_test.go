@@ -113,7 +113,7 @@ func dialTCP(t *testing.T, addr string) *net.TCPConn {
 }
 
 // sessionPair returns both ends of a session, which end with the test.
-func sessionPair(t *testing.T) (client, server *wsmux.Session) {
+func sessionPair(t testing.TB) (client, server *wsmux.Session) {
 	t.Helper()
 	dialed, accepted := tunneltest.WebSockets(t)
 	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)

@@ -1,0 +1,52 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"testing"
+)
+
+// BenchmarkForward copies from a socket to a stream, and from that to a socket, as
+// between a gRPC client and its server: 128 KiB an operation.
+func BenchmarkForward(b *testing.B) {
+	client, server := sessionPair(b)
+	local, near := socketPair(b, "tcp", "127.0.0.1:0")
+	far, remote := socketPair(b, "tcp", "127.0.0.1:0")
+	from, err := client.Open(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	to, err := server.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{}, 2)
+	for _, hop := range [][2]net.Conn{{near, from}, {to, far}} {
+		go func() {
+			fl := &flow{near: hop[0], calls: newCalls()}
+			_ = fl.copyToServer(hop[1])
+			abort(hop[1])
+			done <- struct{}{}
+		}()
+	}
+	const block = 128 * 1024
+	go func() {
+		for p := make([]byte, block); ; {
+			if _, err := local.Write(p); err != nil {
+				return
+			}
+		}
+	}()
+	b.SetBytes(block)
+	b.ReportAllocs()
+	p := make([]byte, block)
+	for b.Loop() {
+		if _, err := io.ReadFull(remote, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	abort(local)
+	abort(remote)
+	<-done
+	<-done
+}
