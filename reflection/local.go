@@ -10,6 +10,7 @@ import (
 	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // the types of protoparse
 	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; the one that replaces it can't read edition 2024 yet
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -26,7 +27,8 @@ func FromProtos(paths, importPaths []string) Source {
 // LoadProtosets reads files that hold a google.protobuf.FileDescriptorSet, as
 // protoc --descriptor_set_out --include_imports writes them. The services are all
 // that they define. Files that are incomplete or disagree with one another are an
-// error; only the well-known types may be left out.
+// error; only what protobuf and gRPC bring along (google/protobuf/, google/rpc/)
+// may be left out.
 func LoadProtosets(paths []string) (*Set, error) {
 	return loadProtosets(context.Background(), paths)
 }
@@ -52,8 +54,8 @@ func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
 // LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. Paths
 // may be relative to one of importPaths, which are also where imports are looked
 // for; without importPaths that is the current directory, then those of the files
-// themselves. The well-known types need no file. The services are all that the
-// files and their imports define.
+// themselves. What protobuf and gRPC bring along (google/protobuf/, google/rpc/)
+// needs no file. The services are all that the files and their imports define.
 //
 // The text of a syntax error begins with its position, file:line:column.
 func LoadProtos(paths, importPaths []string) (*Set, error) {
@@ -73,6 +75,7 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	}
 	parser := protoparse.Parser{
 		ImportPaths:               importPaths,
+		LookupImportProto:         lookupBuiltin,
 		IncludeSourceCodeInfo:     true,
 		AllowExperimentalEditions: true,
 	}
@@ -86,6 +89,15 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	b := newBuilder()
 	b.addParsed(files)
 	return b.whole(ctx, "compile")
+}
+
+// lookupBuiltin is builtinProto for the parser, which asks for what is in none of
+// the import paths.
+func lookupBuiltin(path string) (*descriptorpb.FileDescriptorProto, error) {
+	if fdp := builtinProto(path); fdp != nil {
+		return fdp, nil
+	}
+	return nil, protoregistry.NotFound
 }
 
 // addParsed adds files and what they import.

@@ -76,12 +76,14 @@ func TestLoadProtos(t *testing.T) {
 		"sub/relative.proto": `syntax = "proto3"; package sub; import "sub/other.proto"; service R { rpc Do(O) returns (O); }`,
 		"sub/other.proto":    `syntax = "proto3"; package sub; message O {}`,
 		"sibling.proto":      `syntax = "proto3"; import "proto3.proto"; service T { rpc Do(p.M) returns (p.M); }`,
+		"rpc.proto":          `syntax = "proto3"; package p; import "google/rpc/status.proto"; service V { rpc Do(google.rpc.Status) returns (google.rpc.Status); }`,
 		"broken.proto":       "syntax = \"proto3\";\nmessage M {\n  string = 1;\n}",
 		"unknown.proto":      "syntax = \"proto3\";\nmessage M { Missing m = 1; }",
 		"missing.proto":      "syntax = \"proto3\";\nimport \"none.proto\";",
 	})
 	for path, want := range map[string]string{
 		"proto3.proto": "p.S", "proto2.proto": "p.S", "2023.proto": "p.S", "2024.proto": "p.S", "sub/relative.proto": "sub.R",
+		"rpc.proto": "p.V",
 	} {
 		set, err := FromProtos([]string{path}, []string{dir}).Files(testContext(t))
 		if err != nil {
