@@ -197,6 +197,7 @@ type upstreams struct {
 	local  *reflection.Set // for those without reflection; may be nil
 	header metadata.MD     // for reflection
 	merged *reflection.Merged
+	grpc   *grpc.Server // has services of its own, which no upstream is asked for
 	health *health.Server
 }
 
@@ -229,14 +230,16 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	following, stop := context.WithCancel(c.Context)
 	var wg sync.WaitGroup
 	b := newGRPCBackend(append(wsmux.ServerOptions(), us.proxy.ServerOptions()...), func(g *grpc.Server, h *health.Server) {
-		us.health = h
-		if !c.Bool("no-reflection") {
+		us.grpc, us.health = g, h
+		if c.Bool("no-reflection") {
+			reflection.Refuse(g) // or the calls would go on to the upstreams
+		} else {
 			us.merged.Register(g)
 		}
-		for i := range us.all {
-			wg.Go(func() { us.follow(following, i) })
-		}
 	}, stop)
+	for i := range us.all {
+		wg.Go(func() { us.follow(following, i) })
+	}
 	return &proxyBackend{b, us, &wg}, nil
 }
 
@@ -317,10 +320,19 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 		return false
 	}
 	us.merged.Set(i, set)
-	services := us.merged.ServicesOf(i)
+	services := us.servicesOf(i)
 	us.proxy.SetServices(us.all[i], services)
 	logger.Info("upstream described", slog.Int("services", len(services)))
 	return true
+}
+
+// servicesOf returns the services of upstream i that aren't served here.
+func (us *upstreams) servicesOf(i int) []string {
+	local := us.grpc.GetServiceInfo()
+	return slices.DeleteFunc(slices.Clone(us.merged.ServicesOf(i)), func(service string) bool {
+		_, ok := local[service]
+		return ok
+	})
 }
 
 // setHealth sets the health of the services that calls go to upstream i for: not
@@ -328,9 +340,9 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 func (us *upstreams) setHealth(i int, status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	var before []string
 	for j := range i {
-		before = append(before, us.merged.ServicesOf(j)...)
+		before = append(before, us.servicesOf(j)...)
 	}
-	for _, service := range us.merged.ServicesOf(i) {
+	for _, service := range us.servicesOf(i) {
 		if !slices.Contains(before, service) {
 			us.health.SetServingStatus(service, status)
 		}

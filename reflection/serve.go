@@ -18,7 +18,16 @@ import (
 // services that are registered with s itself, whenever that happens. Like any
 // registration it must come before s.Serve.
 func (m *Merged) Register(s *grpc.Server) {
-	impl := &service{m: m, local: s}
+	register(s, &service{m: m, local: s})
+}
+
+// Refuse has s answer requests for reflection with codes.Unimplemented, as it does
+// anyway unless it passes calls to unknown services on.
+func Refuse(s *grpc.Server) {
+	register(s, grpc_reflection_v1.UnimplementedServerReflectionServer{})
+}
+
+func register(s *grpc.Server, impl grpc_reflection_v1.ServerReflectionServer) {
 	grpc_reflection_v1.RegisterServerReflectionServer(s, impl)
 	// The two versions differ in their names alone.
 	alpha := grpc_reflection_v1.ServerReflection_ServiceDesc
