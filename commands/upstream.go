@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -197,7 +198,8 @@ type upstreams struct {
 	local  *reflection.Set // for those without reflection; may be nil
 	header metadata.MD     // for reflection
 	merged *reflection.Merged
-	grpc   *grpc.Server // has services of its own, which no upstream is asked for
+	bare   atomic.Pointer[proxy.Upstream] // one without reflection
+	grpc   *grpc.Server                   // has services of its own, which no upstream is asked for
 	health *health.Server
 }
 
@@ -309,6 +311,9 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	logger := us.out.logger.With(slog.String("target", us.all[i].Addr()))
 	set, err := reflection.FromServer(us.all[i].Conn(), us.header).Files(ctx)
 	none := errors.Is(err, reflection.ErrNoReflection)
+	if none && !us.bare.CompareAndSwap(nil, us.all[i]) && us.bare.Load() != us.all[i] {
+		logger.Warn("several upstreams have no reflection: the first of them gets the calls", slog.String("hint", "a wstun serve for each"))
+	}
 	switch {
 	case none && us.local == nil:
 		logger.Warn("the upstream has no reflection: its services can be called, but not listed", slog.String("hint", "--proto or --protoset"))
