@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"slices"
@@ -150,6 +151,9 @@ func newStubBackend(c *cli.Context, path string) (backend, error) {
 		return nil, &usageError{err: errors.New("--stub needs the descriptors of its methods"), hint: "name the source with --proto, or a compiled set with --protoset"}
 	}
 	s, err := stub.Load(path, set.Files())
+	if _, unread := errors.AsType[*fs.PathError](err); unread {
+		return nil, usagef("--stub: %w", err)
+	}
 	if err != nil {
 		return nil, &usageError{err: err, hint: "mend the file of --stub"}
 	}

@@ -223,7 +223,7 @@ func TestSpecialMessages(t *testing.T) {
 		"All: {when: {'[t.extra]': x}, reply: {}}":              `f:2: when cannot match the extension "[t.extra]"`,
 		"Lost: {reply: {}}":                                     `f:2: method "t.T/Lost" needs lost.Message, which the descriptors don't have`,
 		"All: {reply: {any: {'@type': x/t.Nothing}}}":           `f:2: reply is no t.All: unable to resolve "x/t.Nothing": "not found"`,
-		"All: {reply: {any: {'@type': x/t.All,\n  plain: []}}}": `f:3: reply is no t.All: invalid value for int64 field plain: [`,
+		"All: {reply: {any: {'@type': x/t.All,\n  plain: []}}}": `f:3: reply is no t.All: invalid value for int64 field plain: list`,
 	} {
 		wantErrors(t, "methods:\n  t.T/"+rules, testFiles(t), want)
 	}

@@ -61,13 +61,16 @@ func hasOwnJSON(md protoreflect.MessageDescriptor) bool {
 // jsonText is JSON with one token on each line, so that the line of an error in
 // it tells the line of the file.
 type jsonText struct {
-	text  []byte
-	lines []int // in the file, of each line
+	text   []byte
+	lines  []int    // in the file, of each line
+	fields []string // that each line is in
+	field  string   // that what comes next is in
 }
 
 func (j *jsonText) token(line int, token string) {
 	j.text = append(append(j.text, token...), '\n')
 	j.lines = append(j.lines, line)
+	j.fields = append(j.fields, j.field)
 }
 
 // value appends n.
@@ -80,7 +83,10 @@ func (j *jsonText) value(n *node) {
 				j.token(f.line, ",")
 			}
 			j.token(f.line, jsonString(f.key)+":")
+			outer := j.field
+			j.field = f.key
 			j.value(f.value)
+			j.field = outer
 		}
 		j.token(n.line, "}")
 	case yaml.SequenceNode:
@@ -152,24 +158,30 @@ var position = regexp.MustCompile(`\(line ([0-9]+):[0-9]+\): `)
 // has none, and the error without the noise.
 func (j *jsonText) explain(err error) (line int, why string) {
 	why = err.Error()
+	field := ""
 	if at := position.FindStringSubmatchIndex(why); at != nil {
 		if i, err := strconv.Atoi(why[at[2]:at[3]]); err == nil && 1 <= i && i <= len(j.lines) {
-			line = j.lines[i-1]
+			line, field = j.lines[i-1], j.fields[i-1]
 		}
 		why = why[at[1]:]
 	}
 	// A space or a no-break space follows, so that nobody relies on the text.
 	why = strings.TrimLeft(strings.TrimPrefix(why, "proto:"), " \u00a0")
-	if token, ok := strings.CutPrefix(why, "unexpected token "); ok {
-		switch token {
-		case "{":
-			token = "mapping"
-		case "[":
-			token = "list"
+	for begin, is := range map[string]string{"{": "mapping", "[": "list"} {
+		if rest, ok := strings.CutSuffix(why, " "+begin); ok {
+			why = rest + " " + is
 		}
-		why = "unexpected " + token
 	}
-	if strings.HasPrefix(why, "invalid value for string ") && !strings.HasSuffix(why, "{") && !strings.HasSuffix(why, "[") {
+	where := ""
+	if field != "" {
+		where = " in field " + quote(field)
+	}
+	switch token, ok := strings.CutPrefix(why, "unexpected token "); {
+	case ok:
+		why = "unexpected " + token + where
+	case strings.HasPrefix(why, "invalid google.protobuf."):
+		why += where
+	case strings.HasPrefix(why, "invalid value for string ") && !strings.HasSuffix(why, " mapping") && !strings.HasSuffix(why, " list"):
 		why += " (text that looks like something else needs quotes)"
 	}
 	return line, why

@@ -42,7 +42,10 @@ func TestFileErrors(t *testing.T) {
 		{"methods: {}\n---\na: 1\n", []string{"f:2: the file has a second document"}},
 
 		{"a: 1\nb: c: d\n", []string{"f:2: mapping values are not allowed in this context"}},
-		{"a: [\nb: c\n", []string{"f:3: did not find expected ',' or ']'"}},
+		{"a: [\nb: c\n", []string{"f:3: did not find expected ',' or ']', while parsing a flow sequence from line 1"}},
+		{"a: b\nc: \"d\n", []string{"f:3: found unexpected end of stream, while scanning a quoted scalar from line 2"}},
+		{"a:\n  b: c\n\td: e\n", []string{"f:3: a tab cannot indent, only spaces can"}},
+		{"a:\n\tb: c\n", []string{"f:2: a tab cannot indent, only spaces can"}},
 		{"a: *x\n", []string{"f:1: unknown anchor 'x' referenced"}},
 		{"a: b\nc: \x01\n", []string{"f:2: control characters are not allowed (value: 1)"}},
 		{"a: b\n\nc: \xff\n", []string{"f:3: invalid leading UTF-8 octet (value: 255)"}},
@@ -122,9 +125,9 @@ func TestRuleErrors(t *testing.T) {
 		{"CreateKey", "- reply:\n    secret: s\n    name:\n      12", []string{
 			`f:6: reply is no wstun.demo.v1.Key: invalid value for string field name: 12 (text that looks like something else needs quotes)`,
 		}},
-		{"CreateKey", "- reply:\n    name: [a]", []string{`f:4: reply is no wstun.demo.v1.Key: invalid value for string field name: [`}},
+		{"CreateKey", "- reply:\n    name: [a]", []string{`f:4: reply is no wstun.demo.v1.Key: invalid value for string field name: list`}},
 		{"CreateKey", "- reply:\n    create_time: 2026-01-02", []string{
-			`f:4: reply is no wstun.demo.v1.Key: invalid google.protobuf.Timestamp value "2026-01-02"`,
+			`f:4: reply is no wstun.demo.v1.Key: invalid google.protobuf.Timestamp value "2026-01-02" in field "create_time"`,
 		}},
 		{"Sum", "- reply:\n    count: -1", []string{`f:4: reply is no wstun.demo.v1.SumResponse: invalid value for uint32 field count: -1`}},
 		{"Sum", "- reply: {count: 1, count: 2}", []string{`f:3: key "count" is on line 3 already`}},
@@ -132,10 +135,11 @@ func TestRuleErrors(t *testing.T) {
 			`f:5: reply is no wstun.demo.v1.KeyEvent: error parsing "created", oneof wstun.demo.v1.KeyEvent.event is already set`,
 		}},
 		{"WatchKeys", "- reply:\n    snapshot:\n      keys:\n      - name: a\n      - b", []string{
-			`f:7: reply is no wstun.demo.v1.KeyEvent: unexpected "b"`,
+			`f:7: reply is no wstun.demo.v1.KeyEvent: unexpected "b" in field "keys"`,
 		}},
-		{"WatchKeys", "- reply:\n    snapshot: []", []string{`f:4: reply is no wstun.demo.v1.KeyEvent: unexpected list`}},
-		{"WatchKeys", "- reply:\n    snapshot: {keys: {}}", []string{`f:4: reply is no wstun.demo.v1.KeyEvent: unexpected mapping`}},
+		{"WatchKeys", "- reply:\n    snapshot: []", []string{`f:4: reply is no wstun.demo.v1.KeyEvent: unexpected list in field "snapshot"`}},
+		{"WatchKeys", "- reply:\n    snapshot: {keys: {}}", []string{`f:4: reply is no wstun.demo.v1.KeyEvent: unexpected mapping in field "keys"`}},
+		{"Sleep", "- when:\n    duration: 5\n  reply: {}", []string{`f:4: when is no wstun.demo.v1.SleepRequest: unexpected 5 in field "duration"`}},
 		{"WatchKeys", "- when: [1]\n  reply: {}", []string{"f:3: when must be a mapping with the fields of wstun.demo.v1.WatchKeysRequest, not a list"}},
 		{"WatchKeys", "- when: {max_events: 1, maxEvents: 2}\n  reply: {}", []string{
 			`f:3: when is no wstun.demo.v1.WatchKeysRequest: duplicate field "maxEvents"`,

@@ -3,6 +3,7 @@ package stub
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -96,6 +97,12 @@ func (p *parser) syntax(text []byte, err error) {
 	line, message := 0, err.Error()
 	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
 		line, message = le.Mark.Line, le.Message
+		if from := le.ContextMark.Line; le.ContextMsg != "" && 0 < from && from < line {
+			message += fmt.Sprintf(", %s from line %d", le.ContextMsg, from)
+		}
+		if tabIndents(text, line) {
+			message = "a tab cannot indent, only spaces can"
+		}
 	}
 	if line == 0 { // as it is for characters that YAML doesn't allow
 		bad := bytes.IndexFunc(text, func(r rune) bool {
@@ -104,6 +111,16 @@ func (p *parser) syntax(text []byte, err error) {
 		line = 1 + bytes.Count(text[:max(bad, 0)], []byte("\n"))
 	}
 	p.errorf(line, "%s", clip(message))
+}
+
+// tabIndents reports whether there is a tab among what indents a line.
+func tabIndents(text []byte, line int) bool {
+	lines := bytes.SplitN(text, []byte("\n"), line+1)
+	if line < 1 || line > len(lines) {
+		return false
+	}
+	indented := lines[line-1]
+	return bytes.ContainsRune(indented[:len(indented)-len(bytes.TrimLeft(indented, " \t"))], '\t')
 }
 
 // A resolver makes nodes of what the YAML library has parsed.
