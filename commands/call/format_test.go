@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
@@ -160,5 +161,19 @@ func TestFields(t *testing.T) {
 	}
 	if f := Fields(md, "some_text"); f != nil {
 		t.Errorf("fields of a string: %v", f)
+	}
+}
+
+// TestFormatMetadata wants all that a peer has sent: what fmt makes of a
+// metadata.MD lacks the values.
+func TestFormatMetadata(t *testing.T) {
+	t.Parallel()
+	md := metadata.Pairs("authorization", "Bearer x", "b-bin", "\x00\x01", "a", "1", "a", "2\x1b")
+	const want = "a: 1\na: 2\uFFFD\nauthorization: Bearer x\nb-bin: AAE="
+	if got := FormatMetadata(md); got != want {
+		t.Errorf("FormatMetadata = %q, want %q", got, want)
+	}
+	if got := FormatMetadata(nil); got != "(empty)" {
+		t.Errorf("FormatMetadata(nil) = %q", got)
 	}
 }

@@ -188,3 +188,28 @@ func TestForeignHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestContentType wants a call to have the content-type of its caller, all the
+// way and back: the name of a codec must not turn up in it.
+func TestContentType(t *testing.T) {
+	t.Parallel()
+	for _, want := range []string{"application/grpc", "application/grpc+proto", "application/grpc+json"} {
+		seen := make(chan string, 1)
+		addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+			for _, h := range request.Fields {
+				if h.Name == "content-type" {
+					seen <- h.Value
+				}
+			}
+			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: true, BlockFragment: fields(":status", "200", "content-type", want, "grpc-status", "0")})
+		})
+		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+		_, got := exchange(t, proxy, "content-type", want)
+		if !slices.Contains(got, hpack.HeaderField{Name: "content-type", Value: want}) {
+			t.Errorf("%s: the response has %v", want, got)
+		}
+		if got := wait(t, seen, "request"); got != want {
+			t.Errorf("%q reached the upstream, want %q", got, want)
+		}
+	}
+}
