@@ -205,6 +205,10 @@ type upstreams struct {
 	bare   atomic.Pointer[proxy.Upstream] // one without reflection
 	grpc   *grpc.Server                   // has services of its own, which no upstream is asked for
 	health *health.Server
+
+	mu       sync.Mutex                                                  // guards:
+	states   []grpc_health_v1.HealthCheckResponse_ServingStatus          // of each upstream
+	services map[string]grpc_health_v1.HealthCheckResponse_ServingStatus // as in health
 }
 
 func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Config) (backend, error) {
@@ -216,7 +220,11 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	if err != nil {
 		return nil, err
 	}
-	us := &upstreams{out: out, local: local, header: header, merged: reflection.NewMerged(len(addrs), out.logger)}
+	us := &upstreams{
+		out: out, local: local, header: header,
+		merged: reflection.NewMerged(len(addrs), out.logger),
+		states: make([]grpc_health_v1.HealthCheckResponse_ServingStatus, len(addrs)),
+	}
 	for i, addr := range addrs {
 		us.merged.Set(i, local) // until the upstream has told what it has
 		network, address, err := splitUpstream(addr)
@@ -344,16 +352,23 @@ func (us *upstreams) servicesOf(i int) []string {
 	})
 }
 
-// setHealth sets the health of the services that calls go to upstream i for: not
-// of those that one before it has, too.
+// setHealth sets the health of upstream i, and with it that of each service: it is
+// that of the first upstream that has it, to which its calls go.
 func (us *upstreams) setHealth(i int, status grpc_health_v1.HealthCheckResponse_ServingStatus) {
-	var before []string
-	for j := range i {
-		before = append(before, us.servicesOf(j)...)
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	us.states[i] = status
+	services := make(map[string]grpc_health_v1.HealthCheckResponse_ServingStatus)
+	for service := range us.services { // unless it is still there
+		services[service] = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
 	}
-	for _, service := range us.servicesOf(i) {
-		if !slices.Contains(before, service) {
-			us.health.SetServingStatus(service, status)
+	for i, state := range slices.Backward(us.states) {
+		for _, service := range us.servicesOf(i) {
+			services[service] = state
 		}
 	}
+	for service, state := range services {
+		us.health.SetServingStatus(service, state)
+	}
+	us.services = services
 }
