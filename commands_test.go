@@ -114,9 +114,10 @@ func proxy() {
 	}))
 }
 
-// grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha or
-// none: on a port, at unix:PATH, or with the TLS files CERT KEY CACERT on a port
-// for clients with certificates. It prints what each call came with.
+// grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha, v1
+// guarded by a header, or none: on a port, at unix:PATH, or with the TLS files
+// CERT KEY CACERT on a port for clients with certificates. It prints what each
+// call came with.
 func grpcserver() {
 	var l net.Listener
 	var opts []grpc.ServerOption
@@ -156,12 +157,16 @@ func grpcserver() {
 		}),
 		grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			tell(ss.Context(), info.FullMethod)
+			md, _ := metadata.FromIncomingContext(ss.Context())
+			if os.Args[1] == "guarded" && strings.Contains(info.FullMethod, "ServerReflection") && md["x-reflect"] == nil {
+				return status.Error(codes.Unauthenticated, "no x-reflect")
+			}
 			return handler(srv, ss)
 		}))
 	s := grpc.NewServer(opts...)
 	demo.New().Register(s)
 	switch os.Args[1] {
-	case "v1":
+	case "v1", "guarded":
 		reflection.RegisterV1(s)
 	case "v1alpha":
 		reflectionv1alpha.RegisterServerReflectionServer(s, reflection.NewServer(reflection.ServerOptions{Services: s}))

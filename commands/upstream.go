@@ -16,10 +16,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/stub"
 	"github.com/wstun/wstun/reflection"
@@ -332,6 +334,9 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 		return true
 	case none:
 		set = us.local
+	case status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
+		logger.Warn("reflection", slog.Any("err", err), slog.String("hint", "--reflect-header"))
+		return false
 	case err != nil:
 		logger.Warn("reflection", slog.Any("err", err))
 		return false
@@ -354,17 +359,17 @@ func (us *upstreams) servicesOf(i int) []string {
 
 // setHealth sets the health of upstream i, and with it that of each service: it is
 // that of the first upstream that has it, to which its calls go.
-func (us *upstreams) setHealth(i int, status grpc_health_v1.HealthCheckResponse_ServingStatus) {
+func (us *upstreams) setHealth(i int, state grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
-	us.states[i] = status
+	us.states[i] = state
 	services := make(map[string]grpc_health_v1.HealthCheckResponse_ServingStatus)
 	for service := range us.services { // unless it is still there
 		services[service] = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
 	}
-	for i, state := range slices.Backward(us.states) {
-		for _, service := range us.servicesOf(i) {
-			services[service] = state
+	for k, of := range slices.Backward(us.states) {
+		for _, service := range us.servicesOf(k) {
+			services[service] = of
 		}
 	}
 	for service, state := range services {
