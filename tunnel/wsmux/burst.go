@@ -60,6 +60,13 @@ func (u *burst) take(flusher bool) []byte {
 	return held
 }
 
+// stop is for the one who flushes: what is held stays.
+func (u *burst) stop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.flushing = false
+}
+
 // noteSent takes notice of a write.
 func (u *burst) noteSent() {
 	u.mu.Lock()
@@ -88,16 +95,18 @@ func (t *transport) send(a, b []byte) error {
 func (t *transport) flush() {
 	for {
 		t.writing <- struct{}{}
-		held := t.burst.take(true)
-		var err error
-		if len(held) > 0 {
+		var held []byte
+		err := t.beginWrite()
+		if err != nil {
+			t.burst.stop()
+		} else if held = t.burst.take(true); len(held) > 0 {
 			err = t.writeLocked(held, nil)
 		}
 		<-t.writing
-		switch {
-		case err != nil:
+		if err != nil {
 			_ = t.failed(err) // there may be no other send to return it
-		case len(held) == 0:
+		}
+		if len(held) == 0 {
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -62,4 +63,30 @@ func TestCloseSendsWhatIsHeld(t *testing.T) {
 	}
 	<-closed
 	<-tr.done
+}
+
+// A flush that begins as the session closes leaves what is held to Close.
+func TestFlushWhileClosing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ws, peer := tunneltest.PipedWebSockets(t)
+		tr := newTransport(ws)
+		tr.frames = newFrameWriter(ws, nil)
+		tr.failed = func(err error) error { return err }
+		tr.burst.flushing = true
+		if err := tr.send([]byte("last"), nil); err != nil {
+			t.Fatal(err)
+		}
+		tr.writing <- struct{}{}
+		go tr.flush()
+		synctest.Wait() // it is the first to wait for the token
+		go func() { _ = tr.Close() }()
+		<-tr.closing
+		<-tr.writing
+		if got, err := io.ReadAll(newTransport(peer)); err != nil || string(got) != "last" {
+			t.Errorf("the peer read %q, %v, want last and the end", got, err)
+		}
+		_ = peer.Close()
+		<-tr.done
+	})
 }

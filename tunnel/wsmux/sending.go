@@ -24,23 +24,31 @@ func (t *transport) Write(p []byte) (int, error) {
 func (t *transport) writePair(a, b []byte) error {
 	t.writing <- struct{}{}
 	defer func() { <-t.writing }()
+	if err := t.beginWrite(); err != nil {
+		return err
+	}
 	if held := t.burst.take(false); len(held) > 0 {
 		a = append(held, a...)
 	}
 	return t.writeLocked(a, b)
 }
 
-// writeLocked sends a and b as one message. The token of writing is held.
-func (t *transport) writeLocked(a, b []byte) error {
-	if t.writeErr != nil {
-		return t.writeErr
-	}
+// beginWrite returns why nothing may be sent any more, if so. It comes before what
+// is held is taken, for that is sendClose's then. The token of writing is held.
+func (t *transport) beginWrite() error {
 	switch {
+	case t.writeErr != nil:
+		return t.writeErr
 	case t.peerClosed.Load():
 		return fmt.Errorf("wsmux: write: closed by the peer: %w", net.ErrClosed)
 	case !t.limitWrite():
 		return net.ErrClosed
 	}
+	return nil
+}
+
+// writeLocked sends a and b as one message, after beginWrite.
+func (t *transport) writeLocked(a, b []byte) error {
 	if err := t.writeMessage(a, b); err != nil {
 		t.writeErr = t.writeError(err)
 		return t.writeErr
