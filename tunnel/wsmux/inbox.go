@@ -113,12 +113,14 @@ func (b *inbox) sendGrants() {
 
 func (b *inbox) Read(p []byte) (int, error) {
 	defer signal(b.changed) // to others who read
-	for {
+	for timely := true; ; timely = b.wait() {
+		// Also if it is late: what has come by then, or just before the session
+		// ended, which is told by the deadline, is not lost.
 		n, ready, err := b.readNow(p)
-		if ready {
+		switch {
+		case ready:
 			return n, err
-		}
-		if !b.wait() {
+		case !timely:
 			return 0, yamux.ErrTimeout
 		}
 	}
@@ -171,7 +173,7 @@ func (b *inbox) writeTo(w io.Writer, wrote func()) (written int64, readErr, writ
 			ok := b.wait()
 			b.mu.Lock()
 			b.try = nil
-			if !ok {
+			if !ok && len(b.held) == 0 && b.end == nil { // see Read
 				return b.written, yamux.ErrTimeout, b.writeErr
 			}
 		}
