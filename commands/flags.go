@@ -92,7 +92,7 @@ func connectFlags() []cli.Flag {
 		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
 		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
 		stringFlag("yamux-role", "be the yamux `ROLE` client or server (default: server for serve, else client)", ""),
-		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB; auto: as much as the link can use, up to 16MiB", "auto"),
+		stringFlag("window", "receive window of a stream, `SIZE` in bytes, KiB or MiB; auto: as much as the link can use, 1MiB, or up to 16MiB on a long way", "auto"),
 	}
 }
 

@@ -1,6 +1,7 @@
 package wsmux
 
 import (
+	"runtime"
 	"sync"
 	"time"
 )
@@ -94,6 +95,7 @@ func (t *transport) send(a, b []byte) error {
 // turn in between.
 func (t *transport) flush() {
 	for {
+		runtime.Gosched() // others who are about to write go first
 		t.writing <- struct{}{}
 		var held []byte
 		err := t.beginWrite()

@@ -55,8 +55,9 @@ func (r Role) String() string {
 // Options adjusts a session. Its zero value and nil mean the defaults.
 type Options struct {
 	// Window is the receive window of each stream in bytes, 256 KiB at the
-	// least. Default: one that begins with that and grows up to 16 MiB as the
-	// link can use it, given the round trip that [Session.Ping] measures.
+	// least. Default: one that begins with that and grows to 1 MiB, or up to
+	// 16 MiB on a long way, as the link can use it: [Session.Ping] measures how
+	// long a round trip takes.
 	Window uint32
 
 	// Logger gets what yamux has to say, at debug level, and streams that a
