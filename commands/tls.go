@@ -118,5 +118,5 @@ func (l batchListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wsmux.BatchWrites(conn), nil
+	return wsmux.BatchRecords(conn), nil
 }

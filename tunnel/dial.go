@@ -187,7 +187,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 			}
 			release = context.AfterFunc(ctx, func() { _ = c.Close() })
 			if strings.HasPrefix(target, "wss:") {
-				c = wsmux.BatchWrites(c)
+				c = wsmux.BatchRecords(c)
 			}
 			conn = &handshakeConn{Conn: c, bounded: true}
 			return conn, nil

@@ -1,19 +1,27 @@
 package wsmux
 
 import (
+	"bufio"
 	"crypto/tls"
 	"net"
 	"sync"
 )
 
-// BatchWrites returns conn as one to run TLS on, below the WebSocket of a
+// BatchRecords returns conn as one to run TLS on, below the WebSocket of a
 // session: what TLS cuts a message into, records of 16 KiB, then leaves in one
-// system call. It is conn in all other respects.
-func BatchWrites(conn net.Conn) net.Conn { return &batchConn{Conn: conn} }
+// system call, and several come in one. It is conn in all other respects.
+func BatchRecords(conn net.Conn) net.Conn {
+	return &batchConn{Conn: conn, in: bufio.NewReaderSize(conn, recordBuffer)}
+}
 
-// batchConn holds back what is written between begin and end.
+// recordBuffer is how much is read at a time, in bytes.
+const recordBuffer = 64 * 1024
+
+// batchConn holds back what is written between begin and end, and reads ahead.
 type batchConn struct {
 	net.Conn
+
+	in *bufio.Reader // the one who reads guards it
 
 	mu       sync.Mutex
 	batching bool
@@ -40,6 +48,11 @@ func batchBelow(conn net.Conn) *batchConn {
 
 // NetConn returns the connection itself.
 func (c *batchConn) NetConn() net.Conn { return c.Conn }
+
+func (c *batchConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+
+// readable reports whether something has been read ahead. c may be nil.
+func (c *batchConn) readable() bool { return c != nil && c.in.Buffered() > 0 }
 
 func (c *batchConn) Write(p []byte) (int, error) {
 	c.mu.Lock()

@@ -68,6 +68,7 @@ type muxConn struct {
 	session *Session
 	started chan struct{} // closed once session.mux is set
 	in      *bufio.Reader // of the transport
+	below   *batchConn    // below TLS; may be nil
 	pings   chan struct{} // a token for each Ping that waits for its answer
 
 	outHead []byte // of the frame whose body is written next
@@ -78,11 +79,18 @@ type muxConn struct {
 }
 
 func newMuxConn(s *Session, inspect func([]byte)) *muxConn {
-	c := &muxConn{transport: s.t, session: s, started: make(chan struct{}), pings: make(chan struct{}, maxPings)}
-	if c.in = bufio.NewReader(s.t); inspect != nil {
-		c.in = bufio.NewReader(inspectedReader{s.t, inspect})
+	var in io.Reader = s.t
+	if inspect != nil {
+		in = inspectedReader{s.t, inspect}
 	}
-	return c
+	return &muxConn{
+		transport: s.t,
+		session:   s,
+		started:   make(chan struct{}),
+		in:        bufio.NewReader(in),
+		below:     batchBelow(s.t.ws.NetConn()),
+		pings:     make(chan struct{}, maxPings),
+	}
 }
 
 // inspectedReader shows what it reads.
@@ -179,7 +187,7 @@ func (c *muxConn) readBody(e *ends, length uint32) error {
 	defer frames.Put(buf)
 	for length > 0 {
 		p := (*buf)[:min(length, mostData)]
-		n, err := c.in.Read(p)
+		n, err := c.readReady(p)
 		length -= uint32(n) //nolint:gosec // not more than it
 		if n > 0 && e != nil {
 			if err := e.in.deliver(p[:n]); err != nil {
@@ -191,6 +199,18 @@ func (c *muxConn) readBody(e *ends, length uint32) error {
 		}
 	}
 	return nil
+}
+
+// readReady reads what is there, and waits if that is nothing. TLS hands out one
+// record at a time.
+func (c *muxConn) readReady(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	for n < len(p) && err == nil && c.below.readable() {
+		var k int
+		k, err = c.in.Read(p[n:])
+		n += k
+	}
+	return n, err
 }
 
 // isPing reports whether header is that of a Ping (SYN) or its answer (ACK).

@@ -88,7 +88,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	if writeErr != nil {
 		return n, writeErr
 	}
-	if err := s.readError(readErr); !errors.Is(err, io.EOF) {
+	if err := s.readError(readErr); err != io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
 		return n, err
 	}
 	return n, nil
