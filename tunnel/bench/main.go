@@ -5,7 +5,7 @@
 //	go run ./tunnel/bench                                # about a quarter of an hour
 //	go run ./tunnel/bench -rounds 3 -work 'bulk|call-1$' # a part of it
 //	go run ./tunnel/bench -wstun old=/tmp/old -wstun new=/tmp/new
-//	go run ./tunnel/bench -chisel chisel -frps frps -frpc frpc -full -markdown
+//	go run ./tunnel/bench -chisel chisel -frps frps -frpc frpc -full -tls -markdown
 //
 // What is measured is always
 //

@@ -69,3 +69,18 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+func TestTLSIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ plain, secure, asked, want bool }{
+		{false, true, false, true},
+		{true, false, false, true},
+		{true, true, false, false},
+		{true, true, true, true},
+	} {
+		w, sys := &work{plain: tt.plain}, &system{secure: tt.secure}
+		if got := w.takesPart(sys, &options{secure: tt.asked}); got != tt.want {
+			t.Errorf("takesPart of %+v = %v", tt, got)
+		}
+	}
+}

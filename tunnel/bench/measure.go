@@ -82,7 +82,7 @@ func (r *rounds) run(ctx context.Context) error {
 			shuffled := slices.Clone(r.systems)
 			rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] }) //nolint:gosec // the order is no secret
 			for _, sys := range shuffled {
-				if !w.takesPart(sys) {
+				if !w.takesPart(sys, r.options) {
 					continue
 				}
 				values, err := r.do(ctx, w, sys)

@@ -54,6 +54,7 @@ type options struct {
 	work, systems *regexp.Regexp
 	bases         []string // the systems whose ratios are shown
 	full          bool
+	secure        bool // everything, also with encryption
 	markdown      bool
 	netns         bool
 	wstun         binaries
@@ -91,6 +92,7 @@ func (p *program) parse(args []string) (*options, error) {
 	fs.StringVar(&systems, "systems", ".", "measure the systems whose names match `REGEXP`")
 	fs.StringVar(&bases, "bases", "pair,frp,chisel", "show ratios to these `SYSTEMS`, as far as they are measured")
 	fs.BoolVar(&o.full, "full", false, "do the works that take minutes, too, once each")
+	fs.BoolVar(&o.secure, "tls", false, "do everything with TLS, too, also what it makes little difference for: links, memory")
 	fs.BoolVar(&o.markdown, "markdown", false, "print one table for a README instead")
 	fs.BoolVar(&o.netns, "netns", true, "use a network namespace, if that can be had")
 	fs.Var(&o.wstun, "wstun", "measure the wstun at `NAME=PATH`; repeatable (default: what is built from this tree)")

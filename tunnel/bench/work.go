@@ -13,7 +13,7 @@ type work struct {
 	metrics []metric
 	most    int  // rounds at the most; 0: as many as there are
 	full    bool // only when asked for
-	plain   bool // encryption makes no difference worth the time
+	plain   bool // encryption makes no difference worth the time, unless asked for
 	link    link // in the system's middle
 
 	// run does the work and returns a value for each metric, in seconds, bytes,
@@ -48,4 +48,4 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // takesPart reports whether w is to be done with sys.
-func (w *work) takesPart(sys *system) bool { return !w.plain || !sys.secure }
+func (w *work) takesPart(sys *system, o *options) bool { return !w.plain || !sys.secure || o.secure }
