@@ -16,10 +16,16 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
+// maxCalls is how many RPCs of one client a server runs at a time. gRPC clients
+// wait with more. It is far beyond what one does, and bounds what it costs.
+const maxCalls = 16384
+
 // ServerOptions returns the options of the server that [ServeGRPC] makes: both
-// message limits at [MaxMsgSize], and patience with clients that ping.
+// message limits at [MaxMsgSize], 16384 RPCs at a time for each client, and
+// patience with clients that ping.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxRecvMsgSize(MaxMsgSize),
 		grpc.MaxSendMsgSize(MaxMsgSize),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),

@@ -2,11 +2,13 @@ package wsmux_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
@@ -46,6 +48,36 @@ func TestServerBearsPings(t *testing.T) {
 			t.Errorf("the connection is %v within ten minutes of pings", cc.GetState())
 		}
 	})
+}
+
+// TestServerBoundsCalls reads from the server's SETTINGS how many calls it lets a
+// client make at a time (RFC 9113 §6.5.2).
+func TestServerBoundsCalls(t *testing.T) {
+	t.Parallel()
+	l := bufconn.Listen(64 << 10)
+	srv := grpc.NewServer(wsmux.ServerOptions()...)
+	go func() { _ = srv.Serve(l) }() // ends with the server
+	defer srv.Stop()
+	conn, err := l.DialContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	frame, err := framer.ReadFrame()
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("the first frame is %v, %v", frame, err)
+	}
+	if n, _ := settings.Value(http2.SettingMaxConcurrentStreams); n != 16384 {
+		t.Errorf("%d calls at a time, want 16384", n)
+	}
 }
 
 // authorityService sends on the :authority of each call.
