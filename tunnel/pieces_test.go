@@ -138,22 +138,22 @@ func TestSocketReaderEndsWithItsDeadline(t *testing.T) {
 }
 
 // socketPair returns two ends of a connection.
-func socketPair(t testing.TB, network, addr string) (near, far net.Conn) {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), network, addr)
+func socketPair(tb testing.TB, network, addr string) (near, far net.Conn) {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), network, addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer l.Close()
-	near, err = new(net.Dialer).DialContext(t.Context(), network, l.Addr().String())
+	near, err = new(net.Dialer).DialContext(tb.Context(), network, l.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = near.Close() })
+	tb.Cleanup(func() { _ = near.Close() })
 	far, err = l.Accept()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = far.Close() })
+	tb.Cleanup(func() { _ = far.Close() })
 	return near, far
 }

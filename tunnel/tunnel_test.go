@@ -113,18 +113,18 @@ func dialTCP(t *testing.T, addr string) *net.TCPConn {
 }
 
 // sessionPair returns both ends of a session, which end with the test.
-func sessionPair(t testing.TB) (client, server *wsmux.Session) {
-	t.Helper()
-	dialed, accepted := tunneltest.WebSockets(t)
+func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
+	tb.Helper()
+	dialed, accepted := tunneltest.WebSockets(tb)
 	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	server, err = wsmux.NewSession(accepted, wsmux.Server, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = client.Close()
 		_ = server.Close()
 	})
