@@ -53,7 +53,7 @@ func upstreamFlags() []cli.Flag {
 		stringsFlag("proto", "take descriptors from the source `FILE`, for upstreams without reflection; repeatable"),
 		stringsFlag("import-path", "look for what --proto and its imports name in `DIR`; repeatable (default: the current folder)"),
 		stringsFlag("protoset", "take descriptors from the compiled `FILE`, for upstreams without reflection; repeatable"),
-		boolFlag("no-reflection", "serve no reflection"),
+		boolFlag("no-reflection", "serve no reflection, not even that of the upstreams"),
 		stringsFlag("reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
 	}
 }
