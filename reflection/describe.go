@@ -2,9 +2,11 @@ package reflection
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/fullstorydev/grpcurl"
-	"github.com/jhump/protoreflect/desc" //nolint:staticcheck // grpcurl's types
+	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // grpcurl's types
+	"github.com/jhump/protoreflect/desc/protoprint" //nolint:staticcheck // grpcurl's printer
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -16,7 +18,7 @@ type Description struct {
 }
 
 // Describe describes d. The entry of a map and the type of a group are described
-// as their fields.
+// as their fields. It may be called from several goroutines at once.
 func Describe(d protoreflect.Descriptor) (*Description, error) {
 	described := d
 	var kind string
@@ -55,7 +57,15 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
 	}
-	text, err := grpcurl.GetDescriptorText(wrapped, nil)
+	// A Printer writes to its own fields, and the one in grpcurl.GetDescriptorText
+	// is one for all goroutines. This is one of the same settings.
+	printer := protoprint.Printer{
+		Compact:                  true,
+		OmitComments:             protoprint.CommentsNonDoc,
+		SortElements:             true,
+		ForceFullyQualifiedNames: true,
+	}
+	text, err := printer.PrintProtoToString(wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
 	}
@@ -63,7 +73,7 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	if kind == "an enum value" {
 		name = Name(d)
 	}
-	return &Description{name, kind, text}, nil
+	return &Description{name, kind, strings.TrimSuffix(text, "\n")}, nil
 }
 
 // fieldOfType returns the field whose declaration is also that of md: a map or a
