@@ -185,11 +185,11 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 			if err != nil {
 				return nil, err
 			}
-			release = context.AfterFunc(ctx, func() { _ = c.Close() })
 			if strings.HasPrefix(target, "wss:") {
 				c = wsmux.BatchRecords(c)
 			}
 			conn = &handshakeConn{Conn: c, bounded: true}
+			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // it runs beside what follows, so c changes no more
 			return conn, nil
 		},
 		TLSClientConfig: opts.TLS,
