@@ -194,6 +194,7 @@ func TestGracefulStopAtOnce(t *testing.T) {
 			tun := newTunnel(t, dialed, accepted)
 			within(t, name, func() { stop(tun.server) })
 			waitClosed(t, tun.serverSession)
+			waitClosed(t, tun.clientSession)
 			wantUnavailable(t, tun.client, "session ended")
 		})
 	}
