@@ -51,7 +51,7 @@ func trimMemory(ctx context.Context) {
 // activity is how much has been going on.
 type activity struct {
 	allocated  uint64 // bytes in all, ever
-	goroutines uint64 // that there are: a few for each connection
+	goroutines uint64 // that there are: one or more for each connection
 	live       uint64 // bytes that were in use when garbage was last looked for
 }
 

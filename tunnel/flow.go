@@ -23,15 +23,21 @@ type flow struct {
 	far      net.Conn // the server's end, once it is there
 	draining bool
 
-	lost atomic.Pointer[error] // why copyToServer has aborted the other connection
+	lost atomic.Pointer[error] // why the client's direction broke, and the other connection was aborted
 
 	wmu        sync.Mutex // held while writing to near
 	fromServer *frames    // what has been written there
 	leaving    bool       // a GOAWAY is to be written there
 }
 
-// why is what ended the other connection: err is only an echo of it if
-// copyToServer noticed first.
+func newFlow(near net.Conn, cancel context.CancelCauseFunc) *flow {
+	fl := &flow{near: near, calls: newCalls(), cancel: cancel}
+	fl.fromServer = newFrames(fl.calls, false)
+	return fl
+}
+
+// why is what ended the connection: err is only an echo of it if the client's
+// direction broke first.
 func (fl *flow) why(err error) error {
 	if first := fl.lost.Load(); first != nil {
 		return *first
@@ -141,27 +147,49 @@ type closeWriter interface{ CloseWrite() error }
 // didn't end in order. It closes both connections.
 func (fl *flow) run() error {
 	far := fl.carrier()
-	var up error
+	var up, down error
 	upEnded, downEnded := make(chan struct{}), make(chan struct{})
-	go func() {
+	fl.copy(far, func(err error) {
 		defer close(upEnded)
-		if up = fl.copyToServer(far); up == nil {
+		if up = err; up == nil {
+			closeWrite(far)
 			up = fl.awaitServer(downEnded)
 		}
 		if up != nil {
 			fl.lost.CompareAndSwap(nil, &up)
 			abort(far)
 		}
-	}()
-	down := fl.copyToClient(far)
-	close(downEnded)
-	if down != nil {
+	}, func(err error) {
+		defer close(downEnded)
+		if down = err; down == nil {
+			closeWrite(fl.near)
+			return
+		}
+		if fl.explain(fl.why(down)) != nil {
+			fl.cut()
+		}
 		abort(far)
-	}
+	})
 	<-upEnded
+	<-downEnded
 	_ = far.Close()
 	_ = fl.near.Close()
 	return errors.Join(up, down)
+}
+
+// copy copies both ways and calls upEnded when the client's direction has ended, or
+// broken, and downEnded for the server's. What comes on the stream is passed on, so
+// that an idle connection needs but this one goroutine.
+func (fl *flow) copy(far net.Conn, upEnded, downEnded func(error)) {
+	toServer := &serverWriter{far: far, socket: newSocketWriter(far), fromClient: newFrames(fl.calls, true)}
+	toClient := &clientWriter{fl, newSocketWriter(fl.near)}
+	if s, ok := far.(stream); ok {
+		s.PassOn(toClient, downEnded)
+		upEnded(copyPieces(toServer, newPieceReader(fl.near)))
+		return
+	}
+	fl.near.(stream).PassOn(toServer, upEnded) //nolint:errcheck // one of the two is a stream
+	downEnded(copyPieces(toClient, newPieceReader(far)))
 }
 
 // awaitServer waits for the server's direction to end once the client's has. If
@@ -178,15 +206,6 @@ func (fl *flow) awaitServer(ended <-chan struct{}) error {
 	case <-ended:
 		return nil
 	}
-}
-
-// copyToServer copies what the client sends, and passes its end on.
-func (fl *flow) copyToServer(far net.Conn) error {
-	err := copyTo(&serverWriter{far: far, socket: newSocketWriter(far), fromClient: newFrames(fl.calls, true)}, fl.near)
-	if err == nil {
-		closeWrite(far)
-	}
-	return err
 }
 
 // serverWriter writes what the client sends to the server. A call is noticed
@@ -222,19 +241,6 @@ func (w *serverWriter) follow(p []byte) {
 		w.fromClient.follow(p[w.followed:])
 		w.followed = len(p)
 	}
-}
-
-// copyToClient copies what the server sends, and passes its end on.
-func (fl *flow) copyToClient(far net.Conn) error {
-	err := copyTo(&clientWriter{fl, newSocketWriter(fl.near)}, far)
-	switch {
-	case err == nil:
-		closeWrite(fl.near)
-	case fl.explain(fl.why(err)) == nil:
-	default:
-		fl.cut()
-	}
-	return err
 }
 
 // clientWriter writes what the server sends to the client. The end of a call is

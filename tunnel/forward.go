@@ -117,8 +117,7 @@ func (f *Forwarder) isClosed() bool {
 // start forwards conn in a goroutine of its own.
 func (f *Forwarder) start(conn net.Conn) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	fl := &flow{near: conn, calls: newCalls(), cancel: cancel}
-	fl.fromServer = newFrames(fl.calls, false)
+	fl := newFlow(conn, cancel)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"io"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -20,14 +21,11 @@ func BenchmarkForward(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	done := make(chan struct{}, 2)
+	var forwarding sync.WaitGroup
 	for _, hop := range [][2]net.Conn{{near, from}, {to, far}} {
-		go func() {
-			fl := &flow{near: hop[0], calls: newCalls()}
-			_ = fl.copyToServer(hop[1])
-			abort(hop[1])
-			done <- struct{}{}
-		}()
+		fl := newFlow(hop[0], func(error) {})
+		fl.carry(hop[1])
+		forwarding.Go(func() { _ = fl.run() })
 	}
 	const block = 128 * 1024
 	go func() {
@@ -47,6 +45,5 @@ func BenchmarkForward(b *testing.B) {
 	}
 	abort(local)
 	abort(remote)
-	<-done
-	<-done
+	forwarding.Wait()
 }

@@ -29,16 +29,6 @@ var buffers = sync.Pool{New: func() any { return new([mostPiece]byte) }}
 
 func getBuffer() *[mostPiece]byte { return buffers.Get().(*[mostPiece]byte) } //nolint:errcheck // nothing else is in there
 
-// copyTo writes what src has to dst until it ends: a stream as it comes, all else
-// in pieces of a size that suits the link.
-func copyTo(dst io.Writer, src net.Conn) error {
-	if s, ok := src.(stream); ok {
-		_, err := s.WriteTo(dst)
-		return err
-	}
-	return copyPieces(dst, newPieceReader(src))
-}
-
 // copyPieces writes what src has to dst until it ends.
 func copyPieces(dst io.Writer, src pieceReader) error {
 	size := firstPiece
@@ -72,7 +62,7 @@ func copyPieces(dst io.Writer, src pieceReader) error {
 // stream is a *wsmux.Stream, maybe of a listener.
 type stream interface {
 	net.Conn
-	io.WriterTo
+	PassOn(w wsmux.TryWriter, ended func(error))
 	Reset() error
 	Session() *wsmux.Session
 }

@@ -49,10 +49,10 @@ func WrapConn(conn *websocket.Conn) net.Conn {
 	c := &wrappedConn{
 		t:             newTransport(conn),
 		closed:        make(chan struct{}),
-		readDeadline:  newDeadline(),
+		readDeadline:  newDeadline(nil),
 		reading:       make(chan struct{}, 1),
 		fills:         make(chan fill, 1),
-		writeDeadline: newDeadline(),
+		writeDeadline: newDeadline(nil),
 		writing:       make(chan struct{}, 1),
 		room:          make(chan struct{}, 1),
 	}

@@ -8,17 +8,26 @@ import (
 // deadline turns the points in time given to SetDeadline into a channel to
 // wait on. A deadline that has passed can be moved, and waiting works again.
 type deadline struct {
+	notify func() // called when it passes; may be nil
+
 	mu      sync.Mutex
 	timer   *time.Timer
 	expired chan struct{} // closed once the deadline has passed
 }
 
-func newDeadline() *deadline {
-	return &deadline{expired: make(chan struct{})}
+func newDeadline(notify func()) *deadline {
+	return &deadline{notify: notify, expired: make(chan struct{})}
 }
 
 // set moves the deadline; the zero time means there is none.
 func (d *deadline) set(at time.Time) {
+	if d.move(at) {
+		d.notifyPassed()
+	}
+}
+
+// move is set, and reports whether the deadline has passed already.
+func (d *deadline) move(at time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -31,25 +40,36 @@ func (d *deadline) set(at time.Time) {
 	default:
 	}
 	if at.IsZero() {
-		return
+		return false
 	}
 	left := time.Until(at)
 	if left <= 0 {
 		close(d.expired)
-		return
+		return true
 	}
-	// The timer's function may already be running when set stops it, so it
+	// The timer's function may already be running when move stops it, so it
 	// checks that it is still the one in charge.
 	var timer *time.Timer
 	timer = time.AfterFunc(left, func() {
 		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.timer == timer {
+		passed := d.timer == timer
+		if passed {
 			d.timer = nil
 			close(d.expired)
 		}
+		d.mu.Unlock()
+		if passed {
+			d.notifyPassed()
+		}
 	})
 	d.timer = timer
+	return false
+}
+
+func (d *deadline) notifyPassed() {
+	if d.notify != nil {
+		d.notify()
+	}
 }
 
 // done returns a channel that is closed once the deadline has passed. A

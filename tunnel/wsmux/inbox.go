@@ -10,7 +10,7 @@ import (
 )
 
 // TryWriter is a writer that can be asked to write what it can without waiting,
-// which may be nothing. See [Stream.WriteTo].
+// which may be nothing. See [Stream.PassOn].
 type TryWriter interface {
 	io.Writer
 	TryWrite(p []byte) (n int, err error)
@@ -35,21 +35,27 @@ type inbox struct {
 	grant    uint32 // what the peer is still to be told that it may send
 	granting bool   // a goroutine is about to
 
-	// Of writeTo: where what comes goes while it waits for that, how much has been
-	// written, and what that failed with.
-	try      TryWriter
-	written  int64
+	passing // on what comes
+}
+
+// passing is the state of passing on what comes.
+type passing struct {
+	to       TryWriter                     // nil: nothing is passed on
+	wrote    func()                        // called when what was held has been written
+	ended    func(readErr, writeErr error) // called at the end
+	writing  bool                          // a goroutine writes what is held, or has noticed the end
 	writeErr error
 }
 
 func newInbox(s *Session, stream uint32) *inbox {
-	return &inbox{
-		session:  s,
-		stream:   stream,
-		deadline: newDeadline(),
-		changed:  make(chan struct{}, 1),
-		window:   newReceiveWindow(s.window),
+	b := &inbox{
+		session: s,
+		stream:  stream,
+		changed: make(chan struct{}, 1),
+		window:  newReceiveWindow(s.window),
 	}
+	b.deadline = newDeadline(b.deadlinePassed)
+	return b
 }
 
 // deliver takes what has come. It runs in the goroutine that receives for all
@@ -60,16 +66,32 @@ func (b *inbox) deliver(p []byte) error {
 	if err := b.window.arrived(len(p)); err != nil || b.closed {
 		return err
 	}
-	if b.try != nil && len(b.held) == 0 && b.writeErr == nil {
-		n, err := b.try.TryWrite(p)
-		b.wrote(n, err)
+	if b.to != nil && !b.writing && b.writeErr == nil {
+		n, err := b.to.TryWrite(p)
+		b.passedOn(n, err)
 		if p = p[n:]; len(p) == 0 && err == nil {
 			return nil
 		}
 	}
 	b.hold(p)
-	signal(b.changed)
+	b.change()
 	return nil
+}
+
+// change tells who reads, or passes on what comes, that there is something to do.
+// b.mu is held.
+func (b *inbox) change() {
+	signal(b.changed)
+	if b.to != nil && !b.writing {
+		b.writing = true
+		go b.writeOn()
+	}
+}
+
+func (b *inbox) deadlinePassed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.change()
 }
 
 // hold appends p to what is held.
@@ -153,50 +175,54 @@ func (b *inbox) wait() bool {
 	}
 }
 
-// writeTo writes what comes to w, until there is nothing more to read, or w fails.
-// It calls wrote whenever it has written what was held.
-func (b *inbox) writeTo(w io.Writer, wrote func()) (written int64, readErr, writeErr error) {
-	try, _ := w.(TryWriter)
+// passOn has what comes written to w, from now on until there is nothing more to
+// read, or w fails. It calls wrote whenever it has written what was held, and then
+// ended with what ended it.
+func (b *inbox) passOn(to TryWriter, wrote func(), ended func(readErr, writeErr error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.written, b.writeErr = 0, nil
-	for {
-		switch {
-		case b.writeErr != nil, b.isReset(), b.end != nil && len(b.held) == 0:
-			return b.written, b.end, b.writeErr
-		case len(b.held) > 0:
-			b.writeHeld(w)
-			wrote()
-		default:
-			b.try = try
-			b.mu.Unlock()
-			ok := b.wait()
-			b.mu.Lock()
-			b.try = nil
-			if !ok && len(b.held) == 0 && b.end == nil { // see Read
-				return b.written, yamux.ErrTimeout, b.writeErr
-			}
-		}
+	b.passing = passing{to: to, wrote: wrote, ended: ended}
+	b.change() // there may be something already
+}
+
+// writeOn writes what is held to where it is passed on, as long as there is any.
+func (b *inbox) writeOn() {
+	b.mu.Lock()
+	for len(b.held) > 0 && b.writeErr == nil && !b.isReset() {
+		b.writeHeld()
+		b.wrote()
 	}
+	readErr, writeErr := b.end, b.writeErr
+	if readErr == nil && b.deadline.passed() {
+		readErr = yamux.ErrTimeout
+	}
+	if readErr == nil && writeErr == nil {
+		b.writing = false
+		b.mu.Unlock()
+		return
+	}
+	ended := b.ended
+	b.passing = passing{}
+	b.mu.Unlock()
+	ended(readErr, writeErr)
 }
 
 // writeHeld writes what is held, without b.mu; what comes meanwhile is held in
 // spare's memory.
-func (b *inbox) writeHeld(w io.Writer) {
+func (b *inbox) writeHeld() {
 	rest := b.held[b.read:]
 	b.held, b.spare, b.read = b.spare[:0], b.held, 0
 	for len(rest) > 0 && b.writeErr == nil {
 		b.mu.Unlock()
-		n, err := w.Write(rest[:min(len(rest), mostData)])
+		n, err := b.to.Write(rest[:min(len(rest), mostData)])
 		b.mu.Lock()
 		rest = rest[n:]
-		b.wrote(n, err)
+		b.passedOn(n, err)
 	}
 }
 
-// wrote takes notice of what w has done. b.mu is held.
-func (b *inbox) wrote(n int, err error) {
-	b.written += int64(n)
+// passedOn takes notice of what a write of passing has done. b.mu is held.
+func (b *inbox) passedOn(n int, err error) {
 	b.writeErr = err
 	b.consumed(n)
 }
@@ -218,9 +244,9 @@ func (b *inbox) reset(byPeer bool) {
 
 func (b *inbox) endWith(err error) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.end = err
-	b.mu.Unlock()
-	signal(b.changed)
+	b.change()
 }
 
 // close drops what is held and what comes.
@@ -228,7 +254,7 @@ func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	b.held, b.read, b.spare, b.try = nil, 0, nil, nil
+	b.held, b.read, b.spare = nil, 0, nil
 	b.window.release(b.session)
 }
 

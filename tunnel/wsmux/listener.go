@@ -1,7 +1,6 @@
 package wsmux
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -146,7 +145,7 @@ type streamConn struct {
 	*Stream
 	listener *Listener
 	open     <-chan struct{} // holds a token for each stream of the session
-	got      int             // bytes read, up to need
+	got      int             // bytes that have come, up to need
 	need     int             // how many a gRPC server reads before it serves
 	start    [http2Start]byte
 	once     sync.Once
@@ -161,39 +160,48 @@ const (
 
 func (c *streamConn) Read(p []byte) (int, error) {
 	n, err := c.Stream.Read(p)
-	if c.got < c.need {
-		if c.got < len(c.start) {
-			copy(c.start[c.got:], p[:n])
-		}
-		if c.got += n; c.got >= len(c.start) {
-			settings := c.start[http2Preface:]
-			c.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
-		}
-		if c.got >= c.need {
-			c.listener.heard(c)
-		}
-	}
+	c.came(p[:n])
 	return n, err
 }
 
-// WriteTo is the stream's, once the first bytes have been read.
-func (c *streamConn) WriteTo(w io.Writer) (int64, error) {
-	var written int64
-	for buf := make([]byte, http2Start); c.got < c.need; {
-		n, err := c.Read(buf)
-		if err == nil {
-			n, err = w.Write(buf[:n])
-		}
-		written += int64(n)
-		switch {
-		case errors.Is(err, io.EOF):
-			return written, nil
-		case err != nil:
-			return written, err
-		}
+// PassOn is the stream's.
+func (c *streamConn) PassOn(w TryWriter, ended func(error)) {
+	c.Stream.PassOn(hearing{w, c}, ended)
+}
+
+// hearing is where what comes on conn is passed on to.
+type hearing struct {
+	TryWriter
+	conn *streamConn
+}
+
+func (h hearing) Write(p []byte) (int, error) {
+	n, err := h.TryWriter.Write(p)
+	h.conn.came(p[:n])
+	return n, err
+}
+
+func (h hearing) TryWrite(p []byte) (int, error) {
+	n, err := h.TryWriter.TryWrite(p)
+	h.conn.came(p[:n])
+	return n, err
+}
+
+// came takes notice of what has come.
+func (c *streamConn) came(p []byte) {
+	if c.got >= c.need {
+		return
 	}
-	n, err := c.Stream.WriteTo(w)
-	return written + n, err
+	if c.got < len(c.start) {
+		copy(c.start[c.got:], p)
+	}
+	if c.got += len(p); c.got >= len(c.start) {
+		settings := c.start[http2Preface:]
+		c.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
+	}
+	if c.got >= c.need {
+		c.listener.heard(c)
+	}
 }
 
 func (c *streamConn) Close() error {

@@ -54,7 +54,7 @@ func (s *sink) TryWrite(p []byte) (int, error) {
 	return n, s.fail
 }
 
-func TestWriteTo(t *testing.T) {
+func TestPassOn(t *testing.T) {
 	t.Parallel()
 	client, server := sessions(t)
 	a, b := connect(t, client, server)
@@ -74,26 +74,29 @@ func TestWriteTo(t *testing.T) {
 		_ = a.CloseWrite()
 	}()
 	s := &sink{t: t}
-	n, err := b.WriteTo(s)
-	if n != int64(len(data)) || err != nil || !bytes.Equal(s.got.Bytes(), data) {
-		t.Errorf("WriteTo = %d, %v and %d bytes have come, want %d", n, err, s.got.Len(), len(data))
+	if err := passOn(b, s); err != nil || !bytes.Equal(s.got.Bytes(), data) {
+		t.Errorf("PassOn ended with %v after %d bytes, want %d", err, s.got.Len(), len(data))
 	}
 	if s.tried.Load() == 0 || s.wrote.Load() == 0 {
 		t.Errorf("%d bytes were written without waiting, %d with, want some of both", s.tried.Load(), s.wrote.Load())
 	}
 }
 
+// passOn passes on what comes on s, to its end.
+func passOn(s *wsmux.Stream, w wsmux.TryWriter) error {
+	ended := make(chan error)
+	s.PassOn(w, func(err error) { ended <- err })
+	return <-ended
+}
+
 // A writer that waits holds up its own stream only.
-func TestWriteToHoldsUpItsStreamOnly(t *testing.T) {
+func TestPassOnHoldsUpItsStreamOnly(t *testing.T) {
 	t.Parallel()
 	client, server := sessions(t)
 	a, b := connect(t, client, server)
 	stuck := &sink{t: t, takes: 2, let: make(chan struct{})}
 	done := make(chan error, 1)
-	go func() {
-		_, err := b.WriteTo(stuck)
-		done <- err
-	}()
+	b.PassOn(stuck, func(err error) { done <- err })
 	mustWrite(t, a, strings.Repeat("x", 200<<10))
 	c, d := connect(t, client, server)
 	mustWrite(t, c, "passes")
@@ -101,12 +104,12 @@ func TestWriteToHoldsUpItsStreamOnly(t *testing.T) {
 	_ = a.CloseWrite()
 	close(stuck.let)
 	if err := <-done; err != nil || stuck.got.Len() != 200<<10 {
-		t.Errorf("WriteTo = %v after %d bytes", err, stuck.got.Len())
+		t.Errorf("PassOn ended with %v after %d bytes", err, stuck.got.Len())
 	}
 }
 
-// WriteTo ends with the writer's error, or with what ends a Read.
-func TestWriteToEnds(t *testing.T) {
+// PassOn ends with the writer's error, or with what ends a Read.
+func TestPassOnEnds(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("failure")
 	for name, tt := range map[string]struct {
@@ -128,13 +131,10 @@ func TestWriteToEnds(t *testing.T) {
 			a, b := connect(t, client, server)
 			tt.sink.t = t
 			done := make(chan error, 1)
-			go func() {
-				_, err := b.WriteTo(tt.sink)
-				done <- err
-			}()
+			b.PassOn(tt.sink, func(err error) { done <- err })
 			tt.do(a, b)
 			if err := <-done; !tt.want(err) {
-				t.Errorf("WriteTo = %v", err)
+				t.Errorf("PassOn ended with %v", err)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ type source interface {
 const shrinkWait = time.Second
 
 func newStream(s *Session, stream *yamux.Stream) *Stream {
-	st := &Stream{session: s, stream: stream, ends: s.endsOf(stream.StreamID()), writeDeadline: newDeadline()}
+	st := &Stream{session: s, stream: stream, ends: s.endsOf(stream.StreamID()), writeDeadline: newDeadline(nil)}
 	if st.source = stream; st.ends.in != nil {
 		st.source = st.ends.in
 	}
@@ -72,26 +72,35 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes what comes to w, until the peer has closed its direction or
-// something fails, and returns how much that was. If w is a [TryWriter], what it
-// takes without waiting is written in the goroutine that receives for the whole
-// session: that saves a copy and a change of goroutine. Calls of w's methods
-// follow one another. Nothing else may read meanwhile.
-func (s *Stream) WriteTo(w io.Writer) (int64, error) {
+// PassOn has what comes written to w, and returns at once. What w takes without
+// waiting is written in the goroutine that receives for the whole session, which
+// saves a copy and a change of goroutine, and so a goroutine while nothing comes.
+// The rest is written in one that lives as long as w has to be waited for. Calls
+// of w's methods follow one another. Nothing else may read from then on.
+//
+// When the peer has closed its direction, or something fails, ended is called in
+// a goroutine of its own: with nil in the first case, else with w's error, or the
+// one that Read would have returned.
+func (s *Stream) PassOn(w TryWriter, ended func(error)) {
 	if s.ends.in == nil {
-		return io.Copy(w, struct{ io.Reader }{s})
+		go func() {
+			_, err := io.Copy(w, struct{ io.Reader }{s})
+			ended(err)
+		}()
+		return
 	}
 	if err := s.enterRead(); err != nil {
-		return 0, err
+		go ended(err)
+		return
 	}
-	n, readErr, writeErr := s.ends.in.writeTo(w, s.noteRead)
-	if writeErr != nil {
-		return n, writeErr
-	}
-	if err := s.readError(readErr); err != io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
-		return n, err
-	}
-	return n, nil
+	s.ends.in.passOn(w, s.noteRead, func(readErr, writeErr error) {
+		if writeErr == nil {
+			if writeErr = s.readError(readErr); writeErr == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+				writeErr = nil
+			}
+		}
+		ended(writeErr)
+	})
 }
 
 // noteRead has the receive buffer given back once there have been no more reads
