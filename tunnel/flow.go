@@ -150,25 +150,12 @@ func (fl *flow) run() error {
 	var up, down error
 	upEnded, downEnded := make(chan struct{}), make(chan struct{})
 	fl.copy(far, func(err error) {
-		defer close(upEnded)
-		if up = err; up == nil {
-			closeWrite(far)
-			up = fl.awaitServer(downEnded)
-		}
-		if up != nil {
-			fl.lost.CompareAndSwap(nil, &up)
-			abort(far)
-		}
+		up = fl.clientEnded(err, far, downEnded)
+		close(upEnded)
 	}, func(err error) {
-		defer close(downEnded)
-		if down = err; down == nil {
-			closeWrite(fl.near)
-			return
-		}
-		if fl.explain(fl.why(down)) != nil {
-			fl.cut()
-		}
-		abort(far)
+		down = err
+		fl.serverEnded(err, far)
+		close(downEnded)
 	})
 	<-upEnded
 	<-downEnded
@@ -190,6 +177,32 @@ func (fl *flow) copy(far net.Conn, upEnded, downEnded func(error)) {
 	}
 	fl.near.(stream).PassOn(toServer, upEnded) //nolint:errcheck // one of the two is a stream
 	downEnded(copyPieces(toClient, newPieceReader(far)))
+}
+
+// clientEnded passes on that the client's direction has ended, or broken with err.
+// It returns why the connection broke.
+func (fl *flow) clientEnded(err error, far net.Conn, serverEnded <-chan struct{}) error {
+	if err == nil {
+		closeWrite(far)
+		err = fl.awaitServer(serverEnded)
+	}
+	if err != nil {
+		fl.lost.CompareAndSwap(nil, &err)
+		abort(far)
+	}
+	return err
+}
+
+// serverEnded passes on that the server's direction has ended, or broken with err.
+func (fl *flow) serverEnded(err error, far net.Conn) {
+	if err == nil {
+		closeWrite(fl.near)
+		return
+	}
+	if fl.explain(fl.why(err)) != nil {
+		fl.cut()
+	}
+	abort(far)
 }
 
 // awaitServer waits for the server's direction to end once the client's has. If
