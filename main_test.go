@@ -21,6 +21,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // programs are those of the scripts: wstun, and what it needs about it.
@@ -40,7 +42,7 @@ type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
 	status := t.m.Run()
-	if err := goleak.Find(); err != nil && status == 0 {
+	if err := goleak.Find(tunneltest.LingeringHTTP()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

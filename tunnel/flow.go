@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"sync"
@@ -160,8 +161,24 @@ func (fl *flow) run() error {
 	<-upEnded
 	<-downEnded
 	_ = far.Close()
+	if up != nil {
+		if down == nil { // else serverEnded has said farewell, or cut
+			_ = fl.near.SetReadDeadline(time.Now().Add(farewellWait))
+		}
+		fl.dismiss()
+	}
 	_ = fl.near.Close()
 	return errors.Join(up, down)
+}
+
+// dismiss gives a client that may still be sending, to nobody any more, time to
+// read how the server's direction ended, and to close. One on a stream that doesn't
+// would wait to be read for as long as the session lasts, and so is told.
+func (fl *flow) dismiss() {
+	_, err := io.Copy(io.Discard, fl.near)
+	if s, ok := fl.near.(stream); ok && err != nil {
+		_ = s.Reset()
+	}
 }
 
 // copy copies both ways and calls upEnded when the client's direction has ended, or

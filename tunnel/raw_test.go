@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -100,6 +103,62 @@ func TestForwardStreamsUpstreamLost(t *testing.T) {
 	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // as good as any loss
 	if err := await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
 		t.Errorf("call = %v, want Unavailable and the reason", err)
+	}
+}
+
+// goneServer is the connection to a server that has answered, ended and gone: Linux
+// tells of its reset whichever call comes first, the other one hears of an end.
+type goneServer struct {
+	net.Conn
+	answer io.Reader
+	taken  bool
+}
+
+func (c *goneServer) Read(p []byte) (int, error) { return c.answer.Read(p) }
+
+func (c *goneServer) Write(p []byte) (int, error) {
+	if c.taken {
+		return 0, syscall.ECONNRESET
+	}
+	c.taken = true
+	return len(p), nil
+}
+
+// A client that sends on to a server that has gone gets the answer, and then hears
+// that nobody reads, also if it waits for that.
+func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
+	t.Parallel()
+	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // an HTTP/2 frame
+	for name, server := range map[string]goneServer{
+		"in order":      {answer: strings.NewReader("no room")},
+		"HTTP/2, reset": {answer: io.MultiReader(strings.NewReader(settings), iotest.ErrReader(syscall.ECONNRESET))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server.Conn, _ = socketPair(t, "tcp", "127.0.0.1:0")
+			client, _ := forwardStreams(t, func(context.Context) (net.Conn, error) { return &server, nil })
+			stream, err := client.Open(soon(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stream.Close()
+			_ = stream.SetDeadline(time.Now().Add(30 * time.Second))
+			written := make(chan error, 1)
+			go func() {
+				for {
+					if _, err := stream.Write(make([]byte, 1<<20)); err != nil {
+						written <- err
+						return
+					}
+				}
+			}()
+			if answer, err := io.ReadAll(stream); len(answer) == 0 || err != nil {
+				t.Errorf("the answer = %q, %v", answer, err)
+			}
+			if err := await(t, "the client's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the client's Write = %v, want a reset", err)
+			}
+		})
 	}
 }
 

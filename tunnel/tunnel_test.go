@@ -24,7 +24,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
 
 // patience is what a test waits for something that must happen. It's long because
 // it only ever passes when a test fails.

@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // silentNames is closed when nobody asks any more.
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 			return client, nil
 		},
 	}
-	goleak.VerifyTestMain(tests{m})
+	goleak.VerifyTestMain(tests{m}, tunneltest.LingeringHTTP())
 }
 
 // tests are this package's.

@@ -13,7 +13,7 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
 
 // echo starts a TCP server that sends back what it gets, and returns a relay
 // in front of it.

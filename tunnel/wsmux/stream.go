@@ -76,7 +76,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 // waiting is written in the goroutine that receives for the whole session, which
 // saves a copy and a change of goroutine, and so a goroutine while nothing comes.
 // The rest is written in one that lives as long as w has to be waited for. Calls
-// of w's methods follow one another. Nothing else may read from then on.
+// of w's methods follow one another. Nothing else may read until ended is called.
 //
 // When the peer has closed its direction, or something fails, ended is called in
 // a goroutine of its own: with nil in the first case, else with w's error, or the
