@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 )
 
 // HTTP/2 frame types and flags (RFC 9113 §6).
@@ -34,6 +35,8 @@ type calls struct {
 	last   uint32              // highest stream number so far
 	opaque bool                // not HTTP/2, or too much of it: never known to be idle
 	onIdle func()              // called once, when nothing is open
+
+	http2 atomic.Bool // the client's preface has been seen
 }
 
 func newCalls() *calls { return &calls{open: map[uint32]struct{}{}} }
@@ -60,6 +63,8 @@ func (c *calls) update(change func()) {
 	c.mu.Unlock()
 	f()
 }
+
+func (c *calls) isHTTP2() bool { return c.http2.Load() }
 
 // giveUp stops following the calls. It runs in update.
 func (c *calls) giveUp() { c.opaque, c.open = true, nil }
@@ -88,7 +93,7 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 // frames follows the frames in one direction of a connection, whatever pieces
 // they come in. The zero value isn't ready: see newFrames.
 type frames struct {
-	calls      *calls
+	calls      *calls // what they begin and end; may be nil
 	fromClient bool
 	preface    []byte // what is still expected of the client's preface
 	header     [h2HeaderSize]byte
@@ -108,14 +113,19 @@ func newFrames(c *calls, fromClient bool) *frames {
 	return f
 }
 
-// follow takes notice of p. It keeps none of it.
-func (f *frames) follow(p []byte) {
+// follow takes notice of p, and keeps none of it. It returns how much of p there is
+// up to the last point between two frames.
+func (f *frames) follow(p []byte) (whole int) {
+	all := len(p)
 	if n := min(len(f.preface), len(p)); n > 0 {
 		if !bytes.Equal(f.preface[:n], p[:n]) {
 			f.giveUp()
-			return
+			return 0
 		}
 		f.preface, p = f.preface[n:], p[n:]
+		if len(f.preface) == 0 {
+			f.calls.http2.Store(true)
+		}
 	}
 	for len(p) > 0 && !f.done {
 		if f.payload > 0 {
@@ -125,16 +135,20 @@ func (f *frames) follow(p []byte) {
 			if f.payload == 0 && !f.fromClient {
 				f.count()
 			}
-			continue
+		} else {
+			n := copy(f.header[f.have:], p)
+			f.have += n
+			p = p[n:]
+			if f.have == h2HeaderSize {
+				f.have = 0
+				f.frame()
+			}
 		}
-		n := copy(f.header[f.have:], p)
-		f.have += n
-		p = p[n:]
-		if f.have == h2HeaderSize {
-			f.have = 0
-			f.frame()
+		if f.between() {
+			whole = all - len(p)
 		}
 	}
+	return whole
 }
 
 // frame takes notice of the frame whose header is complete.
@@ -172,7 +186,9 @@ func (f *frames) count() {
 			kind, flags = h2Headers, h2EndStream
 		}
 	}
-	f.calls.frame(kind, flags, stream, f.fromClient)
+	if f.calls != nil {
+		f.calls.frame(kind, flags, stream, f.fromClient)
+	}
 }
 
 // between reports whether another frame may come behind what has been followed.
@@ -182,5 +198,7 @@ func (f *frames) between() bool {
 
 func (f *frames) giveUp() {
 	f.done = true
-	f.calls.update(f.calls.giveUp)
+	if f.calls != nil {
+		f.calls.update(f.calls.giveUp)
+	}
 }

@@ -186,14 +186,20 @@ func (fl *flow) dismiss() {
 // that an idle connection needs but this one goroutine.
 func (fl *flow) copy(far net.Conn, upEnded, downEnded func(error)) {
 	toServer := &serverWriter{far: far, socket: newSocketWriter(far), fromClient: newFrames(fl.calls, true)}
-	toClient := &clientWriter{fl, newSocketWriter(fl.near)}
+	toClient := newClientWriter(fl)
+	toClientEnded := func(err error) {
+		if err == nil {
+			err = toClient.flush()
+		}
+		downEnded(err)
+	}
 	if s, ok := far.(stream); ok {
-		s.PassOn(toClient, downEnded)
+		s.PassOn(toClient, toClientEnded)
 		upEnded(copyPieces(toServer, newPieceReader(fl.near)))
 		return
 	}
 	fl.near.(stream).PassOn(toServer, upEnded) //nolint:errcheck // one of the two is a stream
-	downEnded(copyPieces(toClient, newPieceReader(far)))
+	toClientEnded(copyPieces(toClient, newPieceReader(far)))
 }
 
 // clientEnded passes on that the client's direction has ended, or broken with err.
@@ -236,73 +242,6 @@ func (fl *flow) awaitServer(ended <-chan struct{}) error {
 	case <-ended:
 		return nil
 	}
-}
-
-// serverWriter writes what the client sends to the server. A call is noticed
-// before it is sent: drain must not take the connection for idle while the call is
-// on its way.
-type serverWriter struct {
-	far        net.Conn
-	socket     *socketWriter // of far; may be nil
-	fromClient *frames
-	followed   int // how much of what comes next has been noticed already
-}
-
-func (w *serverWriter) Write(p []byte) (int, error) {
-	w.follow(p)
-	n, err := w.far.Write(p)
-	w.followed -= n
-	return n, err
-}
-
-// TryWrite is Write as far as it doesn't wait.
-func (w *serverWriter) TryWrite(p []byte) (int, error) {
-	if w.socket == nil {
-		return 0, nil
-	}
-	w.follow(p)
-	n, err := w.socket.tryWrite(p)
-	w.followed -= n
-	return n, err
-}
-
-func (w *serverWriter) follow(p []byte) {
-	if len(p) > w.followed {
-		w.fromClient.follow(p[w.followed:])
-		w.followed = len(p)
-	}
-}
-
-// clientWriter writes what the server sends to the client. The end of a call is
-// noticed once the client has it.
-type clientWriter struct {
-	fl     *flow
-	socket *socketWriter // of the client's end; may be nil
-}
-
-func (w *clientWriter) Write(p []byte) (int, error) {
-	w.fl.wmu.Lock()
-	defer w.fl.wmu.Unlock()
-	n, err := w.fl.near.Write(p)
-	w.fl.fromServer.follow(p[:n])
-	if err == nil {
-		w.fl.writeGoAway()
-	}
-	return n, err
-}
-
-// TryWrite is Write as far as it doesn't wait.
-func (w *clientWriter) TryWrite(p []byte) (int, error) {
-	if w.socket == nil || !w.fl.wmu.TryLock() {
-		return 0, nil
-	}
-	defer w.fl.wmu.Unlock()
-	if w.fl.leaving {
-		return 0, nil // writeGoAway may wait
-	}
-	n, err := w.socket.tryWrite(p)
-	w.fl.fromServer.follow(p[:n])
-	return n, err
 }
 
 // explain tells an HTTP/2 client why its connection ends, in the debug data of

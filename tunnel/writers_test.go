@@ -1,0 +1,156 @@
+package tunnel
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// newHTTP2Flow returns a flow whose client has begun to speak HTTP/2.
+func newHTTP2Flow(near net.Conn) *flow {
+	fl := newFlow(near, func(error) {})
+	newFrames(fl.calls, true).follow([]byte(h2Preface))
+	return fl
+}
+
+func TestClientGetsWholeFrames(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		near, far := socketPair(t, "tcp", "127.0.0.1:0")
+		got := make(chan []byte, 1)
+		go func() {
+			data, err := io.ReadAll(far)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- data
+		}()
+		fl := newHTTP2Flow(near)
+		w := newClientWriter(fl)
+		sent := append(generate(t, rnd, false), "the beginning of a frame"...)
+		for rest := sent; len(rest) > 0; {
+			p := rest[:min(len(rest), 1+rnd.IntN(5000))]
+			rest = rest[len(p):]
+			n, err := 0, error(nil)
+			if rnd.IntN(2) == 0 {
+				n, err = w.TryWrite(p)
+			}
+			if err == nil && n < len(p) {
+				_, err = w.Write(p[n:])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fl.fromServer.begun && !fl.fromServer.between() {
+				t.Fatalf("seed %d: a part of a frame has been written", seed)
+			}
+		}
+		if err := w.flush(); err != nil {
+			t.Fatal(err)
+		}
+		closeWrite(near)
+		if data := await(t, "the client", got); !bytes.Equal(data, sent) {
+			t.Errorf("seed %d: %d bytes have come, not the %d that were sent", seed, len(data), len(sent))
+		}
+	}
+}
+
+// What isn't HTTP/2 goes on as it comes, and so do frames that are very long.
+func TestClientGetsTheRestAtOnce(t *testing.T) {
+	t.Parallel()
+	begun := string(rawFrame(h2Settings, 0, 0, 0))
+	for name, tt := range map[string]struct {
+		newFlow func(net.Conn) *flow
+		pieces  []string
+	}{
+		"another client":  {func(near net.Conn) *flow { return newFlow(near, nil) }, []string{begun, begun[:4], begun[4:8]}},
+		"another server":  {newHTTP2Flow, []string{"H", "TTP/1.1 200 OK\r\n"}},
+		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(h2Data, 0, 1, 2*mostHeld))[:mostHeld+1]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			near, far := socketPair(t, "tcp", "127.0.0.1:0")
+			w := newClientWriter(tt.newFlow(near))
+			for _, piece := range tt.pieces {
+				write(t, w, piece)
+				expect(t, far, piece)
+			}
+		})
+	}
+}
+
+// bufferConn is a connection that is only written to.
+type bufferConn struct {
+	net.Conn
+	bytes.Buffer
+}
+
+func (c *bufferConn) Write(p []byte) (int, error) { return c.Buffer.Write(p) }
+func (c *bufferConn) Read([]byte) (int, error)    { return 0, io.EOF }
+
+func FuzzClientWriter(f *testing.F) {
+	answer := append(rawFrame(h2Settings, 0, 0, 6), rawFrame(h2Headers, 5, 1, 20)...)
+	f.Add(answer, uint16(7))
+	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3))
+	f.Add(append(answer, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0), uint16(2))
+	f.Fuzz(func(t *testing.T, data []byte, size uint16) {
+		near := &bufferConn{}
+		w := newClientWriter(newHTTP2Flow(near))
+		for rest := data; len(rest) > 0; {
+			p := rest[:min(len(rest), int(size)+1)]
+			rest = rest[len(p):]
+			if n, err := w.Write(p); n != len(p) || err != nil {
+				t.Fatalf("Write of %d bytes = %d, %v", len(p), n, err)
+			}
+			if len(w.held) > mostHeld || w.followed != 0 {
+				t.Fatalf("%d bytes are held, %d of what comes are known", len(w.held), w.followed)
+			}
+		}
+		if err := w.flush(); err != nil || !bytes.Equal(near.Bytes(), data) {
+			t.Errorf("flush = %v, and %d bytes of %d have come", err, near.Len(), len(data))
+		}
+	})
+}
+
+// A session that is lost in the middle of a frame still leaves room to say why.
+func TestForwardSessionLostWithinAFrame(t *testing.T) {
+	t.Parallel()
+	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	f := &Forwarder{Sessions: newSessions(t)}
+	f.Sessions.Add(client, "")
+	local := dialTCP(t, forward(t, f))
+	request := h2Preface + string(rawFrame(h2Settings, 0, 0, 0))
+	write(t, local, request)
+	stream := acceptStream(t, peer)
+	expect(t, stream, request)
+	whole := string(rawFrame(h2Settings, 0, 0, 0)) + string(rawFrame(h2Data, 0, 1, 100))
+	write(t, stream, whole+string(rawFrame(h2Data, 0, 1, 1000)[:500]))
+	expect(t, local, whole)
+	relay.Cut()
+	frame, err := http2.NewFramer(nil, local).ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if goAway, ok := frame.(*http2.GoAwayFrame); !ok || !strings.Contains(string(goAway.DebugData()), "session ended") {
+		t.Errorf("the client got %v, want a GOAWAY that says why", frame)
+	}
+	expectEnd(t, local)
+}
