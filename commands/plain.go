@@ -237,10 +237,12 @@ func awaitReady(ctx context.Context, cc *grpc.ClientConn, timeout time.Duration,
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &timeoutError{fmt.Sprintf("no answer within %v", timeout), ""})
 		defer cancel()
 	}
-	cc.Connect()
 	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
-		if state == connectivity.TransientFailure || state == connectivity.Shutdown {
+		switch state {
+		case connectivity.TransientFailure, connectivity.Shutdown:
 			return failure()
+		case connectivity.Idle: // also after a server that says GOAWAY at once
+			cc.Connect()
 		}
 		if !cc.WaitForStateChange(ctx, state) {
 			return context.Cause(ctx)
