@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"sync"
 	"sync/atomic"
 )
@@ -31,7 +32,7 @@ const maxOpenCalls = 1 << 14
 // call in flight from one that a client merely keeps.
 type calls struct {
 	mu     sync.Mutex
-	open   map[uint32]struct{} // stream numbers
+	open   map[uint32]progress // by their stream numbers
 	last   uint32              // highest stream number so far
 	opaque bool                // not HTTP/2, or too much of it: never known to be idle
 	onIdle func()              // called once, when nothing is open
@@ -39,7 +40,16 @@ type calls struct {
 	http2 atomic.Bool // the client's preface has been seen
 }
 
-func newCalls() *calls { return &calls{open: map[uint32]struct{}{}} }
+// progress is how much there has been of the answer to an open call.
+type progress int
+
+const (
+	noAnswer progress = iota
+	withHeaders
+	withMessage // or a part of one
+)
+
+func newCalls() *calls { return &calls{open: map[uint32]progress{}} }
 
 // whenIdle calls f as soon as no call is open: now, or later. Calls of f come
 // from a goroutine that forwards bytes, so f must not block.
@@ -75,6 +85,10 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 	case kind == h2RSTStream,
 		!fromClient && (kind == h2Data || kind == h2Headers) && flags&h2EndStream != 0:
 		c.update(func() { delete(c.open, stream) })
+	case !fromClient && kind == h2Headers:
+		c.answered(stream, withHeaders)
+	case !fromClient && kind == h2Data:
+		c.answered(stream, withMessage)
 	case fromClient && kind == h2Headers:
 		c.update(func() {
 			if stream <= c.last || c.opaque { // trailers come on a stream that is open already
@@ -85,9 +99,27 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 				return
 			}
 			c.last = stream
-			c.open[stream] = struct{}{}
+			c.open[stream] = noAnswer
 		})
 	}
+}
+
+// answered takes notice of an answer that goes on.
+func (c *calls) answered(stream uint32, p progress) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if before, ok := c.open[stream]; ok {
+		c.open[stream] = max(p, before)
+	}
+}
+
+// withoutMessage returns the open calls of whose answer no message has begun.
+func (c *calls) withoutMessage() map[uint32]progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open := maps.Clone(c.open)
+	maps.DeleteFunc(open, func(_ uint32, p progress) bool { return p == withMessage })
+	return open
 }
 
 // frames follows the frames in one direction of a connection, whatever pieces
@@ -182,8 +214,11 @@ func (f *frames) count() {
 			return
 		}
 		f.inBlock = false
-		if f.ending && !f.fromClient {
-			kind, flags = h2Headers, h2EndStream
+		if !f.fromClient {
+			kind, flags = h2Headers, 0
+			if f.ending {
+				flags = h2EndStream
+			}
 		}
 	}
 	if f.calls != nil {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -38,8 +39,12 @@ func newFlow(near net.Conn, cancel context.CancelCauseFunc) *flow {
 }
 
 // why is what ended the connection: err is only an echo of it if the client's
-// direction broke first.
+// direction broke first. An error of a stream that its session is the reason of
+// says more than concerns the client.
 func (fl *flow) why(err error) error {
+	if s, ok := fl.carrier().(stream); ok && s.Session().Err() != nil {
+		return fmt.Errorf("session ended: %w", s.Session().Err())
+	}
 	if first := fl.lost.Load(); first != nil {
 		return *first
 	}
@@ -242,20 +247,4 @@ func (fl *flow) awaitServer(ended <-chan struct{}) error {
 	case <-ended:
 		return nil
 	}
-}
-
-// explain tells an HTTP/2 client why its connection ends, in the debug data of
-// a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
-func (fl *flow) explain(reason error) error {
-	fl.wmu.Lock()
-	defer fl.wmu.Unlock()
-	if !fl.fromServer.between() {
-		return errNotHTTP2
-	}
-	_ = fl.near.SetWriteDeadline(time.Now().Add(farewellWait))
-	err := http2.NewFramer(fl.near, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: "+reason.Error()))
-	if err == nil {
-		fl.sayFarewell()
-	}
-	return err
 }
