@@ -8,33 +8,19 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/stub"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/proxy"
 	"github.com/wstun/wstun/tunnel/wsmux"
-)
-
-const (
-	// describeTimeout bounds one attempt to get an upstream's descriptors,
-	// describeAgain is the time to the next if one fails.
-	describeTimeout = 20 * time.Second
-	describeAgain   = 5 * time.Second
 )
 
 // upstreamFlags say what wstun serve serves, other than the demo Hub.
@@ -50,9 +36,9 @@ func upstreamFlags() []cli.Flag {
 		stringFlag("upstream-authority", "call the upstreams with the authority `NAME` instead of the caller's", ""),
 		boolFlag("raw", "pipe bytes to the one upstream untouched: it sees the peer's own HTTP/2"),
 		pathFlag("stub", "answer calls from the YAML `FILE`, with the descriptors of --proto or --protoset"),
-		stringsFlag("proto", "take descriptors from the source `FILE`, for upstreams without reflection; repeatable"),
+		stringsFlag("proto", "take descriptors from the source `FILE`, for what the upstreams' reflection lacks; repeatable"),
 		stringsFlag("import-path", "look for what --proto and its imports name in `DIR`; repeatable (default: the current folder)"),
-		stringsFlag("protoset", "take descriptors from the compiled `FILE`, for upstreams without reflection; repeatable"),
+		stringsFlag("protoset", "take descriptors from the compiled `FILE`, for what the upstreams' reflection lacks; repeatable"),
 		boolFlag("no-reflection", "serve no reflection, not even that of the upstreams"),
 		stringsFlag("reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
 	}
@@ -195,24 +181,6 @@ func loadDescriptors(c *cli.Context) (*reflection.Set, error) {
 	return nil, nil //nolint:nilnil // nothing named, no error
 }
 
-// upstreams are the servers that calls are passed on to, and what is known of
-// them.
-type upstreams struct {
-	out    *output
-	proxy  *proxy.Proxy
-	all    []*proxy.Upstream
-	local  *reflection.Set // for those without reflection; may be nil
-	header metadata.MD     // for reflection
-	merged *reflection.Merged
-	bare   atomic.Pointer[proxy.Upstream] // one without reflection
-	grpc   *grpc.Server                   // has services of its own, which no upstream is asked for
-	health *health.Server
-
-	mu       sync.Mutex                                                  // guards:
-	states   []grpc_health_v1.HealthCheckResponse_ServingStatus          // of each upstream
-	services map[string]grpc_health_v1.HealthCheckResponse_ServingStatus // as in health
-}
-
 func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Config) (backend, error) {
 	local, err := loadDescriptors(c)
 	if err != nil {
@@ -225,10 +193,11 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	us := &upstreams{
 		out: out, local: local, header: header,
 		merged: reflection.NewMerged(len(addrs), out.logger),
+		told:   make([]told, len(addrs)),
 		states: make([]grpc_health_v1.HealthCheckResponse_ServingStatus, len(addrs)),
 	}
-	for i, addr := range addrs {
-		us.merged.Set(i, local) // until the upstream has told what it has
+	us.merged.Fill(local)
+	for _, addr := range addrs {
 		network, address, err := splitUpstream(addr)
 		if err != nil {
 			return nil, err
@@ -273,107 +242,4 @@ func (b *proxyBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) 
 		_ = u.Close()
 	}
 	return err
-}
-
-// follow keeps what is known of upstream i up to date: its descriptors each
-// time it comes up, and its health.
-func (us *upstreams) follow(ctx context.Context, i int) {
-	cc := us.all[i].Conn()
-	logger := us.out.logger.With(slog.String("target", us.all[i].Addr()))
-	described, down := false, false
-	for {
-		state := cc.GetState()
-		waiting, cancel := ctx, context.CancelFunc(func() {})
-		switch state {
-		case connectivity.Idle:
-			cc.Connect()
-		case connectivity.Ready:
-			if !described {
-				described = us.describe(ctx, i)
-			}
-			us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING)
-			if down {
-				down = false
-				logger.Info("upstream up")
-			}
-			if !described {
-				waiting, cancel = context.WithTimeout(ctx, describeAgain)
-			}
-		case connectivity.TransientFailure:
-			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-			if !down {
-				down = true
-				logger.Warn("upstream down: calls to it say why")
-			}
-		case connectivity.Connecting, connectivity.Shutdown:
-		}
-		if cc.WaitForStateChange(waiting, state) && state == connectivity.Ready {
-			described = false // it may come back as another version
-		}
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// describe gets the descriptors of upstream i and reports whether there is no
-// point in trying again. What was known before stays if that fails.
-func (us *upstreams) describe(ctx context.Context, i int) bool {
-	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
-	defer cancel()
-	logger := us.out.logger.With(slog.String("target", us.all[i].Addr()))
-	set, err := reflection.FromServer(us.all[i].Conn(), us.header).Files(ctx)
-	none := errors.Is(err, reflection.ErrNoReflection)
-	if none && !us.bare.CompareAndSwap(nil, us.all[i]) && us.bare.Load() != us.all[i] {
-		logger.Warn("several upstreams have no reflection: the first of them gets the calls", slog.String("hint", "a wstun serve for each"))
-	}
-	switch {
-	case none && us.local == nil:
-		logger.Warn("the upstream has no reflection: its services can be called, but not listed", slog.String("hint", "--proto or --protoset"))
-		return true
-	case none:
-		set = us.local
-	case status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
-		logger.Warn("reflection", slog.Any("err", err), slog.String("hint", "--reflect-header"))
-		return false
-	case err != nil:
-		logger.Warn("reflection", slog.Any("err", err))
-		return false
-	}
-	us.merged.Set(i, set)
-	services := us.servicesOf(i)
-	us.proxy.SetServices(us.all[i], services)
-	logger.Info("upstream described", slog.Int("services", len(services)))
-	return true
-}
-
-// servicesOf returns the services of upstream i that aren't served here.
-func (us *upstreams) servicesOf(i int) []string {
-	local := us.grpc.GetServiceInfo()
-	return slices.DeleteFunc(slices.Clone(us.merged.ServicesOf(i)), func(service string) bool {
-		_, ok := local[service]
-		return ok
-	})
-}
-
-// setHealth sets the health of upstream i, and with it that of each service: it is
-// that of the first upstream that has it, to which its calls go.
-func (us *upstreams) setHealth(i int, state grpc_health_v1.HealthCheckResponse_ServingStatus) {
-	us.mu.Lock()
-	defer us.mu.Unlock()
-	us.states[i] = state
-	services := make(map[string]grpc_health_v1.HealthCheckResponse_ServingStatus)
-	for service := range us.services { // unless it is still there
-		services[service] = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
-	}
-	for k, of := range slices.Backward(us.states) {
-		for _, service := range us.servicesOf(k) {
-			services[service] = of
-		}
-	}
-	for service, state := range services {
-		us.health.SetServingStatus(service, state)
-	}
-	us.services = services
 }

@@ -28,7 +28,8 @@ const maxWarned = 1000
 // and those that import it, import that. A message, enum or service that two
 // upstreams define differently is found in the first of them, with a warning.
 // The files of protobuf and gRPC themselves (google/protobuf/, google/rpc/,
-// grpc/) are those that are linked into the program.
+// grpc/) are those that are linked into the program. [Merged.Fill] adds what no
+// upstream tells of itself.
 type Merged struct {
 	logger *slog.Logger
 	state  atomic.Pointer[snapshot]
@@ -45,7 +46,7 @@ func NewMerged(n int, logger *slog.Logger) *Merged {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Merged{logger: logger, warned: make(map[string]bool)}
-	m.state.Store(m.merge(make([]*Set, n)))
+	m.state.Store(m.merge(make([]*Set, n+1))) // the last one fills
 	return m
 }
 
@@ -54,13 +55,18 @@ func NewMerged(n int, logger *slog.Logger) *Merged {
 func (m *Merged) Set(i int, set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sets := slices.Clone(m.state.Load().sets)
-	sets[i] = set
 	for _, p := range set.Problems() {
 		if m.first(fmt.Sprint(i, p)) {
 			m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.String("reason", p))
 		}
 	}
+	m.replace(i, set)
+}
+
+// replace replaces the i-th Set. The caller holds mu.
+func (m *Merged) replace(i int, set *Set) {
+	sets := slices.Clone(m.state.Load().sets)
+	sets[i] = set
 	m.state.Store(m.merge(sets))
 }
 
@@ -75,8 +81,8 @@ func (m *Merged) Fetch(ctx context.Context, i int, src Source) error {
 	return nil
 }
 
-// Services returns the full names of the services of all upstreams, in
-// alphabetical order, each once.
+// Services returns the full names of the services of all upstreams and of what
+// fills, in alphabetical order, each once.
 func (m *Merged) Services() []string {
 	var all []string
 	for _, set := range m.state.Load().sets {
@@ -102,7 +108,7 @@ func (m *Merged) first(warning string) bool {
 
 // snapshot is what is served at one time.
 type snapshot struct {
-	sets  []*Set
+	sets  []*Set              // of the upstreams, then the one that fills
 	paths []map[string]string // for each Set: path → path it is served under, where that is another
 	files map[string]*served  // by the path it is served under
 
@@ -148,9 +154,15 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 			return
 		}
 	}
+	if standIn := s.standIn(i, path, fdp); standIn != "" {
+		if standIn != path {
+			paths[path] = standIn
+		}
+		return
+	}
 	to := path
 	for s.files[to] != nil || builtin(to) != nil {
-		to = fmt.Sprintf("upstream-%d/%s", i+1, to)
+		to = s.folder(i) + to
 	}
 	if to != path {
 		paths[path] = to
@@ -170,33 +182,26 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 
 // warnOfSymbols warns when an earlier upstream defines what a file does.
 func (m *Merged) warnOfSymbols(s *snapshot, i int, path string) {
-	fd, err := s.sets[i].registry.FindFileByPath(path)
-	if err != nil {
-		return
-	}
-	var names []string
-	for k := range fd.Services().Len() {
-		names = append(names, string(fd.Services().Get(k).FullName()))
-	}
-	for k := range fd.Messages().Len() {
-		names = append(names, string(fd.Messages().Get(k).FullName()))
-	}
-	for k := range fd.Enums().Len() {
-		names = append(names, string(fd.Enums().Get(k).FullName()))
-	}
+	names := s.sets[i].symbols(path)
 	for j, set := range s.sets[:i] {
 		var both []string
 		for _, name := range names {
-			if _, err := set.Files().FindDescriptorByName(protoreflect.FullName(name)); err == nil {
-				both = append(both, name)
+			if _, err := set.Files().FindDescriptorByName(name); err == nil {
+				both = append(both, string(name))
 			}
 		}
 		const few = 5
 		symbols := strings.Join(both[:min(few, len(both))], " ")
-		if len(both) > 0 && m.first(fmt.Sprint(i, j, path, symbols)) {
-			m.logger.Warn("two upstreams define the same symbols, the first wins", slog.Int("upstream", i+1),
-				slog.Int("first", j+1), slog.String("file", path), slog.Int("count", len(both)),
-				slog.String("symbols", symbols))
+		if len(both) == 0 || !m.first(fmt.Sprint(i, j, path, symbols)) {
+			continue
+		}
+		attrs := []any{slog.String("file", path), slog.Int("count", len(both)), slog.String("symbols", symbols)}
+		if s.fills(i) {
+			m.logger.Warn("a file defines symbols that an upstream has too, the upstream wins",
+				append([]any{slog.Int("upstream", j+1)}, attrs...)...)
+		} else {
+			m.logger.Warn("two upstreams define the same symbols, the first wins",
+				append([]any{slog.Int("upstream", i+1), slog.Int("first", j+1)}, attrs...)...)
 		}
 	}
 }
