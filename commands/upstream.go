@@ -23,6 +23,10 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
+// upstreamTLSHint says what to do about an upstream that speaks TLS, or doesn't,
+// against what was said.
+const upstreamTLSHint = "see --upstream-tls"
+
 // upstreamFlags say what wstun serve serves, other than the demo Hub.
 func upstreamFlags() []cli.Flag {
 	return []cli.Flag{
@@ -118,6 +122,9 @@ func newRaw(c *cli.Context, out *output, addr string, config *tls.Config) (backe
 		ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 		defer cancel()
 		conn, err := dial(ctx, network, address)
+		if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+			return nil, fmt.Errorf("upstream %s: it doesn't speak TLS (%s)", addr, upstreamTLSHint)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", addr, listenCause(err))
 		}
@@ -205,7 +212,9 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 		if network == "unix" {
 			address = "unix:" + address
 		}
-		u, err := proxy.NewUpstream(address, &proxy.UpstreamOptions{TLS: config, Authority: c.String("upstream-authority"), Logger: out.logger})
+		u, err := proxy.NewUpstream(address, &proxy.UpstreamOptions{
+			TLS: config, TLSHint: upstreamTLSHint, Authority: c.String("upstream-authority"), Logger: out.logger,
+		})
 		if err != nil {
 			return nil, usagef("--upstream %s: %w", addr, err)
 		}

@@ -58,10 +58,7 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 		u.ended(n)
 		return nil, err
 	}
-	if !u.tls {
-		u.setCause(ctx, nil)
-	}
-	return &conn{Conn: c, closed: func() { u.ended(n) }}, nil
+	return &conn{Conn: c, u: u, looked: u.tls, closed: func() { u.ended(n) }}, nil
 }
 
 // setCause keeps why an attempt failed; nil means that it got as far as HTTP/2.
@@ -95,11 +92,23 @@ func (u *Upstream) lossCount() int {
 	return u.losses
 }
 
-// conn tells when it is closed.
+// conn tells when it is closed. Without TLS it looks at how the upstream begins,
+// which tells what it speaks.
 type conn struct {
 	net.Conn
+	u      *Upstream
+	looked bool // by the one that reads
 	once   sync.Once
 	closed func()
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.looked && (n > 0 || err != nil) {
+		c.looked = true
+		c.u.began(p[:n], err)
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {
@@ -122,7 +131,7 @@ func (h *handshaker) ClientHandshake(ctx context.Context, authority string, c ne
 	}
 	tc, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
 	if err != nil {
-		err = &connectError{err}
+		err = &connectError{h.u.handshakeError(err)}
 	}
 	h.u.setCause(ctx, err)
 	return tc, info, err

@@ -37,6 +37,11 @@ type UpstreamOptions struct {
 	// the name that it is verified for.
 	Authority string
 
+	// TLSHint says how to have TLS or not, such as "see --upstream-tls". It is
+	// added to the errors of an upstream that seems to speak the other. Default:
+	// nothing.
+	TLSHint string
+
 	// Logger gets, at level Debug, connections made and attempts that failed.
 	// Default: nothing is logged.
 	Logger *slog.Logger
@@ -47,6 +52,7 @@ type Upstream struct {
 	addr          string
 	network, path string // for net.Dial
 	tls           bool
+	tlsHint       string
 	keepAuthority bool // pass on the caller's
 	logger        *slog.Logger
 	conn          *grpc.ClientConn
@@ -55,6 +61,7 @@ type Upstream struct {
 	attempts int                // to connect, begun
 	losses   int                // attempts and connections ended
 	cause    error              // why the latest attempt failed
+	spoke    bool               // HTTP/2 without TLS, at some time
 	waiting  map[*waiter]func() // calls to be woken when an attempt has failed
 }
 
@@ -72,6 +79,7 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 	u := &Upstream{
 		addr:          addr,
 		tls:           opts.TLS != nil,
+		tlsHint:       opts.TLSHint,
 		keepAuthority: opts.Authority == "",
 		logger:        orDiscard(opts.Logger),
 		waiting:       make(map[*waiter]func()),

@@ -183,8 +183,8 @@ func TestTLSFailures(t *testing.T) {
 	}{
 		{"unknown authority", secure, &tls.Config{}, "tls: failed to verify certificate: x509: "},
 		{"another name", secure, &tls.Config{RootCAs: pool, ServerName: "other.test"}, "tls: failed to verify certificate: x509: certificate is valid for "},
-		{"no TLS there", plain, &tls.Config{RootCAs: pool}, "tls: first record does not look like a TLS handshake"},
-		{"TLS there", secure, nil, "error reading server preface: "},
+		{"no TLS there", plain, &tls.Config{RootCAs: pool}, "it doesn't speak TLS"},
+		{"TLS there", secure, nil, "it closed the connection before HTTP/2 began: does it speak TLS?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
