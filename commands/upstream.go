@@ -172,6 +172,10 @@ func loadDescriptors(c *cli.Context) (*reflection.Set, error) {
 		return nil, usagef("both --proto and --protoset: one of them says it all")
 	case len(protos) > 0:
 		set, err := reflection.LoadProtos(protos, c.StringSlice("import-path"))
+		if me, ok := errors.AsType[*reflection.MissingError](err); ok {
+			hint := "name the folder that " + me.Name + " is below with --import-path"
+			return nil, &usageError{err: fmt.Errorf("--proto: %w", err), hint: hint}
+		}
 		if err != nil {
 			return nil, usagef("--proto: %w", err)
 		}

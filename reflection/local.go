@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // the types of protoparse
 	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; the one that replaces it can't read edition 2024 yet
@@ -57,7 +60,8 @@ func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
 // themselves. What protobuf and gRPC bring along (google/protobuf/, google/rpc/)
 // needs no file. The services are all that the files and their imports define.
 //
-// The text of a syntax error begins with its position, file:line:column.
+// The text of a syntax error begins with its position, file:line:column. The error
+// of a file that can't be found is a [*MissingError].
 func LoadProtos(paths, importPaths []string) (*Set, error) {
 	return loadProtos(context.Background(), paths, importPaths)
 }
@@ -66,11 +70,16 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	if len(importPaths) == 0 {
 		importPaths = []string{"."}
 		for _, path := range paths {
-			importPaths = append(importPaths, filepath.Dir(path))
+			if dir := filepath.Dir(path); !slices.Contains(importPaths, dir) {
+				importPaths = append(importPaths, dir)
+			}
 		}
 	}
 	names, err := protoparse.ResolveFilenames(importPaths, paths...)
 	if err != nil {
+		if name, ok := strings.CutSuffix(err.Error(), " does not reside in any import path"); ok {
+			return nil, &MissingError{Name: name, ImportPaths: importPaths}
+		}
 		return nil, fmt.Errorf("reflection: %w", err)
 	}
 	parser := protoparse.Parser{
@@ -81,6 +90,9 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	}
 	files, err := parser.ParseFiles(names...)
 	if err != nil {
+		if missing := missing(err, importPaths); missing != nil {
+			return nil, missing
+		}
 		if _, ok := errors.AsType[protoparse.ErrorWithPos](err); ok {
 			return nil, err
 		}
@@ -89,6 +101,38 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	b := newBuilder()
 	b.addParsed(files)
 	return b.whole(ctx, "compile")
+}
+
+// MissingError is a .proto file that can't be found.
+type MissingError struct {
+	Name        string   // as it was given, or is imported
+	Position    string   // of the import, file:line:column; empty without one
+	ImportPaths []string // where it was looked for
+}
+
+func (e *MissingError) Error() string {
+	what := fmt.Sprintf("%q", e.Name)
+	if e.Position != "" {
+		what = e.Position + ": import " + what
+	}
+	return fmt.Sprintf("%s is below none of the import paths (%s)", what, strings.Join(e.ImportPaths, ", "))
+}
+
+// missing is the MissingError that the parser means, which looks in importPaths one
+// by one and names the last place; nil if it means something else.
+func missing(err error, importPaths []string) error {
+	pe, ok := errors.AsType[*fs.PathError](err)
+	if !ok || !errors.Is(pe, fs.ErrNotExist) {
+		return nil
+	}
+	e := &MissingError{Name: pe.Path, ImportPaths: importPaths}
+	if name, err := filepath.Rel(importPaths[len(importPaths)-1], pe.Path); err == nil {
+		e.Name = filepath.ToSlash(name)
+	}
+	if at, ok := errors.AsType[protoparse.ErrorWithPos](err); ok {
+		e.Position = at.GetPosition().String()
+	}
+	return e
 }
 
 // lookupBuiltin is builtinProto for the parser, which asks for what is in none of
