@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
@@ -115,7 +117,8 @@ func proxy() {
 }
 
 // grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha, v1
-// guarded by a header, or none: on a port, at unix:PATH, or with the TLS files
+// guarded by a header, or none, or sick, which is v1 with a health service that
+// says so: on a port, at unix:PATH, or with the TLS files
 // CERT KEY CACERT on a port for clients with certificates. It prints what each
 // call came with.
 func grpcserver() {
@@ -166,6 +169,11 @@ func grpcserver() {
 	s := grpc.NewServer(opts...)
 	demo.New().Register(s)
 	switch os.Args[1] {
+	case "sick":
+		h := health.NewServer()
+		h.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+		grpc_health_v1.RegisterHealthServer(s, h)
+		reflection.RegisterV1(s)
 	case "v1", "guarded":
 		reflection.RegisterV1(s)
 	case "v1alpha":

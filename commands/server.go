@@ -37,8 +37,8 @@ type grpcBackend struct {
 	close   func() // called first when shutting down
 }
 
-// newGRPCBackend returns a backend that serves what register adds. close is
-// called when it begins to shut down.
+// newGRPCBackend returns a backend that serves what register adds, which may be a
+// health service in place of this one. close is called when it begins to shut down.
 func newGRPCBackend(opts []grpc.ServerOption, register func(*grpc.Server, *health.Server), closeFirst func()) *grpcBackend {
 	b := &grpcBackend{
 		grpc:    grpc.NewServer(opts...),
@@ -47,7 +47,9 @@ func newGRPCBackend(opts []grpc.ServerOption, register func(*grpc.Server, *healt
 		close:   closeFirst,
 	}
 	register(b.grpc, b.health)
-	grpc_health_v1.RegisterHealthServer(b.grpc, b.health)
+	if _, ok := b.grpc.GetServiceInfo()[grpc_health_v1.Health_ServiceDesc.ServiceName]; !ok {
+		grpc_health_v1.RegisterHealthServer(b.grpc, b.health)
+	}
 	channelz.RegisterChannelzServiceToServer(b.grpc)
 	b.serving.Go(func() { _ = b.grpc.Serve(b.streams) }) // ends with the server
 	return b

@@ -205,7 +205,7 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 		out: out, local: local, header: header,
 		merged: reflection.NewMerged(len(addrs), out.logger),
 		told:   make([]told, len(addrs)),
-		states: make([]grpc_health_v1.HealthCheckResponse_ServingStatus, len(addrs)),
+		states: make([]servingStatus, len(addrs)),
 	}
 	us.merged.Fill(local)
 	for _, addr := range addrs {
@@ -229,6 +229,7 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	var wg sync.WaitGroup
 	b := newGRPCBackend(append(wsmux.ServerOptions(), us.proxy.ServerOptions()...), func(g *grpc.Server, h *health.Server) {
 		us.grpc, us.health = g, h
+		grpc_health_v1.RegisterHealthServer(g, &upstreamHealth{h, us})
 		if c.Bool("no-reflection") {
 			reflection.Refuse(g) // or the calls would go on to the upstreams
 		} else {

@@ -49,10 +49,10 @@ type upstreams struct {
 	grpc   *grpc.Server // has services of its own, which no upstream is asked for
 	health *health.Server
 
-	mu       sync.Mutex                                                  // guards:
-	told     []told                                                      // by each upstream
-	states   []grpc_health_v1.HealthCheckResponse_ServingStatus          // of each upstream
-	services map[string]grpc_health_v1.HealthCheckResponse_ServingStatus // as in health
+	mu       sync.Mutex               // guards:
+	told     []told                   // by each upstream
+	states   []servingStatus          // of each upstream
+	services map[string]servingStatus // as in health
 }
 
 // follow keeps what is known of upstream i up to date: its descriptors each
@@ -179,6 +179,18 @@ func (us *upstreams) servicesOf(i int) []string {
 	})
 }
 
+// owner returns the upstream that has a service, else the first.
+func (us *upstreams) owner(service string) *proxy.Upstream {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	for k, u := range us.all {
+		if slices.Contains(us.servicesOf(k), service) {
+			return u
+		}
+	}
+	return us.all[0]
+}
+
 // filled is the upstream that has what only the files know: the first without
 // reflection, else the first that hasn't told yet, else the first. The caller
 // holds mu.
@@ -188,11 +200,11 @@ func (us *upstreams) filled() int {
 
 // setHealth sets the health of upstream i, and with it that of each service: it is
 // that of the first upstream that has it, to which its calls go.
-func (us *upstreams) setHealth(i int, state grpc_health_v1.HealthCheckResponse_ServingStatus) {
+func (us *upstreams) setHealth(i int, state servingStatus) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	us.states[i] = state
-	services := make(map[string]grpc_health_v1.HealthCheckResponse_ServingStatus)
+	services := make(map[string]servingStatus)
 	for service := range us.services { // unless it is still there
 		services[service] = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
 	}
