@@ -21,7 +21,8 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	ctx := caller.Context()
 	method, _ := grpc.MethodFromServerStream(caller)
 	service, _ := splitMethod(method)
-	u, err := p.routes.Load().find(service)
+	routes := p.routes.Load()
+	u, guess := routes.find(service)
 
 	md, _ := metadata.FromIncomingContext(ctx) // a copy
 	c := &call{caller: caller, method: method, upstream: u}
@@ -37,8 +38,12 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 			p.logger.LogAttrs(ctx, slog.LevelError, "observer panicked", slog.String("method", method), slog.Any("err", v))
 		})
 	}
-	if err == nil {
+	var err error
+	if u != nil {
 		err = c.pass(ctx, md)
+	}
+	if st := status.Convert(err); u == nil || guess && !c.answered && st.Code() == codes.Unimplemented {
+		err = routes.nobody(service, st)
 	}
 	c.watcher.end(err, c.trailer)
 	return err
@@ -50,6 +55,8 @@ type call struct {
 	caller   grpc.ServerStream
 	upstream *Upstream
 	watcher  *watcher // nil if nobody watches
+
+	answered bool // by more than trailers
 
 	losses  int         // of the upstream's connections, when the call began
 	trailer metadata.MD // for the watcher
@@ -163,6 +170,7 @@ func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) erro
 	// with a request of its own until it has them. There are none in a
 	// response of trailers only.
 	if md, err := stream.Header(); err == nil && md != nil {
+		c.answered = true
 		c.watcher.header(md)
 		if err := c.caller.SendHeader(strip(md)); err != nil {
 			return gone(ctx, err)

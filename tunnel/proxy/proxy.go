@@ -20,8 +20,9 @@
 // A message waits for the receiver of the one before it, so a call holds a
 // few messages at most, and flow control reaches from end to end.
 //
-// Errors: what the upstream says is returned as it is. What goes wrong on the
-// way there is Unavailable and names the upstream and the cause, such as
+// Errors: what the upstream says is returned as it is, but for the case that
+// [Proxy.SetServices] names. What goes wrong on the way there is Unavailable and
+// names the upstream and the cause, such as
 // "upstream 127.0.0.1:50051: connection refused".
 //
 // Lifetimes: the caller closes the upstreams, after the server. All methods
@@ -95,8 +96,10 @@ func (p *Proxy) ServerOptions() []grpc.ServerOption {
 // before; nil means not known. Calls under way are not affected. An upstream
 // that the proxy was not made with is ignored.
 //
-// A call goes to the first upstream that has its service, otherwise to the
-// first whose services aren't known, and otherwise ends as Unimplemented.
+// A call goes to the first upstream that has its service, otherwise to the first
+// whose services aren't known, and otherwise to the first of all: what it is known
+// to have need not be all. If that says Unimplemented, its text is followed by
+// what there is.
 func (p *Proxy) SetServices(u *Upstream, services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -20,12 +21,16 @@ const (
 type routes struct {
 	services map[string]*Upstream // the first that has it
 	unknown  *Upstream            // the first whose services aren't known, or nil
+	first    *Upstream            // nil without upstreams
 }
 
 // newRoutes merges the tables of the upstreams, the first of which win.
 func newRoutes(upstreams []*Upstream, tables map[*Upstream][]string) *routes {
 	r := &routes{services: make(map[string]*Upstream)}
-	for _, u := range upstreams {
+	for i, u := range upstreams {
+		if i == 0 {
+			r.first = u
+		}
 		services := tables[u]
 		if services == nil && r.unknown == nil {
 			r.unknown = u
@@ -39,13 +44,27 @@ func newRoutes(upstreams []*Upstream, tables map[*Upstream][]string) *routes {
 	return r
 }
 
-// find returns the upstream for a service, or a status error.
-func (r *routes) find(service string) (*Upstream, error) {
+// find returns the upstream for a service, and whether that is a guess because
+// nobody is known to have it; nil without upstreams.
+func (r *routes) find(service string) (u *Upstream, guess bool) {
 	if u := r.services[service]; u != nil {
-		return u, nil
+		return u, false
 	}
 	if r.unknown != nil {
-		return r.unknown, nil
+		return r.unknown, false
+	}
+	return r.first, true
+}
+
+// nobody returns the error of a call to a service that no upstream has, with the
+// status st of the one that was asked, or nil. It says what there is.
+func (r *routes) nobody(service string, st *status.Status) error {
+	if len(service) > maxName {
+		service = service[:maxName] + "…"
+	}
+	text := "unknown service " + service
+	if st.Message() != "" {
+		text = st.Message()
 	}
 	names := slices.Sorted(maps.Keys(r.services))
 	have := "no services"
@@ -54,8 +73,7 @@ func (r *routes) find(service string) (*Upstream, error) {
 	} else if n > 0 {
 		have = strings.Join(names, ", ")
 	}
-	if len(service) > maxName {
-		service = service[:maxName] + "…"
-	}
-	return nil, status.Errorf(codes.Unimplemented, "unknown service %s: the upstreams have %s", service, have)
+	p := &spb.Status{Code: int32(codes.Unimplemented), Details: st.Proto().GetDetails()}
+	p.Message = text + ": the upstreams have " + have
+	return status.FromProto(p).Err()
 }

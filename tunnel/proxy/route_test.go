@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	channelzpb "google.golang.org/grpc/channelz/grpc_channelz_v1"
 	channelz "google.golang.org/grpc/channelz/service"
@@ -34,12 +35,12 @@ func TestRoutes(t *testing.T) {
 		{"in none, one not known", map[*Upstream][]string{a: {"a.A"}, c: {"c.C"}}, "x.Y", b},
 		{"in none, two not known", map[*Upstream][]string{a: {"a.A"}}, "x.Y", b},
 		{"known to have none", map[*Upstream][]string{a: none}, "x.Y", b},
-		{"in none", map[*Upstream][]string{a: none, b: none, c: {"c.C"}}, "x.Y", nil},
+		{"in none", map[*Upstream][]string{a: none, b: none, c: {"c.C"}}, "x.Y", a},
 	}
 	for _, tt := range tests {
-		got, err := newRoutes([]*Upstream{a, b, c}, tt.tables).find(tt.service)
-		if got != tt.want || (err == nil) != (tt.want != nil) {
-			t.Errorf("%s: got %v, %v", tt.name, got, err)
+		got, guess := newRoutes([]*Upstream{a, b, c}, tt.tables).find(tt.service)
+		if got != tt.want || guess != (tt.name == "in none") {
+			t.Errorf("%s: got %v, %v", tt.name, got, guess)
 		}
 	}
 }
@@ -63,7 +64,7 @@ func TestUnknownService(t *testing.T) {
 	}
 	for _, tt := range tests {
 		u := &Upstream{}
-		_, err := newRoutes([]*Upstream{u}, map[*Upstream][]string{u: tt.services}).find(tt.service)
+		err := newRoutes([]*Upstream{u}, map[*Upstream][]string{u: tt.services}).nobody(tt.service, nil)
 		if st := status.Convert(err); st.Code() != codes.Unimplemented || st.Message() != tt.want {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
@@ -71,6 +72,46 @@ func TestUnknownService(t *testing.T) {
 	_, err := invoke(t.Context(), through(t, nil), method, nil)
 	if got, want := status.Convert(err).Message(), "unknown service any.Service: the upstreams have no services"; got != want {
 		t.Errorf("without upstreams: got %q, want %q", got, want)
+	}
+}
+
+// TestGuessedUpstream calls a service that no upstream is known to have: the first
+// is asked, and if it hasn't either the caller is told what there is.
+func TestGuessedUpstream(t *testing.T) {
+	t.Parallel()
+	info, err := status.New(codes.Unimplemented, "what's that").WithDetails(&errdetails.ErrorInfo{Reason: "R"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const have = ": the upstreams have a.A, b.B"
+	for name, tt := range map[string]struct {
+		first func(grpc.ServerStream) error
+		code  codes.Code
+		text  string
+	}{
+		"it has it":             {echo, codes.OK, ""},
+		"it hasn't":             {func(grpc.ServerStream) error { return info.Err() }, codes.Unimplemented, info.Message() + have},
+		"it says little":        {func(grpc.ServerStream) error { return status.Error(codes.Unimplemented, "") }, codes.Unimplemented, "unknown service any.Service" + have},
+		"it says another thing": {func(grpc.ServerStream) error { return status.Error(codes.NotFound, "no") }, codes.NotFound, "no"},
+		"it has answered": {func(s grpc.ServerStream) error {
+			if err := s.SendHeader(nil); err != nil {
+				return err
+			}
+			return status.Error(codes.Unimplemented, "half of it")
+		}, codes.Unimplemented, "half of it"},
+	} {
+		a, b := upstream(t, serveRaw(t, tt.first), nil), upstream(t, serveRaw(t, echo), nil)
+		p := New([]*Upstream{a, b}, nil)
+		p.SetServices(a, []string{"a.A"})
+		p.SetServices(b, []string{"b.B"})
+		_, err := invoke(t.Context(), client(t, serve(t, nil, p.ServerOptions()...)), method, []byte("x"))
+		st := status.Convert(err)
+		if st.Code() != tt.code || st.Message() != tt.text {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if name == "it hasn't" && len(st.Details()) != 1 {
+			t.Errorf("%s: details %v", name, st.Details())
+		}
 	}
 }
 
