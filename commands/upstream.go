@@ -203,9 +203,10 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 	}
 	us := &upstreams{
 		out: out, local: local, header: header,
-		merged: reflection.NewMerged(len(addrs), out.logger),
-		told:   make([]told, len(addrs)),
-		states: make([]servingStatus, len(addrs)),
+		merged:   reflection.NewMerged(len(addrs), out.logger),
+		failures: make([]string, len(addrs)),
+		told:     make([]told, len(addrs)),
+		states:   make([]servingStatus, len(addrs)),
 	}
 	us.merged.Fill(local)
 	for _, addr := range addrs {

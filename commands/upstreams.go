@@ -49,6 +49,8 @@ type upstreams struct {
 	grpc   *grpc.Server // has services of its own, which no upstream is asked for
 	health *health.Server
 
+	failures []string // to describe each upstream, the latest; its follow's own
+
 	mu       sync.Mutex               // guards:
 	told     []told                   // by each upstream
 	states   []servingStatus          // of each upstream
@@ -68,10 +70,11 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 		case connectivity.Idle:
 			cc.Connect()
 		case connectivity.Ready:
+			us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING) // now: to describe may take long
 			if !described {
 				described = us.describe(ctx, i)
+				us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING)
 			}
-			us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING)
 			if down {
 				down = false
 				logger.Info("upstream up")
@@ -107,13 +110,18 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	switch {
 	case errors.Is(err, reflection.ErrNoReflection):
 		return us.describeBare(i, logger)
-	case status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
-		logger.Warn("reflection", slog.Any("err", err), slog.String("hint", "--reflect-header"))
-		return false
+	case err != nil && (errors.Is(ctx.Err(), context.Canceled) || err.Error() == us.failures[i]):
+		return false // it ends here, or was said before
 	case err != nil:
-		logger.Warn("reflection", slog.Any("err", err))
+		us.failures[i] = err.Error()
+		attrs := []any{slog.Any("err", err)}
+		if code := status.Code(err); code == codes.Unauthenticated || code == codes.PermissionDenied {
+			attrs = append(attrs, slog.String("hint", "--reflect-header"))
+		}
+		logger.Warn("reflection", attrs...)
 		return false
 	}
+	us.failures[i] = ""
 	us.merged.Set(i, set)
 	logger.Info("upstream described", slog.Int("services", us.route(i, described)))
 	return true
