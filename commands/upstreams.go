@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,6 +152,9 @@ func (us *upstreams) route(i int, t told) int {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	us.told[i] = t
+	if t == described {
+		us.warnOfShared(i)
+	}
 	for k, u := range us.all {
 		switch {
 		case us.told[k] == described, us.told[k] == bare && us.local != nil:
@@ -160,6 +164,28 @@ func (us *upstreams) route(i int, t told) int {
 		}
 	}
 	return len(us.servicesOf(i))
+}
+
+// warnOfShared warns when upstream i has services that another one has told of: it
+// may be meant for balancing, which this isn't. The caller holds mu.
+func (us *upstreams) warnOfShared(i int) {
+	own := us.servicesOf(i)
+	for k, u := range us.all {
+		if k == i || us.told[k] != described {
+			continue
+		}
+		others := make(map[string]bool)
+		for _, service := range us.servicesOf(k) {
+			others[service] = true
+		}
+		both := slices.DeleteFunc(slices.Clone(own), func(service string) bool { return !others[service] })
+		if len(both) > 0 {
+			const few = 5
+			us.out.logger.Warn("another upstream has the same services: the first of the two gets the calls",
+				slog.String("target", us.all[i].Addr()), slog.String("other", u.Addr()),
+				slog.Int("count", len(both)), slog.String("services", strings.Join(both[:min(few, len(both))], " ")))
+		}
+	}
 }
 
 // servicesOf returns the services that calls go to upstream i for, if no upstream
