@@ -20,6 +20,7 @@ const (
 	h2Continuation = 0x9
 	h2EndStream    = 0x1 // flag of DATA and HEADERS
 	h2EndHeaders   = 0x4 // flag of HEADERS and CONTINUATION
+	h2Padded       = 0x8 // flag of DATA
 	h2ReservedBits = 1 << 31
 )
 
@@ -32,24 +33,15 @@ const maxOpenCalls = 1 << 14
 // call in flight from one that a client merely keeps.
 type calls struct {
 	mu     sync.Mutex
-	open   map[uint32]progress // by their stream numbers
-	last   uint32              // highest stream number so far
-	opaque bool                // not HTTP/2, or too much of it: never known to be idle
-	onIdle func()              // called once, when nothing is open
+	open   map[uint32]*response // by their stream numbers
+	last   uint32               // highest stream number so far
+	opaque bool                 // not HTTP/2, or too much of it: never known to be idle
+	onIdle func()               // called once, when nothing is open
 
 	http2 atomic.Bool // the client's preface has been seen
 }
 
-// progress is how much there has been of the answer to an open call.
-type progress int
-
-const (
-	noAnswer progress = iota
-	withHeaders
-	withMessage // or a part of one
-)
-
-func newCalls() *calls { return &calls{open: map[uint32]progress{}} }
+func newCalls() *calls { return &calls{open: map[uint32]*response{}} }
 
 // whenIdle calls f as soon as no call is open: now, or later. Calls of f come
 // from a goroutine that forwards bytes, so f must not block.
@@ -86,9 +78,9 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 		!fromClient && (kind == h2Data || kind == h2Headers) && flags&h2EndStream != 0:
 		c.update(func() { delete(c.open, stream) })
 	case !fromClient && kind == h2Headers:
-		c.answered(stream, withHeaders)
-	case !fromClient && kind == h2Data:
-		c.answered(stream, withMessage)
+		if r := c.response(stream); r != nil {
+			r.begun = true
+		}
 	case fromClient && kind == h2Headers:
 		c.update(func() {
 			if stream <= c.last || c.opaque { // trailers come on a stream that is open already
@@ -99,26 +91,24 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 				return
 			}
 			c.last = stream
-			c.open[stream] = noAnswer
+			c.open[stream] = &response{}
 		})
 	}
 }
 
-// answered takes notice of an answer that goes on.
-func (c *calls) answered(stream uint32, p progress) {
+// response returns that of an open call, nil for others.
+func (c *calls) response(stream uint32) *response {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if before, ok := c.open[stream]; ok {
-		c.open[stream] = max(p, before)
-	}
+	return c.open[stream]
 }
 
-// withoutMessage returns the open calls of whose answer no message has begun.
-func (c *calls) withoutMessage() map[uint32]progress {
+// betweenMessages returns the open calls that can end without cutting a message.
+func (c *calls) betweenMessages() map[uint32]*response {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	open := maps.Clone(c.open)
-	maps.DeleteFunc(open, func(_ uint32, p progress) bool { return p == withMessage })
+	maps.DeleteFunc(open, func(_ uint32, r *response) bool { return !r.between() })
 	return open
 }
 
@@ -129,12 +119,13 @@ type frames struct {
 	fromClient bool
 	preface    []byte // what is still expected of the client's preface
 	header     [h2HeaderSize]byte
-	have       int  // how much of header is there
-	payload    int  // what is still to come of the current frame's payload
-	begun      bool // the first frame, always SETTINGS, has been seen
-	inBlock    bool // a header block goes on in CONTINUATION frames
-	ending     bool // the stream ends with that block
-	done       bool // not HTTP/2
+	have       int       // how much of header is there
+	payload    int       // what is still to come of the current frame's payload
+	body       *response // that it is a part of; may be nil
+	begun      bool      // the first frame, always SETTINGS, has been seen
+	inBlock    bool      // a header block goes on in CONTINUATION frames
+	ending     bool      // the stream ends with that block
+	done       bool      // not HTTP/2
 }
 
 func newFrames(c *calls, fromClient bool) *frames {
@@ -162,6 +153,9 @@ func (f *frames) follow(p []byte) (whole int) {
 	for len(p) > 0 && !f.done {
 		if f.payload > 0 {
 			n := min(f.payload, len(p))
+			if f.body != nil {
+				f.body.follow(p[:n])
+			}
 			f.payload -= n
 			p = p[n:]
 			if f.payload == 0 && !f.fromClient {
@@ -192,17 +186,25 @@ func (f *frames) frame() {
 	}
 	f.begun = true
 	f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
+	f.body = nil
+	if f.calls != nil && !f.fromClient && kind == h2Data {
+		if f.body = f.calls.response(f.stream()); f.body != nil && f.header[4]&h2Padded != 0 {
+			f.body.padded = true
+		}
+	}
 	if f.fromClient || f.payload == 0 {
 		f.count()
 	}
 }
+
+// stream is the number of the current frame's.
+func (f *frames) stream() uint32 { return binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits }
 
 // count counts the frame: a client's at its header, so that a call is known
 // before it is sent, a server's when it is whole, so that a call isn't over
 // before the client has all of it.
 func (f *frames) count() {
 	kind, flags := f.header[3], f.header[4]
-	stream := binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits
 	switch kind {
 	case h2Headers:
 		f.inBlock, f.ending = flags&h2EndHeaders == 0, flags&h2EndStream != 0
@@ -222,7 +224,7 @@ func (f *frames) count() {
 		}
 	}
 	if f.calls != nil {
-		f.calls.frame(kind, flags, stream, f.fromClient)
+		f.calls.frame(kind, flags, f.stream(), f.fromClient)
 	}
 }
 

@@ -215,7 +215,7 @@ func reference(t *testing.T, data []byte, fromClient bool, c *calls) {
 			ends = f.StreamEnded()
 			if fromClient && h.StreamID > c.last {
 				c.last = h.StreamID
-				c.open[h.StreamID] = noAnswer
+				c.open[h.StreamID] = &response{}
 			}
 		case *http2.DataFrame:
 			ends = f.StreamEnded()

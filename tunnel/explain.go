@@ -12,10 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// explain tells an HTTP/2 client why its connection ends. Calls of which no message
-// has come end with the status UNAVAILABLE. For others, of whose last message a part
-// may be missing, it is in the debug data of a GOAWAY (RFC 9113 §6.8), which gRPC
-// clients put into their errors.
+// explain tells an HTTP/2 client why its connection ends. Calls end with the status
+// UNAVAILABLE. For those that have got a part of a message, it is in the debug data
+// of a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
 func (fl *flow) explain(reason error) error {
 	fl.wmu.Lock()
 	defer fl.wmu.Unlock()
@@ -25,9 +24,9 @@ func (fl *flow) explain(reason error) error {
 	text := "wstun: " + reason.Error()
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // whose errors are the buffer's, which has none
-	for stream, answered := range fl.calls.withoutMessage() {
+	for stream, r := range fl.calls.betweenMessages() {
 		_ = framer.WriteHeaders(http2.HeadersFrameParam{
-			StreamID: stream, BlockFragment: unavailable(text, answered), EndHeaders: true, EndStream: true,
+			StreamID: stream, BlockFragment: unavailable(text, r.begun), EndHeaders: true, EndStream: true,
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
@@ -39,15 +38,15 @@ func (fl *flow) explain(reason error) error {
 	return err
 }
 
-// unavailable is the header block that ends a call with UNAVAILABLE, after what has
-// come of its answer (PROTOCOL-HTTP2.md of gRPC, Responses). It leaves the table of
-// the client's decoder, which is the server's to use, alone.
-func unavailable(text string, answered progress) []byte {
+// unavailable is the header block that ends a call with UNAVAILABLE, one whose
+// response may have begun (PROTOCOL-HTTP2.md of gRPC, Responses). It leaves the table
+// of the client's decoder, which is the server's to use, alone.
+func unavailable(text string, begun bool) []byte {
 	fields := []hpack.HeaderField{
 		{Name: "grpc-status", Value: strconv.Itoa(int(codes.Unavailable))},
 		{Name: "grpc-message", Value: url.PathEscape(text)},
 	}
-	if answered == noAnswer {
+	if !begun {
 		fields = append([]hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}}, fields...)
 	}
 	var block bytes.Buffer

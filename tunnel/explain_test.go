@@ -2,7 +2,9 @@ package tunnel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -20,12 +22,10 @@ func TestExplain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer func(context.Context)               // holds up the answer for as long as it runs
 		await  func(*testing.T, grpc.ClientStream) // waits for what comes of it
-		own    bool                                // the status is wstun's
 	}{
 		"no answer": {
 			answer: func(ctx context.Context) { <-ctx.Done() },
 			await:  func(*testing.T, grpc.ClientStream) {},
-			own:    true,
 		},
 		"headers": {
 			answer: func(ctx context.Context) {
@@ -38,7 +38,6 @@ func TestExplain(t *testing.T) {
 					t.Fatal(header, err)
 				}
 			},
-			own: true,
 		},
 		"message": {
 			answer: func(context.Context) {},
@@ -70,10 +69,58 @@ func TestExplain(t *testing.T) {
 			tt.await(t, call)
 			peer.CloseWithError(errors.New("100% broken"))
 			s := status.Convert(call.RecvMsg(new(wrapperspb.StringValue)))
-			if s.Code() != codes.Unavailable || !strings.Contains(s.Message(), "wstun: session ended: websocket: close 1011 (internal server error): 100% broken") ||
-				strings.HasPrefix(s.Message(), "wstun: ") != tt.own {
+			if s.Code() != codes.Unavailable || s.Message() != "wstun: session ended: websocket: close 1011 (internal server error): 100% broken" {
 				t.Errorf("RecvMsg = %v, want Unavailable and the reason", s)
 			}
 		})
+	}
+}
+
+// A status behind a part of a message would be an error of another kind.
+func TestExplainWithinAMessage(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t)}
+	addr := forward(t, f)
+	peer := serveCalls(t, f.Sessions, nil)
+	call, err := caller(t, addr).NewStream(soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const moreThanTheWindow = 1 << 20
+	if err := call.SendMsg(wrapperspb.String(strings.Repeat("x", moreThanTheWindow))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := call.Header(); err != nil {
+		t.Fatal(err)
+	}
+	peer.CloseWithError(errors.New("broken"))
+	s := status.Convert(call.RecvMsg(new(wrapperspb.StringValue)))
+	if s.Code() != codes.Unavailable || !strings.Contains(s.Message(), "wstun: session ended: websocket: close 1011 (internal server error): broken") {
+		t.Errorf("RecvMsg = %v, want Unavailable and the reason", s)
+	}
+}
+
+func TestResponseBetween(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 1))
+	var data []byte
+	ends := map[int]bool{0: true}
+	for range 300 {
+		length := rnd.IntN(20)
+		data = binary.BigEndian.AppendUint32(append(data, 0), uint32(length))
+		data = append(data, make([]byte, length)...)
+		ends[len(data)] = true
+	}
+	r := &response{}
+	for at := 0; at < len(data); {
+		if r.between() != ends[at] {
+			t.Fatalf("after %d bytes: between %v", at, !ends[at])
+		}
+		n := min(len(data)-at, 1+rnd.IntN(9))
+		r.follow(data[at : at+n])
+		at += n
+	}
+	if r.padded = true; r.between() {
+		t.Error("where padded messages end isn't known")
 	}
 }
