@@ -11,7 +11,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,6 +27,8 @@ type program struct {
 	// pipes is set by commands that only print something: that nobody reads the rest
 	// of it is nothing to talk about.
 	pipes bool
+
+	helpErr error // set by helpBefore
 
 	// command is what stands behind "--" on the command line.
 	command    []string
@@ -49,6 +50,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		p.stdout = stdout // the command's, as it is
 	}
 	err := p.app().RunContext(ctx, args)
+	if err == nil {
+		err = p.helpErr
+	}
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
@@ -91,7 +95,7 @@ func (p *program) app() *cli.App {
 		// Without a subcommand this runs: with an unknown one, too.
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("unknown command %q", c.Args().First())
+				return unknownCommand(c, c.Args().First())
 			}
 			if p.hasCommand {
 				return usagef("no command before --")
@@ -104,12 +108,17 @@ func (p *program) app() *cli.App {
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true, // -H 'Accept: a, b' is one header
 		ExitErrHandler:            func(*cli.Context, error) {},
+		CommandNotFound:           p.helpBefore,
 		OnUsageError:              onUsageError,
 		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
 	}
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = onUsageError // the App's covers the root only
 		cmd.HideHelpCommand = true
+		if cmd.Name != "help" {
+			cmd.Subcommands = []*cli.Command{} // none: without that, --help looks for what stands behind it among the App's
+		}
+		hintAtHelp(cmd)
 	}
 	return app
 }
@@ -129,40 +138,21 @@ func (p *program) helpCommand() *cli.Command {
 			case len(args) == 0:
 				return cli.ShowAppHelp(c)
 			case c.App.Command(args[0]) == nil:
-				return usagef("unknown command %q", args[0])
+				return unknownCommand(c, args[0])
 			}
 			return cli.ShowCommandHelp(c, args[0])
 		},
 	}
 }
 
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	return &usageError{err: err, hint: valueHint(c, err)}
-}
-
-var badValue = regexp.MustCompile(`value "[^"]*" for (?:flag )?-(\S+): parse error$`)
-
-// valueHint is what the value of a flag has to be, if that is what err is about,
-// or nothing.
-func valueHint(c *cli.Context, err error) string {
-	match := badValue.FindStringSubmatch(err.Error())
-	if match == nil {
-		return ""
+// helpBefore prints the help that --help asks for, to which cli takes what stands
+// behind it for the name of a command.
+func (p *program) helpBefore(c *cli.Context, name string) {
+	if c.App.Command(c.Command.Name) == nil { // wstun --help NAME
+		p.helpErr = unknownCommand(c, name)
+		return
 	}
-	for _, f := range c.Command.Flags {
-		if !slices.Contains(f.Names(), match[1]) {
-			continue
-		}
-		switch f.(type) {
-		case *cli.DurationFlag:
-			return "want a duration with its unit, such as 30s or 5m"
-		case *cli.IntFlag:
-			return "want a whole number"
-		case *cli.BoolFlag:
-			return "want true or false, or no value for true"
-		}
-	}
-	return ""
+	_ = cli.ShowSubcommandHelp(c)
 }
 
 // arguments checks the number of c's positional arguments, which end at the

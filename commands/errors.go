@@ -110,7 +110,7 @@ func hint(err error) string {
 		if ue.hint != "" {
 			return ue.hint
 		}
-		return "see wstun --help, or --help behind a command"
+		return "see wstun --help"
 	}
 	if h, ok := errors.AsType[interface {
 		error
