@@ -29,6 +29,7 @@ import (
 var programs = map[string]func(){
 	"wstun":      func() { os.Exit(run()) },
 	"webpage":    webpage,
+	"hangup":     hangup,
 	"proxy":      proxy,
 	"relay":      relay,
 	"grpcserver": grpcserver,

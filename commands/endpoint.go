@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -71,6 +72,7 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		out.logger.Warn("the peer's certificate is not verified", slog.String("url", redact(e.url)))
 	}
 	e.dialOptions.Session.Logger = out.logger
+	told := "" // the last hint, which isn't repeated
 	connector := tunnel.Connector{
 		URL:              e.url,
 		Options:          &e.dialOptions,
@@ -83,7 +85,13 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		OnRetry: func(in time.Duration, reason error) {
 			in = in.Round(time.Millisecond)
 			out.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
-			out.logger.Warn("retry", slog.Duration("in", in), slog.Any("err", reason))
+			attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
+			if h := cmp.Or(hint(reason), dialHint(reason)); h != told {
+				if told = h; h != "" {
+					attrs = append(attrs, slog.String("hint", h))
+				}
+			}
+			out.logger.Warn("retry", attrs...)
 		},
 	}
 	return connector.Run(ctx)

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -73,7 +74,7 @@ func report(stderr io.Writer, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") { // one error a line
 		fmt.Fprintf(stderr, "wstun: %s\n", line)
 	}
-	if h := hint(err); h != "" {
+	if h := cmp.Or(hint(err), dialHint(err)); h != "" {
 		fmt.Fprintf(stderr, "wstun: hint: %s\n", h)
 	}
 	return exitStatus(err)
@@ -155,12 +156,37 @@ func hint(err error) string {
 		return "the peer wants a client certificate that it trusts: give it with --cert and --key"
 	}
 	switch {
+	case errors.Is(err, tunnel.ErrHTTP2):
+		return "to call a gRPC server itself, give its host:port without ws://; a session needs the URL of a WebSocket"
+	case errors.Is(err, tunnel.ErrTLS):
+		return hintWSS
+	case strings.Contains(err.Error(), errBothClients.Error()): // the peer said so
+		return "the peer calls and doesn't serve: be the gRPC server end to it with wstun serve"
+	case errors.Is(err, syscall.ENOENT) && isDial(err):
+		return "there is no such socket: is the server running, and is the path right?"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: is the peer running, and is the port right?"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "allow more time with --connect-timeout, or check the way to the peer"
 	}
 	return ""
+}
+
+// dialHint is how to find out more about a dial that has failed.
+func dialHint(err error) string {
+	de, ok := errors.AsType[*tunnel.DialError](err)
+	if !ok {
+		return ""
+	}
+	return checkHint(de.URL)
+}
+
+const hintWSS = "the peer speaks TLS: try wss:// instead of ws://"
+
+// isDial reports whether err is that a socket couldn't be connected.
+func isDial(err error) bool {
+	oe, ok := errors.AsType[*net.OpError](err)
+	return ok && oe.Op == "dial"
 }
 
 func nameHint(ne *reflection.NameError) string {
@@ -191,7 +217,7 @@ func handshakeHint(he *tunnel.HandshakeError) string {
 	case he.StatusCode == http.StatusNotFound:
 		return "check the URL's path; many Workers accept at /v1/ws/sync"
 	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "HTTPS"):
-		return "the peer speaks TLS: try wss:// instead of ws://"
+		return hintWSS
 	case he.StatusCode >= 300 && he.StatusCode < 400:
 		return "the peer is elsewhere, or wants a login first: use the URL that it names, if that is a WebSocket's"
 	case he.StatusCode == http.StatusBadGateway, he.StatusCode == http.StatusServiceUnavailable, he.StatusCode == http.StatusGatewayTimeout:

@@ -27,11 +27,12 @@ type keptSessions struct {
 	refusal  *rawBackend
 	first    chan *tunnel.Session
 
-	mu      sync.Mutex // guards:
-	newest  *tunnel.Session
-	conns   map[*tunnel.Session]*grpc.ClientConn
-	lost    []*grpc.ClientConn // whose calls may be about to say why they have failed
-	closing bool
+	mu        sync.Mutex // guards:
+	newest    *tunnel.Session
+	conns     map[*tunnel.Session]*grpc.ClientConn
+	lost      []*grpc.ClientConn // whose calls may be about to say why they have failed
+	connected bool               // to a gRPC server, through the first one
+	closing   bool
 }
 
 // newKeptSessions checks the flags for sessions, and returns what gets the first one,
@@ -85,7 +86,7 @@ func (k *keptSessions) sessionDown(s *tunnel.Session, reason error) {
 		k.lost = append(k.lost, cc)
 		delete(k.conns, s)
 	}
-	told := s == k.newest && !k.closing
+	told := s == k.newest && k.connected && !k.closing
 	k.mu.Unlock()
 	if told {
 		k.say("session down: %v", reason)
@@ -136,9 +137,15 @@ func (k *keptSessions) connect(ctx context.Context, t *target) error { //nolint:
 		cc := k.conns[s]
 		k.mu.Unlock()
 		if cc == nil {
-			return fmt.Errorf("session with %s ended: %w", s.Remote, s.Err())
+			return &endedError{s.Remote, s.Err()}
 		}
-		return awaitServer(ctx, cc, s, k.timeout)
+		if err := awaitServer(ctx, cc, s, k.timeout); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		k.connected = true
+		k.mu.Unlock()
+		return nil
 	case err := <-ended:
 		if err != nil {
 			return err

@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -74,11 +76,11 @@ func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOpt
 func awaitServer(ctx context.Context, cc *grpc.ClientConn, session *tunnel.Session, timeout time.Duration) error {
 	err := awaitReady(ctx, cc, timeout, func() error {
 		if err := session.Err(); err != nil {
-			return fmt.Errorf("session with %s ended: %w", session.Remote, err)
+			return &endedError{session.Remote, err}
 		}
 		return errNotGRPC
 	})
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC) {
+	if _, ended := errors.AsType[*endedError](err); !ended && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC)) {
 		err = &sessionError{session.Remote, err}
 	}
 	return err
@@ -137,5 +139,30 @@ func (e *sessionError) Error() string {
 }
 
 func (e *sessionError) hint() string {
-	return "is the peer the gRPC server end, such as wstun serve? If its yamux role is client, say --yamux-role server"
+	advice := "is the peer the gRPC server end, such as wstun serve? If its yamux role is client, say --yamux-role server"
+	if check := checkHint(e.remote); check != "" {
+		advice += "; " + check
+	}
+	return advice
+}
+
+// endedError is that a session has ended before a gRPC server answered in it.
+type endedError struct {
+	remote string
+	err    error
+}
+
+func (e *endedError) Error() string { return fmt.Sprintf("session with %s ended: %v", e.remote, e.err) }
+func (e *endedError) Unwrap() error { return e.err }
+
+func (e *endedError) hint() string {
+	return cmp.Or(checkHint(e.remote), "see the peer's log: it has ended the session, or what is between has")
+}
+
+// checkHint is how to find out more about remote, if it can be dialed.
+func checkHint(remote string) string {
+	if !strings.Contains(remote, "://") {
+		return ""
+	}
+	return "wstun check " + remote + " tells which layer is broken"
 }

@@ -216,6 +216,11 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	if pe, ok := errors.AsType[*ProxyError](err); ok {
 		return nil, pe // it knows which hop was silent, if one was
 	}
+	if conn != nil && !strings.HasPrefix(target, "wss:") {
+		if foreign := foreignProtocol(conn.first); foreign != nil {
+			return nil, foreign
+		}
+	}
 	// gorilla has set ctx's deadline on the connection too, which may notice first.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
@@ -277,8 +282,9 @@ func (e *connectTimeoutError) Is(target error) bool {
 // reads the answer, takes headers without end.
 type handshakeConn struct {
 	net.Conn
-	bounded bool // until the handshake is over
-	read    int  // bytes, while bounded
+	bounded bool   // until the handshake is over
+	read    int    // bytes, while bounded
+	first   []byte // of those
 }
 
 // NetConn returns the connection itself.
@@ -287,6 +293,7 @@ func (c *handshakeConn) NetConn() net.Conn { return c.Conn }
 func (c *handshakeConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.bounded {
+		c.first = append(c.first, p[:min(n, h2HeaderSize-len(c.first))]...)
 		if c.read += n; c.read > maxHandshakeBytes {
 			return 0, errors.New("handshake: the answer is too long")
 		}

@@ -132,7 +132,14 @@ func TestDialErrors(t *testing.T) {
 			_, err = io.WriteString(conn, strings.Repeat("x", 4096))
 		}
 	})
-	garbage := serveTCP(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n") })
+	says := func(text string) string {
+		return serveTCP(t, func(conn net.Conn) {
+			_, _ = io.WriteString(conn, text)
+			_, _ = io.Copy(io.Discard, conn)
+		})
+	}
+	garbage, alert := says("SSH-2.0-OpenSSH\r\n"), says("\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n")
+	http2 := says("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00\r\n\r\n")
 
 	for _, test := range []struct {
 		name, url string
@@ -145,6 +152,8 @@ func TestDialErrors(t *testing.T) {
 		{"reset", "ws://" + reset, nil, "dial ws://" + reset + ": handshake: connection reset by peer", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
 		{"endless header", "ws://" + endless, nil, "dial ws://" + endless + ": handshake: the answer is too long", nil},
 		{"no HTTP", "ws://" + garbage, nil, "dial ws://" + garbage + ": malformed HTTP …", nil},
+		{"gRPC", "ws://" + http2, nil, "dial ws://" + http2 + ": handshake: the peer speaks HTTP/2, as gRPC servers do, and accepts no WebSocket", func(err error) bool { return errors.Is(err, ErrHTTP2) }},
+		{"TLS alert", "ws://" + alert, nil, "dial ws://" + alert + ": handshake: the peer speaks TLS", func(err error) bool { return errors.Is(err, ErrTLS) }},
 		{"plain HTTP on a wss URL", "wss://" + plainAddr, nil, "dial wss://" + plainAddr + ": tls: first record does not look like a TLS handshake", func(err error) bool {
 			_, ok := errors.AsType[tls.RecordHeaderError](err)
 			return ok

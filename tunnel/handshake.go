@@ -1,7 +1,9 @@
 package tunnel
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,6 +28,27 @@ const (
 	// be masked at random.
 	minSecret = 4
 )
+
+// What a peer may speak instead of HTTP/1.1.
+var (
+	// ErrHTTP2 is that it speaks HTTP/2, as a gRPC server does.
+	ErrHTTP2 = errors.New("handshake: the peer speaks HTTP/2, as gRPC servers do, and accepts no WebSocket")
+
+	// ErrTLS is that it speaks TLS, and the URL is one without.
+	ErrTLS = errors.New("handshake: the peer speaks TLS")
+)
+
+// foreignProtocol tells what a peer speaks by the first bytes that it sends, or nil
+// if that may be HTTP/1.1.
+func foreignProtocol(first []byte) error {
+	switch {
+	case len(first) == h2HeaderSize && (first[3] == h2Settings || first[3] == h2GoAway) && bytes.Equal(first[5:], make([]byte, 4)):
+		return ErrHTTP2 // a server's first frame, on stream 0 (RFC 9113 §3.4)
+	case bytes.HasPrefix(first, []byte{0x15, 0x03}):
+		return ErrTLS // an alert (RFC 8446 §5.1)
+	}
+	return nil
+}
 
 // HandshakeError is an answer to the handshake other than 101.
 type HandshakeError struct {
