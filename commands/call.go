@@ -118,6 +118,8 @@ func (r *calling) check() (err error) {
 	}
 	if output := c.String("output"); output != "text" && output != "json" {
 		return usagef("--output %q: want text or json", output)
+	} else if output == "json" && typed(r.c, "pretty") {
+		return usagef("both --output json, which is one line a call, and --pretty")
 	}
 	for name, least := range map[string]int{"max-msg-sz": 0, "count": 0, "repeat": 1} {
 		if n := c.Int(name); n < least {

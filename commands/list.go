@@ -102,6 +102,9 @@ func (p *program) targetArguments(c *cli.Context, most int) (where string, rest 
 	if len(args) > 0 && isTarget(args[0]) {
 		where, args = args[0], args[1:]
 	}
+	if where != "" && typed(c, "accept") {
+		return "", nil, usagef("both --accept %s and the TARGET %s: a session either comes or is dialed", c.String("accept"), redact(where))
+	}
 	if most >= 0 && len(args) > most {
 		if where == "" && len(args) == most+1 {
 			return "", nil, &usageError{err: fmt.Errorf("%q is no TARGET", args[0]), hint: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}

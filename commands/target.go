@@ -93,6 +93,9 @@ func (p *program) openTargetWith(c *cli.Context, l *link, where string, toCall b
 	if !asked && !toCall {
 		connect = nil // there is nothing to ask the server for
 	}
+	if !asked && typed(c, "reflect-header") {
+		return nil, nil, &usageError{err: errors.New("--reflect-header without reflection: descriptors are those of --proto or --protoset"), hint: "ask the server, too, with --use-reflection"}
+	}
 	reflectHeader, err := grpcMetadata(c, "reflect-header")
 	if err != nil {
 		return nil, nil, err
@@ -212,5 +215,16 @@ func grpcMetadata(c *cli.Context, flag string) (metadata.MD, error) {
 	if _, err := parseHeaders("--"+flag, lines); err != nil {
 		return nil, err
 	}
-	return grpcurl.MetadataFromHeaders(lines), nil
+	md := grpcurl.MetadataFromHeaders(lines)
+	for name := range md {
+		if call.SetByGRPC(name) {
+			return nil, &usageError{err: fmt.Errorf("--%s %s: gRPC sets it", flag, name), hint: setByGRPCHints[name]}
+		}
+	}
+	return md, nil
+}
+
+var setByGRPCHints = map[string]string{
+	"grpc-timeout": "give the time with --max-time",
+	"user-agent":   "put a text before it with --user-agent",
 }

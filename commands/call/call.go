@@ -26,6 +26,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -33,6 +34,16 @@ import (
 
 	"github.com/wstun/wstun/reflection"
 )
+
+// SetByGRPC reports whether name is metadata that gRPC sets itself: it silently sends
+// none of that name that a caller gives.
+func SetByGRPC(name string) bool {
+	switch strings.ToLower(name) {
+	case "content-type", "user-agent", "te", "grpc-encoding", "grpc-message", "grpc-message-type", "grpc-status", "grpc-timeout":
+		return true
+	}
+	return false
+}
 
 // Target is a gRPC server and what is known of it.
 type Target struct {

@@ -188,6 +188,9 @@ func (s *Shell) header(_ context.Context, rest string) error {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 		return usagef("header NAME: VALUE", "%q: no metadata", name)
 	}
+	if call.SetByGRPC(name) {
+		return usagef("choose another name", "header %s: gRPC sets it", name)
+	}
 	if s.Metadata = s.Metadata.Copy(); s.Metadata == nil {
 		s.Metadata = metadata.MD{}
 	}
