@@ -70,6 +70,17 @@ func retryFlags() []cli.Flag {
 	}
 }
 
+// checkRetries checks the retryFlags.
+func checkRetries(c *cli.Context) error {
+	if n := c.Int("max-retries"); n < -1 {
+		return usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
+	}
+	if d := c.Duration("max-retry-interval"); d <= 0 {
+		return usagef("--max-retry-interval %v: want more than 0", d)
+	}
+	return nil
+}
+
 // connectFlags are the flags of every command that has a session, if only for a
 // while. To them belongs the flag header, which not all explain alike.
 func connectFlags() []cli.Flag {
@@ -123,14 +134,14 @@ func newEndpoint(c *cli.Context, role wsmux.Role, rawURL string, whenNeither end
 	if err != nil {
 		return nil, err
 	}
-	if err := notNegative(c, "max-retry-interval", "drain-timeout"); err != nil {
+	if err := notNegative(c, "drain-timeout"); err != nil {
+		return nil, err
+	}
+	if err := checkRetries(c); err != nil {
 		return nil, err
 	}
 	if n := c.Int("max-sessions"); n < 0 {
 		return nil, usagef("--max-sessions %d: want 0 or more", n)
-	}
-	if n := c.Int("max-retries"); n < -1 {
-		return nil, usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
 	}
 	e.acceptOptions.MaxSessions = c.Int("max-sessions")
 	e.maxRetries = c.Int("max-retries")
@@ -170,6 +181,11 @@ func newConnection(c *cli.Context, role wsmux.Role, rawURL string, whenNeither e
 		}
 	} else if err := rejectFlags(c, "dialing", "header", "servername", "insecure", "proxy", "connect-timeout", "max-retries", "max-retry-interval"); err != nil {
 		return nil, err
+	}
+	for _, origin := range c.StringSlice("origin") {
+		if u, err := url.Parse(origin); origin != "*" && origin != "null" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			return nil, usagef("--origin %q: want scheme and host, such as https://hub.example, or *", origin)
+		}
 	}
 	e.dialOptions.Session = session
 	e.acceptOptions = tunnel.AcceptOptions{

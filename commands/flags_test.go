@@ -58,7 +58,7 @@ func TestEndpointDialing(t *testing.T) {
 	t.Setenv("WSTUN_TOKEN", "s3cret-token")
 	e, err := parseEndpoint(t, "-H", "Accept: a, b", "-H", "X-Two: 2", "-H", "X-Two: 3",
 		"--yamux-role", "client", "--window", "512KiB", "--ping-interval", "0", "--connect-timeout", "0",
-		"--subprotocol", "a,b", "wss://worker/v1/ws/sync")
+		"--subprotocol", "a", "--subprotocol", "b", "wss://worker/v1/ws/sync")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestEndpointDialing(t *testing.T) {
 	if got := h.Get("Authorization"); got != "Bearer s3cret-token" {
 		t.Errorf("Authorization = %q", got)
 	}
-	if got := e.dialOptions.Subprotocols; !slices.Equal(got, []string{"a,b"}) {
+	if got := e.dialOptions.Subprotocols; !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("subprotocols = %q", got)
 	}
 	session := e.dialOptions.Session

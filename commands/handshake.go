@@ -46,6 +46,11 @@ func (e *endpoint) handshakeOptions(c *cli.Context) error {
 	if err := notNegative(c, "connect-timeout"); err != nil {
 		return err
 	}
+	for _, name := range c.StringSlice("subprotocol") {
+		if !httpguts.ValidHeaderFieldName(name) { // a token, too (RFC 6455 §4.1)
+			return usagef("--subprotocol %q: not a subprotocol's name; of several, give each a flag of its own", name)
+		}
+	}
 	e.dialOptions = tunnel.DialOptions{
 		Header:         header,
 		Proxy:          c.String("proxy"),

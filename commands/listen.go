@@ -72,6 +72,14 @@ func (e *listenError) hint() string {
 		return "another process listens there: choose another path"
 	case errors.Is(e.err, syscall.EADDRINUSE):
 		return "another process listens there: choose another port, or 0 for any that is free"
+	case errors.Is(e.err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address: :port is on loopback, 0.0.0.0:port on all"
+	case errors.Is(e.err, syscall.ENOENT):
+		return "make the folder for the socket first"
+	case errors.Is(e.err, syscall.EINVAL) && e.network == "unix":
+		return "the path may be too long for a socket: 100 bytes are fine"
+	case errors.Is(e.err, syscall.EACCES) && e.network == "tcp":
+		return "this port is for root: choose one from 1024 on, or 0 for any that is free"
 	}
 	return ""
 }

@@ -99,11 +99,11 @@ func (p *program) shell(c *cli.Context) error {
 
 // newShell checks the flags of shell alone.
 func (p *program) newShell(c *cli.Context) (*shell.Shell, error) {
-	if err := notNegative(c, "wait", "max-retry-interval"); err != nil {
+	if err := notNegative(c, "wait"); err != nil {
 		return nil, err
 	}
-	if n := c.Int("max-retries"); n < -1 {
-		return nil, usagef("--max-retries %d: want 0 or more, or -1 for no limit", n)
+	if err := checkRetries(c); err != nil {
+		return nil, err
 	}
 	if n := c.Int("max-msg-sz"); n < 0 {
 		return nil, usagef("--max-msg-sz %d: want 0 or more", n)
