@@ -74,7 +74,7 @@ func (p *program) call(c *cli.Context) error {
 	case err != nil:
 		return err
 	case len(args) == 0:
-		return &usageError{err: errors.New("no METHOD"), hint: "wstun list tells what there is, or wstun list TARGET SERVICE"}
+		return &usageError{err: errors.New("no METHOD"), hint: "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"}
 	case where == "" && c.String("accept") == "":
 		return &usageError{err: errors.New("no TARGET before the METHOD " + args[0]), hint: "give the URL of a WebSocket, or host:port of a gRPC server; or wait for a WebSocket with --accept"}
 	}

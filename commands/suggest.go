@@ -45,7 +45,7 @@ func badValue(c *cli.Context, where, value, flag string, err error) error {
 		case *cli.IntFlag:
 			return fmt.Errorf("%s %s: want a whole number", where, value)
 		case *cli.BoolFlag:
-			return fmt.Errorf("%s %s: want true or false, or no value for true", where, value)
+			return fmt.Errorf("%s %s: want true or false", where, value)
 		}
 	}
 	return err
