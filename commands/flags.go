@@ -98,7 +98,7 @@ func connectFlags() []cli.Flag {
 		boolFlag("allow-unauthenticated", "accept on other than loopback addresses with neither token nor client certificates"),
 		stringFlag("proxy", "dial through the proxy `URL`: http, https, socks5 or socks5h; none for none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 		stringsFlag("subprotocol", "offer or accept the WebSocket subprotocol `NAME`; repeatable"),
-		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, * for any; repeatable"),
+		stringsFlag("origin", "let in handshakes of browsers with this `ORIGIN`, such as https://hub.example, * for any; repeatable"),
 		durationFlag("ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", tunnel.DefaultPingInterval),
 		durationFlag("ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", tunnel.DefaultPingTimeout),
 		durationFlag("connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
