@@ -96,6 +96,13 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 	}
 }
 
+// anyOpen reports whether a call is known to be open.
+func (c *calls) anyOpen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open) > 0
+}
+
 // response returns that of an open call, nil for others.
 func (c *calls) response(stream uint32) *response {
 	c.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
 
@@ -122,5 +123,32 @@ func TestResponseBetween(t *testing.T) {
 	}
 	if r.padded = true; r.between() {
 		t.Error("where padded messages end isn't known")
+	}
+}
+
+// So does one whose server is stopped.
+func TestExplainServerLeft(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{}, 1)
+	upstream := listen(t)
+	srv := echoServer(t, upstream, func(ctx context.Context) {
+		entered <- struct{}{}
+		<-ctx.Done()
+	})
+	client, _ := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
+	})
+	cc, err := client.DialGRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	failed := make(chan error, 1)
+	go func() { failed <- call(soon(t), cc, "hello") }()
+	await(t, "the call", entered)
+	srv.Stop()
+	s := status.Convert(await(t, "the call's end", failed))
+	if s.Code() != codes.Unavailable || s.Message() != "wstun: the server closed the connection" {
+		t.Errorf("call = %v, want Unavailable and the reason", s)
 	}
 }

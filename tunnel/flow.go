@@ -186,6 +186,10 @@ func (fl *flow) dismiss() {
 	}
 }
 
+// errServerLeft is that the server ended its direction with calls open, as one does
+// that is stopped.
+var errServerLeft = errors.New("the server closed the connection")
+
 // copy copies both ways and calls upEnded when the client's direction has ended, or
 // broken, and downEnded for the server's. What comes on the stream is passed on, so
 // that an idle connection needs but this one goroutine.
@@ -193,7 +197,11 @@ func (fl *flow) copy(far net.Conn, upEnded, downEnded func(error)) {
 	toServer := &serverWriter{far: far, socket: newSocketWriter(far), fromClient: newFrames(fl.calls, true)}
 	toClient := newClientWriter(fl)
 	toClientEnded := func(err error) {
-		if err == nil {
+		switch {
+		case err != nil:
+		case fl.calls.anyOpen():
+			err = errServerLeft
+		default:
 			err = toClient.flush()
 		}
 		downEnded(err)
