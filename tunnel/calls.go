@@ -77,10 +77,6 @@ func (c *calls) frame(kind, flags byte, stream uint32, fromClient bool) {
 	case kind == h2RSTStream,
 		!fromClient && (kind == h2Data || kind == h2Headers) && flags&h2EndStream != 0:
 		c.update(func() { delete(c.open, stream) })
-	case !fromClient && kind == h2Headers:
-		if r := c.response(stream); r != nil {
-			r.begun = true
-		}
 	case fromClient && kind == h2Headers:
 		c.update(func() {
 			if stream <= c.last || c.opaque { // trailers come on a stream that is open already
@@ -126,13 +122,19 @@ type frames struct {
 	fromClient bool
 	preface    []byte // what is still expected of the client's preface
 	header     [h2HeaderSize]byte
-	have       int       // how much of header is there
-	payload    int       // what is still to come of the current frame's payload
-	body       *response // that it is a part of; may be nil
-	begun      bool      // the first frame, always SETTINGS, has been seen
-	inBlock    bool      // a header block goes on in CONTINUATION frames
-	ending     bool      // the stream ends with that block
-	done       bool      // not HTTP/2
+	have       int  // how much of header is there
+	begun      bool // the first frame, always SETTINGS, has been seen
+	inBlock    bool // a header block goes on in CONTINUATION frames
+	ending     bool // the stream ends with that block
+	done       bool // not HTTP/2
+
+	// The current frame.
+	kind, flags byte
+	stream      uint32
+	payload     int // what is still to come of it
+
+	response   *response // the server's latest; may be nil
+	responseOf uint32    // the stream that it is on
 }
 
 func newFrames(c *calls, fromClient bool) *frames {
@@ -160,21 +162,24 @@ func (f *frames) follow(p []byte) (whole int) {
 	for len(p) > 0 && !f.done {
 		if f.payload > 0 {
 			n := min(f.payload, len(p))
-			if f.body != nil {
-				f.body.follow(p[:n])
+			if f.kind == h2Data && f.response != nil {
+				f.response.follow(p[:n])
 			}
 			f.payload -= n
 			p = p[n:]
 			if f.payload == 0 && !f.fromClient {
 				f.count()
 			}
+		} else if f.have == 0 && len(p) >= h2HeaderSize {
+			f.frame(p[:h2HeaderSize])
+			p = p[h2HeaderSize:]
 		} else {
 			n := copy(f.header[f.have:], p)
 			f.have += n
 			p = p[n:]
 			if f.have == h2HeaderSize {
 				f.have = 0
-				f.frame()
+				f.frame(f.header[:])
 			}
 		}
 		if f.between() {
@@ -184,34 +189,39 @@ func (f *frames) follow(p []byte) (whole int) {
 	return whole
 }
 
-// frame takes notice of the frame whose header is complete.
-func (f *frames) frame() {
-	kind := f.header[3]
-	if !f.begun && kind != h2Settings { // RFC 9113 §3.4
+// frame takes notice of the frame that has header.
+func (f *frames) frame(header []byte) {
+	if !f.begun && header[3] != h2Settings { // RFC 9113 §3.4
 		f.giveUp()
 		return
 	}
 	f.begun = true
-	f.payload = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
-	f.body = nil
-	if f.calls != nil && !f.fromClient && kind == h2Data {
-		if f.body = f.calls.response(f.stream()); f.body != nil && f.header[4]&h2Padded != 0 {
-			f.body.padded = true
-		}
+	f.payload = int(header[0])<<16 | int(header[1])<<8 | int(header[2])
+	f.kind, f.flags = header[3], header[4]
+	f.stream = binary.BigEndian.Uint32(header[5:]) &^ h2ReservedBits
+	if !f.fromClient && f.calls != nil && (f.kind == h2Headers || f.kind == h2Data) {
+		f.respond()
 	}
 	if f.fromClient || f.payload == 0 {
 		f.count()
 	}
 }
 
-// stream is the number of the current frame's.
-func (f *frames) stream() uint32 { return binary.BigEndian.Uint32(f.header[5:]) &^ h2ReservedBits }
+// respond finds the response that the current frame is a part of.
+func (f *frames) respond() {
+	if f.response == nil || f.responseOf != f.stream {
+		f.response, f.responseOf = f.calls.response(f.stream), f.stream
+	}
+	if f.response != nil && f.kind == h2Data && f.flags&h2Padded != 0 {
+		f.response.padded = true
+	}
+}
 
 // count counts the frame: a client's at its header, so that a call is known
 // before it is sent, a server's when it is whole, so that a call isn't over
 // before the client has all of it.
 func (f *frames) count() {
-	kind, flags := f.header[3], f.header[4]
+	kind, flags := f.kind, f.flags
 	switch kind {
 	case h2Headers:
 		f.inBlock, f.ending = flags&h2EndHeaders == 0, flags&h2EndStream != 0
@@ -230,8 +240,11 @@ func (f *frames) count() {
 			}
 		}
 	}
+	if kind == h2Headers && f.response != nil {
+		f.response.begun = true
+	}
 	if f.calls != nil {
-		f.calls.frame(kind, flags, f.stream(), f.fromClient)
+		f.calls.frame(kind, flags, f.stream, f.fromClient)
 	}
 }
 
