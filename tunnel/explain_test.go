@@ -148,7 +148,8 @@ func TestExplainServerLeft(t *testing.T) {
 	await(t, "the call", entered)
 	srv.Stop()
 	s := status.Convert(await(t, "the call's end", failed))
-	if s.Code() != codes.Unavailable || s.Message() != "wstun: the server closed the connection" {
+	// The server resets the connection if the client has just sent something.
+	if s.Code() != codes.Unavailable || s.Message() != "wstun: the server closed the connection" && !strings.HasPrefix(s.Message(), "wstun: read tcp 127.0.0.1:") {
 		t.Errorf("call = %v, want Unavailable and the reason", s)
 	}
 }

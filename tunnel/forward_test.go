@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,16 +219,16 @@ func TestForwardFailsOver(t *testing.T) {
 	f := &Forwarder{Sessions: newSessions(t)}
 	addr := forward(t, f)
 	serveCalls(t, f.Sessions, nil)
-	leaving := make(chan struct{})
+	var called atomic.Bool
+	held := make(chan struct{})
 	newest := serveCalls(t, f.Sessions, func(ctx context.Context) {
-		select {
-		case leaving <- struct{}{}:
+		if called.CompareAndSwap(false, true) {
+			close(held)
 			<-ctx.Done()
-		default:
 		}
 	})
 	go func() { _ = call(t.Context(), caller(t, addr), "held") }()
-	await(t, "the call", leaving)
+	await(t, "the call", held)
 	shut := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {

@@ -11,6 +11,7 @@ import (
 
 // socketWriter writes to a socket without waiting.
 type socketWriter struct {
+	net     net.Conn // which it is
 	conn    syscall.RawConn
 	tryOnce func(fd uintptr) (done bool)
 
@@ -25,7 +26,7 @@ func newSocketWriter(conn net.Conn) *socketWriter {
 	if raw == nil {
 		return nil
 	}
-	w := &socketWriter{conn: raw}
+	w := &socketWriter{net: conn, conn: raw}
 	w.tryOnce = w.try
 	return w
 }
@@ -47,9 +48,14 @@ func (w *socketWriter) try(fd uintptr) bool {
 		w.n = n
 	case syscall.EAGAIN, syscall.EINTR:
 	default:
-		w.err = os.NewSyscallError("write", err)
+		w.err = opError("write", w.net, err)
 	}
 	return true
+}
+
+// opError is what package net returns for an error of a system call.
+func opError(op string, conn net.Conn, err error) error {
+	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
 // rawConn returns nil if conn is no socket.
@@ -67,6 +73,7 @@ func rawConn(conn net.Conn) syscall.RawConn {
 
 // socketReader reads a socket.
 type socketReader struct {
+	net     net.Conn // which it is
 	conn    syscall.RawConn
 	tryOnce func(fd uintptr) (done bool)
 
@@ -82,7 +89,7 @@ func newSocketReader(conn net.Conn) pieceReader {
 	if raw == nil {
 		return nil
 	}
-	r := &socketReader{conn: raw}
+	r := &socketReader{net: conn, conn: raw}
 	r.tryOnce = r.try
 	return r
 }
@@ -91,6 +98,9 @@ func (r *socketReader) read(size int) (*[mostPiece]byte, int, error) {
 	r.size, r.buf, r.n, r.err = size, nil, 0, nil
 	if err := r.conn.Read(r.tryOnce); err != nil {
 		return nil, 0, err
+	}
+	if r.err != nil && r.err != io.EOF { //nolint:errorlint // try's
+		return r.buf, r.n, opError("read", r.net, r.err)
 	}
 	return r.buf, r.n, r.err
 }
