@@ -142,16 +142,7 @@ func TestForwarderShutdownAnswersHeld(t *testing.T) {
 // be undone, but Shutdown doesn't hang with it.
 func TestForwarderShutdownOfStalled(t *testing.T) {
 	t.Parallel()
-	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
+	client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
 	local := dialTCP(t, forward(t, f))

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"testing"
 
@@ -135,14 +134,7 @@ func TestExplainServerLeft(t *testing.T) {
 		entered <- struct{}{}
 		<-ctx.Done()
 	})
-	client, _ := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
-	})
-	cc, err := client.DialGRPC()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cc.Close()
+	cc, _ := callUpstream(t, upstream)
 	failed := make(chan error, 1)
 	go func() { failed <- call(soon(t), cc, "hello") }()
 	await(t, "the call", entered)

@@ -80,6 +80,20 @@ func write(t *testing.T, w io.Writer, text string) {
 	}
 }
 
+// fill writes to w until that fails, and then tells why.
+func fill(w io.Writer) <-chan error {
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	return failed
+}
+
 func expect(t *testing.T, r io.Reader, want string) {
 	t.Helper()
 	buf := make([]byte, len(want))
@@ -172,16 +186,7 @@ func TestForwardSessionLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &Forwarder{Sessions: newSessions(t)}
-			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-			client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer peer.Close()
+			client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
 			f.Sessions.Add(client, "")
 			local := dialTCP(t, forward(t, f))
 			write(t, local, "hello")
@@ -317,15 +322,7 @@ func TestForwardToClientThatIsLost(t *testing.T) {
 	write(t, local, "x")
 	stream := acceptStream(t, peer)
 	expect(t, stream, "x")
-	written := make(chan error, 1)
-	go func() {
-		for {
-			if _, err := stream.Write(make([]byte, 1<<20)); err != nil {
-				written <- err
-				return
-			}
-		}
-	}()
+	written := fill(stream)
 	expect(t, local, "\x00")
 	abort(local)
 	if err := await(t, "the server's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {

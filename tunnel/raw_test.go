@@ -13,6 +13,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -38,10 +39,10 @@ func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) 
 	return client, f
 }
 
-func TestForwardStreamsToAnUpstream(t *testing.T) {
-	t.Parallel()
-	upstream := listen(t)
-	echoServer(t, upstream, nil)
+// callUpstream returns a gRPC client whose streams forwardStreams carries on to
+// upstream.
+func callUpstream(t *testing.T, upstream net.Listener) (*grpc.ClientConn, *Forwarder) {
+	t.Helper()
 	client, f := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", upstream.Addr().String())
 	})
@@ -49,7 +50,15 @@ func TestForwardStreamsToAnUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cc.Close()
+	t.Cleanup(func() { _ = cc.Close() })
+	return cc, f
+}
+
+func TestForwardStreamsToAnUpstream(t *testing.T) {
+	t.Parallel()
+	upstream := listen(t)
+	echoServer(t, upstream, nil)
+	cc, f := callUpstream(t, upstream)
 	if err := call(soon(t), cc, "hello"); err != nil {
 		t.Errorf("call = %v", err)
 	}
@@ -143,15 +152,7 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 			}
 			defer stream.Close()
 			_ = stream.SetDeadline(time.Now().Add(30 * time.Second))
-			written := make(chan error, 1)
-			go func() {
-				for {
-					if _, err := stream.Write(make([]byte, 1<<20)); err != nil {
-						written <- err
-						return
-					}
-				}
-			}()
+			written := fill(stream)
 			if answer, err := io.ReadAll(stream); len(answer) == 0 || err != nil {
 				t.Errorf("the answer = %q, %v", answer, err)
 			}

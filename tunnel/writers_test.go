@@ -9,9 +9,6 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-
-	"github.com/wstun/wstun/tunnel/tunneltest"
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // newHTTP2Flow returns a flow whose client has begun to speak HTTP/2.
@@ -124,16 +121,7 @@ func FuzzClientWriter(f *testing.F) {
 // A session that is lost in the middle of a frame still leaves room to say why.
 func TestForwardSessionLostWithinAFrame(t *testing.T) {
 	t.Parallel()
-	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := wsmux.NewSession(accepted, wsmux.Server, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
+	client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
 	local := dialTCP(t, forward(t, f))
