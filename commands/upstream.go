@@ -43,7 +43,7 @@ func upstreamFlags() []cli.Flag {
 		stringsFlag("proto", "take descriptors from the source `FILE`, for what the upstreams' reflection lacks; repeatable"),
 		stringsFlag("import-path", "look for what --proto and its imports name in `DIR`; repeatable (default: the current folder)"),
 		stringsFlag("protoset", "take descriptors from the compiled `FILE`, for what the upstreams' reflection lacks; repeatable"),
-		boolFlag("no-reflection", "serve no reflection, not even that of the upstreams"),
+		boolFlag("no-reflection", "in front of upstreams, serve no reflection, not even theirs"),
 		stringsFlag("reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
 	}
 }

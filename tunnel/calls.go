@@ -28,9 +28,9 @@ const (
 // calls open at a time is forwarded all the same, but no longer followed.
 const maxOpenCalls = 1 << 14
 
-// calls counts the HTTP/2 streams open on one connection by looking at the
-// frames' headers as they pass, so that draining can tell a connection with a
-// call in flight from one that a client merely keeps.
+// calls are the HTTP/2 streams open on one connection, by what passes on it. So
+// draining can tell a connection with a call in flight from one that a client merely
+// keeps, and calls whose connection is lost can be ended.
 type calls struct {
 	mu     sync.Mutex
 	open   map[uint32]*response // by their stream numbers
@@ -65,8 +65,6 @@ func (c *calls) update(change func()) {
 	c.mu.Unlock()
 	f()
 }
-
-func (c *calls) isHTTP2() bool { return c.http2.Load() }
 
 // giveUp stops following the calls. It runs in update.
 func (c *calls) giveUp() { c.opaque, c.open = true, nil }

@@ -126,7 +126,7 @@ func (w *clientWriter) follow(p []byte) {
 		w.followed = len(p)
 	}
 	all := len(w.held) + len(p)
-	if !w.fl.calls.isHTTP2() || !w.come.begun || w.come.done || all-w.whole > mostHeld {
+	if !w.fl.calls.http2.Load() || !w.come.begun || w.come.done || all-w.whole > mostHeld {
 		w.whole = all
 	}
 }
