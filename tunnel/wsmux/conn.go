@@ -190,6 +190,7 @@ func (c *wrappedConn) flush() {
 	c.flushing = false
 	if c.flushed != nil {
 		close(c.flushed)
+		c.flushed = nil // a Write that Close has overtaken may flush once more
 	}
 }
 

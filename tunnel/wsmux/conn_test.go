@@ -82,3 +82,17 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes.Add(1)
 	return c.Conn.Write(p)
 }
+
+// Close waits for the flush that it finds under way. A Write that had begun before may
+// have another one follow.
+func TestFlushAfterTheOneThatCloseWaitsFor(t *testing.T) {
+	t.Parallel()
+	dialed, _ := tunneltest.WebSockets(t)
+	c := WrapConn(dialed).(*wrappedConn)
+	defer c.Close()
+	c.flushing = true
+	flushed := c.whenFlushed()
+	c.flush()
+	<-flushed
+	c.flush()
+}
