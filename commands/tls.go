@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"os"
 
-	"github.com/wstun/wstun/tunnel/wsmux"
+	"github.com/wstun/wstun/tunnel/ws"
 )
 
 // tlsFiles are the TLS flags of one side, and what the files that they name
@@ -118,5 +118,5 @@ func (l batchListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wsmux.BatchRecords(conn), nil
+	return ws.BatchRecords(conn), nil
 }

@@ -60,11 +60,11 @@ func newUpstream(b *testing.B, addr string) *proxy.Upstream {
 func benchBackend(b *testing.B, backend backend) {
 	b.Helper()
 	dialed, accepted := tunneltest.WebSockets(b)
-	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
+	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	server, err := wsmux.NewSession(accepted, wsmux.Server, nil)
+	server, err := wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 const (
@@ -127,12 +129,12 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ws, err := a.upgrader.Upgrade(w, r, nil)
+	conn, err := a.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		a.logger.Warn("handshake failed", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
 		return
 	}
-	session, err := a.opts.Session.start(ws)
+	session, err := a.opts.Session.start(conn, wsmux.Accepting)
 	if err != nil {
 		a.logger.Error("session not started", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
 		return

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/ws"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -99,11 +100,11 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	ws, err := DialWebSocket(ctx, rawURL, opts)
+	conn, err := DialWebSocket(ctx, rawURL, opts)
 	if err != nil {
 		return nil, err
 	}
-	session, err := opts.Session.start(ws)
+	session, err := opts.Session.start(conn, wsmux.Dialing)
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}
@@ -122,11 +123,11 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}
-	ws, err := dial(ctx, u, opts)
+	conn, err := dial(ctx, u, opts)
 	if err != nil {
 		return nil, &DialError{RedactURL(u), err}
 	}
-	return ws, nil
+	return conn, nil
 }
 
 // ParseURL parses a URL that can be dialed: ws, wss, http or https. Its errors
@@ -186,7 +187,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 				return nil, err
 			}
 			if strings.HasPrefix(target, "wss:") {
-				c = wsmux.BatchRecords(c)
+				c = ws.BatchRecords(c)
 			}
 			conn = &handshakeConn{Conn: c, bounded: true}
 			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // it runs beside what follows, so c changes no more
@@ -197,18 +198,18 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		ReadBufferSize:  readBuffer,
 		WriteBufferPool: writeBuffers,
 	}
-	ws, resp, err := dialer.DialContext(ctx, target, header)
+	upgraded, resp, err := dialer.DialContext(ctx, target, header)
 	if resp != nil {
 		defer resp.Body.Close()
 	}
 	// Once released in vain, ctx has closed the connection, or is about to.
 	if release != nil && !release() && err == nil {
-		_ = ws.Close()
+		_ = upgraded.Close()
 		err = context.Cause(ctx)
 	}
 	if err == nil {
 		conn.bounded = false
-		return ws, nil
+		return upgraded, nil
 	}
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		return nil, newHandshakeError(resp, secrets(u, header))

@@ -142,7 +142,7 @@ func TestForwarderShutdownAnswersHeld(t *testing.T) {
 // be undone, but Shutdown doesn't hang with it.
 func TestForwarderShutdownOfStalled(t *testing.T) {
 	t.Parallel()
-	client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
+	client, peer, relay := relayedSessions(t)
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
 	local := dialTCP(t, forward(t, f))

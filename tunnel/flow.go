@@ -207,11 +207,11 @@ func (fl *flow) copy(far net.Conn, upEnded, downEnded func(error)) {
 		downEnded(err)
 	}
 	if s, ok := far.(stream); ok {
-		s.PassOn(toClient, toClientEnded)
+		s.ForwardTo(toClient, toClientEnded)
 		upEnded(copyPieces(toServer, newPieceReader(fl.near)))
 		return
 	}
-	fl.near.(stream).PassOn(toServer, upEnded) //nolint:errcheck // one of the two is a stream
+	fl.near.(stream).ForwardTo(toServer, upEnded) //nolint:errcheck // one of the two is a stream
 	toClientEnded(copyPieces(toClient, newPieceReader(far)))
 }
 

@@ -186,7 +186,7 @@ func TestForwardSessionLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &Forwarder{Sessions: newSessions(t)}
-			client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
+			client, peer, relay := relayedSessions(t)
 			f.Sessions.Add(client, "")
 			local := dialTCP(t, forward(t, f))
 			write(t, local, "hello")

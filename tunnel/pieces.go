@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wstun/wstun/tunnel/wsmux"
+	"github.com/wstun/wstun/tunnel/mux"
 )
 
 const (
@@ -62,9 +62,9 @@ func copyPieces(dst io.Writer, src pieceReader) error {
 // stream is a *wsmux.Stream, maybe of a listener.
 type stream interface {
 	net.Conn
-	PassOn(w wsmux.TryWriter, ended func(error))
+	ForwardTo(w mux.TryWriter, ended func(error))
 	Reset() error
-	Session() *wsmux.Session
+	Session() *mux.Session
 }
 
 // pieceReader reads a connection.

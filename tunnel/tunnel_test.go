@@ -99,6 +99,24 @@ func serveTCP(t *testing.T, handle func(net.Conn)) string {
 	return l.Addr().String()
 }
 
+// relayedSessions returns both ends of a session through a relay.
+func relayedSessions(t *testing.T) (client, server *wsmux.Session, relay *tunneltest.Relay) {
+	t.Helper()
+	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+	var err error
+	if client, err = wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	return client, server, relay
+}
+
 func dialTCP(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
@@ -116,11 +134,11 @@ func dialTCP(t *testing.T, addr string) *net.TCPConn {
 func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
 	tb.Helper()
 	dialed, accepted := tunneltest.WebSockets(tb)
-	client, err := wsmux.NewSession(dialed, wsmux.Client, nil)
+	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server, err = wsmux.NewSession(accepted, wsmux.Server, nil)
+	server, err = wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

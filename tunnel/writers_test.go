@@ -121,7 +121,7 @@ func FuzzClientWriter(f *testing.F) {
 // A session that is lost in the middle of a frame still leaves room to say why.
 func TestForwardSessionLostWithinAFrame(t *testing.T) {
 	t.Parallel()
-	client, peer, relay := startPair(t, SessionOptions{}, SessionOptions{})
+	client, peer, relay := relayedSessions(t)
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
 	local := dialTCP(t, forward(t, f))

@@ -165,7 +165,7 @@ func healthy(srv *grpc.Server) {
 func serveSession(role wsmux.Role, serve func(*testing.T, *wsmux.Session)) func(*testing.T) string {
 	return upgraded(func(t *testing.T, ws *websocket.Conn) {
 		t.Helper()
-		session, err := wsmux.NewSession(ws, role, nil)
+		session, err := wsmux.NewSession(ws, wsmux.Accepting, role, nil)
 		if err != nil {
 			t.Error(err)
 			return
@@ -223,7 +223,16 @@ func calling(stream byte, text string) func(*testing.T, *websocket.Conn) {
 	}
 }
 
-const typeWindowUpdate = 1
+// The parts of yamux frames that these peers send.
+const (
+	headerSize       = 12
+	typeData         = 0
+	typeWindowUpdate = 1
+	typePing         = 2
+	flagSYN          = 1
+	flagACK          = 2
+	flagRST          = 8
+)
 
 // resets is yamux that answers Pings and resets every stream.
 func resets(_ *testing.T, ws *websocket.Conn) {

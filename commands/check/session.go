@@ -16,15 +16,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 const (
-	// pingData is in this side's Pings: a Pong without it answers none of them.
-	pingData = "wstun check"
-
-	// yamuxPings is how many are sent. An echo gives itself away by asking each of
-	// them back.
+	// yamuxPings is how many are sent, to find the fastest.
 	yamuxPings = 3
 
 	// goodbyeWait bounds what comes before the Close frame.
@@ -45,8 +42,6 @@ type session struct {
 	*probe
 	*wsmux.Session
 	watch *watch
-	ws    *websocket.Conn
-	pongs chan struct{}
 
 	mu      sync.Mutex
 	streams []*stream // that gRPC has opened
@@ -71,6 +66,7 @@ func (s *stream) Close() error {
 func (s *session) open(ctx context.Context, _ string) (net.Conn, error) {
 	conn, err := s.Open(ctx)
 	if err != nil {
+		s.watch.note(func(seen *record) { seen.openErr = err })
 		return nil, err
 	}
 	opened := &stream{Conn: conn, closed: make(chan struct{})}
@@ -80,12 +76,16 @@ func (s *session) open(ctx context.Context, _ string) (net.Conn, error) {
 	return opened, nil
 }
 
-// session probes the layers on ws, which it closes.
-func (p *probe) session(ctx context.Context, ws *websocket.Conn) bool {
-	s := &session{probe: p, watch: newWatch(p.opts.Role), ws: ws, pongs: make(chan struct{}, 1)}
-	ws.SetPongHandler(s.pong)
+// session probes the layers on conn, which it closes.
+func (p *probe) session(ctx context.Context, conn *websocket.Conn) bool {
+	s := &session{probe: p, watch: newWatch(p.opts.Role)}
 	var err error
-	s.Session, err = wsmux.NewSession(ws, p.opts.Role, &wsmux.Options{Logger: p.opts.Logger, Inspect: s.watch.inspect})
+	s.Session, err = wsmux.NewSession(conn, wsmux.Dialing, p.opts.Role, &wsmux.Options{
+		PingInterval: -1,
+		PingTimeout:  -1,
+		Observe:      s.watch.observe,
+		Logger:       p.opts.Logger,
+	})
 	if err != nil {
 		return p.tell(ctx, Result{Layer: Yamux, Err: err})
 	}
@@ -124,7 +124,7 @@ func (s *session) goodbye(cc *grpc.ClientConn) {
 				return
 			}
 		}
-		_ = s.Yamux().GoAway()
+		_ = s.GoAway()
 	}()
 	select {
 	case <-told:
@@ -133,24 +133,13 @@ func (s *session) goodbye(cc *grpc.ClientConn) {
 	_ = s.Close()
 }
 
-func (s *session) pong(data string) error {
-	if data == pingData {
-		select {
-		case s.pongs <- struct{}{}:
-		default:
-		}
-	}
-	return nil
-}
-
 // ping waits for the Pong to a WebSocket Ping (RFC 6455 §5.5.2).
 func (s *session) ping(ctx context.Context) Result {
-	// What fails to be sent fails the reading, too, and that knows why.
-	_ = s.ws.WriteControl(websocket.PingMessage, []byte(pingData), time.Now().Add(time.Minute))
-	select {
-	case <-s.pongs:
+	if _, err := s.Ping(ctx); err == nil {
 		return Result{Detail: "Pong"}
-	case <-s.Done():
+	}
+	select {
+	case <-s.Done(): // a Ping that can't be sent ends the session, too
 		return s.end(Ping)
 	case <-ctx.Done():
 		err := context.Cause(ctx)
@@ -169,32 +158,24 @@ func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 	switch {
 	case seen.sameRole():
 		return s.sameRole(ctx)
-	case s.over() || seen.broken:
+	case s.over():
 		return s.end(Yamux)
 	case err != nil:
-		r := Result{Err: err, Detail: "yamux Ping: " + err.Error(), Hint: hintNotYamux}
-		if len(seen.head) > 0 {
-			r.Detail += ", the peer sent " + quote(seen.head)
-		}
-		return r
-	case seen.echoes == yamuxPings:
-		return Result{Err: errors.New("the peer doesn't speak yamux: it sends back what it gets"), Hint: hintNotYamux}
+		return Result{Err: err, Detail: "yamux Ping: " + err.Error(), Hint: hintNotYamux}
 	}
 	cc.Connect()
 	seen, ok := s.watch.until(ctx, s.Session, func(seen record) bool {
-		return seen.sameRole() || seen.goAway || seen.ours.accepted || seen.ours.ended || len(seen.ours.data) > 0
+		return seen.sameRole() || seen.openErr != nil || seen.ours.accepted || seen.ours.ended || len(seen.ours.data) > 0
 	})
 	switch {
 	case seen.sameRole():
 		return s.sameRole(ctx)
-	case seen.goAway && s.over():
+	case s.over() && !seen.ours.accepted:
 		return s.end(Yamux)
-	case seen.goAway:
+	case s.Stats().GoingAway && !seen.ours.accepted:
 		return Result{Err: errors.New("the peer is going away (GoAway): it accepts no streams"), Hint: "it is being stopped: try again"}
 	case seen.ours.reset && !seen.ours.accepted:
 		return Result{Err: errors.New("the peer refuses streams: it has reset the one that was opened"), Hint: hintNoStream}
-	case !ok && s.over():
-		return s.end(Yamux)
 	case !ok && seen.calls():
 		return Result{Err: fmt.Errorf("the peer accepts no streams, it is the gRPC client: it has opened stream %d and sent an HTTP/2 client preface", seen.theirs.id), Hint: hintServe(seen.theirs.id)}
 	case !ok:
@@ -205,37 +186,17 @@ func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 }
 
 // pingYamux returns the fastest round trip of a few.
-func (s *session) pingYamux(ctx context.Context) (time.Duration, error) {
-	type answer struct {
-		roundTrip time.Duration
-		err       error
-	}
-	answers := make(chan answer, 1)
-	go func() { // yamux takes no context; the session's end releases it
-		var fastest answer
-		for i := range yamuxPings {
-			start := time.Now() // yamux's own measure begins when the Ping has left
-			_, err := s.Yamux().Ping()
-			roundTrip := time.Since(start)
-			if i == 0 || err != nil || roundTrip < fastest.roundTrip {
-				fastest = answer{roundTrip, err}
-			}
-			if err != nil {
-				break
-			}
+func (s *session) pingYamux(ctx context.Context) (fastest time.Duration, err error) {
+	for i := range yamuxPings {
+		roundTrip, err := s.PingYamux(ctx)
+		if err != nil {
+			return 0, err
 		}
-		answers <- fastest
-	}()
-	select {
-	case a := <-answers:
-		return a.roundTrip, a.err
-	case <-s.Done():
-		return 0, net.ErrClosed
-	case <-s.watch.broken: // yamux itself waits for a whole frame
-		return 0, net.ErrClosed
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		if i == 0 || roundTrip < fastest {
+			fastest = roundTrip
+		}
 	}
+	return fastest, nil
 }
 
 // sameRole is the failure of equal roles. If the peer is a gRPC client, it will
@@ -250,12 +211,18 @@ func (s *session) sameRole(ctx context.Context) Result {
 			Hint: hintServe(seen.theirs.id),
 		}
 	}
+	return s.equalRole(seen.theirs.id)
+}
+
+// equalRole is the failure of a peer that has opened a stream with a number that
+// only this end may use.
+func (s *session) equalRole(stream uint32) Result {
 	other := wsmux.Server
 	if s.opts.Role == wsmux.Server {
 		other = wsmux.Client
 	}
 	return Result{
-		Err:  fmt.Errorf("the peer is the yamux %v, too: it has opened stream %d", s.opts.Role, seen.theirs.id),
+		Err:  fmt.Errorf("the peer is the yamux %v, too: it has opened stream %d", s.opts.Role, stream),
 		Hint: fmt.Sprintf("give --yamux-role %v; and if it is the one that calls, be the gRPC server end to it with wstun serve", other),
 	}
 }
@@ -275,9 +242,9 @@ func (s *session) over() bool { return s.Err() != nil }
 // end is the failure of a session that has ended while layer was probed. What
 // isn't yamux is yamux's failure at any time.
 func (s *session) end(layer Layer) Result {
-	err, seen := s.Err(), s.watch.now()
-	if seen.broken {
-		return Result{Layer: Yamux, Err: fmt.Errorf("the peer doesn't speak yamux: it sent %s", quote(seen.head)), Hint: hintNotYamux}
+	err := s.Err()
+	if pe, ok := errors.AsType[*mux.ProtocolError](err); ok {
+		return s.protocolError(pe)
 	}
 	ce, closed := errors.AsType[*websocket.CloseError](err)
 	_, network := errors.AsType[net.Error](err)
@@ -290,10 +257,23 @@ func (s *session) end(layer Layer) Result {
 		return Result{Layer: layer, Err: err, Detail: "the peer closed the session: " + strings.TrimPrefix(err.Error(), "websocket: ")}
 	case network || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF):
 		return Result{Layer: layer, Err: err, Detail: "the connection broke off: " + err.Error()}
-	case seen.goAway: // with which a peer reports a broken rule
-		return Result{Layer: Yamux, Err: err, Hint: hintRole}
 	}
 	return Result{Layer: Yamux, Err: err, Detail: strings.TrimPrefix(err.Error(), "wsmux: "), Hint: hintNotYamux}
+}
+
+// protocolError is the failure of a session in which the yamux protocol was
+// broken.
+func (s *session) protocolError(pe *mux.ProtocolError) Result {
+	r := Result{Layer: Yamux, Err: pe, Detail: pe.Text, Hint: hintNotYamux}
+	switch {
+	case pe.Received != nil:
+		r.Detail = "the peer doesn't speak yamux: it sent " + quote(pe.Received)
+	case pe.Duplicate != 0:
+		return s.equalRole(pe.Duplicate)
+	case pe.ByPeer:
+		r.Hint = hintRole
+	}
+	return r
 }
 
 // http2 waits for the server's SETTINGS, which come first (RFC 9113 §3.4); the

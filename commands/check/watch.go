@@ -3,55 +3,36 @@ package check
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// yamux's frames: its spec.md.
-const (
-	headerSize = 12 // version, type, flags (2), stream (4), length (4)
-
-	typeData   = 0
-	typePing   = 2
-	typeGoAway = 3
-
-	flagSYN = 1 // opens a stream, asks with a Ping
-	flagACK = 2 // accepts a stream, answers a Ping
-	flagFIN = 4 // closes one direction
-	flagRST = 8
-)
-
-// maxHead is how much is kept of what comes first, on the whole and on each of
-// two streams, in bytes: an HTTP/2 SETTINGS frame and more.
+// maxHead is how many of the first bytes of a stream are kept: an HTTP/2 SETTINGS
+// frame and more.
 const maxHead = 256
 
-// watch reads along what the peer sends. yamux tells too little of it: not
-// whether the peer has accepted a stream, nor which ones it has opened before
-// they are accepted here.
+// watch observes the first stream that each end opens, also before the peer's is
+// accepted here.
 type watch struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when seen changes
-	broken  chan struct{} // closed when seen.broken is set
 	seen    record
-	header  []byte // what has been read of the next frame's
-	body    uint32 // what is left to read of a data frame's
-	stream  *heard // whose body that is; nil: nobody's that matters
 }
 
-// record is what the peer has sent.
+// record is what has been observed.
 type record struct {
-	head   []byte // the first bytes
-	broken bool   // they are not yamux
-	echoes int    // yamux Pings, numbered as this side's are
-	goAway bool   // the peer wants no more streams
-	ours   heard  // the stream that this side opens
-	theirs heard  // the first that the peer has opened
+	role    wsmux.Role // of this end
+	ours    heard      // the stream that this end opens
+	theirs  heard      // the first that the peer opened
+	openErr error      // why this end couldn't open one
 }
 
-// heard is what has come on a stream.
+// heard is what the peer did on a stream.
 type heard struct {
 	id       uint32 // 0: there is no such stream
 	accepted bool
@@ -60,99 +41,57 @@ type heard struct {
 	data     []byte
 }
 
-// newWatch returns a watch for a session in which this side has the given role.
 func newWatch(role wsmux.Role) *watch {
-	w := &watch{changed: make(chan struct{}), broken: make(chan struct{})}
-	w.seen.ours.id = 1
-	if role == wsmux.Server {
-		w.seen.ours.id = 2
-	}
-	return w
+	return &watch{changed: make(chan struct{}), seen: record{role: role}}
 }
 
-// inspect is for wsmux's Options.
-func (w *watch) inspect(p []byte) {
+// note changes the record.
+func (w *watch) note(change func(seen *record)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen.head = keep(w.seen.head, p)
-	for len(p) > 0 && !w.seen.broken {
-		if w.body > 0 {
-			n := min(uint32(len(p)), w.body) //nolint:gosec // a buffer of yamux's
-			if w.stream != nil {
-				w.stream.data = keep(w.stream.data, p[:n])
-			}
-			w.body -= n
-			p = p[n:]
-			continue
-		}
-		n := min(len(p), headerSize-len(w.header))
-		w.header = append(w.header, p[:n]...)
-		p = p[n:]
-		switch {
-		case !isYamux(w.header):
-			w.seen.broken = true
-			close(w.broken)
-		case len(w.header) == headerSize:
-			w.frame()
-			w.header = w.header[:0]
-		}
-	}
+	change(&w.seen)
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
 
-// keep appends p to what is kept, up to maxHead.
-func keep(kept, p []byte) []byte { return append(kept, p[:min(len(p), maxHead-len(kept))]...) }
-
-// isYamux reports whether b, with which a frame begins, can be yamux: version 0,
-// one of four types, and data on streams only, of which 0 is none.
-func isYamux(b []byte) bool {
-	return b[0] == 0 && (len(b) < 2 || b[1] <= typeGoAway) &&
-		(len(b) < headerSize || b[1] != typeData || binary.BigEndian.Uint32(b[4:]) != 0)
-}
-
-// frame notes what the frame is that w.header belongs to.
-func (w *watch) frame() {
-	kind, flags := w.header[1], binary.BigEndian.Uint16(w.header[2:])
-	id, length := binary.BigEndian.Uint32(w.header[4:]), binary.BigEndian.Uint32(w.header[8:])
-	switch kind {
-	case typeGoAway:
-		w.seen.goAway = true
-		return
-	case typePing: // yamux numbers its Pings from 0
-		if flags&flagSYN != 0 && w.seen.echoes < yamuxPings && length == uint32(w.seen.echoes) { //nolint:gosec // a few
-			w.seen.echoes++
+// observe is for wsmux.Options.
+func (w *watch) observe(id uint32, opened bool) *mux.StreamObserver {
+	stream := &w.seen.theirs
+	if opened {
+		stream = &w.seen.ours
+	}
+	first := false
+	w.note(func(*record) {
+		if first = stream.id == 0; first {
+			stream.id = id
 		}
-		return
-	case typeData:
-		w.body = length
+	})
+	if !first {
+		return nil
 	}
-	if flags&flagSYN != 0 && w.seen.theirs.id == 0 {
-		w.seen.theirs.id = id
+	return &mux.StreamObserver{
+		Accepted: func() { w.note(func(*record) { stream.accepted = true }) },
+		Received: func(p []byte) {
+			w.note(func(*record) { stream.data = append(stream.data, p[:min(len(p), maxHead-len(stream.data))]...) })
+		},
+		Closed: func(byPeer bool) { w.note(func(*record) { stream.ended = stream.ended || byPeer }) },
+		End: func(err error) {
+			if reset := errors.Is(err, mux.ErrReset); reset || err == nil { // else the session's end says more
+				w.note(func(*record) { stream.ended, stream.reset = true, reset })
+			}
+		},
 	}
-	switch id {
-	case w.seen.theirs.id: // before ours: in the same role they have the same number
-		w.stream = &w.seen.theirs
-	case w.seen.ours.id:
-		w.stream = &w.seen.ours
-	default:
-		w.stream = nil
-		return
-	}
-	w.stream.accepted = w.stream.accepted || flags&flagACK != 0
-	w.stream.reset = w.stream.reset || flags&flagRST != 0
-	w.stream.ended = w.stream.ended || flags&(flagFIN|flagRST) != 0
 }
 
-// now returns what has been seen so far.
+// now returns what has been observed so far.
 func (w *watch) now() record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen
 }
 
-// until waits until cond holds, for as long as ctx and the session last, and
-// returns what has been seen by then and whether cond holds.
+// until waits until cond holds, for as long as ctx and the session last. It
+// returns what has been observed by then and whether cond holds.
 func (w *watch) until(ctx context.Context, session *wsmux.Session, cond func(record) bool) (record, bool) {
 	for {
 		w.mu.Lock()
@@ -164,7 +103,7 @@ func (w *watch) until(ctx context.Context, session *wsmux.Session, cond func(rec
 		select {
 		case <-changed:
 		case <-session.Done():
-			r = w.now() // its last words
+			r = w.now() // the last of it
 			return r, cond(r)
 		case <-ctx.Done():
 			return r, false
@@ -172,9 +111,11 @@ func (w *watch) until(ctx context.Context, session *wsmux.Session, cond func(rec
 	}
 }
 
-// sameRole reports whether the peer has this side's yamux role: it has opened a
-// stream with a number that is this side's to give.
-func (r record) sameRole() bool { return r.theirs.id != 0 && r.theirs.id%2 == r.ours.id%2 }
+// sameRole reports whether the peer has this end's yamux role: it has opened a
+// stream with a number that only this end may use. The client's are odd.
+func (r record) sameRole() bool {
+	return r.theirs.id != 0 && (r.theirs.id%2 == 1) == (r.role == wsmux.Client)
+}
 
 // calls reports whether the peer is a gRPC client.
 func (r record) calls() bool { return strings.HasPrefix(string(r.theirs.data), clientPreface) }

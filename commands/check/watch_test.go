@@ -8,93 +8,69 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// frame is a yamux frame's header.
-func frame(kind, flags, stream, length byte) string {
-	return string([]byte{0, kind, 0, flags, 0, 0, 0, stream, 0, 0, 0, length})
-}
-
-func watched(role wsmux.Role, data string, piece int) record {
-	w := newWatch(role)
-	for len(data) > 0 {
-		n := min(piece, len(data))
-		w.inspect([]byte(data[:n]))
-		data = data[n:]
-	}
-	return w.now()
-}
-
+// A watch keeps the first stream that each end opens, and the first bytes of it.
 func TestWatch(t *testing.T) {
 	t.Parallel()
-	const preface = clientPreface
-	for _, test := range []struct {
-		name string
-		role wsmux.Role
-		data string
-		want record
-	}{
-		{
-			"accepted and ended", wsmux.Client, frame(typeWindowUpdate, flagACK, 1, 0) + frame(typeData, flagFIN, 1, 2) + "hi",
-			record{ours: heard{id: 1, accepted: true, ended: true, data: []byte("hi")}},
-		},
-		{"reset", wsmux.Server, frame(typeWindowUpdate, flagRST, 2, 0), record{ours: heard{id: 2, reset: true, ended: true}}},
-		{
-			"opened by the peer", wsmux.Client, frame(typeWindowUpdate, flagSYN, 2, 0) + frame(typeData, 0, 2, byte(len(preface))) + preface + frame(typeData, 0, 1, 1) + "x",
-			record{ours: heard{id: 1, data: []byte("x")}, theirs: heard{id: 2, data: []byte(preface)}},
-		},
-		{
-			"opened with data, in the same role", wsmux.Client, frame(typeData, flagSYN, 1, 1) + "a" + frame(typeData, flagSYN, 3, 1) + "b",
-			record{ours: heard{id: 1}, theirs: heard{id: 1, data: []byte("a")}},
-		},
-		{"Pings that count", wsmux.Client, frame(typePing, flagSYN, 0, 0) + frame(typePing, flagACK, 0, 0) + frame(typePing, flagSYN, 0, 1), record{ours: heard{id: 1}, echoes: 2}},
-		{"Pings of another number", wsmux.Client, frame(typePing, flagSYN, 0, 7), record{ours: heard{id: 1}}},
-		{"GoAway", wsmux.Client, frame(typeGoAway, 0, 0, 0), record{ours: heard{id: 1}, goAway: true}},
-		{"garbage behind a frame", wsmux.Client, frame(typePing, flagACK, 0, 0) + "HTTP/1.1 400", record{ours: heard{id: 1}, broken: true}},
-		{"unknown type", wsmux.Client, "\x00\x04", record{ours: heard{id: 1}, broken: true}},
-		{"data on stream 0", wsmux.Client, frame(typeData, 0, 0, 1), record{ours: heard{id: 1}, broken: true}},
-		{
-			"more than is kept", wsmux.Client, frame(typeData, 0, 1, 255) + strings.Repeat("x", 255) + frame(typeData, 0, 1, 255) + strings.Repeat("x", 255),
-			record{ours: heard{id: 1, data: []byte(strings.Repeat("x", maxHead))}},
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			for _, piece := range []int{1, 5, 1000} {
-				got := watched(test.role, test.data, piece)
-				if head := test.data[:min(maxHead, len(test.data))]; string(got.head) != head && !got.broken {
-					t.Errorf("in pieces of %d: head %q, want %q", piece, got.head, head)
-				}
-				got.head = nil
-				if !reflect.DeepEqual(got, test.want) {
-					t.Errorf("in pieces of %d:\n%+v, want\n%+v", piece, got, test.want)
-				}
+	w := newWatch(wsmux.Client)
+	theirs := w.observe(2, false)
+	theirs.Received([]byte(clientPreface))
+	ours := w.observe(1, true)
+	ours.Accepted()
+	for range 2 {
+		ours.Received([]byte(strings.Repeat("x", maxHead-1)))
+	}
+	ours.Closed(false)
+	for _, id := range []uint32{3, 4} {
+		if o := w.observe(id, id == 3); o != nil {
+			t.Errorf("stream %d is observed, too", id)
+		}
+	}
+	want := record{
+		role:   wsmux.Client,
+		ours:   heard{id: 1, accepted: true, data: []byte(strings.Repeat("x", maxHead))},
+		theirs: heard{id: 2, data: []byte(clientPreface)},
+	}
+	if got := w.now(); !reflect.DeepEqual(got, want) || got.sameRole() || !got.calls() {
+		t.Errorf("%+v, want\n%+v", got, want)
+	}
+	ours.Closed(true)
+	if got := w.now().ours; !got.ended || got.reset {
+		t.Errorf("%+v after the peer has closed the stream", got)
+	}
+	theirs.End(mux.ErrReset)
+	if got := w.now().theirs; !got.ended || !got.reset {
+		t.Errorf("%+v after the peer has reset the stream", got)
+	}
+	for role, same := range map[wsmux.Role]uint32{wsmux.Client: 1, wsmux.Server: 2} {
+		for id := range uint32(4) {
+			r := record{role: role, theirs: heard{id: id + 1}}
+			if got, want := r.sameRole(), (id+1)%2 == same%2; got != want {
+				t.Errorf("as the %v: sameRole after stream %d = %v, want %v", role, id+1, got, want)
 			}
-		})
+		}
 	}
 }
 
-// However what a peer sends is cut up, the same is seen, and no more is kept.
-func FuzzWatch(f *testing.F) {
-	f.Add([]byte(frame(typeWindowUpdate, flagSYN, 1, 0)+frame(typeData, 0, 1, 24)+clientPreface), uint8(3))
-	f.Add([]byte(frame(typePing, flagSYN, 0, 0)+frame(typeGoAway, 0, 0, 1)+"HTTP/1.1 200 OK\r\n\r\n"), uint8(1))
-	f.Add([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"), uint8(7))
-	f.Fuzz(func(t *testing.T, data []byte, piece uint8) {
-		whole := watched(wsmux.Client, string(data), len(data)+1)
-		cut := watched(wsmux.Client, string(data), int(piece)+1)
-		if !reflect.DeepEqual(whole, cut) {
-			t.Errorf("in pieces of %d: %+v, want %+v", piece, cut, whole)
+// FuzzHead has any bytes be the first on a stream.
+func FuzzHead(f *testing.F) {
+	f.Add([]byte(clientPreface))
+	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"))
+	f.Add([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		w := newWatch(wsmux.Client)
+		w.observe(1, true).Received(data)
+		kept := w.now().ours.data
+		if len(kept) > maxHead {
+			t.Errorf("%d bytes are kept, want at most %d", len(kept), maxHead)
 		}
-		for _, kept := range [][]byte{whole.head, whole.ours.data, whole.theirs.data} {
-			if len(kept) > maxHead {
-				t.Errorf("%d bytes are kept, want at most %d", len(kept), maxHead)
-			}
-			settled(kept)
-			settings(kept)
-			if text := clean(quote(kept)); strings.ContainsAny(text, "\r\n\x1b") {
-				t.Errorf("quote(%q) = %q", kept, text)
-			}
+		settled(kept)
+		settings(kept)
+		if text := clean(quote(kept)); strings.ContainsAny(text, "\r\n\x1b") {
+			t.Errorf("quote(%q) = %q", kept, text)
 		}
 	})
 }

@@ -214,17 +214,18 @@ func TestEndsInOrder(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ended := make(chan error, 1)
+			ended, goAway := make(chan error, 1), make(chan bool, 1)
 			seen := newWatch(wsmux.Server)
 			url := upgraded(func(t *testing.T, ws *websocket.Conn) {
 				t.Helper()
-				session, err := wsmux.NewSession(ws, wsmux.Server, &wsmux.Options{Inspect: seen.inspect})
+				session, err := wsmux.NewSession(ws, wsmux.Accepting, wsmux.Server, &wsmux.Options{Observe: seen.observe})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				test.serve(t, session)
 				<-session.Done()
+				goAway <- session.Stats().GoingAway
 				ended <- session.Err()
 			})(t)
 			run(t, url, &Options{Dial: tunnel.DialOptions{ConnectTimeout: silence}})
@@ -236,8 +237,11 @@ func TestEndsInOrder(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the session goes on")
 			}
-			if last := seen.now(); !last.goAway || last.theirs.id != 1 || !last.theirs.ended {
-				t.Errorf("the peer saw %+v, want a GoAway and the end of stream 1", last)
+			if !<-goAway {
+				t.Error("the peer received no GoAway")
+			}
+			if last := seen.now(); last.theirs.id != 1 || !last.theirs.ended {
+				t.Errorf("the peer saw %+v, want the end of stream 1", last)
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -134,4 +136,37 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
 		})
 	}
+}
+
+// BenchmarkGRPCStream is a server stream of large messages.
+func BenchmarkGRPCStream(b *testing.B) {
+	dialed, accepted := tunneltest.WebSockets(b)
+	tun := newTunnel(b, dialed, accepted)
+	stream, err := tun.client.StreamingOutputCall(b.Context(), &testpb.StreamingOutputCallRequest{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(benchBlock)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := stream.Recv(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkGRPCSession is a session with its first call. heap-B is what a pair of
+// ends holds afterwards.
+func BenchmarkGRPCSession(b *testing.B) {
+	b.ReportAllocs()
+	before := heap()
+	sessions := 0
+	for b.Loop() {
+		dialed, accepted := tunneltest.WebSockets(b)
+		if _, err := newTunnel(b, dialed, accepted).client.UnaryCall(b.Context(), body(100)); err != nil {
+			b.Fatal(err)
+		}
+		sessions++
+	}
+	b.ReportMetric(float64(heap()-before)/float64(sessions), "heap-B")
 }

@@ -1,12 +1,16 @@
 package wsmux
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/ws"
 )
 
 const (
@@ -47,7 +51,7 @@ const (
 // socket is closed when the peer has answered, half a second later at most.
 func WrapConn(conn *websocket.Conn) net.Conn {
 	c := &wrappedConn{
-		t:             newTransport(conn),
+		ws:            ws.Share(conn, nil),
 		closed:        make(chan struct{}),
 		readDeadline:  newDeadline(nil),
 		reading:       make(chan struct{}, 1),
@@ -64,7 +68,7 @@ func WrapConn(conn *websocket.Conn) net.Conn {
 // transport in each direction: a caller that gives up waiting has to leave
 // behind a call of gorilla's, which can't be interrupted and resumed.
 type wrappedConn struct {
-	t         *transport
+	ws        *ws.Conn
 	closeOnce sync.Once
 	closed    chan struct{}
 
@@ -129,7 +133,10 @@ func (c *wrappedConn) fill() {
 	if c.readBuf == nil {
 		c.readBuf = make([]byte, connBuffer)
 	}
-	n, err := c.t.Read(c.readBuf)
+	n, err := c.ws.Read(c.readBuf)
+	if errors.Is(err, io.EOF) {
+		err = io.EOF // io.Reader's contract: the end is io.EOF itself
+	}
 	c.fills <- fill{c.readBuf[:n], err}
 }
 
@@ -179,7 +186,7 @@ func (c *wrappedConn) flush() {
 		buf := c.pending
 		c.pending = c.spare[:0]
 		c.mu.Unlock()
-		_, err := c.t.Write(buf)
+		_, err := c.ws.Write(buf)
 		c.mu.Lock()
 		c.spare, c.writeErr = buf, err
 		select {
@@ -221,7 +228,7 @@ func (c *wrappedConn) Close() error {
 		go c.finish(sent)
 		select {
 		case <-sent:
-		case <-time.After(2 * closeFrameWait):
+		case <-time.After(2 * ws.CloseWait):
 		}
 	})
 	return nil
@@ -237,7 +244,7 @@ func (c *wrappedConn) finish(sent chan<- struct{}) {
 		case <-time.After(flushWait):
 		}
 	}
-	_ = c.t.Close()
+	c.ws.CloseWith(websocket.CloseNormalClosure, "")
 }
 
 // whenFlushed returns a channel that is closed when the flush under way ends, or nil
@@ -251,8 +258,8 @@ func (c *wrappedConn) whenFlushed() <-chan struct{} {
 	return c.flushed
 }
 
-func (c *wrappedConn) LocalAddr() net.Addr  { return c.t.ws.LocalAddr() }
-func (c *wrappedConn) RemoteAddr() net.Addr { return c.t.ws.RemoteAddr() }
+func (c *wrappedConn) LocalAddr() net.Addr  { return c.ws.LocalAddr() }
+func (c *wrappedConn) RemoteAddr() net.Addr { return c.ws.RemoteAddr() }
 
 func (c *wrappedConn) SetDeadline(at time.Time) error {
 	c.readDeadline.set(at)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/ws"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -220,17 +221,33 @@ func FuzzFrames(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		want, wantErr := io.ReadAll(wsmux.Gorilla(received(t, true, sent)))
-		got, err := io.ReadAll(wsmux.Frames(received(t, true, sent)))
-		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) {
+		want, wantErr := readFrames(ws.Share(received(t, true, sent), nil))
+		got, err := readFrames(ws.Take(received(t, true, sent), ws.Accepting, nil))
+		if !bytes.Equal(got, want) {
 			t.Errorf("read %q, %v, gorilla %q, %v", got, err, want, wantErr)
 		}
 		end, _ := errors.AsType[*websocket.CloseError](err)
 		wantEnd, _ := errors.AsType[*websocket.CloseError](wantErr)
-		if err != nil && (end.Code != wantEnd.Code || end.Code != websocket.CloseAbnormalClosure && end.Text != wantEnd.Text) {
-			t.Errorf("the end is %v, gorilla's %v", end, wantEnd)
+		if (end == nil) != (wantEnd == nil) || end != nil && (end.Code != wantEnd.Code || end.Code != websocket.CloseAbnormalClosure && end.Text != wantEnd.Text) {
+			t.Errorf("the end is %v, gorilla's %v", err, wantErr)
 		}
 	})
+}
+
+// readFrames reads to the end, and closes c.
+func readFrames(c *ws.Conn) ([]byte, error) {
+	got, err := io.ReadAll(c)
+	c.CloseWith(websocket.CloseNormalClosure, "")
+	<-c.Done()
+	return got, err
+}
+
+// sideOf is the side of a WebSocket that received returns.
+func sideOf(accepting bool) wsmux.Side {
+	if accepting {
+		return wsmux.Accepting
+	}
+	return wsmux.Dialing
 }
 
 func FuzzGarbage(f *testing.F) {
@@ -271,7 +288,7 @@ func FuzzGarbage(f *testing.F) {
 		_ = c.Close()
 
 		for _, role := range []wsmux.Role{wsmux.Client, wsmux.Server} {
-			s, err := wsmux.NewSession(received(t, accepting, sent), role, nil)
+			s, err := wsmux.NewSession(received(t, accepting, sent), sideOf(accepting), role, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

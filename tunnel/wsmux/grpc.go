@@ -6,19 +6,30 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
+	grpckeepalive "google.golang.org/grpc/keepalive"
+
+	"github.com/wstun/wstun/tunnel/ws"
 )
 
+// DefaultWindow is the receive window of a stream in the sessions of [ServeGRPC]
+// and [DialGRPC] in bytes, 4 MiB. It bounds one stream's rate to somewhat over
+// half a window per round trip.
+const DefaultWindow = 4 * 1024 * 1024
+
 // maxCalls is how many RPCs of one client a server runs at a time. gRPC clients
-// wait with more. It is far beyond what one does, and bounds what it costs.
+// wait with more. It is far beyond what one client does, and bounds its cost.
 const maxCalls = 16384
+
+// closeWait bounds how long the close of a stream, or a GoAway, may wait for a
+// stalled link.
+const closeWait = 200 * time.Millisecond
 
 // ServerOptions returns the options of the server that [ServeGRPC] makes: both
 // message limits at [MaxMsgSize], 16384 RPCs at a time for each client, and
@@ -28,7 +39,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxRecvMsgSize(MaxMsgSize),
 		grpc.MaxSendMsgSize(MaxMsgSize),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(grpckeepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	}
 }
 
@@ -36,10 +47,21 @@ func ServerOptions() []grpc.ServerOption {
 // before serving begins; ServeGRPC returns once it has begun, and the caller
 // waits on the session's CloseChan.
 //
-// GracefulStop of the server lets the RPCs in flight finish and then closes
-// the session and the WebSocket. Stop, closing the session, and closing
-// wsConn end everything at once, and the server is stopped when the session
-// ends, whoever ended it.
+// GracefulStop of the server lets the RPCs in flight finish and then closes the
+// session and the WebSocket. Stop, closing the session, and closing wsConn end
+// everything at once, and the server is stopped when the session ends, whichever
+// end it was.
+//
+// Nothing here notices a peer that has vanished without closing its connection:
+// yamux's keepalive is off. To notice one, send Pings and let the Pongs move a
+// read deadline, before or after this call:
+//
+//	wsConn.SetReadDeadline(time.Now().Add(90 * time.Second))
+//	wsConn.SetPongHandler(func(string) error {
+//		return wsConn.SetReadDeadline(time.Now().Add(90 * time.Second))
+//	})
+//	// every 30 seconds, until session.CloseChan():
+//	wsConn.WriteControl(websocket.PingMessage, nil, time.Now().Add(10*time.Second))
 //
 // An error is about nil arguments; wsConn is closed then.
 func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Server, *yamux.Session, error) {
@@ -49,49 +71,21 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 		}
 		return nil, nil, errors.New("wsmux: the register function is nil")
 	}
-	session, err := NewSession(wsConn, Server, &Options{Window: DefaultWindow, shared: true})
+	s, err := newYamuxSession(wsConn, yamux.Server)
 	if err != nil {
 		return nil, nil, err
 	}
 	srv := grpc.NewServer(ServerOptions()...)
 	register(srv)
-	l := newSessionListener(session)
+	l := newYamuxListener(s)
+	go l.acceptStreams()
 	go func() { _ = srv.Serve(l) }() // ends with the server
 	go func() {
-		<-session.Done()
+		<-s.CloseChan()
 		srv.Stop()
 	}()
 	<-l.serving
-	return srv, session.mux, nil
-}
-
-// sessionListener is a Listener of one session, which goes with it: at once if
-// it has no streams, and when its last stream has otherwise.
-type sessionListener struct {
-	*Listener
-	session *Session
-	once    sync.Once
-	serving chan struct{} // closed at the first Accept, or Close
-}
-
-func newSessionListener(s *Session) *sessionListener {
-	l := &sessionListener{Listener: NewListener(), session: s, serving: make(chan struct{})}
-	l.Add(s)
-	return l
-}
-
-func (l *sessionListener) begun() { l.once.Do(func() { close(l.serving) }) }
-
-func (l *sessionListener) Accept() (net.Conn, error) {
-	l.begun()
-	return l.Listener.Accept()
-}
-
-func (l *sessionListener) Close() error {
-	l.begun()
-	err := l.Listener.Close()
-	go func() { _ = l.session.Shutdown(context.Background()) }()
-	return err
+	return srv, s.Session, nil
 }
 
 // DialGRPC returns a gRPC client on a WebSocket as the yamux client.
@@ -99,57 +93,251 @@ func (l *sessionListener) Close() error {
 // It sends nothing before the first RPC, which opens one yamux stream; all
 // RPCs share it. When the stream or the session ends, RPCs fail at once with
 // Unavailable and a text that says why; a lost stream is opened again by the
-// next RPC as long as the session lives. The caller closes the client and the
+// next RPC as long as the session is up. The caller closes the client and the
 // session; closing the session alone is enough to free everything but the
 // client's own memory.
 //
+// As with [ServeGRPC], only the caller's own Pings notice a peer that has
+// vanished.
+//
 // An error is about a nil wsConn.
 func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) {
-	session, err := NewSession(wsConn, Client, &Options{Window: DefaultWindow, shared: true})
+	s, err := newYamuxSession(wsConn, yamux.Client)
 	if err != nil {
 		return nil, nil, err
 	}
-	cc, err := session.DialGRPC()
+	cc, err := newClient(s.open)
 	if err != nil {
-		_ = session.Close()
+		_ = s.Close()
 		return nil, nil, err
 	}
-	return cc, session.mux, nil
+	return cc, s.Session, nil
 }
 
-// DialGRPC returns a gRPC client on this session, as the function of the same
-// name does. opts come after its own options and so go before them.
-func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	cc, err := grpc.NewClient("passthrough:///wsmux", append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithAuthority("localhost"), // as gRPC does where there is no host name
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			stream, err := s.Open(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return grpcStream{stream}, nil
-		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
-		grpc.WithIdleTimeout(0), // idleness would close the one stream
-	}, opts...)...)
+// yamuxSession is a session of hashicorp/yamux.
+type yamuxSession struct {
+	*yamux.Session
+	conn *yamuxConn
+}
+
+func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)) (*yamuxSession, error) {
+	if wsConn == nil {
+		return nil, errors.New("wsmux: the WebSocket connection is nil")
+	}
+	config := yamux.DefaultConfig()
+	config.EnableKeepAlive = false
+	config.ConnectionWriteTimeout = writeTimeout // it runs from queueing: on a slow link the default of 10 s passes while all is well
+	config.StreamOpenTimeout = 0                 // it would close the whole session when one stream isn't accepted
+	config.MaxStreamWindowSize = DefaultWindow
+	config.LogOutput = io.Discard
+	conn := newYamuxConn(ws.Share(wsConn, &ws.Options{WriteTimeout: writeTimeout}))
+	session, err := start(conn, config)
 	if err != nil {
+		_ = conn.Close()
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
-	return cc, nil
+	s := &yamuxSession{session, conn}
+	go func() {
+		<-session.CloseChan()
+		close(conn.closing)
+	}()
+	return s, nil
 }
 
-// grpcStream is a stream as gRPC uses it.
-type grpcStream struct{ *Stream }
+// reason is why the session ended.
+func (s *yamuxSession) reason() error {
+	if end := s.conn.End(); end != nil {
+		return end
+	}
+	return net.ErrClosed
+}
 
-// Read is the stream's, but names the reason also when the session ended in
-// order, because gRPC reports the error to its callers.
-func (s grpcStream) Read(p []byte) (int, error) {
-	n, err := s.Stream.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
-		if reason := s.session.Err(); reason != nil {
-			err = fmt.Errorf("wsmux: session ended: %w", reason)
+// open opens a stream for a gRPC client. hashicorp/yamux takes no context.
+func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
+	type result struct {
+		stream *yamux.Stream
+		err    error
+	}
+	opened := make(chan result)
+	go func() {
+		stream, err := s.OpenStream()
+		select {
+		case opened <- result{stream, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = stream.Close()
+			}
 		}
+	}()
+	select {
+	case r := <-opened:
+		if r.err != nil {
+			return nil, fmt.Errorf("wsmux: open stream: %w", s.convert(r.err))
+		}
+		return &yamuxStream{Stream: r.stream, session: s}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wsmux: open stream: the peer accepts no streams: %w", context.Cause(ctx))
+	}
+}
+
+// convert puts an error of hashicorp/yamux into the terms of net. After a write
+// time-out the frame may still arrive, so the session is closed and nothing is
+// tried again.
+func (s *yamuxSession) convert(err error) error {
+	switch {
+	case errors.Is(err, yamux.ErrConnectionWriteTimeout):
+		go func() { _ = s.Close() }()
+		return fmt.Errorf("the link is stalled: %w", err)
+	case s.IsClosed():
+		return fmt.Errorf("session ended: %w", s.reason())
+	case errors.Is(err, yamux.ErrRemoteGoAway):
+		return fmt.Errorf("the peer is going away: %w", err)
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// yamuxStream is a stream as gRPC uses it.
+type yamuxStream struct {
+	*yamux.Stream
+	session  *yamuxSession
+	greeting *greeting // nil unless a listener has accepted the stream
+	closed   func()    // called by Close; may be nil
+	once     sync.Once
+}
+
+func (s *yamuxStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if s.greeting != nil {
+		s.greeting.receive(p[:n])
+	}
+	if err != nil && (err != io.EOF || s.session.IsClosed()) { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+		err = fmt.Errorf("wsmux: %w", s.session.convert(err))
 	}
 	return n, err
+}
+
+func (s *yamuxStream) Write(p []byte) (int, error) {
+	n, err := s.Stream.Write(p)
+	if err != nil {
+		err = fmt.Errorf("wsmux: %w", s.session.convert(err))
+	}
+	return n, err
+}
+
+// Close ends both directions. That of hashicorp/yamux is a half-close: a Read
+// would go on until the peer closes, too. On a stalled link Close returns before
+// the peer has been told.
+func (s *yamuxStream) Close() error {
+	s.once.Do(func() {
+		_ = s.SetReadDeadline(time.Unix(1, 0))
+		if s.greeting != nil {
+			s.greeting.end()
+		}
+		within(closeWait, func() { _ = s.Stream.Close() })
+		if s.closed != nil {
+			s.closed()
+		}
+	})
+	return nil
+}
+
+// within calls f and returns when f does, or after d.
+func within(d time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// yamuxListener is the listener of a gRPC server on one session, which ends with
+// it: when the last stream is closed.
+type yamuxListener struct {
+	*Listener
+	session *yamuxSession
+	begun   sync.Once
+	serving chan struct{} // closed at the first Accept, or Close
+	room    chan struct{} // holds a token for each open stream
+
+	stateMu  sync.Mutex
+	streams  int  // open
+	draining bool // Close was called
+}
+
+func newYamuxListener(s *yamuxSession) *yamuxListener {
+	return &yamuxListener{Listener: NewListener(), session: s, serving: make(chan struct{}), room: make(chan struct{}, maxStreams)}
+}
+
+// acceptStreams accepts streams until the session ends. With maxStreams of them
+// open it accepts no more, and hashicorp/yamux resets what doesn't fit its
+// backlog.
+func (l *yamuxListener) acceptStreams() {
+	for {
+		select {
+		case l.room <- struct{}{}:
+		case <-l.session.CloseChan():
+			return
+		}
+		stream, err := l.session.AcceptStream()
+		if err != nil { // also a write time-out, which leaves the session up
+			_ = l.session.Close()
+			return
+		}
+		c := &yamuxStream{Stream: stream, session: l.session, closed: l.release}
+		c.greeting = newGreeting(l.Listener, c)
+		l.stateMu.Lock()
+		l.streams++
+		l.stateMu.Unlock()
+		l.offer(c, c.greeting, l.session.CloseChan())
+	}
+}
+
+// release records that a stream has been closed.
+func (l *yamuxListener) release() {
+	<-l.room
+	l.stateMu.Lock()
+	l.streams--
+	last := l.draining && l.streams == 0
+	l.stateMu.Unlock()
+	if last {
+		go l.end()
+	}
+}
+
+func (l *yamuxListener) Accept() (net.Conn, error) {
+	l.begun.Do(func() { close(l.serving) })
+	return l.Listener.Accept()
+}
+
+// Close stops accepting, and ends the session when its last stream is closed.
+func (l *yamuxListener) Close() error {
+	l.begun.Do(func() { close(l.serving) })
+	err := l.Listener.Close()
+	go l.drain()
+	return err
+}
+
+func (l *yamuxListener) drain() {
+	within(closeWait, func() { _ = l.session.GoAway() })
+	l.stateMu.Lock()
+	idle := !l.draining && l.streams == 0
+	l.draining = true
+	l.stateMu.Unlock()
+	if idle {
+		l.end()
+	}
+}
+
+// end ends the session in order.
+func (l *yamuxListener) end() {
+	l.session.conn.CloseWith(websocket.CloseGoingAway, "")
+	_ = l.session.Close()
 }

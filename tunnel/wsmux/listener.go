@@ -1,86 +1,61 @@
 package wsmux
 
 import (
-	"io"
-	"log/slog"
 	"net"
 	"sync"
+
+	"github.com/wstun/wstun/tunnel/mux"
 )
 
-// maxStreams is how many streams of one session a Listener has open at a
-// time. Further ones are closed: each costs the server a goroutine and a buffer.
-const maxStreams = 16384
-
-// maxRefused is how many streams beyond that may wait for their peers to close
-// them, too. Then a Listener accepts no more, and yamux resets what comes.
-const maxRefused = 1024
-
 // Listener is a [net.Listener] of the streams that peers open, on every session
-// that was added: one gRPC server serves them all. It can't be the session
-// itself, because closing that would cut the RPCs that GracefulStop wants to
-// wait for.
+// that was added: one gRPC server serves them all. The session itself can't be
+// the listener, because closing that would cut the RPCs that GracefulStop waits
+// for.
 type Listener struct {
-	streams    chan net.Conn
-	closed     chan struct{}
-	maxStreams int
+	streams chan net.Conn
+	closed  chan struct{}
 
 	mu       sync.Mutex
 	isClosed bool
-	silent   map[*streamConn]struct{} // what hasn't sent its first bytes yet
+	silent   map[*greeting]struct{} // of streams on which no HTTP/2 has begun
 }
 
 // NewListener returns a listener without sessions.
 func NewListener() *Listener {
 	return &Listener{
-		streams:    make(chan net.Conn),
-		closed:     make(chan struct{}),
-		maxStreams: maxStreams,
-		silent:     map[*streamConn]struct{}{},
+		streams: make(chan net.Conn),
+		closed:  make(chan struct{}),
+		silent:  map[*greeting]struct{}{},
 	}
 }
 
-// Add accepts the streams of s until s ends or takes no more.
-func (l *Listener) Add(s *Session) { go l.acceptStreams(s) }
-
-func (l *Listener) acceptStreams(s *Session) {
-	open, refused := make(chan struct{}, l.maxStreams), make(chan struct{}, maxRefused)
-	for {
-		stream, err := s.Accept()
-		if err != nil {
-			return
+// Add accepts the streams of s until s ends or is shut down.
+func (l *Listener) Add(s *Session) {
+	go func() {
+		for {
+			stream, err := s.Accept()
+			if err != nil {
+				return
+			}
+			g := newGreeting(l, stream)
+			l.offer(&streamConn{stream, g}, g, s.Done())
 		}
-		select {
-		case open <- struct{}{}:
-		default:
-			s.logger.Warn("stream refused", slog.Int("max_streams", l.maxStreams))
-			refused <- struct{}{}
-			go func() {
-				refuse(stream)
-				<-refused
-			}()
-			continue
-		}
-		c := &streamConn{Stream: stream, listener: l, open: open, need: http2Start}
-		if !l.hear(c) {
-			_ = c.Close()
-			continue
-		}
-		select {
-		case l.streams <- c:
-		case <-l.closed:
-			_ = c.Close()
-		case <-s.Done():
-			_ = c.Close()
-		}
-	}
+	}()
 }
 
-// refuse ends a stream that there is no room for. The peer, which may take that
-// for the end of one direction, gets to close it, too: else it would linger.
-func refuse(stream *Stream) {
-	_ = stream.CloseWrite()
-	_, _ = io.Copy(io.Discard, stream)
-	_ = stream.Close()
+// offer has Accept return c, or closes it when the listener is closed or done is.
+func (l *Listener) offer(c net.Conn, g *greeting, done <-chan struct{}) {
+	if !l.await(g) {
+		_ = c.Close()
+		return
+	}
+	select {
+	case l.streams <- c:
+	case <-l.closed:
+		_ = c.Close()
+	case <-done:
+		_ = c.Close()
+	}
 }
 
 // Accept waits for a stream. It returns [net.ErrClosed] after Close.
@@ -95,7 +70,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 
 // Close makes Accept return and closes the streams on which no HTTP/2 has begun:
 // a gRPC server that is stopping would wait two minutes for it. Streams that
-// come later are closed; the sessions stay up.
+// arrive later are closed; the sessions stay up.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.isClosed {
@@ -107,49 +82,38 @@ func (l *Listener) Close() error {
 	silent := l.silent
 	l.silent = nil
 	l.mu.Unlock()
-	go func() { // a stalled link would hold up the one that closes
-		for c := range silent {
-			_ = c.Close()
+	go func() { // closing a yamux stream may block on a stalled link
+		for g := range silent {
+			_ = g.stream.Close()
 		}
 	}()
 	return nil
 }
 
-// hear waits for c's first bytes, unless l is closed.
-func (l *Listener) hear(c *streamConn) bool {
+// await records that g hasn't been received yet. It returns false if l is closed.
+func (l *Listener) await(g *greeting) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
 		return false
 	}
-	l.silent[c] = struct{}{}
+	l.silent[g] = struct{}{}
 	return true
 }
 
-func (l *Listener) heard(c *streamConn) {
+func (l *Listener) received(g *greeting) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.silent, c)
+	delete(l.silent, g)
 }
 
-// Addr returns a stand-in, for the streams have no address in common.
+// Addr returns a placeholder, because the streams have no address in common.
 func (l *Listener) Addr() net.Addr { return streamsAddr{} }
 
 type streamsAddr struct{}
 
 func (streamsAddr) Network() string { return "wsmux" }
 func (streamsAddr) String() string  { return "streams" }
-
-// streamConn is a stream that its listener still knows.
-type streamConn struct {
-	*Stream
-	listener *Listener
-	open     <-chan struct{} // holds a token for each stream of the session
-	got      int             // bytes that have come, up to need
-	need     int             // how many a gRPC server reads before it serves
-	start    [http2Start]byte
-	once     sync.Once
-}
 
 // http2Start is the least that a gRPC client sends before its first RPC: the
 // connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
@@ -158,56 +122,76 @@ const (
 	http2Start   = http2Preface + 9
 )
 
-func (c *streamConn) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
-	c.came(p[:n])
-	return n, err
+// greeting follows the first bytes of a stream until a gRPC server is able to
+// stop serving it.
+type greeting struct {
+	listener *Listener
+	stream   net.Conn
+	got      int // bytes received, up to need
+	need     int // how many a gRPC server reads before it serves
+	start    [http2Start]byte
 }
 
-// PassOn is the stream's.
-func (c *streamConn) PassOn(w TryWriter, ended func(error)) {
-	c.Stream.PassOn(hearing{w, c}, ended)
+func newGreeting(l *Listener, stream net.Conn) *greeting {
+	return &greeting{listener: l, stream: stream, need: http2Start}
 }
 
-// hearing is where what comes on conn is passed on to.
-type hearing struct {
-	TryWriter
-	conn *streamConn
-}
-
-func (h hearing) Write(p []byte) (int, error) {
-	n, err := h.TryWriter.Write(p)
-	h.conn.came(p[:n])
-	return n, err
-}
-
-func (h hearing) TryWrite(p []byte) (int, error) {
-	n, err := h.TryWriter.TryWrite(p)
-	h.conn.came(p[:n])
-	return n, err
-}
-
-// came takes notice of what has come.
-func (c *streamConn) came(p []byte) {
-	if c.got >= c.need {
+// receive follows p, which has been read.
+func (g *greeting) receive(p []byte) {
+	if g.got >= g.need {
 		return
 	}
-	if c.got < len(c.start) {
-		copy(c.start[c.got:], p)
+	if g.got < len(g.start) {
+		copy(g.start[g.got:], p)
 	}
-	if c.got += len(p); c.got >= len(c.start) {
-		settings := c.start[http2Preface:]
-		c.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
+	if g.got += len(p); g.got >= len(g.start) {
+		settings := g.start[http2Preface:]
+		g.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
 	}
-	if c.got >= c.need {
-		c.listener.heard(c)
+	if g.got >= g.need {
+		g.end()
 	}
+}
+
+// end has the listener forget the greeting.
+func (g *greeting) end() { g.listener.received(g) }
+
+// streamConn is a stream that a Listener has accepted.
+type streamConn struct {
+	*Stream
+	greeting *greeting
+}
+
+func (c *streamConn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	c.greeting.receive(p[:n])
+	return n, err
+}
+
+// ForwardTo is that of Stream.
+func (c *streamConn) ForwardTo(w mux.TryWriter, ended func(error)) {
+	c.Stream.ForwardTo(greetedWriter{w, c.greeting}, ended)
+}
+
+// greetedWriter follows the bytes that a stream is forwarded to.
+type greetedWriter struct {
+	mux.TryWriter
+	greeting *greeting
+}
+
+func (w greetedWriter) Write(p []byte) (int, error) {
+	n, err := w.TryWriter.Write(p)
+	w.greeting.receive(p[:n])
+	return n, err
+}
+
+func (w greetedWriter) TryWrite(p []byte) (int, error) {
+	n, err := w.TryWriter.TryWrite(p)
+	w.greeting.receive(p[:n])
+	return n, err
 }
 
 func (c *streamConn) Close() error {
-	c.once.Do(func() {
-		c.listener.heard(c)
-		<-c.open
-	})
+	c.greeting.end()
 	return c.Stream.Close()
 }

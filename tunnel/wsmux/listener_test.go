@@ -11,19 +11,18 @@ import (
 )
 
 // listenerPair returns a listener with a session, and the session's other end.
-func listenerPair(t *testing.T, maxStreams int) (*Listener, *Session) {
+func listenerPair(t *testing.T) (*Listener, *Session) {
 	t.Helper()
 	dialed, accepted := tunneltest.WebSockets(t)
-	client, err := NewSession(dialed, Client, nil)
+	client, err := NewSession(dialed, Dialing, Client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := NewSession(accepted, Server, nil)
+	server, err := NewSession(accepted, Accepting, Server, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := NewListener()
-	l.maxStreams = maxStreams
 	l.Add(server)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -47,7 +46,7 @@ func open(t *testing.T, s *Session) *Stream {
 
 func TestListenerClose(t *testing.T) {
 	t.Parallel()
-	l, client := listenerPair(t, maxStreams)
+	l, client := listenerPair(t)
 	for range 2 {
 		if err := l.Close(); err != nil {
 			t.Errorf("Close = %v", err)
@@ -57,38 +56,9 @@ func TestListenerClose(t *testing.T) {
 		t.Errorf("Accept = %v, want net.ErrClosed", err)
 	}
 	if n, err := open(t, client).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		t.Errorf("Read from a stream that came late = %d, %v, want its end", n, err)
+		t.Errorf("Read from a late stream = %d, %v, want its end", n, err)
 	}
 	if err := client.Err(); err != nil {
 		t.Errorf("the listener's Close has ended the session: %v", err)
 	}
-}
-
-func TestListenerBoundsStreams(t *testing.T) {
-	t.Parallel()
-	const most = 10
-	l, client := listenerPair(t, most)
-	accept := func() net.Conn {
-		t.Helper()
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn
-	}
-	var conns []net.Conn
-	for range most {
-		open(t, client)
-		conns = append(conns, accept())
-	}
-	// More than may linger that were accepted: the session is the others', too.
-	for range acceptBacklog + maxLingering + 1 {
-		if n, err := open(t, client).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-			t.Fatalf("Read from one stream too many = %d, %v, want its end", n, err)
-		}
-	}
-	_ = conns[0].Close()
-	_ = conns[0].Close() // counts once
-	open(t, client)
-	accept()
 }

@@ -22,7 +22,7 @@ func TestSessionErrSaysThatBothEndsHaveTheSameRole(t *testing.T) {
 		t.Run(role.String(), func(t *testing.T) {
 			t.Parallel()
 			dialed, accepted := tunneltest.WebSockets(t)
-			ends := []*wsmux.Session{newSession(t, dialed, role), newSession(t, accepted, role)}
+			ends := []*wsmux.Session{newSession(t, dialed, wsmux.Dialing, role), newSession(t, accepted, wsmux.Accepting, role)}
 			var wg sync.WaitGroup
 			for _, s := range ends {
 				wg.Go(func() { _, _ = s.Open(t.Context()) })
@@ -41,7 +41,7 @@ func TestSessionErrSaysThatBothEndsHaveTheSameRole(t *testing.T) {
 func TestSessionErrSaysThatThePeerDoesNotSpeakYamux(t *testing.T) {
 	t.Parallel()
 	ws, peer := tunneltest.WebSockets(t)
-	s := newSession(t, ws, wsmux.Client)
+	s := newSession(t, ws, wsmux.Dialing, wsmux.Client)
 	send(t, peer, websocket.BinaryMessage, []byte("GET / HTTP/1.1\r\n\r\n"))
 	waitDone(t, s)
 	if err := s.Err(); !strings.Contains(err.Error(), "doesn't speak yamux") {
@@ -80,7 +80,6 @@ func TestSessionErrSaysWhyTheSessionEnded(t *testing.T) {
 			return ok || status(1006)(err)
 		}},
 		{"local Close", func(s *wsmux.Session, _, _ *websocket.Conn) { _ = s.Close() }, is(net.ErrClosed)},
-		{"local Close of the yamux session", func(s *wsmux.Session, _, _ *websocket.Conn) { _ = s.Yamux().Close() }, is(net.ErrClosed)},
 		{"local Close of the WebSocket", func(_ *wsmux.Session, ws, _ *websocket.Conn) { _ = ws.Close() }, is(net.ErrClosed)},
 		{"CloseWithError", func(s *wsmux.Session, _, _ *websocket.Conn) { s.CloseWithError(reason) }, is(reason)},
 		{"CloseWithError after Close", func(s *wsmux.Session, _, _ *websocket.Conn) {
@@ -91,7 +90,7 @@ func TestSessionErrSaysWhyTheSessionEnded(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			ws, peer := tunneltest.WebSockets(t)
-			s := newSession(t, ws, wsmux.Client)
+			s := newSession(t, ws, wsmux.Dialing, wsmux.Client)
 			stream, err := s.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -164,7 +163,10 @@ type zeros struct{}
 func stuck(t *testing.T, s *wsmux.Session) {
 	t.Helper()
 	for {
-		if err := s.Ping(time.Now().Add(50 * time.Millisecond)); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := s.Ping(ctx)
+		cancel()
+		if err != nil {
 			return
 		}
 	}

@@ -5,29 +5,30 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // newSession starts a session that ends with the test.
-func newSession(tb testing.TB, ws *websocket.Conn, role wsmux.Role) *wsmux.Session {
+func newSession(tb testing.TB, conn *websocket.Conn, side wsmux.Side, role wsmux.Role) *wsmux.Session {
 	tb.Helper()
-	return newSessionWith(tb, ws, role, nil)
+	return newSessionWith(tb, conn, side, role, nil)
 }
 
-func newSessionWith(tb testing.TB, ws *websocket.Conn, role wsmux.Role, opts *wsmux.Options) *wsmux.Session {
+func newSessionWith(tb testing.TB, conn *websocket.Conn, side wsmux.Side, role wsmux.Role, opts *wsmux.Options) *wsmux.Session {
 	tb.Helper()
-	s, err := wsmux.NewSession(ws, role, opts)
+	s, err := wsmux.NewSession(conn, side, role, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -44,14 +45,14 @@ func sessions(tb testing.TB) (client, server *wsmux.Session) {
 func sessionsWith(tb testing.TB, opts *wsmux.Options) (client, server *wsmux.Session) {
 	tb.Helper()
 	dialed, accepted := tunneltest.WebSockets(tb)
-	return newSessionWith(tb, dialed, wsmux.Client, opts), newSessionWith(tb, accepted, wsmux.Server, opts)
+	return newSessionWith(tb, dialed, wsmux.Dialing, wsmux.Client, opts), newSessionWith(tb, accepted, wsmux.Accepting, wsmux.Server, opts)
 }
 
 // relayedSessions is sessions through a relay.
 func relayedSessions(tb testing.TB) (client, server *wsmux.Session, relay *tunneltest.Relay) {
 	tb.Helper()
 	dialed, accepted, relay := tunneltest.RelayedWebSockets(tb)
-	return newSession(tb, dialed, wsmux.Client), newSession(tb, accepted, wsmux.Server), relay
+	return newSession(tb, dialed, wsmux.Dialing, wsmux.Client), newSession(tb, accepted, wsmux.Accepting, wsmux.Server), relay
 }
 
 // connect opens a stream and accepts it at the other end.
@@ -75,11 +76,11 @@ func waitDone(t *testing.T, s *wsmux.Session) {
 
 func TestNewSessionRefusesBadArguments(t *testing.T) {
 	t.Parallel()
-	if _, err := wsmux.NewSession(nil, wsmux.Client, nil); err == nil {
+	if _, err := wsmux.NewSession(nil, wsmux.Dialing, wsmux.Client, nil); err == nil {
 		t.Error("NewSession(nil) = nil error")
 	}
 	ws, peer := tunneltest.WebSockets(t)
-	if _, err := wsmux.NewSession(ws, wsmux.Client, &wsmux.Options{Window: 1}); err == nil {
+	if _, err := wsmux.NewSession(ws, wsmux.Dialing, wsmux.Client, &wsmux.Options{Window: 1}); err == nil {
 		t.Error("NewSession with a window of 1 = nil error")
 	}
 	if _, _, err := peer.ReadMessage(); err == nil {
@@ -108,7 +109,7 @@ func TestSessionOpensStreamsFromBothEnds(t *testing.T) {
 func TestSessionSendsWholeFrames(t *testing.T) {
 	t.Parallel()
 	ws, peer := tunneltest.WebSockets(t)
-	s := newSession(t, ws, wsmux.Client)
+	s := newSession(t, ws, wsmux.Dialing, wsmux.Client)
 	const writes, size = 7, 32 * 1024
 	go func() {
 		stream, err := s.Open(t.Context())
@@ -168,7 +169,9 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 	}
 	// More callers than one may give up waiting, at no lasting cost.
 	for range 3 {
-		_, err := client.Open(newImpatience(t.Context()))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := client.Open(ctx)
+		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "accepts no streams") {
 			t.Errorf("Open = %v, want context.DeadlineExceeded and why", err)
 		}
@@ -195,44 +198,23 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 	}
 }
 
-// impatience is a context that ends when it is waited on for the second time:
-// Open has begun to open a stream then.
-type impatience struct {
-	context.Context //nolint:containedctx // it is one
-	cancel          context.CancelCauseFunc
-	waits           atomic.Int32
-}
-
-func newImpatience(ctx context.Context) *impatience {
-	ctx, cancel := context.WithCancelCause(ctx)
-	return &impatience{Context: ctx, cancel: cancel}
-}
-
-func (c *impatience) Done() <-chan struct{} {
-	if c.waits.Add(1) == 2 {
-		c.cancel(context.DeadlineExceeded)
-	}
-	return c.Context.Done()
-}
-
 // zeros never ends.
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestSessionPingAndReceived(t *testing.T) {
+func TestSessionPings(t *testing.T) {
 	t.Parallel()
 	client, _ := sessions(t)
-	for range 3 {
-		before := client.Received()
-		if err := client.Ping(time.Now().Add(soon)); err != nil {
-			t.Fatal(err)
-		}
-		within(t, "a Pong", func() {
-			tick := time.NewTicker(time.Millisecond)
-			defer tick.Stop()
-			for client.Received() == before {
-				<-tick.C
+	for name, ping := range map[string]func(context.Context) (time.Duration, error){"Ping": client.Ping, "PingYamux": client.PingYamux} {
+		for range 3 {
+			if took, err := ping(t.Context()); err != nil || took <= 0 || took > soon {
+				t.Errorf("%s = %v, %v", name, took, err)
 			}
-		})
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := ping(canceled); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a canceled context = %v", name, err)
+		}
 	}
 }
 
@@ -242,12 +224,12 @@ func TestSessionLogsToItsLoggerOnly(t *testing.T) {
 	var mu sync.Mutex
 	logger := slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ws, peer := tunneltest.WebSockets(t)
-	s, err := wsmux.NewSession(ws, wsmux.Server, &wsmux.Options{Logger: logger})
+	s, err := wsmux.NewSession(ws, wsmux.Dialing, wsmux.Server, &wsmux.Options{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	send(t, peer, websocket.BinaryMessage, append([]byte{0, 1}, make([]byte, 10)...)) // a window update of a stream that doesn't exist
+	send(t, peer, websocket.BinaryMessage, []byte{0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0}) // a window update of a stream that doesn't exist
 	sendClose(t, peer, websocket.CloseNormalClosure, "")
 	waitDone(t, s)
 	mu.Lock()
@@ -268,11 +250,11 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// yamux answers each of its Pings from a goroutine of its own.
+// Each reply costs memory until the peer takes it.
 func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 	t.Parallel()
 	ws, peer, _ := tunneltest.RelayedWebSockets(t)
-	s := newSession(t, ws, wsmux.Server)
+	s := newSession(t, ws, wsmux.Dialing, wsmux.Server)
 	ping := make([]byte, 12)
 	ping[1], ping[3] = 2, 1 // SYN
 	block := bytes.Repeat(ping, 1000)
@@ -324,38 +306,71 @@ func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 	}
 }
 
-// Inspect sees all that the peer sends, and before yamux has acted on it.
-func TestInspect(t *testing.T) {
+// Observe reports a stream's open, bytes and end, and Stats add up.
+func TestObserveAndStats(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
 	var mu sync.Mutex
-	var seen []byte
-	server, err := wsmux.NewSession(accepted, wsmux.Server, &wsmux.Options{Inspect: func(p []byte) {
+	var events []string
+	ended := make(chan struct{})
+	note := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		seen = append(seen, p...)
+		events = append(events, fmt.Sprintf(format, args...))
+	}
+	server := newSessionWith(t, accepted, wsmux.Accepting, wsmux.Server, &wsmux.Options{Observe: func(id uint32, opened bool) *mux.StreamObserver {
+		note("stream %d, opened here %v", id, opened)
+		return &mux.StreamObserver{
+			Accepted: func() { note("accepted") },
+			Received: func(p []byte) { note("received %s", p) },
+			Sent:     func(p []byte) { note("sent %s", p) },
+			Closed:   func(byPeer bool) { note("closed by peer %v", byPeer) },
+			End: func(err error) {
+				note("end %v", err)
+				close(ended)
+			},
+		}
 	}})
-	if err != nil {
+	client := newSession(t, dialed, wsmux.Dialing, wsmux.Client)
+	near, far := connect(t, client, server)
+	mustWrite(t, near, "hello")
+	mustRead(t, far, "hello")
+	mustWrite(t, far, "world")
+	mustRead(t, near, "world")
+	_ = near.CloseWrite()
+	if _, err := io.Copy(io.Discard, far); err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
-	opened, stream := connect(t, newSession(t, dialed, wsmux.Client), server)
-	if _, err := io.WriteString(opened, "hello"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(stream, make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
+	_ = far.Close()
+	await(t, "the stream's end", ended)
 	mu.Lock()
 	defer mu.Unlock()
-	const header = 12
-	if want := 2*header + 5; len(seen) != want || !bytes.HasSuffix(seen, []byte("hello")) {
-		t.Errorf("seen %q, want a window update and a data frame with hello", seen)
+	got := strings.Join(events, "; ")
+	if want := "stream 1, opened here false; accepted; received hello; sent world; closed by peer true; closed by peer false; end <nil>"; got != want {
+		t.Errorf("events %s\nwant   %s", got, want)
+	}
+	if _, err := client.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st, ss := client.Stats(), far.Stats()
+	if st.BytesSent != 5 || st.BytesReceived != 5 || st.FramesSent != 1 || st.FramesReceived != 1 || st.Opened != 1 || st.Accepted != 0 || st.Streams > 1 ||
+		st.RoundTrip < st.LeastRoundTrip || st.LeastRoundTrip <= 0 || time.Since(st.LastActivity) > time.Minute || st.CloseCode != 0 {
+		t.Errorf("Stats() = %+v", st)
+	}
+	if ss.BytesSent != 5 || ss.BytesReceived != 5 || ss.FramesSent != 1 || ss.FramesReceived != 1 || time.Since(ss.LastActivity) > time.Minute {
+		t.Errorf("Stats() of the stream = %+v", ss)
+	}
+	_ = server.Shutdown(t.Context())
+	waitDone(t, client)
+	for _, s := range []*wsmux.Session{client, server} {
+		if got := s.Stats(); got.CloseCode != websocket.CloseGoingAway {
+			t.Errorf("Stats() after Shutdown = %+v, want status code 1001", got)
+		}
 	}
 }
 
-// yamux has everybody spin who waits on a stream while the session ends, which
-// takes long then if they are many.
+// hashicorp/yamux spins in every Read that waits while the session ends, which takes
+// long if there are many.
 func TestSessionEndsUnderManyWhoWait(t *testing.T) {
 	t.Parallel()
 	const streams = 2000

@@ -14,7 +14,7 @@ import (
 func TestSessionShutdownSaysGoAway(t *testing.T) {
 	t.Parallel()
 	peer, ws := tunneltest.WebSockets(t)
-	session, err := wsmux.NewSession(ws, wsmux.Server, nil)
+	session, err := wsmux.NewSession(ws, wsmux.Accepting, wsmux.Server, &wsmux.Options{PingInterval: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

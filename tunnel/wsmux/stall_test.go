@@ -1,15 +1,18 @@
 package wsmux
 
 import (
+	"errors"
 	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// A frame that yamux has given up on may still arrive, so nothing may be tried
-// again on its session, whichever call met the time-out.
+// A frame whose sending timed out may still arrive, so nothing may be tried again on
+// its session. Whichever call is made, it fails and the session ends.
 func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on an idle link nothing may take writeTimeout
 	const writeTimeout = 500 * time.Millisecond
 	for name, call := range map[string]func(s *Session, stream *Stream) error{
@@ -24,19 +27,19 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 				}
 			}
 		},
-		"Accept": func(s *Session, _ *Stream) error { // it answers the peer who opened the stream
+		"Accept": func(s *Session, _ *Stream) error {
 			_, err := s.Accept()
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-			client, err := NewSession(dialed, Client, &Options{writeTimeout: writeTimeout})
+			client, err := NewSession(dialed, Dialing, Client, &Options{writeTimeout: writeTimeout})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			server, err := NewSession(accepted, Server, &Options{Window: DefaultWindow})
+			server, err := NewSession(accepted, Accepting, Server, &Options{Window: DefaultWindow})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,30 +52,30 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 			if err != nil {
 				t.Fatal(err)
 			}
-			peers, err := server.Accept()
-			if err != nil {
-				t.Fatal(err)
+			for range 2 { // the windows are those of the server now
+				if _, err := server.Accept(); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if _, err := server.Open(t.Context()); err != nil { // which waits to be accepted
-				t.Fatal(err)
-			}
-			if _, err := peers.Write([]byte("x")); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := stream.Read(make([]byte, 1)); err != nil {
+			if _, err := client.PingYamux(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			relay.Freeze()
-			// More than the sockets hold. yamux's own time-out leaves the session up.
-			if _, err := filler.stream.Write(make([]byte, DefaultWindow)); err == nil {
-				t.Fatal("the frames that fill the link were all sent")
-			}
+			filled := make(chan struct{})
+			go func() {
+				defer close(filled)
+				_, _ = io.Copy(filler, endless{}) // more than the sockets hold
+			}()
 			if err := call(client, stream); err == nil {
 				t.Errorf("%s on a stalled link = nil error", name)
 			}
 			if _, ok := tunneltest.Within(5*time.Second, client.Done()); !ok {
 				t.Fatal("the session lives on")
 			}
+			if err := client.Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "stalled") {
+				t.Errorf("Err() = %v, want that the link is stalled", err)
+			}
+			<-filled
 			relay.Cut()
 		})
 	}
@@ -87,12 +90,12 @@ func TestSlowLinkIsNotStalled(t *testing.T) {
 			t.Parallel()
 			dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
 			opts := &Options{writeTimeout: 2 * time.Second}
-			client, err := NewSession(dialed, Client, opts)
+			client, err := NewSession(dialed, Dialing, Client, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			server, err := NewSession(accepted, Server, opts)
+			server, err := NewSession(accepted, Accepting, Server, opts)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -62,7 +62,7 @@ func TestStreamDirectionsEndSeparately(t *testing.T) {
 					t.Errorf("Close: %v", err)
 				}
 			}
-			if n := client.Yamux().NumStreams() + server.Yamux().NumStreams(); n != 0 {
+			if n := client.Stats().Streams + server.Stats().Streams; n != 0 {
 				t.Errorf("%d streams are left at the two ends", n)
 			}
 		})
@@ -119,7 +119,7 @@ func TestStreamDeadlinesCanBeMoved(t *testing.T) {
 func TestStreamResetByThePeer(t *testing.T) {
 	t.Parallel()
 	ws, peer := tunneltest.WebSockets(t)
-	s := newSession(t, ws, wsmux.Client)
+	s := newSession(t, ws, wsmux.Dialing, wsmux.Client)
 	stream, err := s.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestWindowsThatGrowAndPlainYamux(t *testing.T) {
 		t.Run("as yamux "+role.String(), func(t *testing.T) {
 			t.Parallel()
 			dialed, accepted := tunneltest.WebSockets(t)
-			session := newSession(t, dialed, role)
+			session := newSession(t, dialed, wsmux.Dialing, role)
 			start := yamux.Server
 			if role == wsmux.Server {
 				start = yamux.Client

@@ -1,0 +1,385 @@
+package mux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// patience bounds a script and each wait in it: less than the ten seconds after
+// which fuzzing kills a hanging process without a word.
+const patience = 8 * time.Second
+
+// FuzzDifferential runs a random script between a session of this package and
+// one of hashicorp/yamux, in either role: opens, writes, half-closes, early
+// closes, resets, Pings, GoAway and disconnects, over a connection that is read
+// in random pieces. Every byte that is read must be the one that was written, a
+// stream must end as its writer ended it, and nothing may end a session that no
+// script ends; either end does so when its peer exceeds a window.
+//
+// The script follows from the seed. The hashicorp/yamux of go.mod is the peer; to
+// run with another version:
+//
+//	cp go.mod /tmp/other.mod && cp go.sum /tmp/other.sum
+//	go mod edit -require github.com/hashicorp/yamux@v0.1.1 /tmp/other.mod
+//	go test -modfile /tmp/other.mod -mod mod -run Differential ./tunnel/mux
+func FuzzDifferential(f *testing.F) {
+	for seed := range uint64(60) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) { newScript(t, seed).run() })
+}
+
+// script is one run.
+type script struct {
+	t     *testing.T
+	seed  uint64
+	ours  *Session
+	ends  [2]endpoint // the first is ours
+	conns [2]net.Conn
+	plans [2][]*plan // of the streams that each end opens
+
+	cut      bool         // an end, or the connection, is closed in the middle
+	goesAway bool         // an end sends GoAway in the middle
+	middle   int64        // after that many operations
+	atMiddle func()       // does it
+	ops      atomic.Int64 // operations so far
+	cutDown  atomic.Bool  // from then on anything may fail
+	refusing atomic.Bool  // from then on streams may be refused
+	anyReset atomic.Bool  // a stream was closed early or reset
+}
+
+func newScript(t *testing.T, seed uint64) *script {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	s := &script{t: t, seed: seed}
+	a, b := tcpPair(t)
+	s.conns = [2]net.Conn{a, b}
+	if rng.IntN(2) == 0 {
+		a = &choppedConn{Conn: a, rng: rand.New(rand.NewPCG(seed, 2))}
+	}
+	role, window := Role(rng.IntN(2)), uint32(0)
+	if rng.IntN(2) == 0 {
+		window = initialWindow << rng.IntN(3)
+	}
+	roundTrip := time.Duration(rng.Int64N(200_000_000))
+	s.ours = startOurs(t, a, role, &Options{Window: window, RoundTrip: func() time.Duration { return roundTrip }})
+	s.ends[0] = ourSession{s.ours}
+	if rng.IntN(6) == 0 {
+		s.ends[1] = ourSession{startOurs(t, b, 1-role, nil)}
+	} else {
+		s.ends[1] = hashicorpSession{startHashicorp(t, b, 1-role, initialWindow<<rng.IntN(4))}
+	}
+	for range 1 + rng.IntN(40) {
+		opener := rng.IntN(2)
+		s.plans[opener] = append(s.plans[opener], newPlan(rng))
+	}
+	s.middle = int64(rng.IntN(300))
+	switch rng.IntN(5) {
+	case 0:
+		s.cut = true
+		closers := []func(){s.ends[0].close, s.ends[1].close, func() { _ = s.conns[0].Close() }, func() { _ = s.conns[1].Close() }}
+		closer := closers[rng.IntN(len(closers))]
+		s.atMiddle = func() {
+			s.cutDown.Store(true)
+			closer()
+		}
+	case 1:
+		s.goesAway = true
+		end := s.ends[rng.IntN(2)]
+		s.atMiddle = func() {
+			s.refusing.Store(true)
+			end.goAway()
+		}
+	}
+	return s
+}
+
+// op counts an operation, and does what happens in the middle when it is time.
+func (s *script) op() {
+	if s.ops.Add(1) == s.middle && s.atMiddle != nil {
+		go s.atMiddle()
+	}
+}
+
+func (s *script) run() {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	var accepting, streams sync.WaitGroup
+	for i, end := range s.ends {
+		accepting.Go(func() { s.acceptAll(end, s.plans[1-i], &streams) })
+		for n, p := range s.plans[i] {
+			streams.Go(func() { s.open(ctx, end, n, p) })
+		}
+		streams.Go(func() {
+			for range 3 {
+				if err := end.ping(ctx); err != nil && !s.cutDown.Load() {
+					s.t.Errorf("Ping: %v", err)
+				}
+				s.op()
+			}
+		})
+	}
+	finished := make(chan struct{})
+	go func() {
+		streams.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-time.After(patience + time.Second):
+		stacks := make([]byte, 1<<20)
+		s.t.Fatalf("the script of seed %d hangs with %d and %d streams\n%s", s.seed, s.ends[0].streams(), s.ends[1].streams(), stacks[:runtime.Stack(stacks, true)])
+	}
+	s.check()
+	s.cutDown.Store(true)
+	s.ends[0].close()
+	s.ends[1].close()
+	accepting.Wait()
+}
+
+func (s *script) acceptAll(end endpoint, plans []*plan, streams *sync.WaitGroup) {
+	for {
+		st, err := end.accept()
+		if err != nil {
+			return
+		}
+		streams.Go(func() {
+			_ = st.SetDeadline(time.Now().Add(patience))
+			var number [4]byte // the first bytes say which plan the stream follows
+			if _, err := io.ReadFull(st, number[:]); err != nil {
+				if !s.cutDown.Load() && !s.refusing.Load() && !s.anyReset.Load() {
+					s.t.Errorf("read the number of a stream: %v", err)
+				}
+				_ = st.Close()
+				return
+			}
+			p := plans[binary.BigEndian.Uint32(number[:])]
+			s.follow(st, p, 1)
+		})
+	}
+}
+
+func (s *script) open(ctx context.Context, end endpoint, n int, p *plan) {
+	for range p.delay {
+		runtime.Gosched()
+	}
+	s.op()
+	st, err := end.open(ctx)
+	if err != nil {
+		if !s.cutDown.Load() && !s.refusing.Load() {
+			s.t.Errorf("open: %v", err)
+		}
+		return
+	}
+	_ = st.SetDeadline(time.Now().Add(patience))
+	if _, err := st.Write(binary.BigEndian.AppendUint32(nil, uint32(n))); err != nil {
+		if !s.cutDown.Load() && !s.refusing.Load() {
+			s.t.Errorf("write the number of a stream: %v", err)
+		}
+		_ = st.Close()
+		return
+	}
+	s.follow(st, p, 0)
+}
+
+// plan is what happens on a stream. Its ends are the opening one and the
+// accepting one.
+type plan struct {
+	delay   int
+	ways    [2]direction // from each end
+	abortAt [2]int       // after reading how many bytes each end closes early; -1: never
+	resets  [2]bool
+	ended   atomic.Int32 // how many ends are done
+}
+
+// direction is one direction of a stream.
+type direction struct {
+	sizes   []int  // of the Writes
+	seed    uint64 // of the bytes
+	written int
+	read    int
+	readErr error // that reading ended with
+	wrong   error
+}
+
+func newPlan(rng *rand.Rand) *plan {
+	p := &plan{delay: rng.IntN(200), abortAt: [2]int{-1, -1}}
+	for i := range p.ways {
+		p.ways[i].seed = rng.Uint64()
+		for range rng.IntN(6) {
+			size := 0
+			switch rng.IntN(5) {
+			case 0:
+			case 1:
+				size = 1 + rng.IntN(20)
+			case 2, 3:
+				size = 1 + rng.IntN(5000)
+			default:
+				size = 1 + rng.IntN(900_000)
+			}
+			p.ways[i].sizes = append(p.ways[i].sizes, size)
+		}
+	}
+	if rng.IntN(6) == 0 {
+		end := rng.IntN(2)
+		p.abortAt[end] = rng.IntN(300_000)
+		p.resets[end] = rng.IntN(2) == 0
+	}
+	return p
+}
+
+// aborted reports whether an end may close early.
+func (p *plan) aborted() bool { return p.abortAt[0] >= 0 || p.abortAt[1] >= 0 }
+
+// fill sets p to the bytes of a direction from the given offset on.
+func fill(p []byte, seed uint64, offset int) {
+	for i := range p {
+		x := uint64(offset+i) * 0x9e3779b97f4a7c15
+		p[i] = byte((x ^ seed) >> 32)
+	}
+}
+
+// follow does what the plan says for one end.
+func (s *script) follow(st testStream, p *plan, end int) {
+	var writing sync.WaitGroup
+	writing.Go(func() { s.write(st, p, &p.ways[end]) })
+	s.read(st, p, &p.ways[1-end], end)
+	writing.Wait()
+	_ = st.Close()
+	p.ended.Add(1)
+}
+
+func (s *script) write(st testStream, p *plan, d *direction) {
+	for _, size := range d.sizes {
+		data := make([]byte, size)
+		fill(data, d.seed, d.written)
+		n, err := st.Write(data)
+		d.written += n
+		s.op()
+		if err != nil {
+			if !p.aborted() {
+				d.wrong = fmt.Errorf("write: %w", err)
+			}
+			return
+		}
+	}
+	_ = st.CloseWrite()
+}
+
+func (s *script) read(st testStream, p *plan, d *direction, end int) {
+	got := make([]byte, 1+len(d.sizes)*7000)
+	want := make([]byte, len(got))
+	for {
+		if at := p.abortAt[end]; at >= 0 && d.read >= at {
+			s.anyReset.Store(true)
+			if !p.resets[end] || !st.reset() {
+				_ = st.Close()
+			}
+			return
+		}
+		n, err := st.Read(got)
+		fill(want[:n], d.seed, d.read)
+		if !bytes.Equal(got[:n], want[:n]) {
+			d.wrong = fmt.Errorf("wrong bytes after %d", d.read)
+			_ = st.Close()
+			return
+		}
+		d.read += n
+		s.op()
+		if err != nil {
+			d.readErr = err
+			if p.aborted() {
+				_ = st.Close() // a Write may wait for a peer that reads no more
+			}
+			return
+		}
+	}
+}
+
+// check compares what has happened with the plans.
+func (s *script) check() {
+	if s.cutDown.Load() {
+		for i, end := range s.ends {
+			select {
+			case <-end.done():
+			case <-time.After(2 * time.Second):
+				s.t.Errorf("end %d is up two seconds after the session was cut", i)
+			}
+		}
+		return
+	}
+	for i, end := range s.ends {
+		select {
+		case <-end.done():
+			s.t.Errorf("the session has ended at end %d: %v", i, s.ours.Err())
+		default:
+		}
+	}
+	for opener, plans := range s.plans {
+		for i, p := range plans {
+			switch {
+			case p.ended.Load() == 2:
+				s.checkStream(fmt.Sprintf("stream %d of end %d", i, opener), p)
+			case !s.goesAway && !p.aborted():
+				s.t.Errorf("stream %d of end %d is done at %d ends", i, opener, p.ended.Load())
+			}
+		}
+	}
+	if s.goesAway {
+		return // streams that GoAway has refused may linger at hashicorp's end
+	}
+	eventually(s.t, "both ends to forget all streams", func() bool { return s.ends[0].streams()+s.ends[1].streams() == 0 })
+	if n := len(s.ours.opening); n > 0 {
+		s.t.Errorf("%d streams count as not accepted", n)
+	}
+	if n := s.ours.budget.growth.Load(); n != 0 {
+		s.t.Errorf("windows have grown by %d bytes, with no stream open", n)
+	}
+}
+
+func (s *script) checkStream(name string, p *plan) {
+	for from := range p.ways {
+		d, to := &p.ways[from], 1-from
+		switch {
+		case d.wrong != nil:
+			s.t.Errorf("%s: %v (%d written, %d read)", name, d.wrong, d.written, d.read)
+		case !p.aborted():
+			if d.readErr != io.EOF || d.read != d.written {
+				s.t.Errorf("%s: %d of %d bytes read, and then %v, want io.EOF", name, d.read, d.written, d.readErr)
+			}
+		case p.abortAt[from] >= 0 && p.abortAt[to] < 0 && d.readErr == io.EOF && d.read > d.written:
+			s.t.Errorf("%s: %d bytes read of %d written", name, d.read, d.written)
+		case p.abortAt[from] >= 0 && !p.resets[from] && p.abortAt[to] < 0 && d.readErr == io.EOF && d.read < d.written:
+			s.t.Errorf("%s: io.EOF after %d of the %d bytes written before Close", name, d.read, d.written)
+		case errors.Is(d.readErr, context.DeadlineExceeded):
+			s.t.Errorf("%s: %v", name, d.readErr)
+		}
+	}
+}
+
+// eventually waits for cond.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(5 * time.Second)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("waited in vain for %s", what)
+			return
+		}
+	}
+}

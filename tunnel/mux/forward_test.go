@@ -1,0 +1,236 @@
+package mux
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sink is a writer that takes some bytes without blocking, and the rest when it
+// is let.
+type sink struct {
+	t     *testing.T
+	got   bytes.Buffer
+	takes int // of what TryWrite is given: all, half, nothing, and so on
+	let   chan struct{}
+	busy  atomic.Bool
+	tried atomic.Int64 // bytes
+	wrote atomic.Int64
+	fail  error
+}
+
+func (s *sink) enter() (leave func()) {
+	if s.busy.Swap(true) {
+		s.t.Error("Write and TryWrite at the same time")
+	}
+	return func() { s.busy.Store(false) }
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	defer s.enter()()
+	if s.let != nil {
+		<-s.let
+	}
+	s.wrote.Add(int64(len(p)))
+	n, _ := s.got.Write(p)
+	return n, s.fail
+}
+
+func (s *sink) TryWrite(p []byte) (int, error) {
+	defer s.enter()()
+	n := []int{len(p), len(p) / 2, 0}[s.takes%3]
+	s.takes++
+	s.tried.Add(int64(n))
+	s.got.Write(p[:n])
+	return n, s.fail
+}
+
+// forward forwards st to w and returns the error at the end.
+func forward(st *Stream, w TryWriter) error {
+	ended := make(chan error)
+	st.ForwardTo(w, func(err error) { ended <- err })
+	return <-ended
+}
+
+func TestForward(t *testing.T) {
+	t.Parallel()
+	client, server := sessionPair(t, nil)
+	a, b := streamPair(t, client, server)
+	data := make([]byte, 3<<20) // several windows
+	fill(data, 1, 0)
+	go func() {
+		for rest, size := data, 1; len(rest) > 0; size = size*7%100_003 + 1 {
+			n := min(size, len(rest))
+			if _, err := a.Write(rest[:n]); err != nil {
+				t.Error(err)
+				return
+			}
+			rest = rest[n:]
+		}
+		_ = a.CloseWrite()
+	}()
+	s := &sink{t: t}
+	if err := forward(b, s); err != nil || !bytes.Equal(s.got.Bytes(), data) {
+		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, s.got.Len(), len(data))
+	}
+	if s.tried.Load() == 0 || s.wrote.Load() == 0 {
+		t.Errorf("%d bytes were written without blocking, %d by a goroutine, want some of both", s.tried.Load(), s.wrote.Load())
+	}
+}
+
+// Bytes that have arrived before ForwardTo are forwarded as well.
+func TestForwardBuffered(t *testing.T) {
+	t.Parallel()
+	client, server := sessionPair(t, nil)
+	a, b := streamPair(t, client, server)
+	mustWrite(t, a, strings.Repeat("x", initialWindow))
+	_ = a.Close()
+	eventually(t, "the bytes to arrive", func() bool { return b.Stats().BytesReceived == initialWindow })
+	s := &sink{t: t}
+	if err := forward(b, s); err != nil || s.got.Len() != initialWindow {
+		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, s.got.Len(), initialWindow)
+	}
+}
+
+// A writer that blocks holds up its own stream only, and no more than a window.
+func TestForwardHoldsUpItsStreamOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server := pipePair(t, &Options{Window: initialWindow})
+		a, b := streamPair(t, client, server)
+		stuck := &sink{t: t, takes: 2, let: make(chan struct{})}
+		done := make(chan error, 1)
+		b.ForwardTo(stuck, func(err error) { done <- err })
+		go func() {
+			mustWrite(t, a, strings.Repeat("x", 2*initialWindow))
+			_ = a.CloseWrite()
+		}()
+		synctest.Wait()
+		if n := b.Stats().BytesReceived; n != initialWindow {
+			t.Errorf("%d bytes are received, want a window of %d", n, initialWindow)
+		}
+		c, d := streamPair(t, client, server)
+		mustWrite(t, c, "passes")
+		mustRead(t, d, "passes")
+		close(stuck.let)
+		if err := <-done; err != nil || stuck.got.Len() != 2*initialWindow {
+			t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, stuck.got.Len(), 2*initialWindow)
+		}
+	})
+}
+
+// ForwardTo ends with the writer's error, or with that of a Read.
+func TestForwardEnds(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("failure")
+	write := func(a, _ *Stream) { _, _ = a.Write([]byte("x")) }
+	for name, tt := range map[string]struct {
+		sink *sink
+		do   func(a, b *Stream)
+		want error
+	}{
+		"Write fails":    {&sink{takes: 2, fail: failure}, write, failure},
+		"TryWrite fails": {&sink{fail: failure}, write, failure},
+		"deadline":       {&sink{}, func(_, b *Stream) { _ = b.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+		"later deadline": {&sink{}, func(_, b *Stream) { _ = b.SetReadDeadline(time.Now().Add(time.Millisecond)) }, os.ErrDeadlineExceeded},
+		"Close":          {&sink{}, func(_, b *Stream) { _ = b.Close() }, net.ErrClosed},
+		"peer's Reset":   {&sink{}, func(a, _ *Stream) { _ = a.Reset() }, ErrReset},
+		"session's end":  {&sink{}, func(_, b *Stream) { b.Session().CloseWithError(failure) }, failure},
+		"peer's session": {&sink{}, func(a, _ *Stream) { _ = a.Session().Close() }, nil},
+		"peer's end":     {&sink{}, func(a, _ *Stream) { _ = a.Close() }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, server := sessionPair(t, nil)
+			a, b := streamPair(t, client, server)
+			tt.sink.t = t
+			done := make(chan error, 1)
+			b.ForwardTo(tt.sink, func(err error) { done <- err })
+			tt.do(a, b)
+			if err := <-done; !errors.Is(err, tt.want) {
+				t.Errorf("ForwardTo ends with %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// closer is a writer that closes its stream while it writes.
+type closer struct{ s *Stream }
+
+func (c closer) TryWrite(p []byte) (int, error) { return c.Write(p) }
+
+func (c closer) Write(p []byte) (int, error) {
+	_ = c.s.Close()
+	return len(p), nil
+}
+
+// A window that has been released doesn't grow any more.
+func TestForwardClosesItsStream(t *testing.T) {
+	t.Parallel()
+	for _, buffered := range []bool{false, true} {
+		client, server := sessionPair(t, nil)
+		a, b := streamPair(t, client, server)
+		done := make(chan error, 1)
+		start := func() { b.ForwardTo(closer{b}, func(err error) { done <- err }) }
+		if !buffered {
+			start()
+		}
+		mustWrite(t, a, strings.Repeat("x", 200<<10))
+		if buffered {
+			eventually(t, "the bytes to arrive", func() bool { return b.Stats().BytesReceived == 200<<10 })
+			start()
+		}
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("ForwardTo ends with %v, want net.ErrClosed", err)
+		}
+		if n := server.budget.growth.Load(); n != 0 {
+			t.Errorf("windows have grown by %d bytes, with no stream open", n)
+		}
+	}
+}
+
+// Bytes and the end that arrive at the moment at which the deadline passes are
+// not lost for a Read or ForwardTo that waits.
+func TestBytesInTime(t *testing.T) {
+	t.Parallel()
+	for name, wait := range map[string]func(*Stream) (string, error){
+		"Read": func(b *Stream) (string, error) {
+			p := make([]byte, 10)
+			n, err := b.Read(p)
+			return string(p[:n]), err
+		},
+		"ForwardTo": func(b *Stream) (string, error) {
+			w := &sink{takes: 2}
+			err := forward(b, w)
+			return w.got.String(), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client, server := pipePair(t, nil)
+				_, b := streamPair(t, client, server)
+				go func() {
+					synctest.Wait() // until it waits
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					c := newChunk(4)
+					c.w = copy(c.data, "last")
+					b.recv.push(c)
+					b.readDeadline.at = time.Unix(1, 0)
+					b.finReceived = true
+					b.wake()
+				}()
+				if got, err := wait(b); got != "last" || err != nil {
+					t.Errorf("%s = %q, %v, want the last bytes", name, got, err)
+				}
+			})
+		})
+	}
+}

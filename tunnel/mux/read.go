@@ -1,0 +1,105 @@
+package mux
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Read reads from the stream. It returns io.EOF once the peer has closed its
+// direction, or has ended the whole session in order; ErrReset, wrapped, after a
+// reset; and why the session ended otherwise.
+func (s *Stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := s.readDeadline.passed()
+	for {
+		err := s.readErr()
+		switch {
+		case s.closed:
+			return 0, err
+		case late:
+			return 0, os.ErrDeadlineExceeded
+		case err != nil:
+			return 0, err
+		case s.recv.size > 0:
+			n := s.recv.read(p)
+			s.consumed(n)
+			if s.recv.size > 0 {
+				s.readable.Signal() // another Read may wait
+			}
+			return n, nil
+		case s.readDeadline.passed():
+			return 0, os.ErrDeadlineExceeded
+		}
+		s.readable.Wait()
+	}
+}
+
+// readErr returns the error that reading ends with: nil while there are bytes to
+// read, or may be. The caller holds s.mu.
+func (s *Stream) readErr() error {
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.reset != nil:
+		return s.opError("read", s.reset)
+	case s.recv.size > 0:
+		return nil
+	case s.finReceived:
+		return io.EOF
+	case s.ended:
+		if err := s.session.Err(); !isOrderly(err) {
+			return s.opError("read", fmt.Errorf("session ended: %w", err))
+		}
+		return io.EOF
+	}
+	return nil
+}
+
+// mayReceive records that a data frame with n bytes begins to arrive. It returns
+// false if the window has no room for it.
+func (s *Stream) mayReceive(n uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.FramesReceived++
+	s.stats.LastActivity = time.Now()
+	return s.window.receive(n)
+}
+
+// deliver takes the bytes of c, which have arrived. It returns true if it keeps
+// c. It runs in the session's receiving goroutine and doesn't block.
+func (s *Stream) deliver(c *chunk) (kept bool) {
+	s.observer.received(c.data[:c.w])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.BytesReceived += int64(c.w)
+	if s.closed || s.reset != nil {
+		return false
+	}
+	if s.recv.size == 0 && s.forwarding.idle() {
+		c.r = s.tryForward(c.data[:c.w])
+		if s.closed || s.reset != nil || c.r == c.w {
+			s.startForwarding()
+			return false
+		}
+	}
+	kept = s.recv.push(c)
+	s.readable.Signal()
+	s.startForwarding()
+	return kept
+}
+
+// consumed records that n bytes were read, and lets the peer send more. The
+// caller holds s.mu.
+func (s *Stream) consumed(n int) {
+	if n == 0 || s.closed || s.reset != nil || s.ended || s.finReceived {
+		return
+	}
+	if more := s.window.consume(&s.session.budget, n); more > 0 {
+		h := newHeader(typeWindowUpdate, 0, s.id, more)
+		s.session.conn.QueueFrame(h[:])
+	}
+}

@@ -1,0 +1,290 @@
+package mux
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// A peer that doesn't speak yamux is recognized at its first wrong byte, and the
+// error holds what it has sent.
+func TestReceiveNotYamux(t *testing.T) {
+	t.Parallel()
+	onStream0 := newHeader(typeWindowUpdate, flagSYN, 0, 0)
+	for name, tt := range map[string]struct{ sent, want string }{
+		"version":  {"H", "invalid protocol version: 72"},
+		"line":     {"HTTP/1.1 400 Bad Request\r\n", "invalid protocol version: 72"},
+		"long":     {strings.Repeat("x", 1000), "invalid protocol version: 120"},
+		"type":     {"\x00\x04", "invalid message type: 4"},
+		"stream 0": {string(onStream0[:]), "a frame of type 1 on stream 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := startWithRawPeer(t, Server, nil)
+			p.write([]byte(tt.sent))
+			pe := protocolError(t, s)
+			want := tt.sent[:min(len(tt.sent), maxUnreadable)]
+			if !strings.Contains(pe.Error(), tt.want) || pe.ByPeer || string(pe.Received) != want {
+				t.Errorf("Err() = %v with %q, want %q with %q", pe, pe.Received, tt.want, want)
+			}
+			if _, err := p.conn.Read(make([]byte, 1)); err == nil {
+				t.Error("the session sends something to a peer that doesn't speak yamux")
+			}
+		})
+	}
+}
+
+// A peer that breaks the protocol gets GoAway with code 1.
+func TestReceiveProtocolErrors(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		opts *Options
+		send func(p *rawPeer)
+		want string
+	}{
+		"window exceeded before a body": {nil, func(p *rawPeer) { p.send(typeData, flagSYN, 1, initialWindow+1) }, "recv window exceeded"},
+		"window exceeded by two frames": {nil, func(p *rawPeer) {
+			p.sendData(flagSYN, 1, strings.Repeat("x", initialWindow))
+			p.send(typeData, 0, 1, 1)
+		}, "recv window exceeded"},
+		"fixed window exceeded": {&Options{Window: 1 << 20}, func(p *rawPeer) { p.send(typeData, flagSYN, 1, 1<<20+1) }, "recv window exceeded"},
+		"duplicate SYN": {nil, func(p *rawPeer) {
+			p.send(typeWindowUpdate, flagSYN, 1, 0)
+			p.send(typeData, flagSYN, 1, 0)
+		}, "both ends have the yamux role server"},
+		"FIN twice": {nil, func(p *rawPeer) {
+			p.send(typeWindowUpdate, flagSYN|flagFIN, 1, 0)
+			p.send(typeWindowUpdate, flagFIN, 1, 0)
+		}, "unexpected flag"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := startWithRawPeer(t, Server, tt.opts)
+			tt.send(p)
+			p.expect(typeGoAway, 0, 0, goAwayProtocol)
+			if pe := protocolError(t, s); !strings.Contains(pe.Error(), tt.want) || pe.ByPeer || pe.Received != nil {
+				t.Errorf("Err() = %v, want %q", pe, tt.want)
+			}
+		})
+	}
+}
+
+// The number of a stream that has ended can be used again.
+func TestReceiveNumberAgain(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Server, nil)
+	for range 3 {
+		p.sendData(flagSYN|flagFIN, 1, "x")
+		st, err := s.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustRead(t, st, "x")
+		_ = st.Close()
+		p.expect(typeWindowUpdate, flagACK, 1, 0)
+		p.expect(typeWindowUpdate, flagFIN, 1, 0)
+	}
+}
+
+func TestReceiveGoAway(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[uint32]string{
+		goAwayProtocol: "it may have the yamux role client too",
+		goAwayInternal: "internal error",
+		7:              "unknown code 7",
+	} {
+		s, p := startWithRawPeer(t, Client, nil)
+		p.send(typeGoAway, 0, 0, goAwayNormal)
+		p.send(typeGoAway, 0, 0, goAwayNormal) // twice is once
+		p.roundTrip()
+		if !s.Stats().GoingAway {
+			t.Error("GoingAway = false after GoAway, want true")
+		}
+		p.send(typeGoAway, 0, 0, code)
+		if pe := protocolError(t, s); !pe.ByPeer || !strings.Contains(pe.Error(), want) {
+			t.Errorf("Err() = %v, want %q by the peer", pe, want)
+		}
+	}
+}
+
+// A peer that sends back what it gets is recognized by either kind of frame.
+func TestReceiveEcho(t *testing.T) {
+	t.Parallel()
+	for want, provoke := range map[string]func(*testing.T, *Session){
+		"sends back what it gets": func(t *testing.T, s *Session) { _, _ = s.Ping(t.Context()) },
+		"yamux role server":       func(t *testing.T, s *Session) { _, _ = s.Open(t.Context()) },
+	} {
+		s, p := startWithRawPeer(t, Server, nil)
+		echoed := make(chan struct{})
+		go func() {
+			_, _ = io.Copy(p.conn, p.conn)
+			close(echoed)
+		}()
+		provoke(t, s)
+		if pe := protocolError(t, s); !strings.Contains(pe.Error(), want) {
+			t.Errorf("Err() = %v, want %q", pe, want)
+		}
+		<-echoed
+	}
+}
+
+func TestPing(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Client, nil)
+	p.send(typePing, flagACK, 0, 5) // a reply to nothing
+	done := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := s.Ping(t.Context())
+			done <- err
+		}()
+	}
+	first, _ := p.next()
+	second, _ := p.next()
+	if first.flags() != flagSYN || second.length() != first.length()+1 {
+		t.Errorf("the Pings are %v and %v, want numbers in sequence", first, second)
+	}
+	p.send(typePing, flagSYN, 0, first.length()+5) // of the peer
+	p.expect(typePing, flagACK, 0, first.length()+5)
+	for _, h := range []header{second, first} {
+		p.send(typePing, flagACK, 0, h.length())
+		if err := <-done; err != nil {
+			t.Errorf("Ping = %v, want nil", err)
+		}
+	}
+	if n := len(s.pings); n != 0 {
+		t.Errorf("%d Pings wait, want 0", n)
+	}
+}
+
+// A peer that floods Pings and reads nothing is held up; once it reads, it gets
+// all replies.
+func TestReceivePingFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const pings = 10_000
+		conn, peer := net.Pipe()
+		s := startOurs(t, conn, Server, nil)
+		p := &rawPeer{t, peer}
+		sent := 0
+		go func() {
+			for i := range uint32(pings) {
+				p.send(typePing, flagSYN, 0, i)
+				sent++
+			}
+		}()
+		synctest.Wait()
+		if limit := 2*maxReplies + 4096/headerSize + 2; sent > limit { // one queue is being sent
+			t.Errorf("%d Pings are taken from a peer that reads nothing, want at most %d", sent, limit)
+		}
+		if n := s.conn.Queued(); n > maxReplies*headerSize {
+			t.Errorf("%d bytes are queued, want at most %d", n, maxReplies*headerSize)
+		}
+		for i := range uint32(pings) {
+			p.expect(typePing, flagACK, 0, i)
+		}
+		_ = s.Close()
+	})
+}
+
+// Refused streams count as well.
+func TestReceiveRefusedFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn, peer := net.Pipe()
+		s := startOurs(t, conn, Server, &Options{MaxStreams: 1})
+		p := &rawPeer{t, peer}
+		go func() {
+			for i := range uint32(10_000) {
+				h := newHeader(typeWindowUpdate, flagSYN, 2*i+1, 0)
+				if _, err := peer.Write(h[:]); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		if n := s.conn.Queued(); n > maxReplies*headerSize {
+			t.Errorf("%d bytes are queued, want at most %d", n, maxReplies*headerSize)
+		}
+		p.expect(typeWindowUpdate, flagRST, 3, 0)
+		within(t, closeWait, "Close", func() { _ = s.Close() })
+	})
+}
+
+// Frames for unknown streams are skipped with their bodies.
+func TestReceiveUnknownStreams(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Server, nil)
+	body := strings.Repeat("x", 100_000)
+	p.sendData(0, 1, body)
+	p.sendData(flagFIN, 2, body)
+	p.sendData(flagRST, 3, body)
+	p.sendData(flagSYN|flagRST, 5, body)
+	p.send(typeWindowUpdate, flagACK, 7, 1)
+	p.roundTrip()
+	if got := s.Stats(); got != (Stats{}) {
+		t.Errorf("Stats() = %+v, want nothing", got)
+	}
+}
+
+// A stream that was reset before it was accepted is never accepted.
+func TestReceiveResetBeforeAccept(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Server, nil)
+	p.send(typeWindowUpdate, flagSYN, 1, 0)
+	p.send(typeWindowUpdate, flagSYN, 3, 0)
+	p.send(typeWindowUpdate, flagRST, 1, 0)
+	p.roundTrip()
+	if st, err := s.Accept(); err != nil || st.ID() != 3 {
+		t.Errorf("Accept = stream %d, %v, want 3", st.ID(), err)
+	}
+}
+
+// Bytes arrive in any pieces, whatever flags their frames have.
+func TestReceivePieces(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Server, nil)
+	var frames bytes.Buffer
+	for i, text := range []string{"first ", "second ", "third"} {
+		h := newHeader(typeData, []uint16{flagSYN, 0, flagFIN}[i], 1, uint32(len(text)))
+		frames.Write(h[:])
+		frames.WriteString(text)
+	}
+	for _, b := range frames.Bytes() {
+		p.write([]byte{b})
+	}
+	st, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(st); string(got) != "first second third" || err != nil {
+		t.Errorf("ReadAll = %q, %v, want first second third", got, err)
+	}
+}
+
+// The first window update is part of the SYN and of the ACK, and a Write uses
+// exactly the window that the peer gives.
+func TestReceiveUpdates(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Client, &Options{Window: 1 << 20})
+	st, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.expect(typeWindowUpdate, flagSYN, 1, 1<<20-initialWindow)
+	p.send(typeWindowUpdate, flagSYN, 2, 0)
+	if _, err := s.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	p.expect(typeWindowUpdate, flagACK, 2, 1<<20-initialWindow)
+	go func() { _, _ = st.Write(make([]byte, 2*initialWindow)) }()
+	p.expect(typeData, 0, 1, initialWindow)
+	p.send(typeWindowUpdate, flagACK, 1, 5)
+	p.expect(typeData, 0, 1, 5)
+	p.send(typeWindowUpdate, 0, 1, ^uint32(0)) // too much counts as the most
+	p.send(typeWindowUpdate, 0, 1, ^uint32(0))
+	p.expect(typeData, 0, 1, initialWindow-5)
+}

@@ -1,0 +1,72 @@
+package mux
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// counters are those of a session.
+type counters struct {
+	bytesSent, bytesReceived   atomic.Int64
+	framesSent, framesReceived atomic.Int64
+	opened, accepted           atomic.Int64
+}
+
+func (c *counters) sent(n int) {
+	c.bytesSent.Add(int64(n))
+	c.framesSent.Add(1)
+}
+
+func (c *counters) received(n int) {
+	c.bytesReceived.Add(int64(n))
+	c.framesReceived.Add(1)
+}
+
+// Stats are figures of a session since its start. Bytes are those of streams,
+// and frames those with data, without headers, window updates and the like.
+type Stats struct {
+	BytesSent, BytesReceived   int64
+	FramesSent, FramesReceived int64
+
+	Opened   int64 // streams that this end opened
+	Accepted int64 // streams that the peer opened and this end accepted
+	Streams  int   // streams of either kind that haven't ended at both ends
+
+	GoingAway bool // the peer has sent GoAway: it accepts no more streams
+}
+
+// Stats returns the session's figures.
+func (s *Session) Stats() Stats {
+	c := &s.counters
+	st := Stats{
+		BytesSent: c.bytesSent.Load(), BytesReceived: c.bytesReceived.Load(),
+		FramesSent: c.framesSent.Load(), FramesReceived: c.framesReceived.Load(),
+		Opened: c.opened.Load(), Accepted: c.accepted.Load(),
+	}
+	select {
+	case <-s.remoteGone:
+		st.GoingAway = true
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Streams = len(s.streams)
+	return st
+}
+
+// StreamStats are figures of a stream since it was opened; see [Stats].
+type StreamStats struct {
+	BytesSent, BytesReceived   int64
+	FramesSent, FramesReceived int64
+
+	// LastActivity is when bytes were last sent or received; the zero time if
+	// none were.
+	LastActivity time.Time
+}
+
+// Stats returns the stream's figures.
+func (s *Stream) Stats() StreamStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}

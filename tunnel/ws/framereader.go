@@ -1,0 +1,194 @@
+package ws
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+// frameReader reads the messages of a dialing side (RFC 6455 §5) from the socket.
+// gorilla takes several times as long to unmask them. Control frames go to the
+// handlers of the websocket.Conn.
+type frameReader struct {
+	c      *Conn
+	in     *bufio.Reader
+	head   [maxFrameHeader]byte
+	mask   mask
+	offset int    // in the payload of the current data frame
+	left   uint64 // of that payload
+	last   bool   // the current data frame is the last of its message
+}
+
+// newFrameReader returns a reader on c, which is on the accepting side and from
+// which nothing has been read.
+func newFrameReader(c *Conn) *frameReader {
+	return &frameReader{c: c, in: bufio.NewReader(c.conn)}
+}
+
+// nextMessage is like gorilla's NextReader, except that the previous message must
+// have been read completely.
+func (r *frameReader) nextMessage() (kind int, message io.Reader, err error) {
+	opcode, err := r.nextData()
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case opcode == continuationFrame:
+		return 0, nil, r.violation("continuation of no message")
+	}
+	return int(opcode), r, nil
+}
+
+// Read reads the message, which ends with io.EOF.
+func (r *frameReader) Read(p []byte) (int, error) {
+	for r.left == 0 {
+		if r.last {
+			return 0, io.EOF
+		}
+		opcode, err := r.nextData()
+		switch {
+		case err != nil:
+			return 0, err
+		case opcode != continuationFrame:
+			return 0, r.violation("a message within a message")
+		}
+	}
+	n, err := r.in.Read(p[:min(uint64(len(p)), r.left)])
+	r.mask.xor(p[:n], p[:n], r.offset)
+	r.offset += n
+	r.left -= uint64(n) //nolint:gosec // not negative
+	if n > 0 {
+		return n, nil
+	}
+	return 0, unexpectedEnd(err)
+}
+
+// nextData handles control frames up to the next data frame, whose header it
+// reads, and returns its opcode.
+func (r *frameReader) nextData() (opcode byte, err error) {
+	for {
+		h, err := r.nextFrame()
+		if err != nil {
+			return 0, err
+		}
+		if h.opcode < websocket.CloseMessage {
+			r.offset, r.left, r.last = 0, h.length, h.final
+			return h.opcode, nil
+		}
+		if err := r.control(h); err != nil {
+			return 0, err
+		}
+	}
+}
+
+type frameHeader struct {
+	opcode byte
+	final  bool
+	length uint64
+}
+
+// nextFrame reads and checks the header of a frame.
+func (r *frameReader) nextFrame() (h frameHeader, err error) {
+	b := r.head[:]
+	if _, err := io.ReadFull(r.in, b[:2]); err != nil {
+		return h, unexpectedEnd(err)
+	}
+	h = frameHeader{opcode: b[0] & opcodeBits, final: b[0]&finalBit != 0, length: uint64(b[1] &^ maskBit)}
+	control := h.opcode >= websocket.CloseMessage
+	switch {
+	case b[0]&reservedBits != 0:
+		return h, r.violation("reserved bits are set")
+	case h.opcode > websocket.BinaryMessage && !control, h.opcode > websocket.PongMessage:
+		return h, r.violation("unknown opcode")
+	case control && (!h.final || h.length > maxControlPayload):
+		return h, r.violation("a control frame that is fragmented or too long")
+	case b[1]&maskBit == 0:
+		return h, r.violation("not masked")
+	}
+	key := b[2 : 2+lengthSize(h.length)+keySize]
+	if _, err := io.ReadFull(r.in, key); err != nil {
+		return h, unexpectedEnd(err)
+	}
+	switch len(key) - keySize {
+	case 2:
+		h.length = uint64(binary.BigEndian.Uint16(key))
+	case 8:
+		h.length = binary.BigEndian.Uint64(key)
+	}
+	if h.length > math.MaxInt64 {
+		return h, r.violation("too long a frame")
+	}
+	r.mask.set(key[len(key)-keySize:], h.length)
+	return h, nil
+}
+
+// lengthSize is how many bytes hold the length that the seven bits short stand for.
+func lengthSize(short uint64) int {
+	switch short {
+	case 126:
+		return 2
+	case 127:
+		return 8
+	}
+	return 0
+}
+
+// control reads the payload of a control frame and passes it to its handler. A
+// Close frame gives a *websocket.CloseError.
+func (r *frameReader) control(h frameHeader) error {
+	var b [maxControlPayload]byte
+	p := b[:h.length]
+	if _, err := io.ReadFull(r.in, p); err != nil {
+		return unexpectedEnd(err)
+	}
+	r.mask.xor(p, p, 0)
+	switch h.opcode {
+	case websocket.PingMessage:
+		return r.c.ws.PingHandler()(string(p))
+	case websocket.PongMessage:
+		return r.c.ws.PongHandler()(string(p))
+	}
+	end := &websocket.CloseError{Code: websocket.CloseNoStatusReceived}
+	if len(p) >= 2 {
+		code, text := binary.BigEndian.Uint16(p), p[2:]
+		if !isStatusCode(code) || !utf8.Valid(text) {
+			return r.violation("a Close frame with a wrong status code or reason")
+		}
+		end.Code, end.Text = int(code), string(text)
+	}
+	if err := r.c.ws.CloseHandler()(end.Code, end.Text); err != nil {
+		return err
+	}
+	return end
+}
+
+// isStatusCode reports whether a Close frame may have this status code: RFC 6455
+// §7.4 and the registry that it begins.
+func isStatusCode(code uint16) bool {
+	switch {
+	case code >= 3000 && code < 5000:
+		return true
+	case code == websocket.CloseNoStatusReceived, code == websocket.CloseAbnormalClosure:
+		return false
+	}
+	return code >= websocket.CloseNormalClosure && code <= websocket.CloseTryAgainLater && code != 1004
+}
+
+// violation tells the peer which rule it has broken, and returns that as an error.
+func (r *frameReader) violation(text string) error {
+	r.c.complain(websocket.CloseProtocolError, text)
+	return errors.New("websocket: " + text)
+}
+
+// unexpectedEnd is err as gorilla puts it: a connection must not end without a
+// Close frame.
+func unexpectedEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &websocket.CloseError{Code: websocket.CloseAbnormalClosure, Text: io.ErrUnexpectedEOF.Error()}
+	}
+	return err
+}

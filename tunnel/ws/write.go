@@ -1,0 +1,168 @@
+package ws
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// Write sends p as one message. It blocks until the socket has taken it. An
+// error is final; reading goes on.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := c.writePair(p, nil); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteFrame sends header and body, of which either may be empty, in one message.
+// It blocks until the socket has taken them, unless they are small and may be
+// joined with others; an error may then show in a later call. An error is final,
+// and makes Read fail with it.
+func (c *Conn) WriteFrame(header, body []byte) error {
+	held, start := c.queue.hold(header, body)
+	if start {
+		go c.flush()
+	}
+	if held {
+		return nil
+	}
+	err := c.writePair(header, body)
+	if err != nil {
+		c.fail(err)
+	}
+	return err
+}
+
+// QueueFrame copies header and sends it soon. It never blocks.
+func (c *Conn) QueueFrame(header []byte) {
+	if c.queue.add(header) {
+		go c.flush()
+	}
+}
+
+// Queued returns how many bytes are queued.
+func (c *Conn) Queued() int { return c.queue.size() }
+
+// writePair sends a and b as one message, after everything queued.
+func (c *Conn) writePair(a, b []byte) error {
+	c.writing <- struct{}{}
+	defer c.endTurn()
+	if err := c.beginWrite(); err != nil {
+		return err
+	}
+	if queued := c.queue.take(); len(queued) > 0 {
+		a = append(queued, a...)
+	}
+	return c.writeMessage(a, b)
+}
+
+// beginWrite returns why nothing may be sent any more, or nil. Call it before
+// queue.take: once closing, the queued bytes belong to sendClose. The caller
+// holds the token of writing.
+func (c *Conn) beginWrite() error {
+	switch {
+	case c.writeErr != nil:
+		return c.writeErr
+	case c.peerClosed.Load():
+		return fmt.Errorf("ws: write: closed by the peer: %w", net.ErrClosed)
+	case !c.renewWriteDeadline():
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// renewWriteDeadline gives the socket another writeTimeout. It returns false if
+// the connection is closing.
+func (c *Conn) renewWriteDeadline() bool {
+	if c.isClosing() {
+		return false
+	}
+	if c.writeTimeout > 0 {
+		c.setWriteDeadline(time.Now().Add(c.writeTimeout))
+	}
+	return true
+}
+
+func (c *Conn) setWriteDeadline(at time.Time) {
+	if c.shared {
+		_ = c.ws.SetWriteDeadline(at)
+	} else {
+		_ = c.conn.SetWriteDeadline(at)
+	}
+}
+
+// writeMessage sends a and b as one message, after beginWrite.
+func (c *Conn) writeMessage(a, b []byte) error {
+	var err error
+	if c.frames != nil {
+		err = c.frames.writeMessage(a, b)
+	} else {
+		err = c.writeByGorilla(a, b)
+	}
+	if err != nil {
+		c.writeErr = c.writeError(err)
+		return c.writeErr
+	}
+	c.queue.noteSent()
+	c.noteSent()
+	return nil
+}
+
+func (c *Conn) writeByGorilla(a, b []byte) error {
+	if len(b) == 0 {
+		return c.ws.WriteMessage(websocket.BinaryMessage, a)
+	}
+	w, err := c.ws.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(a); err != nil {
+		return err
+	}
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func (c *Conn) writeError(err error) error {
+	switch {
+	case c.isClosing():
+		return net.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded), c.shared && isTimeout(err):
+		return fmt.Errorf("the link is stalled: %w", os.ErrDeadlineExceeded)
+	}
+	return err
+}
+
+// takeTurn waits until no message is being sent: the deadline of a control frame
+// would hold for the message as well.
+func (c *Conn) takeTurn(deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case c.writing <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+func (c *Conn) endTurn() { <-c.writing }
+
+// writeControl sends a control frame, through gorilla.
+func (c *Conn) writeControl(kind int, data []byte, deadline time.Time) error {
+	if err := c.takeTurn(deadline); err != nil {
+		return err
+	}
+	defer c.endTurn()
+	return c.ws.WriteControl(kind, data, deadline)
+}
