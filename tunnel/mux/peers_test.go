@@ -63,13 +63,66 @@ func (e ourSession) ping(ctx context.Context) error {
 
 type hashicorpSession struct{ *yamux.Session }
 
-type hashicorpStream struct{ *yamux.Stream }
+type hashicorpStream struct {
+	*yamux.Stream
+	readEnd context.Context // ends with Close and with the first error of Read
+	endRead context.CancelFunc
+}
 
-func (s hashicorpStream) CloseWrite() error { return s.Stream.Close() }
-func (s hashicorpStream) reset() bool       { return false }
+func newHashicorpStream(st *yamux.Stream) hashicorpStream {
+	ctx, cancel := context.WithCancel(context.Background())
+	return hashicorpStream{st, ctx, cancel}
+}
+
+// losesAfterCloseWrite reports whether the hashicorp/yamux at hand has the bug of
+// v0.1.1: on a stream that is closed at the local end, Read returns io.EOF
+// whenever no bytes have arrived yet.
+var losesAfterCloseWrite = sync.OnceValue(func() bool {
+	a, b := net.Pipe()
+	config := yamux.DefaultConfig()
+	config.LogOutput = io.Discard
+	client, err := yamux.Client(a, config)
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	server, err := yamux.Server(b, config)
+	if err != nil {
+		return false
+	}
+	defer server.Close()
+	st, err := client.OpenStream()
+	if err != nil {
+		return false
+	}
+	_ = st.Close()
+	_ = st.SetReadDeadline(time.Unix(1, 0))
+	_, err = st.Read(make([]byte, 1))
+	return err == io.EOF
+})
+
+// CloseWrite closes this end's direction. If Read would lose bytes after that, it
+// waits until reading has ended. The other end of a script doesn't wait.
+func (s hashicorpStream) CloseWrite() error {
+	if losesAfterCloseWrite() {
+		<-s.readEnd.Done()
+	}
+	return s.Stream.Close()
+}
+
+func (s hashicorpStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if err != nil {
+		s.endRead()
+	}
+	return n, err
+}
+
+func (s hashicorpStream) reset() bool { return false }
 
 // Close also ends the local Read, which hashicorp's Close doesn't.
 func (s hashicorpStream) Close() error {
+	s.endRead()
 	err := s.Stream.Close()
 	_ = s.SetReadDeadline(time.Unix(1, 0))
 	return err
@@ -77,12 +130,12 @@ func (s hashicorpStream) Close() error {
 
 func (e hashicorpSession) open(context.Context) (testStream, error) {
 	st, err := e.OpenStream()
-	return hashicorpStream{st}, err
+	return newHashicorpStream(st), err
 }
 
 func (e hashicorpSession) accept() (testStream, error) {
 	st, err := e.AcceptStream()
-	return hashicorpStream{st}, err
+	return newHashicorpStream(st), err
 }
 
 func (e hashicorpSession) goAway()               { _ = e.GoAway() }

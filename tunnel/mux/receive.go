@@ -116,7 +116,7 @@ func (s *Session) reply(h header) error {
 
 func (s *Session) receiveStreamFrame(h *header) error {
 	id, flags, length := h.stream(), h.flags(), h.length()
-	if flags&flagSYN != 0 {
+	if flags&flagSYN != 0 && flags&flagRST == 0 { // a stream that is opened and reset at once never was
 		if err := s.receiveSYN(id); err != nil {
 			return err
 		}

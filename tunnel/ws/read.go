@@ -2,7 +2,6 @@ package ws
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -180,7 +179,6 @@ func (c *Conn) fail(err error) {
 	case <-c.endKnown:
 	case <-c.closing:
 	case <-timer.C:
-		err = fmt.Errorf("ws: %w", err)
 		c.failure.CompareAndSwap(nil, &err)
 	}
 	_ = c.conn.SetReadDeadline(longAgo)

@@ -13,7 +13,8 @@
 //	key, err := hubpb.NewHubClient(cc).CreateKey(ctx, req)
 //
 // [WrapConn] is the lowest layer alone, [NewSession] the two lowest: a yamux
-// session that can carry anything.
+// session that can carry anything. Its sessions run on package mux, those of
+// [ServeGRPC] and [DialGRPC] on hashicorp/yamux, whose session these return.
 //
 // Lifetimes: every function here takes ownership of the *websocket.Conn, also
 // when it returns an error. Closing what it returns closes the WebSocket, and
@@ -22,8 +23,9 @@
 //
 // Concurrency: all methods may be called from any goroutine. With [WrapConn],
 // [ServeGRPC] and [DialGRPC] the caller keeps the right to send control messages
-// with [websocket.Conn.WriteControl], and must leave all other reading and
-// writing to this package. [NewSession] leaves no such right, and is faster.
+// with [websocket.Conn.WriteControl] and to set handlers and deadlines, and must
+// leave all other reading and writing to this package. [NewSession] leaves no such
+// right, and is faster.
 //
 // Buffers: give the websocket.Dialer and the websocket.Upgrader a
 // WriteBufferSize of [BufferSize]. The default of 4 KiB cuts each 32 KiB

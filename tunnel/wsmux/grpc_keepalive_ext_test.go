@@ -1,0 +1,63 @@
+package wsmux_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// A Hub may set its read deadline and its Pong handler after ServeGRPC: Pongs then
+// move the deadline, and a peer that is silent for that long is given up.
+func TestServeGRPCHonoursWhatIsSetLater(t *testing.T) {
+	t.Parallel()
+	const wait = 300 * time.Millisecond
+	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
+	tun := newTunnel(t, accepted, dialed)
+	ponged := make(chan struct{}, 100)
+	dialed.SetPongHandler(func(string) error {
+		ponged <- struct{}{}
+		return dialed.SetReadDeadline(time.Now().Add(wait))
+	})
+	_ = dialed.SetReadDeadline(time.Now().Add(wait))
+	for began := time.Now(); time.Since(began) < 2*wait; {
+		if err := dialed.WriteControl(websocket.PingMessage, nil, time.Now().Add(soon)); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "a Pong", ponged)
+		mustCall(t, tun.client)
+	}
+	relay.Freeze()
+	waitClosed(t, tun.serverSession)
+	relay.Cut()
+	waitClosed(t, tun.clientSession)
+	wantUnavailable(t, tun.client, "session ended")
+}
+
+// The same for handlers that are set before, on the client's side.
+func TestDialGRPCHonoursWhatWasSetBefore(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tunneltest.WebSockets(t)
+	pinged := make(chan string, 1)
+	dialed.SetPingHandler(func(data string) error {
+		pinged <- data
+		return nil
+	})
+	_ = dialed.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	cc, session, err := wsmux.DialGRPC(dialed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	defer cc.Close()
+	if err := accepted.WriteControl(websocket.PingMessage, []byte("1"), time.Now().Add(soon)); err != nil {
+		t.Fatal(err)
+	}
+	if got := await(t, "the Ping handler", pinged); got != "1" {
+		t.Errorf("the handler is called with %q", got)
+	}
+	waitClosed(t, session)
+}
