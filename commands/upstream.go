@@ -225,7 +225,7 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 		}
 		us.all = append(us.all, u)
 	}
-	us.proxy = proxy.New(us.all, nil)
+	us.proxy = proxy.New(us.all)
 	following, stop := context.WithCancel(c.Context)
 	var wg sync.WaitGroup
 	b := newGRPCBackend(append(wsmux.ServerOptions(), us.proxy.ServerOptions()...), func(g *grpc.Server, h *health.Server) {

@@ -35,7 +35,7 @@ func BenchmarkUpstream(b *testing.B) {
 	})
 	b.Run("proxied", func(b *testing.B) {
 		u := newUpstream(b, addr)
-		p := proxy.New([]*proxy.Upstream{u}, nil)
+		p := proxy.New([]*proxy.Upstream{u})
 		benchBackend(b, newGRPCBackend(append(wsmux.ServerOptions(), p.ServerOptions()...), func(*grpc.Server, *health.Server) {}, func() {}))
 	})
 	b.Run("raw", func(b *testing.B) {

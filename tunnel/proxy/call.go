@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -26,18 +24,6 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 
 	md, _ := metadata.FromIncomingContext(ctx) // a copy
 	c := &call{caller: caller, method: method, upstream: u}
-	if p.observer != nil {
-		info := &CallInfo{Method: method, Header: md}
-		if u != nil {
-			info.Upstream = u.addr
-		}
-		if from, ok := peer.FromContext(ctx); ok {
-			info.Peer = from.Addr
-		}
-		c.watcher = watch(ctx, p.observer, info, func(v any) {
-			p.logger.LogAttrs(ctx, slog.LevelError, "observer panicked", slog.String("method", method), slog.Any("err", v))
-		})
-	}
 	var err error
 	if u != nil {
 		err = c.pass(ctx, md)
@@ -45,7 +31,6 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	if st := status.Convert(err); u == nil || guess && !c.answered && st.Code() == codes.Unimplemented {
 		err = routes.nobody(service, st)
 	}
-	c.watcher.end(err, c.trailer)
 	return err
 }
 
@@ -54,12 +39,10 @@ type call struct {
 	method   string
 	caller   grpc.ServerStream
 	upstream *Upstream
-	watcher  *watcher // nil if nobody watches
 
 	answered bool // by more than trailers
 
-	losses  int         // of the upstream's connections, when the call began
-	trailer metadata.MD // for the watcher
+	losses int // of the upstream's connections, when the call began
 
 	requestErr atomic.Pointer[error] // why the requests broke off, before the upstream's end is cancelled
 }
@@ -144,14 +127,12 @@ func (c *call) passRequests(stream grpc.ClientStream, cancel context.CancelFunc)
 	for {
 		err := c.caller.RecvMsg(&f)
 		if err == nil {
-			c.watcher.message(Request, &f)
 			err = stream.SendMsg(&f)
 			f.free()
 			if errors.Is(err, io.EOF) {
 				return // the upstream ended the call
 			}
 		} else if errors.Is(err, io.EOF) {
-			c.watcher.halfClose()
 			_ = stream.CloseSend() // is always nil
 			return
 		}
@@ -171,7 +152,6 @@ func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) erro
 	// response of trailers only.
 	if md, err := stream.Header(); err == nil && md != nil {
 		c.answered = true
-		c.watcher.header(md)
 		if err := c.caller.SendHeader(strip(md)); err != nil {
 			return gone(ctx, err)
 		}
@@ -180,9 +160,6 @@ func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) erro
 	for {
 		if err := stream.RecvMsg(&f); err != nil {
 			trailer := stream.Trailer()
-			if c.watcher != nil {
-				c.trailer = trailer.Copy()
-			}
 			if errors.Is(err, io.EOF) {
 				err = nil
 			} else {
@@ -191,7 +168,6 @@ func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) erro
 			c.caller.SetTrailer(strip(trailer))
 			return err
 		}
-		c.watcher.message(Response, &f)
 		err := c.caller.SendMsg(&f)
 		f.free()
 		if err != nil {

@@ -87,7 +87,7 @@ func TestBuffersFreed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = u.Close() })
-	cc := client(t, serve(t, nil, append(New([]*Upstream{u}, nil).ServerOptions(), experimental.BufferPool(pool))...))
+	cc := client(t, serve(t, nil, append(New([]*Upstream{u}).ServerOptions(), experimental.BufferPool(pool))...))
 	req := bytes.Repeat([]byte{'x'}, 100_000)
 	for _, opts := range [][]grpc.CallOption{nil, {grpc.UseCompressor("gzip")}} {
 		for range 20 {

@@ -48,7 +48,7 @@ func TestCompression(t *testing.T) {
 				}
 				return echo(s)
 			}, grpc.StatsHandler(requests))
-			cc := client(t, serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...), grpc.WithStatsHandler(responses))
+			cc := client(t, serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}).ServerOptions()...), grpc.WithStatsHandler(responses))
 			var opts []grpc.CallOption
 			if tt.caller != "" {
 				opts = append(opts, grpc.UseCompressor(tt.caller))

@@ -99,15 +99,15 @@ func client(tb testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientCon
 }
 
 // through serves a proxy to the upstreams and returns a client of it.
-func through(tb testing.TB, opts *Options, upstreams ...*Upstream) *grpc.ClientConn {
+func through(tb testing.TB, upstreams ...*Upstream) *grpc.ClientConn {
 	tb.Helper()
-	return client(tb, serve(tb, nil, New(upstreams, opts).ServerOptions()...))
+	return client(tb, serve(tb, nil, New(upstreams).ServerOptions()...))
 }
 
 // proxied is a client of a proxy to the server at addr.
 func proxied(tb testing.TB, addr string) *grpc.ClientConn {
 	tb.Helper()
-	return through(tb, nil, upstream(tb, addr, nil))
+	return through(tb, upstream(tb, addr, nil))
 }
 
 func bytesFrame(b []byte) *frame { return &frame{mem.BufferSlice{mem.SliceBuffer(b)}} }

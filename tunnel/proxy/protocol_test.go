@@ -56,7 +56,7 @@ func TestWrongProtocol(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, nil, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.config, TLSHint: "see --tls"}))
+			cc := through(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.config, TLSHint: "see --tls"}))
 			for range 3 {
 				wantUnavailable(t, cc, "upstream "+tt.addr+": "+tt.want)
 			}
@@ -74,7 +74,7 @@ func TestKnownProtocol(t *testing.T) {
 	}
 	srv := serveOn(t, l, nil, rawOptions(echo)...)
 	u := upstream(t, "unix:"+path, &UpstreamOptions{TLSHint: "see --tls"})
-	cc := through(t, nil, u)
+	cc := through(t, u)
 	if _, err := invoke(t.Context(), cc, method, nil); err != nil {
 		t.Fatal(err)
 	}

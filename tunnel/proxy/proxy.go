@@ -4,7 +4,7 @@
 //	u, err := proxy.NewUpstream("127.0.0.1:50051", nil)
 //	…
 //	defer u.Close()
-//	p := proxy.New([]*proxy.Upstream{u}, nil)
+//	p := proxy.New([]*proxy.Upstream{u})
 //	srv := grpc.NewServer(p.ServerOptions()...)
 //	reflection.Register(srv) // services of the server itself come first
 //	srv.Serve(listener)
@@ -41,20 +41,9 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// Options are the options of [New]. A nil *Options means the defaults.
-type Options struct {
-	// Observer is told of every call. Default: nobody.
-	Observer Observer
-
-	// Logger gets panics of the observer. Default: nothing is logged.
-	Logger *slog.Logger
-}
-
 // Proxy passes calls on to upstreams.
 type Proxy struct {
 	upstreams []*Upstream
-	observer  Observer
-	logger    *slog.Logger
 
 	routes atomic.Pointer[routes]
 
@@ -65,14 +54,9 @@ type Proxy struct {
 // New returns a proxy to upstreams, in the order in which they are asked for a
 // service. No upstream's services are known at first, so all calls go to the
 // first.
-func New(upstreams []*Upstream, opts *Options) *Proxy {
-	if opts == nil {
-		opts = &Options{}
-	}
+func New(upstreams []*Upstream) *Proxy {
 	p := &Proxy{
 		upstreams: slices.Clone(upstreams),
-		observer:  opts.Observer,
-		logger:    orDiscard(opts.Logger),
 		tables:    make(map[*Upstream][]string),
 	}
 	p.routes.Store(newRoutes(p.upstreams, p.tables))

@@ -35,7 +35,7 @@ func Example() {
 	}
 	defer func() { _ = u.Close() }()
 
-	srv := grpc.NewServer(proxy.New([]*proxy.Upstream{u}, nil).ServerOptions()...)
+	srv := grpc.NewServer(proxy.New([]*proxy.Upstream{u}).ServerOptions()...)
 	defer srv.Stop()
 	cc, err := grpc.NewClient(serve(srv), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -69,7 +69,7 @@ func TestUnknownService(t *testing.T) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
-	_, err := invoke(t.Context(), through(t, nil), method, nil)
+	_, err := invoke(t.Context(), through(t), method, nil)
 	if got, want := status.Convert(err).Message(), "unknown service any.Service: the upstreams have no services"; got != want {
 		t.Errorf("without upstreams: got %q, want %q", got, want)
 	}
@@ -101,7 +101,7 @@ func TestGuessedUpstream(t *testing.T) {
 		}, codes.Unimplemented, "half of it"},
 	} {
 		a, b := upstream(t, serveRaw(t, tt.first), nil), upstream(t, serveRaw(t, echo), nil)
-		p := New([]*Upstream{a, b}, nil)
+		p := New([]*Upstream{a, b})
 		p.SetServices(a, []string{"a.A"})
 		p.SetServices(b, []string{"b.B"})
 		_, err := invoke(t.Context(), client(t, serve(t, nil, p.ServerOptions()...)), method, []byte("x"))
@@ -122,7 +122,7 @@ func TestSetServices(t *testing.T) {
 		return upstream(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(bytesFrame([]byte(name))) }), nil)
 	}
 	a, b := name("a"), name("b")
-	p := New([]*Upstream{a, b}, nil)
+	p := New([]*Upstream{a, b})
 	cc := client(t, serve(t, nil, p.ServerOptions()...))
 	want := func(want string) {
 		t.Helper()
@@ -150,7 +150,7 @@ func TestLocalServices(t *testing.T) {
 		healthpb.RegisterHealthServer(s, health.NewServer())
 		channelz.RegisterChannelzServiceToServer(s)
 		reflection.Register(s)
-	}, New([]*Upstream{upstream(t, serveRaw(t, echo), nil)}, nil).ServerOptions()...))
+	}, New([]*Upstream{upstream(t, serveRaw(t, echo), nil)}).ServerOptions()...))
 
 	resp, err := healthpb.NewHealthClient(cc).Check(t.Context(), &healthpb.HealthCheckRequest{})
 	if err != nil || resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {

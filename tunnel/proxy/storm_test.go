@@ -11,24 +11,13 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
-
-// ignore is an observer of all calls that looks at every byte.
-type ignore struct{}
-
-func (ignore) Call(context.Context, *CallInfo) CallObserver { return ignore{} }
-func (ignore) Header(metadata.MD)                           {}
-func (ignore) Message(_ Direction, msg mem.BufferSlice)     { msg.Materialize() }
-func (ignore) HalfClose()                                   {}
-func (ignore) End(*status.Status, metadata.MD)              {}
 
 // TestStorm makes many calls at once that are cancelled, or time out, or end
 // of themselves, at any point.
 func TestStorm(t *testing.T) { //nolint:paralleltest // see TestMain
-	cc := through(t, &Options{Observer: ignore{}}, upstream(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := through(t, upstream(t, serveRaw(t, func(s grpc.ServerStream) error {
 		if rand.IntN(4) == 0 {
 			return status.Error(codes.Aborted, "of itself")
 		}

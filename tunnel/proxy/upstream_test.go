@@ -49,7 +49,7 @@ func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	missing := "unix:" + filepath.Join(t.TempDir(), "missing")
 	for addr, cause := range map[string]string{"127.0.0.1:1": "connection refused", missing: "no such file or directory"} {
-		cc := through(t, nil, upstream(t, addr, nil))
+		cc := through(t, upstream(t, addr, nil))
 		for range 2 {
 			wantUnavailable(t, cc, "upstream "+addr+": "+cause)
 		}
@@ -60,7 +60,7 @@ func TestUnreachable(t *testing.T) {
 func TestComesBack(t *testing.T) {
 	t.Parallel()
 	addr := "unix:" + filepath.Join(t.TempDir(), "s")
-	cc := through(t, nil, upstream(t, addr, nil))
+	cc := through(t, upstream(t, addr, nil))
 	for range 3 {
 		wantUnavailable(t, cc, "upstream "+addr+": no such file or directory")
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", strings.TrimPrefix(addr, "unix:"))
@@ -90,7 +90,7 @@ func TestComesBack(t *testing.T) {
 func TestClosedUpstream(t *testing.T) {
 	t.Parallel()
 	u := upstream(t, serveRaw(t, echo), nil)
-	cc := through(t, nil, u)
+	cc := through(t, u)
 	s := open(t.Context(), t, cc, method)
 	send(t, s, "x")
 	if _, err := receive(s); err != nil {
@@ -160,7 +160,7 @@ func TestAuthority(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, nil, upstream(t, tt.addr, tt.opts))
+			cc := through(t, upstream(t, tt.addr, tt.opts))
 			for range 2 {
 				got, err := invoke(t.Context(), cc, method, nil, grpc.CallAuthority(tt.caller))
 				if string(got) != tt.upstream || err != nil {
@@ -189,7 +189,7 @@ func TestTLSFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, nil, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.tls}))
+			cc := through(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.tls}))
 			for range 2 {
 				_, err := invoke(t.Context(), cc, method, nil)
 				want := "upstream " + tt.addr + ": " + tt.want
@@ -207,7 +207,7 @@ func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	t.Cleanup(func() { _ = l.Close() })
-	cc := through(t, nil, upstream(t, l.Addr().String(), nil))
+	cc := through(t, upstream(t, l.Addr().String(), nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := invoke(ctx, cc, method, nil); status.Code(err) != codes.DeadlineExceeded {

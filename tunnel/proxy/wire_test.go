@@ -150,7 +150,7 @@ func TestTrailersOnly(t *testing.T) {
 				_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: i == len(tt.answer)-1, BlockFragment: fields(h...)})
 			}
 		})
-		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}).ServerOptions()...)
 		frames, got := exchange(t, proxy, "content-type", "application/grpc")
 		if frames != tt.want {
 			t.Errorf("frames %q, want %q", frames, tt.want)
@@ -176,7 +176,7 @@ func TestForeignHeaders(t *testing.T) {
 		seen <- headers
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: true, BlockFragment: fields(":status", "200", "content-type", "application/grpc+x", "grpc-status", "0", "name", "ü")})
 	})
-	proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+	proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}).ServerOptions()...)
 	frames, got := exchange(t, proxy, "content-type", "application/grpc+x", "name", "ü", "kept", "yes", "x!y", "z")
 	if frames != "H." || !slices.Contains(got, hpack.HeaderField{Name: "content-type", Value: "application/grpc+x"}) {
 		t.Errorf("frames %q, %v", frames, got)
@@ -203,7 +203,7 @@ func TestContentType(t *testing.T) {
 			}
 			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: true, BlockFragment: fields(":status", "200", "content-type", want, "grpc-status", "0")})
 		})
-		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}, nil).ServerOptions()...)
+		proxy := serve(t, nil, New([]*Upstream{upstream(t, addr, nil)}).ServerOptions()...)
 		_, got := exchange(t, proxy, "content-type", want)
 		if !slices.Contains(got, hpack.HeaderField{Name: "content-type", Value: want}) {
 			t.Errorf("%s: the response has %v", want, got)
