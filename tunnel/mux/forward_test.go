@@ -84,6 +84,32 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// taker takes all bytes without blocking.
+type taker struct{ n int }
+
+func (w *taker) Write(p []byte) (int, error) { return w.TryWrite(p) }
+
+func (w *taker) TryWrite(p []byte) (int, error) {
+	w.n += len(p)
+	return len(p), nil
+}
+
+// Bytes that are forwarded without blocking enlarge the peer's window.
+func TestForwardUpdates(t *testing.T) {
+	t.Parallel()
+	client, server := sessionPair(t, nil)
+	a, b := streamPair(t, client, server)
+	_ = a.SetDeadline(time.Now().Add(10 * time.Second))
+	go func() {
+		mustWrite(t, a, strings.Repeat("x", 10*initialWindow))
+		_ = a.Close()
+	}()
+	var w taker
+	if err := forward(b, &w); err != nil || w.n != 10*initialWindow {
+		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, w.n, 10*initialWindow)
+	}
+}
+
 // Bytes that have arrived before ForwardTo are forwarded as well.
 func TestForwardBuffered(t *testing.T) {
 	t.Parallel()
@@ -142,8 +168,11 @@ func TestForwardEnds(t *testing.T) {
 		"Close":          {&sink{}, func(_, b *Stream) { _ = b.Close() }, net.ErrClosed},
 		"peer's Reset":   {&sink{}, func(a, _ *Stream) { _ = a.Reset() }, ErrReset},
 		"session's end":  {&sink{}, func(_, b *Stream) { b.Session().CloseWithError(failure) }, failure},
-		"peer's session": {&sink{}, func(a, _ *Stream) { _ = a.Session().Close() }, nil},
-		"peer's end":     {&sink{}, func(a, _ *Stream) { _ = a.Close() }, nil},
+		"peer's session": {&sink{}, func(a, _ *Stream) {
+			_, _ = a.Session().Ping(t.Context()) // unread bytes would make TCP reset the connection
+			_ = a.Session().Close()
+		}, nil},
+		"peer's end": {&sink{}, func(a, _ *Stream) { _ = a.Close() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

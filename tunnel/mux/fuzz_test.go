@@ -58,6 +58,7 @@ func FuzzReceive(f *testing.F) {
 }
 
 func receiveBytes(t *testing.T, data []byte, role Role) {
+	t.Helper()
 	a, b := net.Pipe()
 	defer b.Close()
 	s := startOurs(t, bytesConn{a, bytes.NewReader(data)}, role, nil)

@@ -61,6 +61,7 @@ func TestObserve(t *testing.T) {
 	}{
 		"close": {
 			func(t *testing.T, a, b *Stream) {
+				t.Helper()
 				mustWrite(t, a, "x")
 				mustRead(t, b, "x")
 				mustWrite(t, b, "y")
@@ -79,6 +80,7 @@ func TestObserve(t *testing.T) {
 		},
 		"data after Close": {
 			func(t *testing.T, a, b *Stream) {
+				t.Helper()
 				_ = a.Close()
 				synctest.Wait()
 				mustWrite(t, b, "x")

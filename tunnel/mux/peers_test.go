@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -65,13 +66,13 @@ type hashicorpSession struct{ *yamux.Session }
 
 type hashicorpStream struct {
 	*yamux.Stream
-	readEnd context.Context // ends with Close and with the first error of Read
-	endRead context.CancelFunc
+	readEnd chan struct{} // closed by Close and by the first error of Read
+	endRead func()        // closes it
 }
 
 func newHashicorpStream(st *yamux.Stream) hashicorpStream {
-	ctx, cancel := context.WithCancel(context.Background())
-	return hashicorpStream{st, ctx, cancel}
+	readEnd := make(chan struct{})
+	return hashicorpStream{st, readEnd, sync.OnceFunc(func() { close(readEnd) })}
 }
 
 // losesAfterCloseWrite reports whether the hashicorp/yamux at hand has the bug of
@@ -98,14 +99,14 @@ var losesAfterCloseWrite = sync.OnceValue(func() bool {
 	_ = st.Close()
 	_ = st.SetReadDeadline(time.Unix(1, 0))
 	_, err = st.Read(make([]byte, 1))
-	return err == io.EOF
+	return errors.Is(err, io.EOF)
 })
 
 // CloseWrite closes this end's direction. If Read would lose bytes after that, it
 // waits until reading has ended. The other end of a script doesn't wait.
 func (s hashicorpStream) CloseWrite() error {
 	if losesAfterCloseWrite() {
-		<-s.readEnd.Done()
+		<-s.readEnd
 	}
 	return s.Stream.Close()
 }

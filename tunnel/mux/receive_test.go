@@ -2,11 +2,13 @@ package mux
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A peer that doesn't speak yamux is recognized at its first wrong byte, and the
@@ -230,6 +232,23 @@ func TestReceiveUnknownStreams(t *testing.T) {
 	}
 }
 
+// RST counts at once, whatever follows in its frame.
+func TestReceiveResetWithBody(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Server, nil)
+	p.sendData(flagSYN, 1, "unread")
+	st, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.expect(typeWindowUpdate, flagACK, 1, 0)
+	p.sendData(flagRST, 1, strings.Repeat("x", 2*initialWindow))
+	p.roundTrip()
+	if n, err := st.Read(make([]byte, 9)); n != 0 || !errors.Is(err, ErrReset) {
+		t.Errorf("Read = %d, %v, want 0, ErrReset", n, err)
+	}
+}
+
 // A stream that was reset before it was accepted is never accepted.
 func TestReceiveResetBeforeAccept(t *testing.T) {
 	t.Parallel()
@@ -284,7 +303,22 @@ func TestReceiveUpdates(t *testing.T) {
 	p.expect(typeData, 0, 1, initialWindow)
 	p.send(typeWindowUpdate, flagACK, 1, 5)
 	p.expect(typeData, 0, 1, 5)
-	p.send(typeWindowUpdate, 0, 1, ^uint32(0)) // too much counts as the most
-	p.send(typeWindowUpdate, 0, 1, ^uint32(0))
+	p.send(typeWindowUpdate, 0, 1, initialWindow)
 	p.expect(typeData, 0, 1, initialWindow-5)
+}
+
+// A send window that is full stays full.
+func TestReceiveTooLargeUpdate(t *testing.T) {
+	t.Parallel()
+	s, p := startWithRawPeer(t, Client, nil)
+	st, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.expect(typeWindowUpdate, flagSYN, 1, 0)
+	p.send(typeWindowUpdate, flagACK, 1, 1<<32-initialWindow) // the sum is 1<<32
+	p.roundTrip()
+	_ = st.SetDeadline(time.Now().Add(5 * time.Second))
+	mustWrite(t, st, "x")
+	p.expect(typeData, 0, 1, 1)
 }

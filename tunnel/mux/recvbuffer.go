@@ -26,7 +26,7 @@ var chunkPools [10]sync.Pool // of 512 bytes to 256 KiB
 
 // chunkClass is the index of the pool with the smallest chunks for size bytes.
 func chunkClass(size int) int {
-	return max(bits.Len(uint(size-1))-minChunkBits, 0) //nolint:gosec // size is positive
+	return max(bits.Len(uint(size-1))-minChunkBits, 0)
 }
 
 // newChunk returns an empty chunk for size bytes, at most maxChunk.

@@ -53,6 +53,10 @@ func (c *Conn) sendPongs() {
 	}
 }
 
+// maxWaiting is how many Pings may wait for their Pong. The oldest is forgotten
+// for another: the peer may answer none.
+const maxWaiting = 64
+
 // pings are the Pings that wait for their Pong, oldest first.
 type pings struct {
 	mu      sync.Mutex
@@ -64,13 +68,11 @@ type ping struct {
 	pong chan struct{} // closed when the answer arrives
 }
 
-// Ping sends a Ping (RFC 6455 §5.5.2) and waits for its Pong. It returns how long
-// that took from the moment at which no message was being sent any more. sendBy
-// bounds the sending: a Ping that the socket hasn't taken by then fails the
-// connection, so it is best generous.
+// Ping is SendPing that waits for the Pong. It returns how long that took from the
+// moment at which no message was being sent any more.
 func (c *Conn) Ping(ctx context.Context, sendBy time.Time) (time.Duration, error) {
-	p := &ping{pong: make(chan struct{})}
-	if err := c.sendPing(p, sendBy); err != nil {
+	p, err := c.sendPing(sendBy)
+	if err != nil {
 		return 0, err
 	}
 	defer c.forgetPing(p)
@@ -86,20 +88,30 @@ func (c *Conn) Ping(ctx context.Context, sendBy time.Time) (time.Duration, error
 	}
 }
 
-func (c *Conn) sendPing(p *ping, sendBy time.Time) error {
+// SendPing sends a Ping (RFC 6455 §5.5.2), whose Pong shows in Received and
+// RoundTrips. A Ping that the socket hasn't taken by sendBy fails the connection,
+// so that is best generous.
+func (c *Conn) SendPing(sendBy time.Time) error {
+	_, err := c.sendPing(sendBy)
+	return err
+}
+
+func (c *Conn) sendPing(sendBy time.Time) (*ping, error) {
 	if err := c.takeTurn(sendBy); err != nil {
-		return err
+		return nil, err
 	}
 	defer c.endTurn()
+	p := &ping{sent: time.Since(c.started), pong: make(chan struct{})}
 	c.pings.mu.Lock()
-	p.sent = time.Since(c.started)
-	c.pings.waiting = append(c.pings.waiting, p)
+	if c.pings.waiting = append(c.pings.waiting, p); len(c.pings.waiting) > maxWaiting {
+		c.pings.waiting = slices.Delete(c.pings.waiting, 0, 1)
+	}
 	c.pings.mu.Unlock()
 	err := c.ws.WriteControl(websocket.PingMessage, strconv.AppendInt(nil, int64(p.sent), 10), sendBy)
 	if err != nil {
 		c.forgetPing(p)
 	}
-	return err
+	return p, err
 }
 
 func (c *Conn) forgetPing(p *ping) {

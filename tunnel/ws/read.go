@@ -180,6 +180,6 @@ func (c *Conn) fail(err error) {
 	case <-c.closing:
 	case <-timer.C:
 		c.failure.CompareAndSwap(nil, &err)
+		_ = c.conn.SetReadDeadline(longAgo)
 	}
-	_ = c.conn.SetReadDeadline(longAgo)
 }

@@ -41,10 +41,12 @@ const (
 // of goroutine in each direction. Sessions of this package don't pay it: yamux
 // sets no deadlines and runs on the WebSocket directly.
 //
-// A read deadline that the caller has set on conn itself stays in force, and
-// ends the reading direction for good when it passes. Handlers that the caller
-// has set stay too; gorilla's default Ping handler is replaced by one that
-// doesn't hold up reading. Control frames are handled while data is read.
+// A read deadline that the caller sets on conn itself, before or after, is in
+// force, and ends the reading direction for good when it passes. (A connection
+// that the kernel gives up on reads the same: gorilla hides the difference.)
+// Handlers that the caller sets, before or after, are called; gorilla's default
+// Ping handler is replaced by one that doesn't hold up reading. Control frames
+// are handled while data is read.
 //
 // Close sends what is buffered and a Close frame with status code 1000, both
 // within a fraction of a second, unblocks Read and Write, and returns. The

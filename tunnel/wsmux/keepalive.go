@@ -2,7 +2,6 @@ package wsmux
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -105,8 +104,5 @@ func (k *keepalive) resolution() time.Duration {
 // being sent, which on a slow link can take longer than the peer may be silent.
 func (k *keepalive) ping() {
 	defer k.pinging.Store(false)
-	wait := cmp.Or(k.timeout, DefaultPingTimeout)
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	defer cancel()
-	_, _ = k.session.conn.Ping(ctx, time.Now().Add(wait)) // an error shows as silence
+	_ = k.session.conn.SendPing(time.Now().Add(cmp.Or(k.timeout, DefaultPingTimeout))) // an error shows as silence
 }
