@@ -115,9 +115,9 @@ func TestReceiveGoAway(t *testing.T) {
 // A peer that sends back what it gets is recognized by either kind of frame.
 func TestReceiveEcho(t *testing.T) {
 	t.Parallel()
-	for want, provoke := range map[string]func(*testing.T, *Session){
-		"sends back what it gets": func(t *testing.T, s *Session) { _, _ = s.Ping(t.Context()) },
-		"yamux role server":       func(t *testing.T, s *Session) { _, _ = s.Open(t.Context()) },
+	for want, provoke := range map[string]func(*Session){
+		"sends back what it gets": func(s *Session) { _, _ = s.Ping(t.Context()) },
+		"yamux role server":       func(s *Session) { _, _ = s.Open(t.Context()) },
 	} {
 		s, p := startWithRawPeer(t, Server, nil)
 		echoed := make(chan struct{})
@@ -125,7 +125,7 @@ func TestReceiveEcho(t *testing.T) {
 			_, _ = io.Copy(p.conn, p.conn)
 			close(echoed)
 		}()
-		provoke(t, s)
+		provoke(s)
 		if pe := protocolError(t, s); !strings.Contains(pe.Error(), want) {
 			t.Errorf("Err() = %v, want %q", pe, want)
 		}
