@@ -23,7 +23,8 @@ type SessionOptions struct {
 	PingInterval, PingTimeout time.Duration
 
 	// Logger receives frames for unknown streams and refused streams, at debug
-	// level. Default: discarded.
+	// level, and the first stream that is one too many, at warn level. Default:
+	// discarded.
 	Logger *slog.Logger
 }
 

@@ -74,7 +74,8 @@ type Options struct {
 	Observe func(stream uint32, opened bool) *StreamObserver
 
 	// Logger receives frames for unknown streams and refused streams, at debug
-	// level. Default: discarded.
+	// level, and the first stream that is one too many, at warn level. Default:
+	// discarded.
 	Logger *slog.Logger
 }
 

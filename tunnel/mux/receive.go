@@ -150,8 +150,13 @@ func (s *Session) receiveStreamFrame(h *header) error {
 func (s *Session) receiveSYN(id uint32) error {
 	s.mu.Lock()
 	duplicate := s.streams[id] != nil
-	refused := s.goneAway || len(s.backlog) >= acceptBacklog || s.incoming >= s.opts.MaxStreams
+	tooMany := s.incoming >= s.opts.MaxStreams
+	refused := tooMany || s.goneAway || len(s.backlog) >= acceptBacklog
 	s.mu.Unlock()
+	if tooMany && !s.warned {
+		s.warned = true
+		s.logger.Warn("stream refused", slog.Int("max_streams", s.opts.MaxStreams))
+	}
 	switch {
 	case duplicate:
 		return s.sameRoleError(id)

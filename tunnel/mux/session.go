@@ -29,6 +29,7 @@ type Session struct {
 
 	in     *bufio.Reader // used by the receiving goroutine alone
 	header header        // as above
+	warned bool          // as above: that the peer opens too many streams
 
 	opening    chan struct{} // holds a token for each stream that the peer hasn't acknowledged
 	acceptable chan struct{} // holds a token if backlog may have streams
