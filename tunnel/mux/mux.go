@@ -93,6 +93,10 @@ const (
 	// taken some.
 	maxReplies = 1024
 
+	// maxQueued is how many bytes may be queued when the peer opens a stream. With
+	// more, the session reads nothing until the peer has taken them.
+	maxQueued = 64 * 1024
+
 	// maxLingering is how many streams closed at this end may wait for the peer
 	// to close them. Beyond that, the oldest are reset.
 	maxLingering = 16384

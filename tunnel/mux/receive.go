@@ -148,6 +148,11 @@ func (s *Session) receiveStreamFrame(h *header) error {
 
 // receiveSYN adds a stream that the peer opens, or refuses it.
 func (s *Session) receiveSYN(id uint32) error {
+	if s.conn.Queued() > maxQueued { // the peer opens and closes streams, and takes no ACK and no FIN
+		if err := s.conn.WriteFrame(nil, nil); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	duplicate := s.streams[id] != nil
 	tooMany := s.incoming >= s.opts.MaxStreams

@@ -276,6 +276,41 @@ func TestMaxStreams(t *testing.T) {
 	p.roundTrip()
 }
 
+// A peer that opens and closes streams and takes no answer is held up, before the
+// answers take memory.
+func TestAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	a, peer := tcpPair(t)
+	s := startOurs(t, a, Server, nil)
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		for {
+			st, err := s.Accept()
+			if err != nil {
+				return
+			}
+			_ = st.Close()
+		}
+	}()
+	var block []byte
+	for i := range uint32(10_000) {
+		h := newHeader(typeWindowUpdate, flagSYN|flagFIN, 2*i+1, 0)
+		block = append(block, h[:]...)
+	}
+	_ = peer.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	for range 200 {
+		if _, err := peer.Write(block); err != nil {
+			break // held up
+		}
+	}
+	if n := s.conn.Queued(); n > 4*maxQueued {
+		t.Errorf("%d bytes are queued, want about %d at most", n, maxQueued)
+	}
+	_ = s.Close()
+	<-accepting
+}
+
 // More streams than may wait to be accepted are refused.
 func TestBacklog(t *testing.T) {
 	t.Parallel()

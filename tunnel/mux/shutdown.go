@@ -80,6 +80,9 @@ func (s *Session) Close() error {
 // CloseWithError is Close with a reason, which Err returns unless the session
 // has ended before.
 func (s *Session) CloseWithError(reason error) {
+	if reason == nil {
+		reason = net.ErrClosed
+	}
 	if streams, first := s.end(reason); first {
 		for _, st := range streams {
 			st.end()

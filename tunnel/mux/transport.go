@@ -16,7 +16,8 @@ type Transport interface {
 	io.Reader
 
 	// WriteFrame sends header and body, which may be empty, after everything
-	// that was queued or written before. It may block. After an error, Read
+	// that was queued or written before. It may block, and does while more than
+	// 64 KiB are queued. After an error, Read
 	// fails as well, without delay.
 	WriteFrame(header, body []byte) error
 

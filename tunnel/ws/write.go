@@ -61,6 +61,9 @@ func (c *Conn) writePair(a, b []byte) error {
 	if queued := c.queue.take(); len(queued) > 0 {
 		a = append(queued, a...)
 	}
+	if len(a)+len(b) == 0 {
+		return nil
+	}
 	return c.writeMessage(a, b)
 }
 
