@@ -27,6 +27,10 @@ const DefaultWindow = 4 * 1024 * 1024
 // wait with more. It is far beyond what one client does, and bounds its cost.
 const maxCalls = 16384
 
+// maxLingering is how many streams a peer may leave half-open that are closed at
+// this end, including the 256 that may wait to be accepted.
+const maxLingering = 512
+
 // closeWait bounds how long the close of a stream, or a GoAway, may wait for a
 // stalled link.
 const closeWait = 200 * time.Millisecond
@@ -293,9 +297,16 @@ func (l *yamuxListener) acceptStreams() {
 		}
 		c := &yamuxStream{Stream: stream, session: l.session, closed: l.release}
 		c.greeting = newGreeting(l.Listener, c)
+		known := l.session.NumStreams()
 		l.stateMu.Lock()
 		l.streams++
+		lingering := known - l.streams
+		tooMany := lingering > maxLingering && !l.draining
 		l.stateMu.Unlock()
+		if tooMany { // hashicorp/yamux goes on buffering for streams that are closed here alone
+			_ = l.session.Close()
+			return
+		}
 		l.offer(c, c.greeting, l.session.CloseChan())
 	}
 }
