@@ -59,8 +59,8 @@ type Options struct {
 	Window uint32
 
 	// RoundTrip returns the round-trip time of the link, which limits how far
-	// windows grow, or 0 if it isn't known. Default: unknown, which counts as
-	// 100 ms.
+	// windows grow, or 0 if it isn't known. It must neither block nor call the
+	// session. Default: unknown, which counts as 100 ms.
 	RoundTrip func() time.Duration
 
 	// MaxStreams is how many streams the peer may have open. Further ones are

@@ -16,9 +16,10 @@ import (
 
 // Session is one end of a yamux session.
 //
-// Locks: mu guards the session's state, Stream.mu that of a stream. Neither is
-// held while the other is taken, nor across a call that can block or that calls
-// back. Transport.QueueFrame never blocks and is called under either.
+// Locks: mu guards the session's state, Stream.mu that of a stream. mu may be taken
+// with Stream.mu held, not the other way round. Neither is held across a call that
+// can block or that calls an observer. Transport.QueueFrame and Options.RoundTrip
+// don't block and are called under either.
 type Session struct {
 	conn     Transport
 	role     Role

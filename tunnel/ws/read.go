@@ -73,9 +73,10 @@ func (c *Conn) readMessage(p []byte) (n int, err error) {
 // failed connection is read again and again.
 func (c *Conn) endRead(err error) error {
 	c.readErr = c.readError(err)
-	if c.failure.Load() == nil {
-		c.noteEnd(err)
+	if failure := c.failure.Load(); failure != nil {
+		err = *failure
 	}
+	c.noteEnd(err)
 	return c.readErr
 }
 
@@ -90,8 +91,8 @@ func (c *Conn) noteEnd(err error) {
 }
 
 // End returns why reading ended, in gorilla's own terms: a [*websocket.CloseError]
-// with the peer's status code, or an error of the network. It returns nil while
-// reading goes on, and if this side closed the connection first.
+// with the peer's status code, or an error of the network, also of writing. It
+// returns nil while reading goes on, and if this side closed the connection first.
 func (c *Conn) End() error {
 	select {
 	case <-c.endKnown:
@@ -167,6 +168,14 @@ func (c *Conn) complain(code int, text string) {
 	}
 	defer c.endTurn()
 	_ = c.writeClose(code, text, deadline)
+}
+
+// keepFailed ends reading again after a handler of the caller's, which may have
+// moved the read deadline, if writing has failed.
+func (c *Conn) keepFailed() {
+	if c.failure.Load() != nil {
+		_ = c.conn.SetReadDeadline(longAgo)
+	}
 }
 
 // fail makes Read return err, with which writing failed, unless reading ends by

@@ -88,8 +88,11 @@ func (c *Conn) renewWriteDeadline() bool {
 	if c.isClosing() {
 		return false
 	}
-	if c.writeTimeout > 0 {
+	switch {
+	case c.writeTimeout > 0:
 		c.setWriteDeadline(time.Now().Add(c.writeTimeout))
+	case !c.shared:
+		c.setWriteDeadline(time.Time{}) // that of the last control frame
 	}
 	return true
 }

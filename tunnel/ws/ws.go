@@ -141,11 +141,13 @@ func (c *Conn) setHandlers() {
 	}
 	c.ws.SetPingHandler(func(data string) error {
 		c.noteReceived()
+		defer c.keepFailed()
 		return onPing(data)
 	})
 	c.ws.SetPongHandler(func(data string) error {
 		c.noteReceived()
 		c.receivePong(data)
+		defer c.keepFailed()
 		return onPong(data)
 	})
 	c.ws.SetCloseHandler(func(code int, text string) error {
