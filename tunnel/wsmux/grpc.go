@@ -121,8 +121,13 @@ func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) 
 // yamuxSession is a session of hashicorp/yamux.
 type yamuxSession struct {
 	*yamux.Session
-	conn *yamuxConn
+	conn    *yamuxConn
+	opening chan struct{} // holds a token for each OpenStream call, which takes no context
 }
+
+// maxOpening is how many OpenStream calls may be under way: impatient callers leave
+// them.
+const maxOpening = 64
 
 func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)) (*yamuxSession, error) {
 	if wsConn == nil {
@@ -140,7 +145,7 @@ func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yam
 		_ = conn.Close()
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
-	s := &yamuxSession{session, conn}
+	s := &yamuxSession{session, conn, make(chan struct{}, maxOpening)}
 	go func() {
 		<-session.CloseChan()
 		close(conn.closing)
@@ -156,8 +161,13 @@ func (s *yamuxSession) reason() error {
 	return net.ErrClosed
 }
 
-// open opens a stream for a gRPC client. hashicorp/yamux takes no context.
+// open opens a stream for a gRPC client.
 func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
+	select {
+	case s.opening <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wsmux: open stream: the peer accepts no streams: %w", context.Cause(ctx))
+	}
 	type result struct {
 		stream *yamux.Stream
 		err    error
@@ -165,6 +175,10 @@ func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
 	opened := make(chan result)
 	go func() {
 		stream, err := s.OpenStream()
+		<-s.opening
+		if err != nil {
+			err = s.convert(err)
+		}
 		select {
 		case opened <- result{stream, err}:
 		case <-ctx.Done():
@@ -176,7 +190,7 @@ func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
 	select {
 	case r := <-opened:
 		if r.err != nil {
-			return nil, fmt.Errorf("wsmux: open stream: %w", s.convert(r.err))
+			return nil, fmt.Errorf("wsmux: open stream: %w", r.err)
 		}
 		return &yamuxStream{Stream: r.stream, session: s}, nil
 	case <-ctx.Done():
