@@ -315,7 +315,8 @@ func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
 		password, _ := user.Password()
 		auth = &proxy.Auth{User: user.Username(), Password: password}
 	}
-	socks, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, dialedConn{conn})
+	replies := &socksReplies{Conn: conn}
+	socks, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, dialedConn{replies})
 	if err == nil {
 		_, err = socks.Dial("tcp", addr)
 	}
@@ -323,14 +324,63 @@ func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
 		return nil
 	}
 	err = proxyCause(err)
-	// x/net has no types for these, and calls every refusal unknown.
-	if strings.Contains(err.Error(), "authentication") {
+	switch refusal := replies.refusal(); {
+	case replies.refusedAuth():
 		return fmt.Errorf("%w: %w", errProxyAuth, err)
-	}
-	if refusal, ok := strings.CutPrefix(err.Error(), "unknown error "); ok {
+	case refusal != "":
 		return errors.New("its answer: " + refusal) // "connection refused" is the target's
 	}
 	return err
+}
+
+// socksReplies keeps the first bytes of a SOCKS proxy's replies: x/net has no
+// errors to tell them apart.
+type socksReplies struct {
+	net.Conn
+	head []byte
+}
+
+// The replies of a SOCKS proxy begin with a version and a method (RFC 1928 §3). After
+// the method of user and password come a version and a status (RFC 1929 §2). Then
+// come a version and a reply to the request (RFC 1928 §6).
+const (
+	socksNoMethod  = 0xff
+	socksPassword  = 2
+	socksHeadBytes = 6
+)
+
+func (c *socksReplies) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.head = append(c.head, p[:min(n, socksHeadBytes-len(c.head))]...)
+	return n, err
+}
+
+// withPassword reports whether the proxy asks for a user and a password.
+func (c *socksReplies) withPassword() bool { return len(c.head) >= 2 && c.head[1] == socksPassword }
+
+// refusedAuth reports whether the proxy refused the credentials, or the lack of
+// them.
+func (c *socksReplies) refusedAuth() bool {
+	return len(c.head) >= 2 && c.head[1] == socksNoMethod || c.withPassword() && len(c.head) >= 4 && c.head[3] != 0
+}
+
+// refusal returns the proxy's reply, or "" if it hasn't refused to connect.
+func (c *socksReplies) refusal() string {
+	at := 3
+	if c.withPassword() {
+		at += 2
+	}
+	if len(c.head) <= at || c.head[at] == 0 {
+		return ""
+	}
+	texts := []string{
+		1: "general SOCKS server failure", 2: "connection not allowed by ruleset", 3: "network unreachable", 4: "host unreachable",
+		5: "connection refused", 6: "TTL expired", 7: "command not supported", 8: "address type not supported",
+	}
+	if reply := int(c.head[at]); reply < len(texts) {
+		return texts[reply]
+	}
+	return fmt.Sprintf("unknown code: %d", c.head[at])
 }
 
 // dialedConn is a proxy.ContextDialer that has dialed before.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -95,10 +94,11 @@ func (c *call) begin(ctx context.Context, md metadata.MD) (grpc.ClientStream, er
 		if err == nil {
 			return stream, nil
 		}
-		if !strings.HasPrefix(status.Convert(err).Message(), "failed to validate authority") {
+		if status.Code(err) != codes.Unavailable {
 			return nil, u.unreachable(err)
 		}
-		// The upstream's certificate is not for that name.
+		// The upstream's certificate may not be for that name: gRPC has no error of
+		// its own for that. Nothing has been sent yet.
 	}
 	stream, err := u.conn.NewStream(ctx, desc, c.method, opts...)
 	if err != nil {
