@@ -132,7 +132,7 @@ var (
 // ProtocolError is the reason of a session's end when one of the two ends broke
 // the protocol.
 type ProtocolError struct {
-	// Text says what is wrong.
+	// Text describes the error.
 	Text string
 
 	// ByPeer means that the peer reports the error, which this end made.

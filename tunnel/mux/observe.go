@@ -27,8 +27,8 @@ type StreamObserver struct {
 
 	// End is called when the stream has ended at both ends. err is nil if both
 	// directions were closed in order, and otherwise the reason: it is ErrReset
-	// if the peer reset the stream, net.ErrClosed if this end did, or the
-	// reason of the session's end.
+	// if the peer reset the stream, or this end did because the peer left it
+	// half-open; net.ErrClosed after Reset; or the reason of the session's end.
 	End func(err error)
 }
 

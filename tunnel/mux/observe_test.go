@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 )
 
-// recorder records what is observed, by stream.
+// recorder records the observed events, by stream.
 type recorder struct {
 	mu     sync.Mutex
 	events map[uint32][]string

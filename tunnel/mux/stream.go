@@ -226,8 +226,9 @@ func (s *Stream) sendFIN() bool {
 	return true
 }
 
-// Close ends both directions and drops what hasn't been read. It doesn't block.
-// A Read or Write that waits returns net.ErrClosed.
+// Close ends both directions and drops unread bytes. It doesn't block. A Read, or
+// a Write that waits for the peer to read, returns net.ErrClosed; a Write that waits
+// for a stalled connection returns when the connection moves or fails.
 func (s *Stream) Close() error {
 	s.shut(func() bool { return s.sendFIN() })
 	return nil

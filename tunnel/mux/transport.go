@@ -28,7 +28,7 @@ type Transport interface {
 	// Queued returns how many bytes are queued.
 	Queued() int
 
-	// Close sends what is queued and closes the connection, all within a bound;
+	// Close sends the queue and closes the connection, all within a bound;
 	// Read and WriteFrame return then. reason is the reason of the session's
 	// end. Only the first call has an effect.
 	Close(reason error)
@@ -37,11 +37,12 @@ type Transport interface {
 	RemoteAddr() net.Addr
 }
 
-// closeWait bounds how long Close of a connTransport sends what is queued.
+// closeWait bounds how long Close of a connTransport sends the queue.
 const closeWait = 200 * time.Millisecond
 
 // NewTransport returns a transport on conn, whose Read and Write must return
-// when it is closed.
+// when it is closed. It has no time-out: while the peer takes nothing, Write of a
+// stream blocks until the session is closed.
 func NewTransport(conn net.Conn) Transport {
 	return &connTransport{Conn: conn, writing: make(chan struct{}, 1)}
 }

@@ -30,7 +30,7 @@ const (
 // CloseWait is the longest time that CloseWith blocks.
 const CloseWait = closeFrameWait
 
-// CloseWith makes Read and Write return, sends what is queued and a Close frame,
+// CloseWith makes Read and Write return, sends the queue and a Close frame,
 // unless a stuck write is in the way, and closes the socket in the background
 // once the peer has answered, half a second later at most. reason is cut to the
 // 123 bytes that a Close frame has room for. It blocks for 200 ms at most. Only
@@ -58,7 +58,7 @@ func (c *Conn) CloseStatus() *websocket.CloseError {
 	return c.closeSent.Load()
 }
 
-// sendClose sends what is queued, and a Close frame.
+// sendClose sends the queue, and a Close frame.
 func (c *Conn) sendClose(code int, reason string, deadline time.Time) error {
 	if err := c.takeTurn(deadline); err != nil {
 		return err

@@ -26,7 +26,7 @@ type queue struct {
 	mu       sync.Mutex
 	pending  []byte
 	spare    []byte // becomes pending at the next take
-	flushing bool   // a goroutine is about to send what is pending
+	flushing bool   // a goroutine is about to send pending
 	sent     time.Time
 }
 
@@ -58,7 +58,7 @@ func (q *queue) add(p []byte) (start bool) {
 	return start
 }
 
-// take returns what is pending, which is valid until the next take. The caller
+// take returns the pending bytes, which are valid until the next take. The caller
 // holds the token of writing.
 func (q *queue) take() []byte {
 	q.mu.Lock()
@@ -82,7 +82,7 @@ func (q *queue) swap() []byte {
 	return pending
 }
 
-// stop ends a flush that can't send. What is pending stays.
+// stop ends a flush that can't send. The pending bytes stay.
 func (q *queue) stop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -102,7 +102,7 @@ func (q *queue) noteSent() {
 	q.sent = time.Now()
 }
 
-// flush sends what is queued until nothing is. It gives up its turn after each
+// flush sends the queue until it is empty. It gives up its turn after each
 // message, so that control frames come between.
 func (c *Conn) flush() {
 	for {
@@ -117,7 +117,7 @@ func (c *Conn) flush() {
 	}
 }
 
-// flushOnce sends what is queued as one message. It returns false if the flush is
+// flushOnce sends the queue as one message. It returns false if the flush is
 // over.
 func (c *Conn) flushOnce() (bool, error) {
 	c.writing <- struct{}{}

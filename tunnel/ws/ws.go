@@ -47,7 +47,8 @@ const (
 type Options struct {
 	// WriteTimeout is how long the socket may take nothing of a message that is
 	// being sent; Conn fails then. A shared Conn has this time for a whole
-	// message. Default: no limit.
+	// message, and one on TLS without BatchRecords for a whole frame. Default: no
+	// limit.
 	WriteTimeout time.Duration
 }
 

@@ -50,7 +50,7 @@ const (
 //
 // Close sends what is buffered and a Close frame with status code 1000, both
 // within a fraction of a second, unblocks Read and Write, and returns. The
-// socket is closed when the peer has answered, half a second later at most.
+// socket is closed when the peer has answered, two seconds later at most.
 func WrapConn(conn *websocket.Conn) net.Conn {
 	c := &wrappedConn{
 		ws:            ws.Share(conn, nil),

@@ -19,7 +19,7 @@
 // Lifetimes: every function here takes ownership of the *websocket.Conn, also
 // when it returns an error. Closing what it returns closes the WebSocket, and
 // when the WebSocket ends, everything on it does. Nothing is left running
-// afterwards; the last goroutine and the socket go within a second.
+// afterwards; the last goroutine and the socket go within two seconds.
 //
 // Concurrency: all methods may be called from any goroutine. With [WrapConn],
 // [ServeGRPC] and [DialGRPC] the caller keeps the right to send control messages
