@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -9,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"github.com/xrash/smetrics"
+
+	"github.com/wstun/wstun/reflection/suggest"
 )
 
-// onUsageError says what is wrong with c's flags, and what to do about it. err is
-// that of package flag, or cli's about a variable.
+// onUsageError turns err, an error of package flag or cli's about an environment
+// variable, into a usageError with a hint.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -32,8 +32,8 @@ var (
 	badVariable = regexp.MustCompile(`^could not parse ("[^"]*") as \S+ value from environment variable "(\S+)" for flag (\S+): `)
 )
 
-// badValue is that value, given as where says, is none for a flag, or err where
-// any would be.
+// badValue returns the error that value, given in where, doesn't fit the type of a flag.
+// For a flag that takes any text it returns err.
 func badValue(c *cli.Context, where, value, flag string, err error) error {
 	for _, f := range c.Command.Flags {
 		if !slices.Contains(f.Names(), flag) {
@@ -51,44 +51,43 @@ func badValue(c *cli.Context, where, value, flag string, err error) error {
 	return err
 }
 
-// unknownFlagHint is what may have been meant by a flag that c's command doesn't have.
+// unknownFlagHint returns the hint for a flag that c's command doesn't have.
 func unknownFlagHint(c *cli.Context, name string) string {
 	own := flagNames(c.Command)
-	if similar := near(name, own); len(similar) > 0 {
+	if similar := suggest.Near(name, own); len(similar) > 0 {
 		for i, s := range similar {
 			similar[i] = dashes(s) + s
 		}
 		return "did you mean " + orList(similar) + "?"
 	}
 	if name == "plaintext" && slices.Contains(own, "tls") { // grpcurl's
-		return "leave it out: a plain server is spoken to without TLS, unless --tls is given"
+		return "leave it out: wstun speaks to a plain server without TLS, unless --tls is given"
 	}
 	if c.App.Command(c.Command.Name) == nil { // it's wstun itself
 		if c.App.Command(name) != nil {
 			return "did you mean wstun " + name + "?"
 		}
 		if slices.ContainsFunc(c.App.Commands, func(cmd *cli.Command) bool { return len(name) > 1 && slices.Contains(flagNames(cmd), name) }) {
-			return "put it behind the command: wstun COMMAND --" + name
+			return "put it after the command: wstun COMMAND --" + name
 		}
 	}
 	return helpHint(c)
 }
 
-// unknownCommand is that there is no command name.
+// unknownCommand returns the error that there is no command of that name.
 func unknownCommand(c *cli.Context, name string) error {
 	var names []string
 	for _, cmd := range c.App.VisibleCommands() {
 		names = append(names, cmd.Name)
 	}
 	err := &usageError{err: fmt.Errorf("unknown command %q", redact(name)), hint: "see wstun --help"}
-	if similar := near(name, names); len(similar) > 0 {
+	if similar := suggest.Near(name, names); len(similar) > 0 {
 		err.hint = "did you mean wstun " + orList(similar) + "?"
 	}
 	return err
 }
 
-// hintAtHelp has what cmd's action says about a mistake end with a hint, where
-// there is no better one.
+// hintAtHelp adds a hint to the usage errors of cmd's action that have none.
 func hintAtHelp(cmd *cli.Command) {
 	action := cmd.Action
 	cmd.Action = func(c *cli.Context) error {
@@ -115,37 +114,10 @@ func flagNames(cmd *cli.Command) []string {
 	return names
 }
 
-// dashes are those before a flag's name.
+// dashes returns "-" for a flag's short name, "--" for a long one.
 func dashes(name string) string {
 	if len(name) == 1 {
 		return "-"
 	}
 	return "--"
-}
-
-// near returns those of names that are spelt most like name, or of which it is the
-// beginning or the end: few of them.
-func near(name string, names []string) []string {
-	const (
-		alike  = 0.85 // of 1
-		part   = 0.95
-		margin = 0.02
-		few    = 3
-	)
-	if len(name) < 3 {
-		return nil // what is that short is like many
-	}
-	likeness := func(other string) float64 {
-		if strings.HasPrefix(other, name) || strings.HasSuffix(other, "-"+name) {
-			return part
-		}
-		return smetrics.JaroWinkler(name, other, 0.7, 4) // as cli
-	}
-	found := slices.DeleteFunc(slices.Clone(names), func(other string) bool { return len(other) < 3 || likeness(other) < alike })
-	slices.SortFunc(found, func(a, b string) int { return cmp.Or(cmp.Compare(likeness(b), likeness(a)), strings.Compare(a, b)) })
-	n := 0
-	for n < min(few, len(found)) && likeness(found[n]) >= likeness(found[0])-margin {
-		n++
-	}
-	return found[:n]
 }

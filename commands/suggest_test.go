@@ -3,6 +3,8 @@ package commands
 import (
 	"strings"
 	"testing"
+
+	"github.com/wstun/wstun/reflection/suggest"
 )
 
 func TestNear(t *testing.T) {
@@ -32,8 +34,8 @@ func TestNear(t *testing.T) {
 		{"port", flags, ""},
 		{"p", flags, ""},
 	} {
-		if got := strings.Join(near(tt.name, tt.names), " "); got != tt.want {
-			t.Errorf("near(%q) = %q, want %q", tt.name, got, tt.want)
+		if got := strings.Join(suggest.Near(tt.name, tt.names), " "); got != tt.want {
+			t.Errorf("Near(%q) = %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

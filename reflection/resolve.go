@@ -1,22 +1,22 @@
 package reflection
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/xrash/smetrics"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/reflection/suggest"
 )
 
-// Kind is what a name that a user types is meant to name.
+// Kind is the kind of symbol that a user wants.
 type Kind int
 
 // The kinds of symbols that are looked for by name.
 const (
-	Any     Kind = iota // whatever has a descriptor, but files
+	Any     Kind = iota // whatever has a descriptor, except files
 	Service             // a service
 	Method              // a method
 )
@@ -37,16 +37,16 @@ func (k Kind) is(d protoreflect.Descriptor) bool {
 	}
 }
 
-// NameError is a name that names nothing, or more than one thing.
+// NameError is the error of a name that no symbol has, or more than one.
 type NameError struct {
 	Kind Kind
 	Name string // as it was given
 
-	// Candidates are what a short name may mean, Suggestions what is spelt
-	// like it, the best first. At most one of the two isn't empty.
+	// Candidates are the symbols that a short name fits, Suggestions those of
+	// similar names, best first. At most one of the two isn't empty.
 	Candidates, Suggestions []string
 
-	// Err is why a source couldn't be asked; nil if all were.
+	// Err is the error of the first source that couldn't be asked; nil if all were.
 	Err error
 }
 
@@ -63,11 +63,11 @@ func (e *NameError) Error() string {
 
 func (e *NameError) Unwrap() error { return e.Err }
 
-// Resolve returns the symbol that a user means: by its full name (a method's as
-// pkg.Service.Method or pkg.Service/Method), maybe with a dot or a slash before it,
-// or by as many of the last parts of it as are needed to tell it from others of
-// that kind. The error is a [*NameError] if there is none; otherwise all sources
-// have failed and it is that of the first.
+// Resolve returns the symbol with a name as users type it: the full name (of a method
+// pkg.Service.Method or pkg.Service/Method), optionally after a dot or a slash, or as
+// many of its last parts as tell it from the other symbols of that kind. The error is
+// a [*NameError] if no symbol or several fit. If all sources fail, it is the error of
+// the first.
 func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol, error) {
 	full := strings.ReplaceAll(strings.TrimLeft(name, "./"), "/", ".")
 	if s := c.exact(ctx, kind, protoreflect.FullName(full)); s != nil {
@@ -81,7 +81,7 @@ func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol,
 	matches := c.matches(sets, kind, full)
 	switch len(matches) {
 	case 0:
-		found.Suggestions = suggest(sets, kind, full)
+		found.Suggestions = suggest.Near(full, names(sets, kind, false))
 		return nil, found
 	case 1:
 		return matches[0], nil
@@ -93,8 +93,8 @@ func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol,
 	return nil, found
 }
 
-// Name is how a user writes the name of d: of a method pkg.Service/Method, of an
-// enum's value pkg.Enum.VALUE, which protobuf has as pkg.VALUE, and else its full name.
+// Name returns the name of d as users type it: pkg.Service/Method for a method,
+// pkg.Enum.VALUE for an enum's value (pkg.VALUE in protobuf), otherwise the full name.
 func Name(d protoreflect.Descriptor) string {
 	switch d.(type) {
 	case protoreflect.MethodDescriptor:
@@ -105,8 +105,8 @@ func Name(d protoreflect.Descriptor) string {
 	return string(d.FullName())
 }
 
-// exact returns the symbol of a full name, nil if there is none. Not every server
-// knows methods by their names, but it knows services.
+// exact returns the symbol of a full name, nil if there is none. It looks for a method
+// in its service, as some servers can't find methods.
 func (c *Catalog) exact(ctx context.Context, kind Kind, name protoreflect.FullName) *Symbol {
 	if kind == Method {
 		s, err := c.Find(ctx, name.Parent())
@@ -126,8 +126,8 @@ func (c *Catalog) exact(ctx context.Context, kind Kind, name protoreflect.FullNa
 	return nil
 }
 
-// matches returns the symbols whose names end in the parts of short. Fields and the
-// like count only if nothing greater has that name.
+// matches returns the symbols whose last parts are those of short. Fields, oneofs and
+// enum values count only if no other symbol has that name.
 func (c *Catalog) matches(sets []*Set, kind Kind, short string) []*Symbol {
 	var great, small []*Symbol
 	seen := make(map[protoreflect.FullName]bool)
@@ -155,60 +155,26 @@ func (c *Catalog) matches(sets []*Set, kind Kind, short string) []*Symbol {
 func endsIn(name, short string) bool { return name == short || strings.HasSuffix(name, "."+short) }
 
 // Symbols returns the names of all symbols of that kind, sorted, as [Name] writes
-// them: for completion. The error is that of the first source if all have failed.
+// them. The error is that of the first source if all have failed.
 func (c *Catalog) Symbols(ctx context.Context, kind Kind) ([]string, error) {
 	sets, err := c.everything(ctx)
 	if len(sets) == 0 && err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, set := range sets {
-		set.each(kind, func(d protoreflect.Descriptor) { names = append(names, Name(d)) })
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	all := names(sets, kind, true)
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
-// suggest returns the names that are spelt most like one, few of them.
-func suggest(sets []*Set, kind Kind, name string) []string {
-	const few = 3
-	type near struct {
-		name     string
-		distance int
-	}
-	var all []near
-	seen := make(map[string]bool)
-	parts := strings.Count(name, ".") + 1
+// names returns the names of all symbols of that kind in sets, with or without fields.
+func names(sets []*Set, kind Kind, fields bool) []string {
+	var all []string
 	for _, set := range sets {
 		set.each(kind, func(d protoreflect.Descriptor) {
-			full := Name(d)
-			if _, small := d.(protoreflect.FieldDescriptor); small || seen[full] {
-				return
-			}
-			seen[full] = true
-			n := distance(lastParts(string(d.FullName()), parts), name)
-			if n <= 1+len(name)/4 {
-				all = append(all, near{full, n})
+			if _, isField := d.(protoreflect.FieldDescriptor); fields || !isField {
+				all = append(all, Name(d))
 			}
 		})
 	}
-	slices.SortFunc(all, func(a, b near) int { return cmp.Or(a.distance-b.distance, strings.Compare(a.name, b.name)) })
-	var names []string
-	for _, n := range all[:min(few, len(all))] {
-		if n.distance <= all[0].distance+1 {
-			names = append(names, n.name)
-		}
-	}
-	return names
-}
-
-// distance is how many letters differ, whatever their case.
-func distance(a, b string) int {
-	return smetrics.WagnerFischer(strings.ToLower(short(a)), strings.ToLower(short(b)), 1, 1, 1)
-}
-
-// lastParts returns the last n parts of a name, or all if it has fewer.
-func lastParts(name string, n int) string {
-	parts := strings.Split(name, ".")
-	return strings.Join(parts[max(0, len(parts)-n):], ".")
+	return all
 }

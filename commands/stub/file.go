@@ -11,9 +11,11 @@ import (
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/wstun/wstun/reflection/suggest"
 )
 
-// maxErrors is how many mistakes are reported at once.
+// maxErrors bounds the mistakes that are reported at once.
 const maxErrors = 10
 
 // A parser turns a file into methods, or into errors.
@@ -23,7 +25,7 @@ type parser struct {
 	types   types
 	methods map[string]*method
 	errs    []mistake
-	stop    bool // the last of errs makes it pointless to go on
+	stop    bool // after the last of errs, parsing on is pointless
 }
 
 // A mistake is an error with the line it is on.
@@ -155,7 +157,7 @@ func (p *parser) find(f field) protoreflect.MethodDescriptor {
 	return md
 }
 
-// services returns the names of all services there are.
+// services returns the full names of all services, sorted.
 func (p *parser) services() []string {
 	var names []string
 	p.files.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
@@ -168,7 +170,7 @@ func (p *parser) services() []string {
 	return names
 }
 
-// mapping reports whether n is a mapping, and what keys it has beyond known.
+// mapping reports whether n is a mapping. Keys other than known are mistakes.
 func (p *parser) mapping(n *node, what string, known ...string) bool {
 	if n.kind != yaml.MappingNode {
 		p.errorf(n.line, "%s must be a mapping with %s, not %s", what, strings.Join(known, ", "), n.is())
@@ -189,7 +191,7 @@ func (p *parser) mapping(n *node, what string, known ...string) bool {
 	return true
 }
 
-// duration parses a delay, which may be left out.
+// duration parses a delay. A nil node is none.
 func (p *parser) duration(n *node) time.Duration {
 	if n == nil {
 		return 0
@@ -204,7 +206,7 @@ func (p *parser) duration(n *node) time.Duration {
 	return max(d, 0)
 }
 
-// boolean parses a truth value, which may be left out.
+// boolean parses a truth value. A nil node is false.
 func (p *parser) boolean(n *node, key string) bool {
 	if n == nil {
 		return false
@@ -230,7 +232,7 @@ func (n *node) truth() (value, ok bool) {
 	return false, false
 }
 
-// clip bounds what errors quote from the file.
+// clip shortens a text from the file to what errors quote of it.
 func clip(s string) string {
 	const most = 200
 	if len(s) <= most {
@@ -245,48 +247,11 @@ func clip(s string) string {
 
 func quote(s string) string { return fmt.Sprintf("%q", clip(s)) }
 
-// didYouMean returns a suggestion, to be added to an error about name, of the
-// candidate that is most like it, or nothing if none is.
-func didYouMean(name string, candidates []string) string {
-	best, least := "", len(name)/3+2
-	for _, c := range candidates {
-		d := distance(strings.ToLower(name), strings.ToLower(c), least)
-		if base := c[strings.LastIndexByte(c, '.')+1:]; strings.EqualFold(name[strings.LastIndexByte(name, '.')+1:], base) {
-			d = min(d, 1) // the same service in another package, or in none
-		}
-		if d < least {
-			best, least = c, d
-		}
+// didYouMean returns the end of an error about an unknown name: the name that is most
+// like it, or nothing.
+func didYouMean(name string, names []string) string {
+	if near := suggest.Near(name, names); len(near) > 0 {
+		return fmt.Sprintf("; did you mean %q?", near[0])
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is how many bytes must be added, removed, changed or swapped with
-// their neighbour to make b of a, or some number that is not less than limit.
-func distance(a, b string, limit int) int {
-	if d := len(a) - len(b); d >= limit || -d >= limit {
-		return limit
-	}
-	var above, row []int // for a's prefixes without the last two bytes and the last byte
-	for j := range len(b) + 1 {
-		row = append(row, j)
-	}
-	for i := range len(a) {
-		next := []int{i + 1}
-		for j := range len(b) {
-			d := row[j]
-			if a[i] != b[j] {
-				d = 1 + min(d, row[j+1], next[j])
-			}
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				d = min(d, 1+above[j-1])
-			}
-			next = append(next, d)
-		}
-		above, row = row, next
-	}
-	return row[len(b)]
+	return ""
 }
