@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,9 +13,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -89,7 +88,7 @@ func (p *program) demo(c *cli.Context) error {
 	return err
 }
 
-// showDemo calls the Hub through the tunnel and prints what comes back.
+// showDemo calls the Hub through the tunnel and prints the responses.
 func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -103,9 +102,9 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 	}
 	defer cc.Close()
 
-	services, err := listServices(ctx, cc)
+	services, err := reflection.FromServer(cc, nil).Services(ctx)
 	if err != nil {
-		return fmt.Errorf("list services: %w", err)
+		return err
 	}
 	fmt.Fprintf(p.stdout, "\nlist\n  %s\n", strings.Join(services, "\n  "))
 
@@ -154,7 +153,7 @@ func describeEvent(e *demo.KeyEvent) string {
 	return "tick"
 }
 
-// printDemoLines prints what to try with grpcurl.
+// printDemoLines prints grpcurl commands to try.
 func (p *program) printDemoLines(local net.Listener) {
 	addr := addrOf(local)
 	name := demo.Hub_ServiceDesc.ServiceName
@@ -167,28 +166,4 @@ func (p *program) printDemoLines(local net.Listener) {
 	} {
 		fmt.Fprintf(p.stdout, "  grpcurl -plaintext %s\n", line)
 	}
-}
-
-// listServices asks for the services by reflection.
-func listServices(ctx context.Context, cc grpc.ClientConnInterface) ([]string, error) {
-	stream, err := reflectionpb.NewServerReflectionClient(cc).ServerReflectionInfo(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := stream.Send(&reflectionpb.ServerReflectionRequest{
-		MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{},
-	}); err != nil {
-		return nil, err
-	}
-	resp, err := stream.Recv()
-	if err != nil {
-		return nil, err
-	}
-	_ = stream.CloseSend()
-	var names []string
-	for _, s := range resp.GetListServicesResponse().GetService() {
-		names = append(names, s.GetName())
-	}
-	slices.Sort(names)
-	return names, nil
 }

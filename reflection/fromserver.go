@@ -13,25 +13,25 @@ import (
 )
 
 // Server is the Finder that asks a server by reflection, v1 first and v1alpha if
-// the server doesn't offer that. It remembers nothing.
+// the server doesn't offer that. It caches nothing.
 //
-// The errors of its methods are [ErrNoReflection] when the server offers neither
-// version, and hold a gRPC status when asking fails. The stream has ended when a
-// method returns.
+// Its methods return [ErrNoReflection] when the server offers neither version. When a
+// request fails, the error holds the gRPC status. The stream has ended when a method
+// returns.
 type Server struct {
 	cc     grpc.ClientConnInterface
 	header metadata.MD
 }
 
-// FromServer returns the Server behind cc. header is sent with these requests
-// alone; nil sends none.
+// FromServer returns the Server that cc is connected to. It adds header, which may be
+// nil, to the metadata of its requests.
 func FromServer(cc grpc.ClientConnInterface, header metadata.MD) *Server {
 	return &Server{cc, header}
 }
 
-// Files asks for all services, all that their files import, and the extensions of
-// their messages. A server that lists its services and then can't describe all
-// of them gives a Set with Problems.
+// Files asks for the files of all services, their imports, and the extensions of
+// their messages. If the server can't describe all services that it lists, the Set
+// lacks the others.
 func (s *Server) Files(ctx context.Context) (*Set, error) {
 	var set *Set
 	err := s.ask(ctx, func(ctx context.Context, f *fetch) error {
@@ -45,18 +45,26 @@ func (s *Server) Files(ctx context.Context) (*Set, error) {
 	return set, err
 }
 
-// Services asks for the names of the services alone.
+// Services asks for the full names of the services only, and returns them in
+// alphabetical order. It leaves out invalid ones, and those beyond 20,000.
 func (s *Server) Services(ctx context.Context) ([]string, error) {
-	var services []string
-	err := s.ask(ctx, func(ctx context.Context, f *fetch) (err error) {
-		services, err = f.list(ctx)
-		return err
-	})
+	_, services, err := s.List(ctx)
 	return services, err
 }
 
-// Find asks for the file that defines a symbol, for all that it imports, and for
-// the extensions of its messages.
+// List is like Services, and also returns the version of reflection that the server
+// offers: "v1" or "v1alpha".
+func (s *Server) List(ctx context.Context) (version string, services []string, err error) {
+	err = s.ask(ctx, func(ctx context.Context, f *fetch) (err error) {
+		version = f.t.version
+		services, err = f.list(ctx)
+		return err
+	})
+	return version, services, err
+}
+
+// Find asks for the file that defines a symbol, its imports, and the extensions of
+// its messages.
 func (s *Server) Find(ctx context.Context, symbol protoreflect.FullName) (*Set, error) {
 	var set *Set
 	err := s.ask(ctx, func(ctx context.Context, f *fetch) (err error) {
@@ -76,14 +84,14 @@ func (s *Server) Find(ctx context.Context, symbol protoreflect.FullName) (*Set, 
 	return nil, ErrNotFound
 }
 
-// ask calls do with each version of reflection, until the server offers it.
+// ask calls do with each version of reflection, until the server offers one.
 func (s *Server) ask(ctx context.Context, do func(context.Context, *fetch) error) error {
 	if len(s.header) > 0 {
 		out, _ := metadata.FromOutgoingContext(ctx)
 		ctx = metadata.NewOutgoingContext(ctx, metadata.Join(out, s.header))
 	}
-	for _, method := range methods {
-		f := newFetch(s.cc, method)
+	for _, version := range versions {
+		f := newFetch(s.cc, version)
 		err := do(ctx, f)
 		f.t.end()
 		if status.Code(err) != codes.Unimplemented {
@@ -93,10 +101,10 @@ func (s *Server) ask(ctx context.Context, do func(context.Context, *fetch) error
 	return ErrNoReflection
 }
 
-func newFetch(cc grpc.ClientConnInterface, method string) *fetch {
+func newFetch(cc grpc.ClientConnInterface, version string) *fetch {
 	return &fetch{
 		b:       newBuilder(),
-		t:       &talk{cc: cc, method: method},
+		t:       &talk{cc: cc, version: version},
 		batch:   maxBatch,
 		asked:   make(map[string]bool),
 		symbols: make(map[string]bool),
@@ -105,8 +113,8 @@ func newFetch(cc grpc.ClientConnInterface, method string) *fetch {
 	}
 }
 
-// describe asks for symbols, and for what belongs to them. They are taken for
-// the names of services.
+// describe asks for the files of symbols, their imports and extensions. The Set's
+// services are the symbols.
 func (f *fetch) describe(ctx context.Context, symbols []string) (*Set, error) {
 	for _, name := range symbols {
 		if path := builtinPath(protoreflect.FullName(name)); path != "" {
@@ -128,7 +136,7 @@ func (f *fetch) describe(ctx context.Context, symbols []string) (*Set, error) {
 	return f.b.build(ctx, symbols)
 }
 
-// brief is a status without what gRPC writes around it.
+// brief returns err with "Code: message" as its text, if it is a status.
 func brief(err error) error {
 	if s, ok := status.FromError(err); ok {
 		return &briefError{s}

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -23,38 +22,35 @@ type (
 )
 
 const (
-	// maxTraffic bounds what a server sends, in bytes: some send all that a file
-	// imports again and again.
+	// maxTraffic bounds the answers of a server, in bytes: some servers send the
+	// imports of a file with each file again.
 	maxTraffic = 512 * 1024 * 1024
 
-	// maxBatch is how many requests are under way at once: few enough not to
-	// fill a window, enough to make up for a slow link.
+	// maxBatch bounds the requests in flight: few enough not to fill a window,
+	// enough to hide the latency of a slow link.
 	maxBatch = 16
 
-	// maxRequest bounds one, in bytes: maxBatch of them fit into a window.
+	// maxRequest bounds one request, in bytes: maxBatch of them fit into a window.
 	maxRequest = 2 * 1024
 
 	// endWait bounds how long a stream may take to end.
 	endWait = time.Second
 )
 
-// methods are the two versions of reflection, which differ in their names alone:
-// the messages of v1 do for both.
-var methods = []string{
-	grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName,
-	grpc_reflection_v1alpha.ServerReflection_ServerReflectionInfo_FullMethodName,
-}
+// versions are those of reflection. They differ in their package names only, so the
+// messages of v1 serve for both.
+var versions = []string{"v1", "v1alpha"}
 
 // talk is a reflection stream that opens when needed.
 type talk struct {
-	cc     grpc.ClientConnInterface
-	method string
-	stream grpc.BidiStreamingClient[request, response]
-	cancel context.CancelFunc
+	cc      grpc.ClientConnInterface
+	version string
+	stream  grpc.BidiStreamingClient[request, response]
+	cancel  context.CancelFunc
 }
 
-// ask sends questions together and hands take each answer. It returns how many
-// there were; on an error the stream is gone.
+// ask sends questions together and calls take with each answer. It returns the number
+// of answers. After an error the stream is closed.
 func (t *talk) ask(ctx context.Context, batch []question, take func(question, *response)) (int, error) {
 	if t.stream == nil {
 		if err := t.open(ctx); err != nil {
@@ -63,7 +59,7 @@ func (t *talk) ask(ctx context.Context, batch []question, take func(question, *r
 	}
 	for _, q := range batch {
 		if err := t.stream.Send(q.request); errors.Is(err, io.EOF) {
-			break // Recv tells why
+			break // Recv returns the reason
 		} else if err != nil {
 			t.abort()
 			return 0, err
@@ -85,8 +81,8 @@ func (t *talk) ask(ctx context.Context, batch []question, take func(question, *r
 
 func (t *talk) open(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	stream, err := t.cc.NewStream(ctx, &grpc_reflection_v1.ServerReflection_ServiceDesc.Streams[0], t.method,
-		grpc.MaxCallRecvMsgSize(maxBytes))
+	stream, err := t.cc.NewStream(ctx, &grpc_reflection_v1.ServerReflection_ServiceDesc.Streams[0],
+		"/grpc.reflection."+t.version+".ServerReflection/ServerReflectionInfo", grpc.MaxCallRecvMsgSize(maxBytes))
 	if err != nil {
 		cancel()
 		return err
@@ -95,7 +91,8 @@ func (t *talk) open(ctx context.Context) error {
 	return nil
 }
 
-// end ends the stream as a server likes it, and resets it if that takes long.
+// end half-closes the stream and waits for the server to end it, up to endWait; then
+// it resets the stream.
 func (t *talk) end() {
 	if t.stream == nil {
 		return
@@ -112,28 +109,28 @@ func (t *talk) abort() {
 	t.stream = nil
 }
 
-// question is one request and what it asks for.
+// question is one request, with the name of what it asks for.
 type question struct {
 	what     string
 	request  *request
-	optional bool // no answer is no problem
+	optional bool // a missing answer isn't a problem
 }
 
-// fetch is the work of one question to a Server.
+// fetch is the state of one call of a Server's method.
 type fetch struct {
 	b       *builder
 	t       *talk
 	batch   int
 	queue   []question
 	asked   map[string]bool // by question.what
-	symbols map[string]bool // services and extensions that came
-	bytes   int             // that may still be kept
-	traffic int             // that may still come
-	spoke   bool            // something has come: the server knows this version
-	full    bool            // no more is taken
+	symbols map[string]bool // services and extensions received
+	bytes   int             // of files, that it may still keep
+	traffic int             // bytes that it may still receive
+	spoke   bool            // the server has answered: it knows this version
+	full    bool            // a limit is reached: it keeps nothing more
 }
 
-// list asks for the services.
+// list asks for the services' names.
 func (f *fetch) list(ctx context.Context) ([]string, error) {
 	q := question{request: &request{
 		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{ListServices: "*"},
@@ -147,7 +144,7 @@ func (f *fetch) list(ctx context.Context) ([]string, error) {
 	}
 	list := answer.GetListServicesResponse()
 	if list == nil {
-		return nil, fmt.Errorf("reflection: list services: %w", brief(status.Error(codes.Internal, "the server answers something else")))
+		return nil, fmt.Errorf("reflection: list services: %w", brief(status.Error(codes.Internal, "the answer is not a list of services")))
 	}
 	names := make([]string, 0, len(list.GetService()))
 	for _, s := range list.GetService() {
@@ -169,7 +166,7 @@ func answerError(e *grpc_reflection_v1.ErrorResponse) error {
 	return status.Error(code, short(e.GetErrorMessage()))
 }
 
-// short cuts what a peer says to a line's length.
+// short shortens a peer's text to the length of a line.
 func short(s string) string {
 	const limit = 300
 	if len(s) > limit {
@@ -178,7 +175,7 @@ func short(s string) string {
 	return s
 }
 
-// push asks for something later, once.
+// push queues a question, unless it was queued before or a limit is reached.
 func (f *fetch) push(q question) {
 	if f.asked[q.what] || len(f.asked) >= 3*maxFiles || proto.Size(q.request) > maxRequest {
 		return
@@ -187,9 +184,9 @@ func (f *fetch) push(q question) {
 	f.queue = append(f.queue, q)
 }
 
-// run asks until the queue is empty. Each round answers a question, gives one up
-// or asks fewer at once, so it ends. A server may end the stream at a question
-// that it doesn't like: then the others are asked one by one.
+// run asks until the queue is empty. Each round answers a question, drops one or
+// shrinks the batch, so it ends. Some servers end the stream at a question that they
+// can't answer: run then asks the others one by one.
 func (f *fetch) run(ctx context.Context) error {
 	for !f.full {
 		var batch []question
@@ -221,7 +218,7 @@ func (f *fetch) run(ctx context.Context) error {
 	return nil
 }
 
-// final reports whether asking for something else is of no use.
+// final reports whether further questions would fail too.
 func final(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Unauthenticated, codes.PermissionDenied:
@@ -231,7 +228,7 @@ func final(err error) bool {
 	}
 }
 
-// known reports whether the answer has come with another one.
+// known reports whether another answer has answered q already.
 func (f *fetch) known(q question) bool {
 	switch r := q.request.GetMessageRequest().(type) {
 	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol:
@@ -252,7 +249,7 @@ func (f *fetch) refused(q question, err error) {
 	}
 }
 
-// askForFile asks for a file that isn't there and isn't built in.
+// askForFile queues the question for a file, unless it's known or built in.
 func (f *fetch) askForFile(path string, optional bool) {
 	if builtin(path) == nil && f.b.files[path] == nil {
 		f.push(question{
@@ -265,7 +262,7 @@ func (f *fetch) askForFile(path string, optional bool) {
 	}
 }
 
-// wanted asks for what a file imports.
+// wanted queues the questions for the imports of a file.
 func (f *fetch) wanted(fdp *descriptorpb.FileDescriptorProto) {
 	for _, dep := range fdp.GetDependency() {
 		f.askForFile(dep, false)

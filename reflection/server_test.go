@@ -26,9 +26,13 @@ func TestFromServerVersions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, compile(t, greeter()), versions)
-			set, err := FromServer(serve(t, s), nil).Files(testContext(t))
+			server := FromServer(serve(t, s), nil)
+			set, err := server.Files(testContext(t))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if version, services, err := server.List(testContext(t)); err != nil || (version == "v1") != (versions&v1 != 0) || !slices.Equal(services, set.Services()) {
+				t.Errorf("List = %q, %q, %v, want those of Files by %s", version, services, err, name)
 			}
 			if got := set.Services(); !slices.Contains(got, "greet.Greeter") {
 				t.Errorf("Services = %q, want greet.Greeter among them", got)

@@ -22,9 +22,13 @@ import (
 
 	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -347,6 +351,19 @@ func calls(t *testing.T, session *wsmux.Session) {
 }
 
 func reflectionOnly(srv *grpc.Server) { reflection.Register(srv) }
+
+func reflectionV1Alpha(srv *grpc.Server) {
+	grpc_reflection_v1alpha.RegisterServerReflectionServer(srv, reflection.NewServer(reflection.ServerOptions{Services: srv}))
+}
+
+// guarded is a reflection service that wants credentials.
+type guarded struct {
+	grpc_reflection_v1.UnimplementedServerReflectionServer
+}
+
+func (guarded) ServerReflectionInfo(grpc_reflection_v1.ServerReflection_ServerReflectionInfoServer) error {
+	return status.Error(codes.Unauthenticated, "no token")
+}
 
 // serveStreams serves gRPC on the session's streams until the test ends.
 func serveStreams(t *testing.T, session *wsmux.Session) {

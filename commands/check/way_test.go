@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -107,6 +109,20 @@ func TestNotes(t *testing.T) {
 	}
 	if last := results[len(results)-1]; last.Layer != Reflection || last.Err != nil {
 		t.Errorf("%+v, want reflection to work", last)
+	}
+}
+
+func TestReflection(t *testing.T) {
+	t.Parallel()
+	for want, register := range map[string]func(*grpc.Server){
+		"v1, 2 services: grpc.reflection.v1.ServerReflection, grpc.reflection.v1alpha.ServerReflection": reflectionOnly,
+		"v1alpha, 1 service: grpc.reflection.v1alpha.ServerReflection":                                  reflectionV1Alpha,
+		"Unauthenticated: no token": func(srv *grpc.Server) { grpc_reflection_v1.RegisterServerReflectionServer(srv, guarded{}) },
+	} {
+		results := run(t, upgraded(serveGRPC(register))(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: patience}})
+		if last := results[len(results)-1]; last.Layer != Reflection || last.Detail != want {
+			t.Errorf("%+v, want reflection with %q", last, want)
+		}
 	}
 }
 
