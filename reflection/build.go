@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -42,7 +41,7 @@ func newBuilder() *builder {
 		state:   make(map[string]state),
 		public:  make(map[string]int),
 		budget:  newBudget(),
-		set:     &Set{registry: new(protoregistry.Files)},
+		set:     newSet(),
 	}
 }
 
@@ -95,7 +94,6 @@ func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 	if services == nil {
 		b.set.services = b.set.definedServices()
 	}
-	b.set.indexExtensions()
 	return b.set, nil
 }
 
@@ -151,6 +149,7 @@ func (b *builder) link(ctx context.Context, path string, fdp *descriptorpb.FileD
 		return failed
 	}
 	b.set.order = append(b.set.order, fdp)
+	b.set.addExtensions(fd)
 	return done
 }
 

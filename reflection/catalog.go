@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/reflection/types"
 )
 
 // Catalog finds symbols in several sources, such as a server and local files, of
@@ -52,7 +54,10 @@ type Symbol struct {
 // else is known. For the message in a google.protobuf.Any it asks the sources too,
 // until ctx ends.
 func (s *Symbol) Types(ctx context.Context) TypeResolver {
-	return newLazyTypes(s.set, func(name protoreflect.FullName) (*Symbol, error) { return s.catalog.Find(ctx, name) })
+	return slices.Concat(s.set.types, types.Resolvers{&asked{
+		find:  func(name protoreflect.FullName) (*Symbol, error) { return s.catalog.Find(ctx, name) },
+		found: make(map[protoreflect.FullName]protoreflect.MessageType),
+	}})
 }
 
 // Services returns the full names of the services of all sources, in alphabetical

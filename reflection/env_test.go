@@ -87,7 +87,7 @@ func echoServer(tb testing.TB, set *Set, versions version) *grpc.Server {
 		registerEcho(s, d.(protoreflect.ServiceDescriptor))
 	}
 	options := grpcreflection.ServerOptions{
-		Services: s, DescriptorResolver: set.Files(), ExtensionResolver: set.Types(),
+		Services: s, DescriptorResolver: set.Files(), ExtensionResolver: set.extensions,
 	}
 	if versions&v1 != 0 {
 		grpc_reflection_v1.RegisterServerReflectionServer(s, grpcreflection.NewServerV1(options))

@@ -116,6 +116,33 @@ func TestLoadProtos(t *testing.T) {
 	}
 }
 
+// Two files may give an extension of one message the same number.
+func TestExtensionConflict(t *testing.T) {
+	t.Parallel()
+	b := newBuilder()
+	for _, name := range []string{"a", "b"} {
+		b.add(&descriptorpb.FileDescriptorProto{
+			Name: new(name + ".proto"), Package: new(name), Dependency: []string{"google/protobuf/descriptor.proto"},
+			Extension: []*descriptorpb.FieldDescriptorProto{{
+				Name: new("x"), Number: new(int32(50001)), Extendee: new(".google.protobuf.FileOptions"),
+				Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
+			}},
+		})
+	}
+	set, err := b.build(testContext(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if xt, err := set.Types().FindExtensionByNumber("google.protobuf.FileOptions", 50001); err != nil || xt.TypeDescriptor().FullName() != "a.x" {
+		t.Errorf("FindExtensionByNumber = %v, %v, want the first", xt, err)
+	}
+	for _, name := range []protoreflect.FullName{"a.x", "b.x"} {
+		if _, err := set.Types().FindExtensionByName(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	set := compile(t, first())
@@ -147,7 +174,7 @@ func TestTypes(t *testing.T) {
 		}
 	}
 	var numbers []protoreflect.FieldNumber
-	set.Types().RangeExtensionsByMessage("one.Ask", func(xt protoreflect.ExtensionType) bool {
+	set.ownExtensions().RangeExtensionsByMessage("one.Ask", func(xt protoreflect.ExtensionType) bool {
 		numbers = append(numbers, xt.TypeDescriptor().Number())
 		return true
 	})

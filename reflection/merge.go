@@ -246,8 +246,8 @@ func (s *snapshot) pathOfSymbol(name protoreflect.FullName) string {
 // pathOfExtension returns the file that defines an extension, "" if none does.
 func (s *snapshot) pathOfExtension(message protoreflect.FullName, number protoreflect.FieldNumber) string {
 	for i, set := range s.sets {
-		if e := set.findExtension(message, number); e != nil {
-			return s.servedPath(i, e.xt.TypeDescriptor().ParentFile())
+		if xt, err := set.ownExtensions().FindExtensionByNumber(message, number); err == nil {
+			return s.servedPath(i, xt.TypeDescriptor().ParentFile())
 		}
 	}
 	if xt, err := protoregistry.GlobalTypes.FindExtensionByNumber(message, number); err == nil {
@@ -264,7 +264,7 @@ func (s *snapshot) extensionNumbers(message protoreflect.FullName) []int32 {
 		return true
 	}
 	for _, set := range s.sets {
-		set.Types().RangeExtensionsByMessage(message, add)
+		set.ownExtensions().RangeExtensionsByMessage(message, add)
 	}
 	protoregistry.GlobalTypes.RangeExtensionsByMessage(message, add)
 	slices.Sort(numbers)

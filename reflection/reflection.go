@@ -33,6 +33,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/reflection/types"
 )
 
 // ErrNoReflection is the error of a Source whose server offers neither version
@@ -80,25 +83,25 @@ type sourceFunc func(ctx context.Context) (*Set, error)
 
 func (f sourceFunc) Files(ctx context.Context) (*Set, error) { return f(ctx) }
 
-// TypeResolver finds messages and extensions, as protojson, prototext and proto
-// ask for them when they meet a google.protobuf.Any or an extension.
-type TypeResolver interface {
-	protoregistry.MessageTypeResolver
-	protoregistry.ExtensionTypeResolver
-	// RangeExtensionsByMessage calls f for each extension of message until f
-	// returns false.
-	RangeExtensionsByMessage(message protoreflect.FullName, f func(protoreflect.ExtensionType) bool)
-}
+// TypeResolver finds messages and extensions by their names.
+type TypeResolver = types.Resolver
 
 // Set is the descriptors of one upstream: files, all that they import, and the
 // names of the services that the upstream offers. The nil Set is empty.
 type Set struct {
-	services   []string                               // sorted
-	order      []*descriptorpb.FileDescriptorProto    // an imported file stands before its importers
-	registry   *protoregistry.Files                   // what order describes
-	extensions map[protoreflect.FullName][]*extension // by the extended message, in order of numbers
-	byName     map[protoreflect.FullName]*extension   // the same, by the extension's own name
-	problems   []string                               // what was left out
+	services   []string                            // sorted
+	order      []*descriptorpb.FileDescriptorProto // each file after those that it imports
+	registry   *protoregistry.Files                // the files of order
+	extensions *protoregistry.Types                // their extensions
+	types      types.Resolvers                     // their messages and extensions
+	problems   []string                            // what was left out
+}
+
+// newSet returns a Set without files.
+func newSet() *Set {
+	s := &Set{registry: new(protoregistry.Files), extensions: new(protoregistry.Types)}
+	s.types = types.Resolvers{s.extensions, dynamicpb.NewTypes(s.registry)}
+	return s
 }
 
 // Services returns the full names of the services that the upstream offers, in
@@ -132,9 +135,9 @@ func (s *Set) Problems() []string {
 // details of errors (google/rpc/error_details.proto) always resolve.
 func (s *Set) Types() TypeResolver {
 	if s == nil {
-		s = &Set{registry: new(protoregistry.Files)}
+		return types.Resolvers(nil)
 	}
-	return types{s}
+	return s.types
 }
 
 // definedServices returns the full names of the services in all files.

@@ -1,36 +1,12 @@
 package reflection
 
 import (
-	"cmp"
-	"slices"
-	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
-
-// extension is one extension field of a Set.
-type extension struct {
-	number protoreflect.FieldNumber
-	xt     protoreflect.ExtensionType
-}
-
-// indexExtensions fills extensions and byName. Of two extensions with one number
-// the first wins.
-func (s *Set) indexExtensions() {
-	s.extensions = make(map[protoreflect.FullName][]*extension)
-	s.byName = make(map[protoreflect.FullName]*extension)
-	for _, fdp := range s.order {
-		if fd, err := s.registry.FindFileByPath(fdp.GetName()); err == nil {
-			s.addExtensions(fd)
-		}
-	}
-	for message, list := range s.extensions {
-		slices.SortStableFunc(list, func(a, b *extension) int { return cmp.Compare(a.number, b.number) })
-		s.extensions[message] = slices.CompactFunc(list, func(a, b *extension) bool { return a.number == b.number })
-	}
-}
 
 // container is a file or a message.
 type container interface {
@@ -38,74 +14,54 @@ type container interface {
 	Extensions() protoreflect.ExtensionDescriptors
 }
 
+// addExtensions adds the extensions that c declares to s. Of two with the same number
+// the first wins.
 func (s *Set) addExtensions(c container) {
 	for i := range c.Extensions().Len() {
-		x := c.Extensions().Get(i)
-		message := x.ContainingMessage().FullName()
-		e := &extension{x.Number(), dynamicpb.NewExtensionType(x)}
-		s.extensions[message] = append(s.extensions[message], e)
-		s.byName[x.FullName()] = e
+		_ = s.extensions.RegisterExtension(dynamicpb.NewExtensionType(c.Extensions().Get(i))) // fails for the second
 	}
 	for i := range c.Messages().Len() {
 		s.addExtensions(c.Messages().Get(i))
 	}
 }
 
-// findExtension returns the extension of message with a number.
-func (s *Set) findExtension(message protoreflect.FullName, number protoreflect.FieldNumber) *extension {
+// ownExtensions returns the extensions that the files of s declare.
+func (s *Set) ownExtensions() *protoregistry.Types {
 	if s == nil {
-		return nil
+		return nil // which is empty
 	}
-	list := s.extensions[message]
-	i, ok := slices.BinarySearchFunc(list, number, func(e *extension, n protoreflect.FieldNumber) int {
-		return cmp.Compare(e.number, n)
-	})
-	if !ok {
-		return nil
-	}
-	return list[i]
+	return s.extensions
 }
 
-// types is the TypeResolver of a Set.
-type types struct{ set *Set }
+// asked resolves messages by asking a Catalog, once for each name: no file imports the
+// type of the message in a google.protobuf.Any.
+type asked struct {
+	*protoregistry.Types // nil: it has no extensions
+	find                 func(protoreflect.FullName) (*Symbol, error)
 
-func (t types) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
-	if d, err := t.set.registry.FindDescriptorByName(name); err == nil {
-		if md, ok := d.(protoreflect.MessageDescriptor); ok {
-			return dynamicpb.NewMessageType(md), nil
+	mu    sync.Mutex
+	found map[protoreflect.FullName]protoreflect.MessageType // nil: not found
+}
+
+func (a *asked) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	if builtinPath(name) != "" {
+		return nil, protoregistry.NotFound
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock() // goroutines that need the same type ask once
+	mt, known := a.found[name]
+	if !known {
+		if s, err := a.find(name); err == nil {
+			if md, ok := s.Descriptor.(protoreflect.MessageDescriptor); ok {
+				mt = dynamicpb.NewMessageType(md)
+			}
+		}
+		if len(a.found) < maxParts {
+			a.found[name] = mt
 		}
 	}
-	return protoregistry.GlobalTypes.FindMessageByName(name)
-}
-
-func (t types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
-	return t.FindMessageByName(protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:]))
-}
-
-func (t types) FindExtensionByName(name protoreflect.FullName) (protoreflect.ExtensionType, error) {
-	if e := t.set.byName[name]; e != nil {
-		return e.xt, nil
+	if mt == nil {
+		return nil, protoregistry.NotFound
 	}
-	return protoregistry.GlobalTypes.FindExtensionByName(name)
-}
-
-func (t types) FindExtensionByNumber(
-	message protoreflect.FullName, number protoreflect.FieldNumber,
-) (protoreflect.ExtensionType, error) {
-	if e := t.set.findExtension(message, number); e != nil {
-		return e.xt, nil
-	}
-	return protoregistry.GlobalTypes.FindExtensionByNumber(message, number)
-}
-
-func (t types) RangeExtensionsByMessage(message protoreflect.FullName, f func(protoreflect.ExtensionType) bool) {
-	list := t.set.extensions[message]
-	if len(list) == 0 {
-		protoregistry.GlobalTypes.RangeExtensionsByMessage(message, f)
-	}
-	for _, e := range list {
-		if !f(e.xt) {
-			return
-		}
-	}
+	return mt, nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// anyTypes has a stand-in for each message that the types don't know, so that
-// protojson can write a google.protobuf.Any of it: as its type and its bytes.
+// anyTypes returns a placeholder for each message that the TypeResolver doesn't find, so
+// that protojson writes a google.protobuf.Any of it as its type and its bytes.
 type anyTypes struct{ reflection.TypeResolver }
 
 func (t anyTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
@@ -26,7 +26,7 @@ func (t anyTypes) FindMessageByURL(url string) (protoreflect.MessageType, error)
 	return mt, err
 }
 
-// unknownMessage is what stands in: like grpcurl's, it says what it is.
+// unknownMessage returns the placeholder's descriptor, which has grpcurl's fields.
 var unknownMessage = sync.OnceValue(func() protoreflect.MessageDescriptor {
 	field := func(name string, number int32, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
 		return &descriptorpb.FieldDescriptorProto{
@@ -42,12 +42,12 @@ var unknownMessage = sync.OnceValue(func() protoreflect.MessageDescriptor {
 		}}},
 	}, nil)
 	if err != nil {
-		return nil // it is as valid as it's constant
+		return nil // can't happen: the file is constant
 	}
 	return fd.Messages().Get(0)
 })
 
-// unknownType makes messages that take any bytes as their value.
+// unknownType makes placeholders, which take any bytes as their value.
 type unknownType struct {
 	protoreflect.MessageType
 	url string

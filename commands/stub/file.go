@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/wstun/wstun/reflection/suggest"
+	"github.com/wstun/wstun/reflection/types"
 )
 
 // maxErrors bounds the mistakes that are reported at once.
@@ -22,7 +23,7 @@ const maxErrors = 10
 type parser struct {
 	name    string
 	files   *protoregistry.Files
-	types   types
+	types   types.Resolver
 	methods map[string]*method
 	errs    []mistake
 	stop    bool // after the last of errs, parsing on is pointless

@@ -9,7 +9,7 @@
 //	server := grpc.NewServer(answers.ServerOption())
 //	go server.Serve(listener)
 //	...
-//	answers.Close() // a stream that stays open would hold GracefulStop up for ever
+//	answers.Close() // a stream that stays open would hold GracefulStop up indefinitely
 //	server.GracefulStop()
 //
 // # The file
@@ -42,7 +42,7 @@
 //	        - {delay: 100ms, reply: {created: {name: a}}}
 //	      stay_open: true
 //
-// A rule has these keys, and does what they say in this order:
+// A rule has these keys, and acts on them in this order:
 //
 //	when       the request that the rule is for; without it, any request
 //	delay      wait before anything is sent: 100ms, 1m30s
@@ -55,15 +55,15 @@
 //	           number, a message, and details with their @type
 //	trailers   metadata to end with, in the form of headers
 //
-// when names fields of the request, by their JSON or their proto names, and
-// what they are equal to. Fields it doesn't name may hold anything, in nested
-// messages and in the entries of maps too, while lists have to be as long as
-// they are in when. A message, a member of a oneof or an optional field has to
-// be there to match, and null is for one that is not. The well-known types that
-// have a JSON form of their own (Timestamp, Struct, Any, …) match when all of
-// them is equal. Extensions cannot be matched.
+// when gives fields of the request, by their JSON or their proto names, and the
+// values that they must have. Other fields may hold anything, in nested
+// messages and in the entries of maps too, while lists must be as long as
+// in when. A message, a member of a oneof or an optional field must be set
+// to match; null matches one that isn't set. The well-known types with a JSON
+// form of their own (Timestamp, Struct, Any, …) match as a whole. Extensions
+// cannot be matched.
 //
-// The kind of the RPC decides what a rule may have and when it is looked for:
+// The kind of the RPC decides which keys a rule may have and when it applies:
 //
 //	unary             answers its request with a reply or an error
 //	server streaming  answers its request with a reply or stream, or none
@@ -79,10 +79,10 @@
 //
 // # Statuses of its own
 //
-// A request that no rule matches, a method that the file doesn't mention, and
+// A request that no rule matches, a method that the file doesn't have, and
 // one that the descriptors don't have get UNIMPLEMENTED with a message that
-// begins with "stub: ". This cannot be taken for an answer in the file, and few
-// clients act on it. A call that waits ends when it is cancelled or its
+// begins with "stub: ". This cannot be confused with an answer in the file, and
+// few clients act on it. A waiting call ends when it is cancelled or its
 // deadline passes.
 package stub
 
@@ -96,16 +96,17 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/reflection/types"
 )
 
-// maxSize bounds the file, and what its aliases add to it.
+// maxSize bounds the file, and the text that its aliases add to it, in bytes.
 const maxSize = 16 << 20
 
-// A Stub holds the answers of one file. It doesn't change but for [Stub.Close],
-// has no goroutines but those of calls, and may serve any number of servers.
+// A Stub holds the answers of one file. Nothing but [Stub.Close] changes it. It has
+// no goroutines except those of calls, and may serve any number of servers.
 // All of its methods may be called concurrently.
 type Stub struct {
 	files   *protoregistry.Files
@@ -145,7 +146,7 @@ func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) 
 	p := &parser{
 		name:    name,
 		files:   files,
-		types:   types{dynamicpb.NewTypes(files)},
+		types:   types.Resolvers{dynamicpb.NewTypes(files)},
 		methods: make(map[string]*method),
 	}
 	p.file(text)
@@ -155,8 +156,8 @@ func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) 
 	return &Stub{files: files, methods: p.methods, closed: make(chan struct{})}, nil
 }
 
-// ServerOption has a server answer from the file whatever is not registered
-// with it. Its codec must be the default one.
+// ServerOption makes a server answer calls to services that are not registered
+// with it from the file. The server's codec must be the default one.
 func (s *Stub) ServerOption() grpc.ServerOption { return grpc.UnknownServiceHandler(s.serve) }
 
 // Services returns the full names, sorted, of the services that have at least
@@ -170,36 +171,7 @@ func (s *Stub) Services() []string {
 }
 
 // Close ends the calls that stay open, and bidirectional ones that wait for a
-// request, with UNAVAILABLE, those that come later too. All other calls go on
-// and end by themselves: a stream that is to stay open first sends what is left
-// of its replies. Close returns at once. Closing again does nothing.
+// request, with UNAVAILABLE, later ones too. All other calls go on and end by
+// themselves: a stream with stay_open first sends its remaining replies. Close
+// returns at once. Closing again does nothing.
 func (s *Stub) Close() { s.closeOnce.Do(func() { close(s.closed) }) }
-
-// types resolves the types of Any and of extensions.
-type types struct{ files *dynamicpb.Types }
-
-// FindMessageByName implements [protoregistry.MessageTypeResolver].
-func (t types) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
-	if mt, err := t.files.FindMessageByName(name); err == nil {
-		return mt, nil
-	}
-	return protoregistry.GlobalTypes.FindMessageByName(name)
-}
-
-// FindMessageByURL implements [protoregistry.MessageTypeResolver].
-func (t types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
-	if mt, err := t.files.FindMessageByURL(url); err == nil {
-		return mt, nil
-	}
-	return protoregistry.GlobalTypes.FindMessageByURL(url)
-}
-
-// FindExtensionByName implements [protoregistry.ExtensionTypeResolver].
-func (t types) FindExtensionByName(name protoreflect.FullName) (protoreflect.ExtensionType, error) {
-	return t.files.FindExtensionByName(name)
-}
-
-// FindExtensionByNumber implements [protoregistry.ExtensionTypeResolver].
-func (t types) FindExtensionByNumber(message protoreflect.FullName, n protoreflect.FieldNumber) (protoreflect.ExtensionType, error) {
-	return t.files.FindExtensionByNumber(message, n)
-}

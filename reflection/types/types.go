@@ -1,0 +1,51 @@
+// Package types finds the types of messages and extensions by their names.
+package types
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// Resolver finds messages and extensions, as protojson, prototext and proto need it for
+// a google.protobuf.Any and for extensions. Its error is [protoregistry.NotFound] if
+// there is no type of that name.
+type Resolver interface {
+	protoregistry.MessageTypeResolver
+	protoregistry.ExtensionTypeResolver
+}
+
+// Resolvers is the Resolver that asks each of its elements in turn, then
+// [protoregistry.GlobalTypes], and returns the first type found. nil has only the types
+// that are linked into the program.
+type Resolvers []Resolver
+
+// FindMessageByName returns the message with a full name.
+func (rs Resolvers) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	return first(rs, func(r Resolver) (protoreflect.MessageType, error) { return r.FindMessageByName(name) })
+}
+
+// FindMessageByURL returns the message whose full name is the last part of url.
+func (rs Resolvers) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	return rs.FindMessageByName(protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:]))
+}
+
+// FindExtensionByName returns the extension with a full name.
+func (rs Resolvers) FindExtensionByName(name protoreflect.FullName) (protoreflect.ExtensionType, error) {
+	return first(rs, func(r Resolver) (protoreflect.ExtensionType, error) { return r.FindExtensionByName(name) })
+}
+
+// FindExtensionByNumber returns the extension of message with a number.
+func (rs Resolvers) FindExtensionByNumber(message protoreflect.FullName, number protoreflect.FieldNumber) (protoreflect.ExtensionType, error) {
+	return first(rs, func(r Resolver) (protoreflect.ExtensionType, error) { return r.FindExtensionByNumber(message, number) })
+}
+
+func first[T any](rs Resolvers, find func(Resolver) (T, error)) (T, error) {
+	for _, r := range rs {
+		if t, err := find(r); err == nil {
+			return t, nil
+		}
+	}
+	return find(protoregistry.GlobalTypes)
+}
