@@ -11,13 +11,13 @@ import (
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// Catalog finds symbols in several sources, such as a server and local files, of
-// which the first that has one wins. It asks a source for as little as it can, when
-// that is needed, and remembers it until Refresh.
+// Catalog finds symbols in several sources, such as a server and local files. The
+// first source that has a symbol wins. A Catalog asks a source only when it needs to,
+// for as little as it can, and caches the answers until Refresh.
 //
-// Each source is a namespace of its own: what a symbol refers to is that of its own
-// source, even if another one defines the same names differently. A source that
-// fails is passed over as long as another one has what is looked for.
+// Each source is a namespace of its own: a symbol refers to symbols of its own source,
+// even if another source defines the same names differently. A Catalog skips a source
+// that fails as long as another one has the symbol.
 //
 // All methods may be called concurrently.
 type Catalog struct {
@@ -27,14 +27,14 @@ type Catalog struct {
 	known []known    // for each source
 }
 
-// known is what a source has told.
+// known is the cache of a source's answers.
 type known struct {
-	all   *Set   // everything; nil: not asked yet
-	parts []*Set // what Find has yielded
+	all   *Set   // of Files; nil: not asked yet
+	parts []*Set // of Find
 }
 
-// maxParts bounds the parts that are kept of one source. There are as many as
-// symbols are used, unless a peer makes them up.
+// maxParts bounds the cached parts of one source: a peer may make up any number of
+// symbols.
 const maxParts = 1000
 
 // NewCatalog returns a Catalog of sources, in order of precedence.
@@ -42,7 +42,7 @@ func NewCatalog(sources ...Finder) *Catalog {
 	return &Catalog{sources: sources, known: make([]known, len(sources))}
 }
 
-// Symbol is a descriptor and the types to read and write messages with.
+// Symbol is a descriptor, with the types to read and write its messages.
 type Symbol struct {
 	protoreflect.Descriptor
 
@@ -50,9 +50,9 @@ type Symbol struct {
 	set     *Set
 }
 
-// Types finds messages and extensions where the symbol comes from, then in what
-// else is known. For the message in a google.protobuf.Any it asks the sources too,
-// until ctx ends.
+// Types finds messages and extensions in the symbol's own source, then messages, such
+// as those in a google.protobuf.Any, in all sources, which it may ask until ctx ends,
+// then the types that are linked into the program.
 func (s *Symbol) Types(ctx context.Context) TypeResolver {
 	return slices.Concat(s.set.types, types.Resolvers{&asked{
 		find:  func(name protoreflect.FullName) (*Symbol, error) { return s.catalog.Find(ctx, name) },
@@ -111,14 +111,14 @@ func (c *Catalog) Find(ctx context.Context, name protoreflect.FullName) (*Symbol
 	return nil, ErrNotFound
 }
 
-// Refresh forgets what the sources have told: they are asked anew when needed.
+// Refresh empties the cache.
 func (c *Catalog) Refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.known)
 }
 
-// symbol is a symbol of set, nil if it isn't there.
+// symbol returns a symbol of set, nil if set doesn't have it.
 func (c *Catalog) symbol(set *Set, name protoreflect.FullName) *Symbol {
 	d, err := set.Files().FindDescriptorByName(name)
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *Catalog) symbol(set *Set, name protoreflect.FullName) *Symbol {
 	return &Symbol{d, c, set}
 }
 
-// lookUp returns a symbol of source i if it is known.
+// lookUp returns a symbol of source i from the cache, or nil.
 func (c *Catalog) lookUp(i int, name protoreflect.FullName) *Symbol {
 	c.mu.Lock()
 	all, parts := c.known[i].all, slices.Clone(c.known[i].parts)

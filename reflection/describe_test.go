@@ -90,8 +90,8 @@ func TestDescribeIncomplete(t *testing.T) {
 		}
 	}
 	part, err := b.build(testContext(t), nil)
-	if err != nil || len(part.Problems()) == 0 {
-		t.Fatalf("%v, %q", err, part.Problems())
+	if err != nil || len(problemsOf(part)) == 0 {
+		t.Fatalf("%v, %q", err, problemsOf(part))
 	}
 	for _, name := range []protoreflect.FullName{"greet.Greeter", "greet.Greeter.Greet"} {
 		d, err := part.Files().FindDescriptorByName(name)

@@ -66,6 +66,14 @@ func compile(tb testing.TB, sources map[string]string) *Set {
 	return set
 }
 
+// problemsOf returns what a Set, which may be nil, left out.
+func problemsOf(set *Set) []string {
+	if set == nil {
+		return nil
+	}
+	return set.problems
+}
+
 // version is the versions of reflection that a server offers.
 type version int
 

@@ -32,10 +32,10 @@ func TestFill(t *testing.T) {
 	for range 2 {
 		m.Fill(files)
 		set, err := FromServer(cc, nil).Files(testContext(t))
-		if err != nil || len(set.Problems()) > 0 {
-			t.Fatalf("Files: %v, problems %q, want none", err, set.Problems())
+		if err != nil || len(problemsOf(set)) > 0 {
+			t.Fatalf("Files: %v, problems %q, want none", err, problemsOf(set))
 		}
-		if got, want := m.Services(), []string{"p.S", "p.T"}; !slices.Equal(got, want) {
+		if got, want := m.services(), []string{"p.S", "p.T"}; !slices.Equal(got, want) {
 			t.Errorf("Services = %q, want %q", got, want)
 		}
 		for name, path := range map[protoreflect.FullName]string{
@@ -58,14 +58,14 @@ func TestFill(t *testing.T) {
 	// Without the upstream's, the files are all there is.
 	m.Set(0, nil)
 	set, err := FromServer(cc, nil).Files(testContext(t))
-	if err != nil || len(set.Problems()) > 0 {
-		t.Fatalf("Files: %v, problems %q, want none", err, set.Problems())
+	if err != nil || len(problemsOf(set)) > 0 {
+		t.Fatalf("Files: %v, problems %q, want none", err, problemsOf(set))
 	}
 	if _, err := set.Files().FindDescriptorByName("p.Name.theirs"); err != nil {
 		t.Errorf("p.Name.theirs: %v", err)
 	}
 	m.Fill(nil)
-	if got := m.Services(); len(got) > 0 {
+	if got := m.services(); len(got) > 0 {
 		t.Errorf("Services = %q, want none", got)
 	}
 }
@@ -121,8 +121,8 @@ func TestFillLacking(t *testing.T) {
 	m, cc := merged(t, own)
 	m.Fill(files)
 	set, err := FromServer(cc, nil).Files(testContext(t))
-	if err != nil || len(set.Problems()) > 0 {
-		t.Fatalf("Files: %v, problems %q, want none", err, set.Problems())
+	if err != nil || len(problemsOf(set)) > 0 {
+		t.Fatalf("Files: %v, problems %q, want none", err, problemsOf(set))
 	}
 	for _, name := range []protoreflect.FullName{"p.S", "p.T", "p.Dep.s"} {
 		if _, err := set.Files().FindDescriptorByName(name); err != nil {

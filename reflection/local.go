@@ -17,26 +17,12 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// FromProtoset returns the Source that reads protosets; see [LoadProtosets].
-func FromProtoset(paths ...string) Source {
-	return sourceFunc(func(ctx context.Context) (*Set, error) { return loadProtosets(ctx, paths) })
-}
-
-// FromProtos returns the Source that compiles .proto files; see [LoadProtos].
-func FromProtos(paths, importPaths []string) Source {
-	return sourceFunc(func(ctx context.Context) (*Set, error) { return loadProtos(ctx, paths, importPaths) })
-}
-
 // LoadProtosets reads files that hold a google.protobuf.FileDescriptorSet, as
-// protoc --descriptor_set_out --include_imports writes them. The services are all
-// that they define. Files that are incomplete or disagree with one another are an
-// error; only what protobuf and gRPC bring along (google/protobuf/, google/rpc/)
-// may be left out.
+// protoc --descriptor_set_out --include_imports writes them. The Set's services are
+// all that they define. Files that are incomplete or disagree with one another are an
+// error; only the files of protobuf and gRPC (google/protobuf/, google/rpc/) may be
+// missing.
 func LoadProtosets(paths []string) (*Set, error) {
-	return loadProtosets(context.Background(), paths)
-}
-
-func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
 	b := newBuilder()
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
@@ -51,22 +37,18 @@ func loadProtosets(ctx context.Context, paths []string) (*Set, error) {
 			b.add(fdp)
 		}
 	}
-	return b.whole(ctx, "protoset")
+	return b.whole("protoset")
 }
 
 // LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. Paths
-// may be relative to one of importPaths, which are also where imports are looked
-// for; without importPaths that is the current directory, then those of the files
-// themselves. What protobuf and gRPC bring along (google/protobuf/, google/rpc/)
-// needs no file. The services are all that the files and their imports define.
+// may be relative to one of importPaths, in which imports are looked for too; they
+// default to the current directory, then those of the files. The files of protobuf
+// and gRPC (google/protobuf/, google/rpc/) are built in. The Set's services are all
+// that the files and their imports define.
 //
 // The text of a syntax error begins with its position, file:line:column. The error
 // of a file that can't be found is a [*MissingError].
 func LoadProtos(paths, importPaths []string) (*Set, error) {
-	return loadProtos(context.Background(), paths, importPaths)
-}
-
-func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) {
 	if len(importPaths) == 0 {
 		importPaths = []string{"."}
 		for _, path := range paths {
@@ -100,14 +82,14 @@ func loadProtos(ctx context.Context, paths, importPaths []string) (*Set, error) 
 	}
 	b := newBuilder()
 	b.addParsed(files)
-	return b.whole(ctx, "compile")
+	return b.whole("compile")
 }
 
-// MissingError is a .proto file that can't be found.
+// MissingError is the error that a .proto file can't be found.
 type MissingError struct {
-	Name        string   // as it was given, or is imported
+	Name        string   // as in the paths or in the import
 	Position    string   // of the import, file:line:column; empty without one
-	ImportPaths []string // where it was looked for
+	ImportPaths []string // the folders searched
 }
 
 func (e *MissingError) Error() string {
@@ -118,8 +100,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s is below none of the import paths (%s)", what, strings.Join(e.ImportPaths, ", "))
 }
 
-// missing is the MissingError that the parser means, which looks in importPaths one
-// by one and names the last place; nil if it means something else.
+// missing returns the MissingError that stands for err, an error of the parser, or nil.
+// The parser searches importPaths one by one and names the last place.
 func missing(err error, importPaths []string) error {
 	pe, ok := errors.AsType[*fs.PathError](err)
 	if !ok || !errors.Is(pe, fs.ErrNotExist) {
@@ -135,8 +117,8 @@ func missing(err error, importPaths []string) error {
 	return e
 }
 
-// lookupBuiltin is builtinProto for the parser, which asks for what is in none of
-// the import paths.
+// lookupBuiltin returns a built-in file; the parser calls it for files that are below
+// none of the import paths.
 func lookupBuiltin(path string) (*descriptorpb.FileDescriptorProto, error) {
 	if fdp := builtinProto(path); fdp != nil {
 		return fdp, nil
@@ -154,9 +136,9 @@ func (b *builder) addParsed(files []*desc.FileDescriptor) {
 	}
 }
 
-// whole builds a Set that must not have problems.
-func (b *builder) whole(ctx context.Context, what string) (*Set, error) {
-	set, err := b.build(ctx, nil)
+// whole builds a Set of all files. A problem is an error; what names the operation.
+func (b *builder) whole(what string) (*Set, error) {
+	set, err := b.build(context.Background(), nil)
 	if err != nil {
 		return nil, err
 	}

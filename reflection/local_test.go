@@ -38,7 +38,7 @@ func TestLoadProtosets(t *testing.T) {
 	t.Parallel()
 	set := compile(t, greeter())
 	path := protoset(t, set, "google/protobuf/timestamp.proto")
-	got, err := FromProtoset(path, path).Files(testContext(t))
+	got, err := LoadProtosets([]string{path, path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestLoadProtos(t *testing.T) {
 		"proto3.proto": "p.S", "proto2.proto": "p.S", "2023.proto": "p.S", "2024.proto": "p.S", "sub/relative.proto": "sub.R",
 		"rpc.proto": "p.V",
 	} {
-		set, err := FromProtos([]string{path}, []string{dir}).Files(testContext(t))
+		set, err := LoadProtos([]string{path}, []string{dir})
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -96,8 +96,8 @@ func TestLoadProtos(t *testing.T) {
 		// It goes all the way: served, and asked for.
 		_, cc := merged(t, set)
 		again, err := FromServer(cc, nil).Files(testContext(t))
-		if err != nil || len(again.Problems()) > 0 || !slices.Contains(again.Services(), want) {
-			t.Errorf("%s: %v, %q", path, err, again.Problems())
+		if err != nil || len(problemsOf(again)) > 0 || !slices.Contains(again.Services(), want) {
+			t.Errorf("%s: %v, %q", path, err, problemsOf(again))
 		}
 	}
 	if _, err := LoadProtos([]string{filepath.Join(dir, "sibling.proto")}, nil); err != nil {

@@ -1,7 +1,6 @@
 package reflection
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -16,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// maxWarned bounds the warnings that are remembered so as not to be repeated.
+// maxWarned bounds the warnings that a Merged remembers in order not to repeat them.
 const maxWarned = 1000
 
 // Merged is the descriptors of several upstreams, in order. Its methods may be
@@ -28,8 +27,8 @@ const maxWarned = 1000
 // and those that import it, import that. A message, enum or service that two
 // upstreams define differently is found in the first of them, with a warning.
 // The files of protobuf and gRPC themselves (google/protobuf/, google/rpc/,
-// grpc/) are those that are linked into the program. [Merged.Fill] adds what no
-// upstream tells of itself.
+// grpc/) are those that are linked into the program. [Merged.Fill] adds files that
+// no upstream reports.
 type Merged struct {
 	logger *slog.Logger
 	state  atomic.Pointer[snapshot]
@@ -38,9 +37,8 @@ type Merged struct {
 	warned map[string]bool
 }
 
-// NewMerged returns the Merged of n upstreams, all empty yet. logger gets a
-// warning, once, for whatever a Set is missing and wherever two disagree; nil
-// discards.
+// NewMerged returns the Merged of n upstreams, all empty yet. It logs a warning, once,
+// for whatever a Set left out and wherever two Sets disagree; a nil logger discards.
 func NewMerged(n int, logger *slog.Logger) *Merged {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -55,9 +53,11 @@ func NewMerged(n int, logger *slog.Logger) *Merged {
 func (m *Merged) Set(i int, set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, p := range set.Problems() {
-		if m.first(fmt.Sprint(i, p)) {
-			m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.String("reason", p))
+	if set != nil {
+		for _, p := range set.problems {
+			if m.first(fmt.Sprint(i, p)) {
+				m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.String("reason", p))
+			}
 		}
 	}
 	m.replace(i, set)
@@ -70,20 +70,8 @@ func (m *Merged) replace(i int, set *Set) {
 	m.state.Store(m.merge(sets))
 }
 
-// Fetch asks src and replaces the descriptors of upstream i by what it yields. On
-// an error they stay as they are.
-func (m *Merged) Fetch(ctx context.Context, i int, src Source) error {
-	set, err := src.Files(ctx)
-	if err != nil {
-		return err
-	}
-	m.Set(i, set)
-	return nil
-}
-
-// Services returns the full names of the services of all upstreams and of what
-// fills, in alphabetical order, each once.
-func (m *Merged) Services() []string {
+// services returns the full names of the services of all Sets, sorted.
+func (m *Merged) services() []string {
 	var all []string
 	for _, set := range m.state.Load().sets {
 		all = append(all, set.Services()...)
@@ -92,7 +80,8 @@ func (m *Merged) Services() []string {
 	return slices.Compact(all)
 }
 
-// ServicesOf returns those of upstream i, which counts from 0.
+// ServicesOf returns the full names of the services of upstream i, which counts from
+// 0, sorted.
 func (m *Merged) ServicesOf(i int) []string {
 	return m.state.Load().sets[i].Services()
 }
@@ -106,13 +95,13 @@ func (m *Merged) first(warning string) bool {
 	return true
 }
 
-// snapshot is what is served at one time.
+// snapshot is the files served at one time.
 type snapshot struct {
 	sets  []*Set              // of the upstreams, then the one that fills
-	paths []map[string]string // for each Set: path → path it is served under, where that is another
+	paths []map[string]string // for each Set: path → path it is served under, where they differ
 	files map[string]*served  // by the path it is served under
 
-	variants map[string][]string // path → all that it is served under
+	variants map[string][]string // path → the paths that files of that path are served under
 }
 
 // served is one file as it is served.

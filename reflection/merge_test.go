@@ -199,11 +199,11 @@ func TestMergedServesLocalServices(t *testing.T) {
 	want := []string{
 		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
 	}
-	if got := set.Services(); !slices.Equal(got, want) || len(set.Problems()) > 0 {
-		t.Errorf("Services = %q, Problems = %q, want %q, none", got, set.Problems(), want)
+	if got := set.Services(); !slices.Equal(got, want) || len(problemsOf(set)) > 0 {
+		t.Errorf("Services = %q, Problems = %q, want %q, none", got, problemsOf(set), want)
 	}
-	if got := m.Services(); len(got) > 0 {
-		t.Errorf("Merged.Services = %q, want none", got)
+	if got := m.services(); len(got) > 0 {
+		t.Errorf("services = %q, want none", got)
 	}
 }
 
@@ -226,7 +226,7 @@ func TestMergedFirstSymbolWins(t *testing.T) {
 	if got := log.all(); len(got) != 1 || !strings.Contains(got[0], "count=2 symbols=\"p.S p.M\"") {
 		t.Errorf("logged %q, want one warning of p.S and p.M", got)
 	}
-	if got, want := m.Services(), []string{"p.Other", "p.S"}; !slices.Equal(got, want) {
+	if got, want := m.services(), []string{"p.Other", "p.S"}; !slices.Equal(got, want) {
 		t.Errorf("Services = %q, want %q", got, want)
 	}
 	if got, want := m.ServicesOf(1), []string{"p.Other", "p.S"}; !slices.Equal(got, want) {
@@ -318,11 +318,11 @@ func TestMergedSetWhileQueried(t *testing.T) {
 			m.Set(0, one)
 			m.Set(1, two)
 		}
-		_ = m.Services()
+		_ = m.services()
 	}
 	wg.Wait()
 	set, err := FromServer(cc, nil).Files(ctx)
-	if err != nil || len(set.Problems()) > 0 || !slices.Contains(set.Services(), "one.One") {
-		t.Errorf("afterwards: %v, problems %q, services %q", err, set.Problems(), set.Services())
+	if err != nil || len(problemsOf(set)) > 0 || !slices.Contains(set.Services(), "one.One") {
+		t.Errorf("afterwards: %v, problems %q, services %q", err, problemsOf(set), set.Services())
 	}
 }

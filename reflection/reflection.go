@@ -4,24 +4,25 @@
 //	m := reflection.NewMerged(2, logger)
 //	m.Register(server)
 //	for i, cc := range upstreams {
-//		if err := m.Fetch(ctx, i, reflection.FromServer(cc, nil)); err != nil {
+//		set, err := reflection.FromServer(cc, nil).Files(ctx)
+//		if err != nil {
 //			…	// errors.Is(err, reflection.ErrNoReflection)
 //		}
+//		m.Set(i, set)
 //	}
 //
-// A [Source] yields a [Set]: files, all that they import, and the services that
-// they describe. Descriptors come from a server's own reflection, from files that
-// protoc wrote (protosets), or from .proto source. A [Merged] holds one Set for
-// each upstream, the first in order coming first wherever two disagree.
+// A [Set] holds files, their imports, and the names of services. It comes from a
+// server's own reflection, from files that protoc wrote (protosets), or from .proto
+// source. A [Merged] holds one Set for each upstream; where two disagree, the first
+// wins. A [Catalog] finds symbols by the names that users type.
 //
-// A Set never changes and belongs to nobody: any number of goroutines and of
-// Merged may share it. Nothing here runs in the background. A Source that asks a
-// server has one stream open while it does, and none afterwards, so that it never
-// holds up the server's GracefulStop.
+// A Set never changes: any number of goroutines and of Merged may share it. Nothing
+// here runs in the background. A [Server] has one stream open during a call of its
+// methods, and none afterwards, so it never holds up the server's GracefulStop.
 //
-// What a server says about itself is not trusted: the number and size of its
-// files, their nesting and their imports are bounded, and what can't be used is
-// left out and named in [Set.Problems].
+// Servers are not trusted: the number and size of their files, their nesting and
+// their imports are bounded. A Set leaves out files that it can't use, and Merged
+// logs them.
 package reflection
 
 import (
@@ -38,32 +39,28 @@ import (
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// ErrNoReflection is the error of a Source whose server offers neither version
-// of gRPC reflection.
+// ErrNoReflection is the error of a [Server] that offers neither version of gRPC
+// reflection.
 var ErrNoReflection = errors.New("reflection: the server offers no reflection")
 
-// Source yields the descriptors of one upstream.
-type Source interface {
-	// Files asks anew each time. It returns when ctx is done.
-	Files(ctx context.Context) (*Set, error)
-}
-
-// ErrNotFound is the error of a Finder that has no such symbol.
+// ErrNotFound is the error that a [Finder] or a [Catalog] has no such symbol.
 var ErrNotFound = errors.New("reflection: symbol not found")
 
-// Finder is a Source that can be asked for a part of what it has.
+// Finder is a source of descriptors, such as a [Server]. Its methods block until the
+// source has answered or ctx is done.
 type Finder interface {
-	Source
+	// Files returns all descriptors.
+	Files(ctx context.Context) (*Set, error)
 
 	// Services returns the full names of all services, in alphabetical order.
 	Services(ctx context.Context) ([]string, error)
 
-	// Find returns a Set that has a symbol, all that it needs, and maybe more.
+	// Find returns a Set with at least a symbol and all that it refers to.
 	// The error is ErrNotFound if there is no such symbol.
 	Find(ctx context.Context, symbol protoreflect.FullName) (*Set, error)
 }
 
-// FromSet returns the Finder of what is known already.
+// FromSet returns the Finder of the symbols of set.
 func FromSet(set *Set) Finder { return setFinder{set} }
 
 type setFinder struct{ set *Set }
@@ -78,23 +75,18 @@ func (f setFinder) Find(_ context.Context, symbol protoreflect.FullName) (*Set, 
 	return f.set, nil
 }
 
-// sourceFunc makes a function a Source.
-type sourceFunc func(ctx context.Context) (*Set, error)
-
-func (f sourceFunc) Files(ctx context.Context) (*Set, error) { return f(ctx) }
-
 // TypeResolver finds messages and extensions by their names.
 type TypeResolver = types.Resolver
 
-// Set is the descriptors of one upstream: files, all that they import, and the
-// names of the services that the upstream offers. The nil Set is empty.
+// Set holds the descriptors of one upstream: files, their imports, and the names of
+// the services that the upstream offers. The nil Set is empty.
 type Set struct {
 	services   []string                            // sorted
 	order      []*descriptorpb.FileDescriptorProto // each file after those that it imports
 	registry   *protoregistry.Files                // the files of order
 	extensions *protoregistry.Types                // their extensions
 	types      types.Resolvers                     // their messages and extensions
-	problems   []string                            // what was left out
+	problems   []string                            // a sentence for each file left out or incomplete
 }
 
 // newSet returns a Set without files.
@@ -105,7 +97,7 @@ func newSet() *Set {
 }
 
 // Services returns the full names of the services that the upstream offers, in
-// alphabetical order. One that has no usable descriptor is among them.
+// alphabetical order, including those without a usable descriptor.
 func (s *Set) Services() []string {
 	if s == nil {
 		return nil
@@ -113,7 +105,7 @@ func (s *Set) Services() []string {
 	return slices.Clone(s.services)
 }
 
-// Files returns the descriptors. It is the caller's to read, not to add to.
+// Files returns the files. The caller must not add to them.
 func (s *Set) Files() *protoregistry.Files {
 	if s == nil {
 		return new(protoregistry.Files)
@@ -121,18 +113,9 @@ func (s *Set) Files() *protoregistry.Files {
 	return s.registry
 }
 
-// Problems returns what the upstream offered and the Set can't use, a sentence
-// each: files that are missing, broken or too many, and who imports them.
-func (s *Set) Problems() []string {
-	if s == nil {
-		return nil
-	}
-	return slices.Clone(s.problems)
-}
-
-// Types returns the messages and extensions of the Set. Where it has none, those
-// that are linked into the program are found: the well-known types and the
-// details of errors (google/rpc/error_details.proto) always resolve.
+// Types finds the messages and extensions of the Set, then those that are linked into
+// the program, among them the well-known types and the details of errors
+// (google/rpc/error_details.proto).
 func (s *Set) Types() TypeResolver {
 	if s == nil {
 		return types.Resolvers(nil)

@@ -104,7 +104,7 @@ func (s *service) answer(now *snapshot, sent map[string]bool, in *request, out *
 }
 
 func (s *service) list(out *response) {
-	names := append(s.m.Services(), slices.Collect(maps.Keys(s.local.GetServiceInfo()))...)
+	names := append(s.m.services(), slices.Collect(maps.Keys(s.local.GetServiceInfo()))...)
 	list := new(grpc_reflection_v1.ListServiceResponse)
 	for _, name := range serviceNames(names) {
 		list.Service = append(list.Service, &grpc_reflection_v1.ServiceResponse{Name: name})

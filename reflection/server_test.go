@@ -62,8 +62,8 @@ func TestMergedServesBoth(t *testing.T) {
 		"other.proto":  `syntax = "proto3"; package other; import "common.proto"; service Other { rpc Do(Name) returns (Name); }`,
 	}))
 	set, err := FromServer(cc, nil).Files(testContext(t))
-	if err != nil || len(set.Problems()) > 0 {
-		t.Fatal(err, set.Problems())
+	if err != nil || len(problemsOf(set)) > 0 {
+		t.Fatal(err, problemsOf(set))
 	}
 	for _, path := range []string{"common.proto", "upstream-2/common.proto", "other.proto", "greet/greet.proto"} {
 		if _, err := set.Files().FindFileByPath(path); err != nil {
@@ -81,8 +81,8 @@ func TestFromServerFindsExtensionsThatNobodyImports(t *testing.T) {
 			message Scope { extend base.M.In { optional Scope b = 5; } }`,
 	}), v1)
 	set, err := FromServer(serve(t, s), nil).Files(testContext(t))
-	if err != nil || len(set.Problems()) > 0 {
-		t.Fatal(err, set.Problems())
+	if err != nil || len(problemsOf(set)) > 0 {
+		t.Fatal(err, problemsOf(set))
 	}
 	for _, name := range []protoreflect.FullName{"ext.a", "ext.Scope.b"} {
 		if _, err := set.Types().FindExtensionByName(name); err != nil {
