@@ -3,7 +3,6 @@ package commands
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // The exit statuses. A command that wstun dial runs adds its own.
@@ -149,10 +149,10 @@ func hint(err error) string {
 	if ie, ok := errors.AsType[x509.CertificateInvalidError](err); ok && ie.Reason == x509.Expired {
 		return "check this machine's clock, and have the peer's certificate renewed; --insecure goes without verification"
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if netdiag.NotTLS(err) {
 		return "the peer doesn't speak TLS: try ws:// instead of wss://"
 	}
-	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" && strings.Contains(oe.Error(), "certificate") {
+	if strings.Contains(netdiag.Alert(err), "certificate") {
 		return "the peer wants a client certificate that it trusts: give it with --cert and --key"
 	}
 	switch {
@@ -229,7 +229,7 @@ func handshakeHint(he *tunnel.HandshakeError) string {
 }
 
 func proxyHint(pe *tunnel.ProxyError) string {
-	if _, ok := errors.AsType[tls.RecordHeaderError](pe.Err); ok {
+	if netdiag.NotTLS(pe.Err) {
 		return "the proxy doesn't speak TLS: try http:// for it"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](pe.Err); ok {

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // keptPlain is a link to a plain server, through the one connection of gRPC's that
@@ -86,5 +88,5 @@ func (d *plain) loss() error {
 	if d.lost == nil || errors.Is(d.lost, io.EOF) {
 		return errors.New("the server has closed it")
 	}
-	return listenCause(d.lost)
+	return netdiag.Cause(d.lost)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // splitAddr reads an ADDR: host:port, :port and port (on loopback), or
@@ -51,7 +53,7 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 		l, err = new(net.ListenConfig).Listen(ctx, network, address)
 	}
 	if err != nil {
-		return nil, &listenError{network, addr, listenCause(err)}
+		return nil, &listenError{network, addr, netdiag.Cause(err)}
 	}
 	return l, nil
 }
@@ -82,17 +84,6 @@ func (e *listenError) hint() string {
 		return "this port is for root: choose one from 1024 on, or 0 for any that is free"
 	}
 	return ""
-}
-
-// listenCause is err without the address, which net repeats.
-func listenCause(err error) error {
-	if oe, ok := errors.AsType[*net.OpError](err); ok {
-		if errno, ok := errors.AsType[syscall.Errno](oe.Err); ok {
-			return errno
-		}
-		return oe.Err
-	}
-	return err
 }
 
 // listenUnix makes a socket that only this user can connect to. One that a

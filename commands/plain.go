@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // plain is the way to a gRPC server that is not behind a session.
@@ -133,17 +133,16 @@ func (d *plain) setCause(err error) {
 func (d *plain) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, noTLS := errors.AsType[tls.RecordHeaderError](d.cause)
+	protocol := netdiag.Identify(d.seen)
 	switch {
-	case noTLS:
+	case netdiag.NotTLS(d.cause):
 		return &plainError{d.addr, d.cause, "the server doesn't speak TLS: leave out --tls"}
 	case d.cause != nil:
 		return &plainError{d.addr, d.cause, ""}
-	case d.tls == nil && bytes.HasPrefix(d.seen, []byte{0x15}): // a TLS alert (RFC 8446 §5.1)
+	case d.tls == nil && protocol == netdiag.TLSAlert,
+		protocol == netdiag.HTTP1 && bytes.Contains(d.seen, []byte("HTTPS")):
 		return &plainError{d.addr, errors.New("the server speaks TLS"), "say --tls"}
-	case bytes.HasPrefix(d.seen, []byte("HTTP/1.")) && bytes.Contains(d.seen, []byte("HTTPS")):
-		return &plainError{d.addr, errors.New("the server speaks TLS"), "say --tls"}
-	case bytes.HasPrefix(d.seen, []byte("HTTP/1.")):
+	case protocol == netdiag.HTTP1:
 		return &plainError{d.addr, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + d.address + "/"}
 	}
 	if d.tls != nil && len(d.tls.Certificates) == 0 { // its alert may be lost with the connection
@@ -161,7 +160,7 @@ type plainError struct {
 	advice string // may be empty
 }
 
-func (e *plainError) Error() string { return "dial " + e.addr + ": " + listenCause(e.err).Error() }
+func (e *plainError) Error() string { return "dial " + e.addr + ": " + netdiag.Cause(e.err).Error() }
 func (e *plainError) Unwrap() error { return e.err }
 func (e *plainError) hint() string  { return e.advice }
 
@@ -213,7 +212,7 @@ type alertConn struct {
 
 func (c *alertConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" {
+	if netdiag.Alert(err) != "" {
 		c.d.setCause(err)
 	}
 	return n, err
@@ -234,7 +233,7 @@ func (h *plainTLS) Clone() credentials.TransportCredentials {
 func awaitReady(ctx context.Context, cc *grpc.ClientConn, timeout time.Duration, failure func() error) error {
 	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &timeoutError{fmt.Sprintf("no answer within %v", timeout), ""})
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, netdiag.TimeoutError(timeout))
 		defer cancel()
 	}
 	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // targetFlags are the flags of every command that has a TARGET.
@@ -156,7 +157,7 @@ func (t *target) limit(c *cli.Context) (context.Context, error) {
 	if err != nil || limit == 0 {
 		return c.Context, err
 	}
-	ctx, cancel := context.WithTimeoutCause(c.Context, limit, &timeoutError{fmt.Sprintf("not done within %v", limit), "allow more with --max-time"})
+	ctx, cancel := context.WithTimeoutCause(c.Context, limit, &maxTimeError{netdiag.TimeoutError(limit)})
 	t.cleanups = append(t.cleanups, cancel)
 	return ctx, nil
 }
@@ -183,17 +184,13 @@ func parseMaxTime(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// timeoutError is that a time is over.
-type timeoutError struct {
-	text   string
-	advice string // may be empty
+// maxTimeError reports that --max-time is over.
+type maxTimeError struct{ netdiag.TimeoutError }
+
+func (e *maxTimeError) Error() string {
+	return fmt.Sprintf("not done within %v", time.Duration(e.TimeoutError))
 }
-
-func (e *timeoutError) Error() string { return e.text }
-func (e *timeoutError) hint() string  { return e.advice }
-
-// Is makes it what the standard library calls a time-out.
-func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (*maxTimeError) hint() string { return "allow more with --max-time" }
 
 // dialOptions are those of every connection.
 func dialOptions(c *cli.Context) []grpc.DialOption {

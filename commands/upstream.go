@@ -19,6 +19,7 @@ import (
 	"github.com/wstun/wstun/commands/stub"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/proxy"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -122,11 +123,11 @@ func newRaw(c *cli.Context, out *output, addr string, config *tls.Config) (backe
 		ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 		defer cancel()
 		conn, err := dial(ctx, network, address)
-		if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if netdiag.NotTLS(err) {
 			return nil, fmt.Errorf("upstream %s: it doesn't speak TLS (%s)", addr, upstreamTLSHint)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", addr, listenCause(err))
+			return nil, fmt.Errorf("upstream %s: %w", addr, netdiag.Cause(err))
 		}
 		return conn, nil
 	}), nil

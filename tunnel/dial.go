@@ -9,15 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/ws"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -69,29 +68,16 @@ func (e *DialError) Error() string {
 }
 
 // Reason is what failed, without what was dialed: as short and clean as Error.
-func (e *DialError) Reason() string { return cut(printable(cause(e.Err)), maxCauseText) }
+func (e *DialError) Reason() string {
+	text := netdiag.Cause(e.Err).Error()
+	oe, ok := errors.AsType[*net.OpError](e.Err)
+	if ok && (oe.Op == "read" || oe.Op == "write") || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) {
+		text = "handshake: " + text // the connection was up
+	}
+	return netdiag.Printable(text, maxCauseText)
+}
 
 func (e *DialError) Unwrap() error { return e.Err }
-
-// cause is err without the addresses, which net repeats, and without the name
-// of the system call.
-func cause(err error) string {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return "handshake: the peer closed the connection"
-	}
-	oe, ok := errors.AsType[*net.OpError](err)
-	if !ok {
-		return err.Error()
-	}
-	reason := oe.Err.Error()
-	if errno, ok := errors.AsType[syscall.Errno](oe.Err); ok {
-		reason = errno.Error()
-	}
-	if oe.Op == "read" || oe.Op == "write" { // the connection was there
-		return "handshake: " + reason
-	}
-	return reason
-}
 
 // Dial dials a WebSocket and starts a session on it, which the caller closes.
 // rawURL is ws, wss, http or https; a user and password in it are sent as
@@ -168,7 +154,7 @@ func RedactURL(u *url.URL) string {
 func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, error) {
 	if timeout := orDefault(opts.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &connectTimeoutError{timeout})
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, netdiag.TimeoutError(timeout))
 		defer cancel()
 	}
 	through, err := proxyFor(opts.Proxy, u)
@@ -269,16 +255,6 @@ const readBuffer = 16 * 1024
 // writeBuffers keeps idle connections from holding a write buffer each.
 var writeBuffers = &sync.Pool{}
 
-// connectTimeoutError is that ConnectTimeout is over.
-type connectTimeoutError struct{ timeout time.Duration }
-
-func (e *connectTimeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.timeout) }
-
-// Is makes it what both the standard library's packages call a time-out.
-func (e *connectTimeoutError) Is(target error) bool {
-	return target == os.ErrDeadlineExceeded || target == context.DeadlineExceeded
-}
-
 // handshakeConn bounds what is read during the handshake: net/http, which
 // reads the answer, takes headers without end.
 type handshakeConn struct {
@@ -294,7 +270,7 @@ func (c *handshakeConn) NetConn() net.Conn { return c.Conn }
 func (c *handshakeConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.bounded {
-		c.first = append(c.first, p[:min(n, h2HeaderSize-len(c.first))]...)
+		c.first = append(c.first, p[:min(n, netdiag.FirstBytes-len(c.first))]...)
 		if c.read += n; c.read > maxHandshakeBytes {
 			return 0, errors.New("handshake: the answer is too long")
 		}

@@ -148,7 +148,7 @@ func TestDialErrors(t *testing.T) {
 		check     func(error) bool
 	}{
 		{"closed port", "ws://" + closed + "/p?q=1", nil, "dial ws://" + closed + "/p: connection refused", func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }},
-		{"closed without an answer", "ws://" + silentEnd, nil, "dial ws://" + silentEnd + ": handshake: the peer closed the connection", nil},
+		{"closed without an answer", "ws://" + silentEnd, nil, "dial ws://" + silentEnd + ": handshake: connection closed by peer", nil},
 		{"reset", "ws://" + reset, nil, "dial ws://" + reset + ": handshake: connection reset by peer", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
 		{"endless header", "ws://" + endless, nil, "dial ws://" + endless + ": handshake: the answer is too long", nil},
 		{"no HTTP", "ws://" + garbage, nil, "dial ws://" + garbage + ": malformed HTTP …", nil},

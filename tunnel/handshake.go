@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -10,7 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 const (
@@ -41,11 +41,11 @@ var (
 // foreignProtocol tells what a peer speaks by the first bytes that it sends, or nil
 // if that may be HTTP/1.1.
 func foreignProtocol(first []byte) error {
-	switch {
-	case len(first) == h2HeaderSize && (first[3] == h2Settings || first[3] == h2GoAway) && bytes.Equal(first[5:], make([]byte, 4)):
-		return ErrHTTP2 // a server's first frame, on stream 0 (RFC 9113 §3.4)
-	case bytes.HasPrefix(first, []byte{0x15, 0x03}):
-		return ErrTLS // an alert (RFC 8446 §5.1)
+	switch netdiag.Identify(first) {
+	case netdiag.HTTP2Settings, netdiag.HTTP2GoAway:
+		return ErrHTTP2
+	case netdiag.TLSAlert:
+		return ErrTLS
 	}
 	return nil
 }
@@ -95,15 +95,15 @@ func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *Handshak
 	var headers []string
 	for _, name := range tellingHeaders {
 		if value := resp.Header.Get(name); value != "" {
-			headers = append(headers, strings.ToLower(name)+": "+oneLine(secrets.Replace(value)))
+			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Replace(value), maxAnswerText))
 		}
 	}
 	return &HandshakeError{
 		Headers:    headers,
 		StatusCode: resp.StatusCode,
 		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
-		Server:     oneLine(secrets.Replace(resp.Header.Get("Server"))),
-		Body:       oneLine(secrets.Replace(string(body))),
+		Server:     netdiag.Line(secrets.Replace(resp.Header.Get("Server")), maxAnswerText),
+		Body:       netdiag.Line(secrets.Replace(string(body)), maxAnswerText),
 	}
 }
 
@@ -139,33 +139,4 @@ func secrets(u *url.URL, header http.Header) *strings.Replacer {
 		pairs = append(pairs, word, "***")
 	}
 	return strings.NewReplacer(pairs...)
-}
-
-// oneLine is the first line of a peer's text that says something, fit for a
-// terminal.
-func oneLine(s string) string {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	return cut(strings.TrimSpace(printable(s)), maxAnswerText)
-}
-
-// cut is the beginning of s, and shows where there was more.
-func cut(s string, characters int) string {
-	if runes := []rune(s); len(runes) > characters {
-		return string(runes[:characters]) + "…"
-	}
-	return s
-}
-
-// printable is s without what a terminal would obey: control characters and
-// such as change the direction of writing. White space becomes spaces.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(s, ""))
 }

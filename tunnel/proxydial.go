@@ -17,11 +17,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/net/proxy"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 const (
@@ -34,7 +35,6 @@ const (
 
 var (
 	errProxyURL     = errors.New("the proxy's URL can't be read: want [http|https|socks5|socks5h://][user:password@]host[:port], special characters in user and password escaped")
-	errProxyClosed  = errors.New("no answer: it closed the connection")
 	errProxyNoHTTP  = errors.New("its answer is not HTTP")
 	errProxyTooLong = fmt.Errorf("its answer is longer than %d KiB", maxConnectHeader>>10)
 	errProxyAuth    = errors.New("authentication refused")
@@ -152,22 +152,7 @@ func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Con
 		err = context.Cause(ctx)
 	}
 	status, _ := errors.AsType[proxyStatusError](err)
-	return nil, &ProxyError{RedactURL(through), int(status), proxyCause(err)}
-}
-
-// proxyCause is err without the addresses, which net repeats, and without the
-// name of the system call.
-func proxyCause(err error) error {
-	for oe, ok := errors.AsType[*net.OpError](err); ok; oe, ok = errors.AsType[*net.OpError](err) {
-		err = oe.Err
-	}
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return errno
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errProxyClosed
-	}
-	return err
+	return nil, &ProxyError{RedactURL(through), int(status), netdiag.Cause(err)}
 }
 
 func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
@@ -323,7 +308,7 @@ func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
 	if err == nil {
 		return nil
 	}
-	err = proxyCause(err)
+	err = netdiag.Cause(err)
 	switch refusal := replies.refusal(); {
 	case replies.refusedAuth():
 		return fmt.Errorf("%w: %w", errProxyAuth, err)

@@ -202,9 +202,9 @@ func TestDialViaHTTPRefusals(t *testing.T) {
 		"SSH-2.0-OpenSSH_9.9\r\n":                            errProxyNoHTTP.Error(),
 		"\x05\xff\r\n":                                       errProxyNoHTTP.Error(),
 		strings.Repeat("\r\n", 3):                            errProxyNoHTTP.Error(),
-		"":                                                   errProxyClosed.Error(),
-		"HTTP/1.1 200":                                       errProxyClosed.Error(),
-		"HTTP/1.1 200 OK\r\nVia: x":                          errProxyClosed.Error(),
+		"":                                                   "connection closed by peer",
+		"HTTP/1.1 200":                                       "connection closed by peer",
+		"HTTP/1.1 200 OK\r\nVia: x":                          "connection closed by peer",
 		strings.Repeat("x", 1<<20):                           errProxyTooLong.Error(),
 		"HTTP/1.1 2":                                         errProxyNoHTTP.Error(),
 		"HTTP/1.1 200 OK\r\n" + strings.Repeat("Via: x\r\n", 1<<17): errProxyTooLong.Error(),
@@ -235,7 +235,7 @@ func TestDialViaSOCKSRefusals(t *testing.T) {
 		refused + "username/password authentication failed": socksProxy{user: "alice", password: "other"}.serve,
 		refused + "no acceptable authentication methods":    func(c net.Conn) { _, _ = c.Write([]byte{5, 0xff}); _, _ = io.Copy(io.Discard, c) },
 		"unexpected protocol version 72":                    func(c net.Conn) { _, _ = c.Write([]byte("HTTP")); _, _ = io.Copy(io.Discard, c) },
-		errProxyClosed.Error():                              func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 4)) },
+		"connection closed by peer":                         func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 4)) },
 	} {
 		through := proxyURL("socks5h", startProxyPeer(t, serve))
 		_, err := dialVia(t.Context(), through, "target:443", nil)
@@ -262,7 +262,7 @@ func TestDialViaDeadProxy(t *testing.T) {
 			t.Errorf("dialVia = %#v, want ECONNREFUSED in it", err)
 		}
 		_, err = dialVia(t.Context(), proxyURL(scheme, dropping), "127.0.0.1:443", nil)
-		checkProxyError(t, err, proxyURL(scheme, dropping), errProxyClosed.Error(), "connection reset by peer", "broken pipe")
+		checkProxyError(t, err, proxyURL(scheme, dropping), "connection closed by peer", "connection reset by peer", "broken pipe")
 	}
 }
 

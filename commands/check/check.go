@@ -18,15 +18,12 @@ package check
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -120,7 +117,7 @@ type probe struct {
 func (p *probe) try(ctx context.Context, layer Layer, f func(context.Context) Result) bool {
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if p.timeout > 0 {
-		bounded, cancel = context.WithTimeoutCause(ctx, p.timeout, &timeoutError{p.timeout})
+		bounded, cancel = context.WithTimeoutCause(ctx, p.timeout, netdiag.TimeoutError(p.timeout))
 	}
 	defer cancel()
 	start := time.Now()
@@ -139,34 +136,10 @@ func (p *probe) tell(ctx context.Context, r Result) bool {
 		p.failed = true
 		r.Detail = cmp.Or(r.Detail, r.Err.Error())
 	}
-	r.Detail = clean(r.Detail)
+	r.Detail = netdiag.Printable(r.Detail, maxDetail)
 	p.report(r)
 	return r.Err == nil
 }
 
 // maxDetail bounds a detail, in characters: names and texts in it are a peer's.
 const maxDetail = 400
-
-// clean makes s fit for a terminal: one line, without characters that it would obey.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	if runes := []rune(s); len(runes) > maxDetail {
-		return string(runes[:maxDetail]) + "…"
-	}
-	return s
-}
-
-// timeoutError is that a layer's time is over.
-type timeoutError struct{ timeout time.Duration }
-
-func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.timeout) }
-
-// Is makes it what the standard library's packages call a time-out.
-func (e *timeoutError) Is(target error) bool {
-	return target == os.ErrDeadlineExceeded || target == context.DeadlineExceeded
-}

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -204,7 +206,7 @@ func TestFailures(t *testing.T) {
 			layer: Yamux, detail: "the peer is the yamux server, too: it has opened stream 2", hint: "--yamux-role client",
 		},
 		{
-			name: "gRPC client in the same role", peer: upgraded(calling(1, clientPreface)),
+			name: "gRPC client in the same role", peer: upgraded(calling(1, http2.ClientPreface)),
 			layer: Yamux, detail: "the peer is the gRPC client: it has opened stream 1 as the yamux client and sent an HTTP/2 client preface", hint: "wstun serve",
 		},
 		{
@@ -253,7 +255,7 @@ func TestFailures(t *testing.T) {
 			if !strings.Contains(last.Hint, test.hint) || (test.hint == "") != (last.Hint == "") {
 				t.Errorf("hint %q, want %q", last.Hint, test.hint)
 			}
-			if _, ok := errors.AsType[*timeoutError](last.Err); ok != (test.timeout != 0) && test.name != "gRPC client in the other role" {
+			if _, ok := errors.AsType[netdiag.TimeoutError](last.Err); ok != (test.timeout != 0) && test.name != "gRPC client in the other role" {
 				t.Errorf("error %v, want it to be a time-out: %v", last.Err, test.timeout != 0)
 			}
 		})

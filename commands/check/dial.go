@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // dialing is the part of a run that tunnel.DialWebSocket does: from the name's
@@ -137,7 +138,7 @@ func (d *dialing) expire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if time.Since(d.since) >= d.p.timeout { // and has not just begun
-		d.giveUp(&timeoutError{d.p.timeout})
+		d.giveUp(netdiag.TimeoutError(d.p.timeout))
 	}
 }
 
@@ -180,13 +181,13 @@ func (d *dialing) failure(r Result) Result {
 	}
 	oe, isOp := errors.AsType[*net.OpError](r.Err)
 	var unknown *net.DNSError
-	if _, ok := errors.AsType[*timeoutError](r.Err); ok && (r.Layer == TLS || r.Layer == WebSocket) {
+	if _, ok := errors.AsType[netdiag.TimeoutError](r.Err); ok && (r.Layer == TLS || r.Layer == WebSocket) {
 		r.Hint = "something accepts connections there and says nothing: check the URL's port, and ws:// or wss://"
 	}
 	switch {
 	case errors.As(r.Err, &unknown): // the proxy may be there, and the target's name not
 		r.Layer = DNS
-	case d.tls != nil && isOp && oe.Op == "remote error":
+	case d.tls != nil && netdiag.Alert(r.Err) != "":
 		// In TLS 1.3 the peer judges a client's certificate when the client
 		// has done its part, and the alert comes in place of the answer.
 		r.Layer, r.Took = TLS, r.Took+d.tls.Took

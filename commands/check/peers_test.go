@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -188,8 +189,8 @@ func answer(text string) func(*testing.T, *wsmux.Session) {
 			t.Error(err)
 			return
 		}
-		preface := make([]byte, len(clientPreface))
-		if _, err := io.ReadFull(stream, preface); err != nil || string(preface) != clientPreface {
+		preface := make([]byte, len(http2.ClientPreface))
+		if _, err := io.ReadFull(stream, preface); err != nil || string(preface) != http2.ClientPreface {
 			t.Errorf("a stream begins with %q, %v; want the HTTP/2 preface", preface, err)
 		}
 		if text == "" {

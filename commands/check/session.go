@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/wstun/wstun/tunnel/mux"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -203,7 +204,7 @@ func (s *session) pingYamux(ctx context.Context) (fastest time.Duration, err err
 // say so at once.
 func (s *session) sameRole(ctx context.Context) Result {
 	seen, _ := s.watch.until(ctx, s.Session, func(seen record) bool {
-		return seen.theirs.ended || seen.calls() || !strings.HasPrefix(clientPreface, string(seen.theirs.data))
+		return seen.theirs.ended || seen.calls() || !strings.HasPrefix(http2.ClientPreface, string(seen.theirs.data))
 	})
 	if seen.calls() {
 		return Result{
@@ -303,11 +304,11 @@ func (s *session) http2(ctx context.Context) Result {
 func settled(data []byte) bool {
 	switch {
 	case isSettings(data):
-		return len(data) >= min(maxHead, frameHeader+(int(data[1])<<8|int(data[2])))
+		return len(data) >= min(maxHead, netdiag.FirstBytes+(int(data[1])<<8|int(data[2])))
 	case strings.HasPrefix(string(data), "HTTP/"):
 		return bytes.Contains(data, []byte("\r\n")) || len(data) == maxHead
 	}
-	return len(data) >= frameHeader || identify(data) != ""
+	return len(data) >= netdiag.FirstBytes || identify(data) != ""
 }
 
 // settings lists those of a SETTINGS frame.

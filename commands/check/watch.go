@@ -2,13 +2,13 @@ package check
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/wstun/wstun/tunnel/mux"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -118,53 +118,30 @@ func (r record) sameRole() bool {
 }
 
 // calls reports whether the peer is a gRPC client.
-func (r record) calls() bool { return strings.HasPrefix(string(r.theirs.data), clientPreface) }
+func (r record) calls() bool { return netdiag.Identify(r.theirs.data) == netdiag.HTTP2Client }
 
-// clientPreface is what an HTTP/2 client sends first (RFC 9113 §3.4).
-const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-// identify names the protocol that begins with b, if it is one that is met in
+// identify names the protocol that begins with b, "" if it is none that is met in
 // the wrong place.
 func identify(b []byte) string {
-	s := string(b)
-	switch {
-	case strings.HasPrefix(s, clientPreface):
-		return "an HTTP/2 client preface"
-	case strings.HasPrefix(s, "HTTP/"):
-		line, _, _ := strings.Cut(s, "\r\n")
-		return fmt.Sprintf("an HTTP/1 answer, %q", clip(line))
-	case len(b) > 2 && b[0] == 0x15 && b[1] == 3:
-		return "a TLS alert"
-	case len(b) > 2 && b[0] == 0x16 && b[1] == 3:
-		return "a TLS handshake"
-	case isSettings(b):
-		return "HTTP/2 SETTINGS"
+	protocol := netdiag.Identify(b)
+	if protocol == netdiag.HTTP1 {
+		line, _, _ := strings.Cut(string(b), "\r\n")
+		return fmt.Sprintf("%s, %q", protocol, netdiag.Cut(line, maxQuote))
 	}
-	return ""
+	return string(protocol)
 }
 
-// frameHeader is the size of an HTTP/2 frame's header (RFC 9113 §4.1).
-const frameHeader = 9
+// maxQuote is how many characters of a peer's bytes a detail repeats.
+const maxQuote = 60
 
 // isSettings reports whether b begins with an HTTP/2 SETTINGS frame, which is
 // what a server sends first.
-func isSettings(b []byte) bool {
-	return len(b) >= frameHeader && b[0] == 0 && b[3] == 4 && b[4]&1 == 0 && binary.BigEndian.Uint32(b[5:]) == 0
-}
+func isSettings(b []byte) bool { return netdiag.Identify(b) == netdiag.HTTP2Settings }
 
 // quote shows what b is, by name or as it stands.
 func quote(b []byte) string {
 	if name := identify(b); name != "" {
 		return name
 	}
-	return fmt.Sprintf("%q", clip(string(b)))
-}
-
-// clip is the beginning of a peer's text.
-func clip(s string) string {
-	const most = 60
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
+	return fmt.Sprintf("%q", netdiag.Cut(string(b), maxQuote))
 }

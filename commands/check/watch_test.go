@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/wstun/wstun/tunnel/mux"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -17,7 +20,7 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	w := newWatch(wsmux.Client)
 	theirs := w.observe(2, false)
-	theirs.Received([]byte(clientPreface))
+	theirs.Received([]byte(http2.ClientPreface))
 	ours := w.observe(1, true)
 	ours.Accepted()
 	for range 2 {
@@ -32,7 +35,7 @@ func TestWatch(t *testing.T) {
 	want := record{
 		role:   wsmux.Client,
 		ours:   heard{id: 1, accepted: true, data: []byte(strings.Repeat("x", maxHead))},
-		theirs: heard{id: 2, data: []byte(clientPreface)},
+		theirs: heard{id: 2, data: []byte(http2.ClientPreface)},
 	}
 	if got := w.now(); !reflect.DeepEqual(got, want) || got.sameRole() || !got.calls() {
 		t.Errorf("%+v, want\n%+v", got, want)
@@ -57,7 +60,7 @@ func TestWatch(t *testing.T) {
 
 // FuzzHead has any bytes be the first on a stream.
 func FuzzHead(f *testing.F) {
-	f.Add([]byte(clientPreface))
+	f.Add([]byte(http2.ClientPreface))
 	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"))
 	f.Add([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -69,7 +72,7 @@ func FuzzHead(f *testing.F) {
 		}
 		settled(kept)
 		settings(kept)
-		if text := clean(quote(kept)); strings.ContainsAny(text, "\r\n\x1b") {
+		if text := netdiag.Printable(quote(kept), maxDetail); strings.ContainsAny(text, "\r\n\x1b") {
 			t.Errorf("quote(%q) = %q", kept, text)
 		}
 	})
@@ -81,7 +84,7 @@ func TestIdentify(t *testing.T) {
 		{"", ""},
 		{"hello", ""},
 		{"HTTP/1.1 502 Bad Gateway\r\nServer: x\r\n\r\n", `an HTTP/1 answer, "HTTP/1.1 502 Bad Gateway"`},
-		{clientPreface, "an HTTP/2 client preface"},
+		{http2.ClientPreface, "an HTTP/2 client preface"},
 		{"\x15\x03\x03\x00\x02\x02\x46", "a TLS alert"},
 		{"\x16\x03\x01", "a TLS handshake"},
 		{"\x00\x00\x06\x04\x00\x00\x00\x00\x00", "HTTP/2 SETTINGS"},

@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // reconnectWait bounds how long a call to an upstream that was down waits for
@@ -53,7 +55,7 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, u.network, u.path)
 	if err != nil {
-		err = &connectError{err}
+		err = netdiag.Cause(err)
 		u.setCause(ctx, err)
 		u.ended(n)
 		return nil, err
@@ -92,21 +94,24 @@ func (u *Upstream) lossCount() int {
 	return u.losses
 }
 
-// conn tells when it is closed. Without TLS it looks at how the upstream begins,
-// which tells what it speaks.
+// conn reports when it is closed and, without TLS, the first bytes of the
+// upstream.
 type conn struct {
 	net.Conn
 	u      *Upstream
-	looked bool // by the one that reads
+	first  []byte // used by Read only
+	looked bool   // used by Read only: began has first, or there is TLS
 	once   sync.Once
 	closed func()
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if !c.looked && (n > 0 || err != nil) {
-		c.looked = true
-		c.u.began(p[:n], err)
+	if !c.looked {
+		c.first = append(c.first, p[:min(n, netdiag.FirstBytes-len(c.first))]...)
+		if c.looked = err != nil || len(c.first) == netdiag.FirstBytes || netdiag.Identify(c.first) != ""; c.looked {
+			c.u.began(c.first, err)
+		}
 	}
 	return n, err
 }
@@ -131,7 +136,7 @@ func (h *handshaker) ClientHandshake(ctx context.Context, authority string, c ne
 	}
 	tc, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
 	if err != nil {
-		err = &connectError{h.u.handshakeError(err)}
+		err = h.u.handshakeError(err)
 	}
 	h.u.setCause(ctx, err)
 	return tc, info, err

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"errors"
-	"net"
-	"os"
 	"strconv"
 	"strings"
 
@@ -12,27 +9,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
-
-// connectError is why a connection could not be made, without the address
-// that the upstream's name says already.
-type connectError struct {
-	err error
-}
-
-func (e *connectError) Error() string {
-	if sys, ok := errors.AsType[*os.SyscallError](e.err); ok {
-		return sys.Err.Error()
-	}
-	if dns, ok := errors.AsType[*net.DNSError](e.err); ok {
-		return dns.Err
-	}
-	if op, ok := errors.AsType[*net.OpError](e.err); ok && op.Op == "dial" {
-		return op.Err.Error()
-	}
-	return e.err.Error()
-}
-
-func (e *connectError) Unwrap() error { return e.err }
 
 // unreachable returns the status error of a call that could not be begun. What
 // gRPC says about the connection is put in fewer words.

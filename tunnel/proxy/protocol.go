@@ -2,40 +2,30 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"syscall"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// The first byte that an upstream sends. That of HTTP/2 is of the length of a
-// SETTINGS frame, which is short.
-const (
-	http2Length  = 0
-	tlsAlert     = 0x15
-	tlsHandshake = 0x16
-)
-
-// began keeps what the first bytes of an upstream without TLS say, or why there are
-// none. One that has spoken HTTP/2 before is not taken for one with TLS.
+// began records what the first bytes of an upstream without TLS say, or why there
+// are none. An upstream that spoke HTTP/2 before isn't taken for one with TLS.
 func (u *Upstream) began(first []byte, err error) {
+	protocol := netdiag.Identify(first)
 	u.mu.Lock()
 	known := u.spoke
+	u.spoke = known || isHTTP2(protocol)
 	u.mu.Unlock()
 	var cause error
 	switch {
-	case len(first) > 0 && first[0] == http2Length:
-		u.mu.Lock()
-		u.spoke = true
-		u.mu.Unlock()
-	case len(first) > 0 && (first[0] == tlsAlert || first[0] == tlsHandshake):
+	case isHTTP2(protocol):
+	case protocol == netdiag.TLSAlert || protocol == netdiag.TLSHandshake:
 		cause = u.hinted("it speaks TLS")
 	case len(first) > 0:
 		cause = errors.New("it doesn't speak HTTP/2: is it a gRPC server?")
-	case cut(err) && known:
+	case netdiag.PeerClosed(err) && known:
 		cause = errors.New("it closed the connection before HTTP/2 began")
-	case cut(err):
+	case netdiag.PeerClosed(err):
 		cause = u.hinted("it closed the connection before HTTP/2 began: does it speak TLS?")
 	default: // closed here
 		cause = errors.New("HTTP/2 did not begin in time")
@@ -43,22 +33,17 @@ func (u *Upstream) began(first []byte, err error) {
 	u.setCause(context.Background(), cause)
 }
 
-// handshakeError is why a TLS handshake failed, in plain words where the upstream
-// may not speak TLS.
+func isHTTP2(p netdiag.Protocol) bool { return p == netdiag.HTTP2Settings || p == netdiag.HTTP2GoAway }
+
+// handshakeError explains why a TLS handshake failed.
 func (u *Upstream) handshakeError(err error) error {
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if netdiag.NotTLS(err) {
 		return u.hinted("it doesn't speak TLS")
 	}
-	if cut(err) {
+	if netdiag.PeerClosed(err) {
 		return u.hinted("it closed the connection in the TLS handshake: does it speak TLS?")
 	}
-	return err
-}
-
-// cut reports whether a connection was ended by the other side.
-func cut(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return netdiag.Cause(err)
 }
 
 // hinted is an error about TLS.
