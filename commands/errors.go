@@ -18,6 +18,7 @@ import (
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // The exit statuses. A command that wstun dial runs adds its own.
@@ -93,7 +94,7 @@ func exitStatus(err error) int {
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok && he.Refused() {
 		return exitRefused
 	}
-	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok && pe.Refused() {
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok && pe.Refused() {
 		return exitRefused
 	}
 	if _, ok := errors.AsType[*tunnel.GaveUpError](err); ok {
@@ -134,7 +135,7 @@ func hint(err error) string {
 	if de, ok := errors.AsType[*net.DNSError](err); ok && de.IsNotFound {
 		return "there is no such host: check the name, and this machine's resolver"
 	}
-	if pe, ok := errors.AsType[*tunnel.ProxyError](err); ok {
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
 		return proxyHint(pe) // before what it wraps, which isn't about the peer
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok {
@@ -228,7 +229,7 @@ func handshakeHint(he *tunnel.HandshakeError) string {
 	return ""
 }
 
-func proxyHint(pe *tunnel.ProxyError) string {
+func proxyHint(pe *outbound.ProxyError) string {
 	if netdiag.NotTLS(pe.Err) {
 		return "the proxy doesn't speak TLS: try http:// for it"
 	}

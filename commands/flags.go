@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -206,14 +207,14 @@ func (e *endpoint) checkURL(proxy string) error {
 	if e.url == "" {
 		return nil
 	}
-	target, err := tunnel.ParseURL(e.url)
+	target, err := outbound.ParseURL(e.url)
 	switch {
 	case err != nil && strings.HasPrefix(e.url, "unix:"):
 		return &usageError{err: err, hint: "what accepts at unix:PATH stands behind a reverse proxy: dial the URL of that one"}
 	case err != nil:
 		return &usageError{err: err, hint: "want ws://host:port/path or wss://…"}
 	}
-	err = tunnel.CheckProxy(proxy, target)
+	_, err = outbound.ProxyFor(proxy, target)
 	switch {
 	case err != nil && proxy == "":
 		return &usageError{err: err, hint: "mend that variable, or go without a proxy with --proxy none"}
@@ -260,7 +261,7 @@ func rejectEmptyFlags(c *cli.Context) error {
 // redact is a URL without what may be secret, or the text if it isn't one.
 func redact(rawURL string) string {
 	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
-		return tunnel.RedactURL(u)
+		return outbound.RedactURL(u)
 	}
 	return rawURL
 }

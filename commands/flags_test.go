@@ -165,38 +165,6 @@ func TestParseWindow(t *testing.T) {
 	}
 }
 
-func TestSplitAddr(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ in, network, address string }{
-		{"127.0.0.1:80", "tcp", "127.0.0.1:80"},
-		{":80", "tcp", "127.0.0.1:80"},
-		{"80", "tcp", "127.0.0.1:80"},
-		{"[::1]:0", "tcp", "[::1]:0"},
-		{"localhost:http", "tcp", "localhost:http"},
-		{"unix:/run/x", "unix", "/run/x"},
-		{"unix:///run/x", "unix", "/run/x"},
-		{"unix:x", "unix", "x"},
-		{"unix:", "", ""},
-		{"", "", ""},
-		{"host:", "", ""},
-		{"a:b:c", "", ""},
-		{"65535", "tcp", "127.0.0.1:65535"},
-		{"65536", "", ""},
-		{"-1", "", ""},
-		{"h:65536", "", ""},
-		{"h:-1", "", ""},
-		{"host", "", ""},
-		{"http", "", ""}, // a port's name, but likelier a host's
-		{"h:no-such-service", "", ""},
-	}
-	for _, tt := range tests {
-		network, address, err := splitAddr(tt.in)
-		if network != tt.network || address != tt.address || (err == nil) != (tt.network != "") {
-			t.Errorf("splitAddr(%q) = %q, %q, %v, want %q, %q", tt.in, network, address, err, tt.network, tt.address)
-		}
-	}
-}
-
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var stderr strings.Builder

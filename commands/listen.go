@@ -6,54 +6,26 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
-
-// splitAddr reads an ADDR: host:port, :port and port (on loopback), or
-// unix:PATH.
-func splitAddr(addr string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//") // unix:///path, as gRPC writes it
-		if path == "" {
-			return "", "", fmt.Errorf("%q: no path behind unix", addr)
-		}
-		return "unix", path, nil
-	}
-	hostPort := addr
-	if _, err := strconv.ParseUint(addr, 10, 64); err == nil {
-		hostPort = ":" + addr
-	}
-	host, port, err := net.SplitHostPort(hostPort)
-	if err != nil || port == "" {
-		return "", "", fmt.Errorf("%q: want host:port, :port or unix:PATH", addr)
-	}
-	if _, err := net.LookupPort("tcp", port); err != nil { //nolint:noctx // a local file at most
-		return "", "", fmt.Errorf("%q: there is no port %s", addr, port)
-	}
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	return "tcp", net.JoinHostPort(host, port), nil
-}
 
 // listen listens at an ADDR that was given with flag.
 func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	network, address, err := splitAddr(addr)
+	a, err := outbound.ParseAddr(addr)
 	if err != nil {
 		return nil, usagef("%s %w", flag, err)
 	}
 	var l net.Listener
-	if network == "unix" {
-		l, err = listenUnix(ctx, address)
+	if a.Network == "unix" {
+		l, err = listenUnix(ctx, a.Address)
 	} else {
-		l, err = new(net.ListenConfig).Listen(ctx, network, address)
+		l, err = new(net.ListenConfig).Listen(ctx, a.Network, a.Address)
 	}
 	if err != nil {
-		return nil, &listenError{network, addr, netdiag.Cause(err)}
+		return nil, &listenError{a.Network, addr, netdiag.Cause(err)}
 	}
 	return l, nil
 }
@@ -109,12 +81,9 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "unix", path)
 }
 
-// addrOf is how to write down the address of a listener, as an ADDR.
+// addrOf returns the address of a listener as an ADDR.
 func addrOf(l net.Listener) string {
-	if l.Addr().Network() == "unix" {
-		return "unix:" + l.Addr().String()
-	}
-	return l.Addr().String()
+	return outbound.Addr{Network: l.Addr().Network(), Address: l.Addr().String()}.String()
 }
 
 // isLoopback reports whether only this machine reaches l.

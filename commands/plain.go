@@ -13,21 +13,19 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // plain is the way to a gRPC server that is not behind a session.
 type plain struct {
-	addr             string // as given
-	network, address string
-	proxy            string
-	timeout          time.Duration // 0: none
-	tls              *tls.Config   // nil: no TLS
-	serverName       string        // default: the authority
+	text    string // the address as given
+	addr    outbound.Addr
+	through *url.URL      // the proxy; nil: none
+	timeout time.Duration // 0: none
+	tls     *tls.Config   // nil: no TLS
 
 	mu    sync.Mutex
 	cause error  // why the last attempt failed; nil if HTTP/2 was to begin
@@ -37,14 +35,14 @@ type plain struct {
 
 // newPlain checks the flags for a plain server. What --header gives becomes t's
 // metadata.
-func newPlain(c *cli.Context, t *target, addr string) (*plain, error) {
+func newPlain(c *cli.Context, t *target, text string) (*plain, error) {
 	if err := rejectFlags(c, "a WebSocket: give its URL", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
 		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window"); err != nil {
 		return nil, err
 	}
-	d := &plain{addr: addr, proxy: c.String("proxy"), timeout: c.Duration("connect-timeout")}
+	d := &plain{text: text, timeout: c.Duration("connect-timeout")}
 	var err error
-	if d.network, d.address, err = splitAddr(addr); err != nil {
+	if d.addr, err = outbound.ParseAddr(text); err != nil {
 		return nil, &usageError{err: err, hint: "a TARGET is such an address of a gRPC server, or the URL of a WebSocket"}
 	}
 	if err := notNegative(c, "connect-timeout"); err != nil {
@@ -53,8 +51,8 @@ func newPlain(c *cli.Context, t *target, addr string) (*plain, error) {
 	if t.header, err = grpcMetadata(c, "header"); err != nil {
 		return nil, err
 	}
-	if d.network == "tcp" {
-		if err := tunnel.CheckProxy(d.proxy, &url.URL{Scheme: "https", Host: d.address}); err != nil {
+	if d.addr.Network == "tcp" {
+		if d.through, err = outbound.ProxyFor(c.String("proxy"), &url.URL{Scheme: "https", Host: d.addr.Address}); err != nil {
 			return nil, usagef("--proxy: %w", err)
 		}
 	}
@@ -63,7 +61,7 @@ func newPlain(c *cli.Context, t *target, addr string) (*plain, error) {
 		return nil, err
 	}
 	if files.serverName, files.insecure = c.String("servername"), c.Bool("insecure"); c.Bool("tls") {
-		d.tls, d.serverName = files.client(t.logger), files.serverName
+		d.tls = files.client(t.logger)
 	} else if files.certificate != nil || files.authorities != nil || files.serverName != "" || files.insecure {
 		return nil, &usageError{err: errors.New("TLS flags for a plain server without --tls"), hint: "say --tls, too"}
 	}
@@ -86,22 +84,22 @@ func (d *plain) connector(t *target, opts []grpc.DialOption) func(context.Contex
 func (d *plain) connect(ctx context.Context, opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if d.tls != nil {
-		creds = &plainTLS{credentials.NewTLS(d.tls), d}
+		creds = outbound.Credentials(d.tls, d.setCause)
 	}
-	authority := d.address
-	if d.network == "unix" {
+	authority := d.addr.Address
+	if d.addr.Network == "unix" {
 		authority = "localhost"
 	}
 	cc, err := grpc.NewClient("passthrough:///"+authority, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds), grpc.WithContextDialer(d.dial), grpc.WithIdleTimeout(0),
 	}, opts...)...)
 	if err != nil {
-		return nil, &plainError{d.addr, err, ""}
+		return nil, &plainError{d.text, err, ""}
 	}
 	if err := awaitReady(ctx, cc, d.timeout, d.failure); err != nil {
 		_ = cc.Close()
 		if _, ok := errors.AsType[*plainError](err); !ok {
-			err = &plainError{d.addr, err, ""}
+			err = &plainError{d.text, err, ""}
 		}
 		return nil, err
 	}
@@ -109,13 +107,7 @@ func (d *plain) connect(ctx context.Context, opts []grpc.DialOption) (*grpc.Clie
 }
 
 func (d *plain) dial(ctx context.Context, _ string) (net.Conn, error) {
-	var conn net.Conn
-	var err error
-	if d.network == "unix" {
-		conn, err = new(net.Dialer).DialContext(ctx, d.network, d.address)
-	} else {
-		conn, err = tunnel.DialTCP(ctx, d.address, d.proxy, d.tls)
-	}
+	conn, err := outbound.Dial(ctx, d.addr, d.through, d.tls)
 	d.setCause(err)
 	if err != nil {
 		return nil, err
@@ -136,19 +128,19 @@ func (d *plain) failure() error {
 	protocol := netdiag.Identify(d.seen)
 	switch {
 	case netdiag.NotTLS(d.cause):
-		return &plainError{d.addr, d.cause, "the server doesn't speak TLS: leave out --tls"}
+		return &plainError{d.text, d.cause, "the server doesn't speak TLS: leave out --tls"}
 	case d.cause != nil:
-		return &plainError{d.addr, d.cause, ""}
+		return &plainError{d.text, d.cause, ""}
 	case d.tls == nil && protocol == netdiag.TLSAlert,
 		protocol == netdiag.HTTP1 && bytes.Contains(d.seen, []byte("HTTPS")):
-		return &plainError{d.addr, errors.New("the server speaks TLS"), "say --tls"}
+		return &plainError{d.text, errors.New("the server speaks TLS"), "say --tls"}
 	case protocol == netdiag.HTTP1:
-		return &plainError{d.addr, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + d.address + "/"}
+		return &plainError{d.text, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + d.addr.Address + "/"}
 	}
 	if d.tls != nil && len(d.tls.Certificates) == 0 { // its alert may be lost with the connection
-		return &plainError{d.addr, errNotGRPC, "is it the port of a gRPC server? It may want a client certificate: give it with --cert and --key"}
+		return &plainError{d.text, errNotGRPC, "is it the port of a gRPC server? It may want a client certificate: give it with --cert and --key"}
 	}
-	return &plainError{d.addr, errNotGRPC, "is it the port of a gRPC server? With TLS, say --tls"}
+	return &plainError{d.text, errNotGRPC, "is it the port of a gRPC server? With TLS, say --tls"}
 }
 
 var errNotGRPC = errors.New("the connection ended before HTTP/2 had begun")
@@ -182,51 +174,6 @@ func (c *firstBytes) Read(p []byte) (int, error) {
 		c.d.lost = err
 	}
 	return n, err
-}
-
-// plainTLS is TLS that keeps why a handshake failed, and whose server name need not
-// be the authority.
-type plainTLS struct {
-	credentials.TransportCredentials
-	d *plain
-}
-
-func (h *plainTLS) ClientHandshake(ctx context.Context, authority string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if h.d.serverName != "" {
-		authority = h.d.serverName
-	}
-	conn, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
-	if err != nil {
-		h.d.setCause(err)
-		return nil, nil, err
-	}
-	return &alertConn{conn, h.d}, info, nil
-}
-
-// alertConn keeps what a server refuses after the handshake: a client's certificate,
-// since TLS 1.3.
-type alertConn struct {
-	net.Conn
-	d *plain
-}
-
-func (c *alertConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if netdiag.Alert(err) != "" {
-		c.d.setCause(err)
-	}
-	return n, err
-}
-
-// Info hides the server name, which gRPC would want to be the authority.
-func (h *plainTLS) Info() credentials.ProtocolInfo {
-	info := h.TransportCredentials.Info()
-	info.ServerName = "" //nolint:staticcheck // deprecated, but still looked at
-	return info
-}
-
-func (h *plainTLS) Clone() credentials.TransportCredentials {
-	return &plainTLS{h.TransportCredentials.Clone(), h.d}
 }
 
 // awaitReady connects cc, and waits until it has. failure says why it hasn't.

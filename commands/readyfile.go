@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // readyFile is the file of --ready-file. What stands at its path is replaced and
@@ -87,7 +87,7 @@ func (f *readyFile) leftover() (bool, error) {
 // addresses, one a line.
 func isReadyText(text string) bool {
 	text = strings.TrimSuffix(text, "\n")
-	if _, err := tunnel.ParseURL(text); err == nil || text == "" {
+	if _, err := outbound.ParseURL(text); err == nil || text == "" {
 		return true
 	}
 	for line := range strings.SplitSeq(text, "\n") {

@@ -45,6 +45,12 @@ func isTarget(arg string) bool {
 	return strings.Contains(arg, ":") // as ws:// and unix: do, and no symbol does
 }
 
+// isURL tells the URL of a WebSocket from the address of a gRPC server, such as
+// unix:///PATH.
+func isURL(target string) bool {
+	return strings.Contains(target, "://") && !strings.HasPrefix(target, "unix:")
+}
+
 // target is the server that a command asks and calls, or the local files that stand in
 // for one.
 type target struct {
@@ -129,7 +135,7 @@ func (p *program) openTargetWith(c *cli.Context, l *link, where string, toCall b
 // without a server. Where local files will do, an address to accept at must be typed: its
 // variable may be set for other commands.
 func (p *program) connector(c *cli.Context, t *target, where string, localDoes bool) (func(context.Context) (grpc.ClientConnInterface, error), error) {
-	if where != "" && !strings.Contains(where, "://") {
+	if where != "" && !isURL(where) {
 		d, err := newPlain(c, t, where)
 		switch {
 		case err != nil:

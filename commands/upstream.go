@@ -20,6 +20,7 @@ import (
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/proxy"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -93,23 +94,23 @@ func upstreamTLS(c *cli.Context, logger *slog.Logger) (*tls.Config, error) {
 	return files.client(logger), nil
 }
 
-// splitUpstream is splitAddr for the address of a server.
-func splitUpstream(addr string) (network, address string, err error) {
-	network, address, err = splitAddr(addr)
-	if err == nil && network == "tcp" && strings.HasSuffix(address, ":0") {
-		err = fmt.Errorf("%q: no server has port 0", addr)
+// parseUpstream is outbound.ParseAddr for the address of a server.
+func parseUpstream(text string) (outbound.Addr, error) {
+	addr, err := outbound.ParseAddr(text)
+	if err == nil && addr.Network == "tcp" && strings.HasSuffix(addr.Address, ":0") {
+		err = fmt.Errorf("%q: no server has port 0", text)
 	}
 	if err != nil {
-		return "", "", usagef("--upstream %w", err)
+		return outbound.Addr{}, usagef("--upstream %w", err)
 	}
-	return network, address, nil
+	return addr, nil
 }
 
-func newRaw(c *cli.Context, out *output, addr string, config *tls.Config) (backend, error) {
+func newRaw(c *cli.Context, out *output, text string, config *tls.Config) (backend, error) {
 	if err := rejectFlags(c, "upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection"); err != nil {
 		return nil, err
 	}
-	network, address, err := splitUpstream(addr)
+	addr, err := parseUpstream(text)
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +123,12 @@ func newRaw(c *cli.Context, out *output, addr string, config *tls.Config) (backe
 	return newRawBackend(out, func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 		defer cancel()
-		conn, err := dial(ctx, network, address)
+		conn, err := dial(ctx, addr.Network, addr.Address)
 		if netdiag.NotTLS(err) {
-			return nil, fmt.Errorf("upstream %s: it doesn't speak TLS (%s)", addr, upstreamTLSHint)
+			return nil, fmt.Errorf("upstream %s: it doesn't speak TLS (%s)", text, upstreamTLSHint)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", addr, netdiag.Cause(err))
+			return nil, fmt.Errorf("upstream %s: %w", text, netdiag.Cause(err))
 		}
 		return conn, nil
 	}), nil
@@ -210,19 +211,16 @@ func newProxyBackend(c *cli.Context, out *output, addrs []string, config *tls.Co
 		states:   make([]servingStatus, len(addrs)),
 	}
 	us.merged.Fill(local)
-	for _, addr := range addrs {
-		network, address, err := splitUpstream(addr)
+	for _, text := range addrs {
+		addr, err := parseUpstream(text)
 		if err != nil {
 			return nil, err
 		}
-		if network == "unix" {
-			address = "unix:" + address
-		}
-		u, err := proxy.NewUpstream(address, &proxy.UpstreamOptions{
+		u, err := proxy.NewUpstream(addr.String(), &proxy.UpstreamOptions{
 			TLS: config, TLSHint: upstreamTLSHint, Authority: c.String("upstream-authority"), Logger: out.logger,
 		})
 		if err != nil {
-			return nil, usagef("--upstream %s: %w", addr, err)
+			return nil, usagef("--upstream %s: %w", text, err)
 		}
 		us.all = append(us.all, u)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // The defaults of Connector.
@@ -79,12 +81,12 @@ var errReconnect = errors.New("reconnecting, as asked")
 // *DialError at once when the URL can't be dialed, or the peer or the
 // proxy refuses the credentials, and a *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
-	u, err := ParseURL(c.URL)
+	u, err := outbound.ParseURL(c.URL)
 	if err != nil {
 		return &DialError{Err: err}
 	}
-	if _, err := proxyFor(c.options().Proxy, u); err != nil {
-		return &DialError{URL: RedactURL(u), Err: err}
+	if _, err := outbound.ProxyFor(c.options().Proxy, u); err != nil {
+		return &DialError{URL: outbound.RedactURL(u), Err: err}
 	}
 	failed := 0 // dials, in a row
 	short := 0  // dials that failed and sessions that didn't last, in a row
@@ -96,7 +98,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			case <-c.RetryNow: // came meanwhile
 			default:
 			}
-			s := c.Sessions.Add(session, RedactURL(u))
+			s := c.Sessions.Add(session, outbound.RedactURL(u))
 			if s == nil {
 				return nil // shutting down
 			}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/ws"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -105,50 +104,15 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	u, err := ParseURL(rawURL)
+	u, err := outbound.ParseURL(rawURL)
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}
 	conn, err := dial(ctx, u, opts)
 	if err != nil {
-		return nil, &DialError{RedactURL(u), err}
+		return nil, &DialError{outbound.RedactURL(u), err}
 	}
 	return conn, nil
-}
-
-// ParseURL parses a URL that can be dialed: ws, wss, http or https. Its errors
-// say nothing that could be a part of a password.
-func ParseURL(rawURL string) (*url.URL, error) {
-	u, err := url.Parse(rawURL)
-	switch {
-	case !strings.Contains(rawURL, "://"):
-		return nil, errors.New("the URL begins with no scheme: want ws://, wss://, http:// or https://")
-	case err != nil && strings.Contains(rawURL, "@"):
-		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
-	case err != nil:
-		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // the rest repeats the URL
-	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
-	case u.Host == "":
-		return nil, errors.New("the URL names no host")
-	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && !isPort(u.Port()):
-		return nil, fmt.Errorf("the URL's port is %q: want 1 to 65535", u.Port())
-	case u.Fragment != "":
-		return nil, errors.New("the URL has a fragment, which a WebSocket's can't (RFC 6455 §3)")
-	}
-	return u, nil
-}
-
-// isPort reports whether text is a port that can be dialed.
-func isPort(text string) bool {
-	n, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && n > 0
-}
-
-// RedactURL is u for the eyes of others: without user, password and query.
-func RedactURL(u *url.URL) string {
-	r := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	return r.String()
 }
 
 func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, error) {
@@ -157,7 +121,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, netdiag.TimeoutError(timeout))
 		defer cancel()
 	}
-	through, err := proxyFor(opts.Proxy, u)
+	through, err := outbound.ProxyFor(opts.Proxy, u)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +132,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	var release func() bool
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialTarget(ctx, network, addr, through, opts.TLS)
+			c, err := outbound.Dial(ctx, outbound.Addr{Network: network, Address: addr}, through, opts.TLS)
 			if err != nil {
 				return nil, err
 			}
@@ -200,7 +164,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		return nil, newHandshakeError(resp, secrets(u, header))
 	}
-	if pe, ok := errors.AsType[*ProxyError](err); ok {
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
 		return nil, pe // it knows which hop was silent, if one was
 	}
 	if conn != nil && !strings.HasPrefix(target, "wss:") {
@@ -238,14 +202,6 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 		target.Scheme = "wss"
 	}
 	return target.String(), r.Header
-}
-
-// dialTarget dials the target's socket, or the proxy's.
-func dialTarget(ctx context.Context, network, addr string, through *url.URL, config *tls.Config) (net.Conn, error) {
-	if through != nil {
-		return dialVia(ctx, through, addr, config)
-	}
-	return new(net.Dialer).DialContext(ctx, network, addr)
 }
 
 // readBuffer is the WebSocket's, in bytes: what is read at a time as long as it

@@ -24,6 +24,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -84,12 +85,12 @@ func Run(ctx context.Context, rawURL string, opts *Options, report func(Result))
 	if opts == nil {
 		opts = &Options{}
 	}
-	u, err := tunnel.ParseURL(rawURL)
+	u, err := outbound.ParseURL(rawURL)
 	if err != nil {
 		return err
 	}
 	p := &probe{opts: opts, url: u, report: report, timeout: cmp.Or(opts.Dial.ConnectTimeout, tunnel.DefaultConnectTimeout)}
-	proxy, err := opts.Dial.ProxyFor(u)
+	proxy, err := outbound.ProxyFor(opts.Dial.Proxy, u)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // dialing is the part of a run that tunnel.DialWebSocket does: from the name's
@@ -89,7 +90,7 @@ func (d *dialing) trace() *httptrace.ClientTrace {
 		},
 		GotConn: func(httptrace.GotConnInfo) {
 			d.done(Proxy, func() Result {
-				return Result{Detail: tunnel.RedactURL(d.proxy) + " has connected to " + d.p.url.Host}
+				return Result{Detail: outbound.RedactURL(d.proxy) + " has connected to " + d.p.url.Host}
 			}, TLS)
 			if d.p.url.Scheme == "ws" || d.p.url.Scheme == "http" {
 				d.mu.Lock()

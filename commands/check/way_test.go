@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -209,7 +210,7 @@ func TestProxyFailures(t *testing.T) {
 			t.Parallel()
 			opts := &Options{Dial: tunnel.DialOptions{Proxy: "http://" + test.proxy(t), ConnectTimeout: test.timeout}}
 			last := wantFailure(t, run(t, "wss://worker.test/", opts), test.layers, test.detail)
-			pe, ok := errors.AsType[*tunnel.ProxyError](last.Err)
+			pe, ok := errors.AsType[*outbound.ProxyError](last.Err)
 			if !ok || pe.Refused() != test.refused {
 				t.Errorf("error %#v, want a ProxyError, refused %v", last.Err, test.refused)
 			}

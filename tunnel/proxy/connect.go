@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // reconnectWait bounds how long a call to an upstream that was down waits for
@@ -52,11 +52,10 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	u.attempts++
 	n := u.attempts
 	u.mu.Unlock()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, u.network, u.path)
+	c, err := outbound.Dial(ctx, u.dialed, nil, nil)
 	if err != nil {
 		err = netdiag.Cause(err)
-		u.setCause(ctx, err)
+		u.setCause(err)
 		u.ended(n)
 		return nil, err
 	}
@@ -64,14 +63,14 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 // setCause keeps why an attempt failed; nil means that it got as far as HTTP/2.
-func (u *Upstream) setCause(ctx context.Context, err error) {
+func (u *Upstream) setCause(err error) {
 	u.mu.Lock()
 	u.cause = err
 	u.mu.Unlock()
 	if err == nil {
-		u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream connected", slog.String("upstream", u.addr))
+		u.logger.Debug("upstream connected", slog.String("upstream", u.addr))
 	} else {
-		u.logger.LogAttrs(ctx, slog.LevelDebug, "upstream not connected", slog.String("upstream", u.addr), slog.Any("err", err))
+		u.logger.Debug("upstream not connected", slog.String("upstream", u.addr), slog.Any("err", err))
 	}
 }
 
@@ -120,35 +119,4 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(c.closed)
 	return err
-}
-
-// handshaker is TLS that keeps why a handshake failed, and verifies the
-// certificate for a name other than the authority.
-type handshaker struct {
-	credentials.TransportCredentials
-	u          *Upstream
-	serverName string // default: the authority
-}
-
-func (h *handshaker) ClientHandshake(ctx context.Context, authority string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if h.serverName != "" {
-		authority = h.serverName
-	}
-	tc, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, c)
-	if err != nil {
-		err = h.u.handshakeError(err)
-	}
-	h.u.setCause(ctx, err)
-	return tc, info, err
-}
-
-// Info hides the server name, which gRPC would want to be the authority.
-func (h *handshaker) Info() credentials.ProtocolInfo {
-	info := h.TransportCredentials.Info()
-	info.ServerName = "" //nolint:staticcheck // deprecated, but still looked at
-	return info
-}
-
-func (h *handshaker) Clone() credentials.TransportCredentials {
-	return &handshaker{h.TransportCredentials.Clone(), h.u, h.serverName}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -30,20 +29,23 @@ func (u *Upstream) began(first []byte, err error) {
 	default: // closed here
 		cause = errors.New("HTTP/2 did not begin in time")
 	}
-	u.setCause(context.Background(), cause)
+	u.setCause(cause)
 }
 
 func isHTTP2(p netdiag.Protocol) bool { return p == netdiag.HTTP2Settings || p == netdiag.HTTP2GoAway }
 
-// handshakeError explains why a TLS handshake failed.
-func (u *Upstream) handshakeError(err error) error {
-	if netdiag.NotTLS(err) {
-		return u.hinted("it doesn't speak TLS")
+// handshake records the outcome of a TLS handshake.
+func (u *Upstream) handshake(err error) {
+	switch {
+	case err == nil:
+		u.setCause(nil)
+	case netdiag.NotTLS(err):
+		u.setCause(u.hinted("it doesn't speak TLS"))
+	case netdiag.PeerClosed(err):
+		u.setCause(u.hinted("it closed the connection in the TLS handshake: does it speak TLS?"))
+	default:
+		u.setCause(netdiag.Cause(err))
 	}
-	if netdiag.PeerClosed(err) {
-		return u.hinted("it closed the connection in the TLS handshake: does it speak TLS?")
-	}
-	return netdiag.Cause(err)
 }
 
 // hinted is an error about TLS.

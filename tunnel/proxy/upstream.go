@@ -4,16 +4,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -49,8 +47,8 @@ type UpstreamOptions struct {
 
 // Upstream is a gRPC server to pass calls on to.
 type Upstream struct {
-	addr          string
-	network, path string // for net.Dial
+	addr          string // as given
+	dialed        outbound.Addr
 	tls           bool
 	tlsHint       string
 	keepAuthority bool // pass on the caller's
@@ -65,7 +63,8 @@ type Upstream struct {
 	waiting  map[*waiter]func() // calls to be woken when an attempt has failed
 }
 
-// NewUpstream returns an upstream at addr, host:port or unix:PATH. It is dialed
+// NewUpstream returns an upstream at addr, as
+// [outbound.ParseAddr] takes it. It is dialed
 // by the first call, and again by a call that finds it gone; one that is down
 // is no error. The caller closes it.
 func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
@@ -84,34 +83,25 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		logger:        orDiscard(opts.Logger),
 		waiting:       make(map[*waiter]func()),
 	}
-	authority := addr
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//") // unix:///path, as gRPC writes it
-		if path == "" {
-			return nil, fmt.Errorf("proxy: upstream %q: no path", addr)
-		}
-		u.network, u.path, authority = "unix", path, "localhost"
-	} else {
-		host, port, err := net.SplitHostPort(addr)
-		if err != nil || port == "" {
-			return nil, fmt.Errorf("proxy: upstream %q: not host:port or unix:PATH", addr)
-		}
-		u.network, u.path = "tcp", addr
-		if host == "" {
-			authority = "localhost" + addr
-		}
+	var err error
+	if u.dialed, err = outbound.ParseAddr(addr); err != nil {
+		return nil, fmt.Errorf("proxy: upstream %w", err)
+	}
+	authority := u.dialed.Address
+	if u.dialed.Network == "unix" {
+		authority = "localhost"
 	}
 	creds := insecure.NewCredentials()
 	if u.tls {
 		if opts.TLS.ServerName != "" {
 			authority = opts.TLS.ServerName
 		}
-		creds = &handshaker{credentials.NewTLS(opts.TLS), u, opts.TLS.ServerName}
+		creds = outbound.Credentials(opts.TLS, u.handshake)
 	}
 	if opts.Authority != "" {
 		authority = opts.Authority
 	}
-	conn, err := grpc.NewClient("passthrough:///"+u.path, append([]grpc.DialOption{
+	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
@@ -123,7 +113,6 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 	if err != nil {
 		return nil, fmt.Errorf("proxy: upstream %q: %w", addr, err)
 	}
-	u.conn = conn
 	return u, nil
 }
 

@@ -1,4 +1,4 @@
-package tunnel
+package outbound
 
 import (
 	"bytes"
@@ -79,7 +79,7 @@ func TestDialVia(t *testing.T) {
 		{"socks5h", url.UserPassword("alice", "s3cret"), socksProxy{target: target, user: "alice", password: "s3cret", asked: asked}.serve},
 	} {
 		through := &url.URL{Scheme: test.scheme, User: test.user, Host: startProxyPeer(t, test.serve)}
-		ctx, cancel := context.WithCancel(soon(t))
+		ctx, cancel := context.WithCancel(t.Context())
 		conn, err := dialVia(ctx, through, "192.0.2.1:443", &tls.Config{RootCAs: authority, ServerName: "target"})
 		if err != nil {
 			t.Fatalf("dialVia(%s) = %v", through, err)

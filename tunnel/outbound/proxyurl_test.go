@@ -1,4 +1,4 @@
-package tunnel
+package outbound
 
 import (
 	"fmt"
@@ -78,8 +78,8 @@ func TestProxyFor(t *testing.T) { //nolint:paralleltest // sets the environment
 		{"no_proxy", "host", "<nil>"},
 	} {
 		t.Setenv(env.name, env.value)
-		if got, err := proxyFor("", target); err != nil || fmt.Sprint(got) != env.want {
-			t.Errorf("proxyFor with %s = %v, %v, want %s", env.name, got, err, env.want)
+		if got, err := ProxyFor("", target); err != nil || fmt.Sprint(got) != env.want {
+			t.Errorf("ProxyFor with %s = %v, %v, want %s", env.name, got, err, env.want)
 		}
 	}
 }

@@ -1,0 +1,197 @@
+package outbound
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
+)
+
+// noProxy instead of a proxy's URL ignores the environment's proxy.
+const noProxy = "none"
+
+var (
+	errProxyURL  = errors.New("the proxy's URL can't be read: want [http|https|socks5|socks5h://][user:password@]host[:port], special characters in user and password escaped")
+	errProxyAuth = errors.New("authentication refused")
+)
+
+// ProxyError reports that a connection through an outbound proxy failed. The
+// proxy may not even have tried to connect to the target.
+type ProxyError struct {
+	Proxy      string // its URL without user and password, such as "http://host:3128"
+	StatusCode int    // of the HTTP proxy's answer; 0 without an answer
+	Err        error  // contains no text of an answer, which may repeat the credentials
+}
+
+func (e *ProxyError) Error() string { return "proxy " + e.Proxy + ": " + e.Err.Error() }
+func (e *ProxyError) Unwrap() error { return e.Err }
+
+// Refused reports whether the proxy refused or lacks the credentials.
+func (e *ProxyError) Refused() bool {
+	return e.StatusCode == http.StatusProxyAuthRequired || errors.Is(e.Err, errProxyAuth)
+}
+
+// ProxyFor returns the URL of the proxy to dial target through, nil for none:
+// explicit, or the environment's HTTPS_PROXY or HTTP_PROXY if explicit is empty.
+// The proxy "none" stands for none. The environment's doesn't apply to loopback
+// targets and to those of NO_PROXY. explicit may be http, https, socks5, or
+// socks5h (the proxy resolves the name), may contain user and password, and may
+// lack scheme (http) and port. The error repeats no part of a password.
+func ProxyFor(explicit string, target *url.URL) (*url.URL, error) {
+	return proxyFrom(httpproxy.FromEnvironment(), explicit, target)
+}
+
+func proxyFrom(env *httpproxy.Config, explicit string, target *url.URL) (*url.URL, error) {
+	switch explicit {
+	case "":
+	case noProxy:
+		return nil, nil
+	default:
+		return parseProxy(explicit)
+	}
+	name, raw, scheme := "HTTP_PROXY", env.HTTPProxy, "http"
+	if target.Scheme == "wss" || target.Scheme == "https" {
+		name, raw, scheme = "HTTPS_PROXY", env.HTTPSProxy, "https"
+	}
+	if raw == "" {
+		return nil, nil
+	}
+	// httpproxy is only asked whether to use a proxy: it ignores a URL that it
+	// can't parse, and the connection would bypass the proxy.
+	rules := *env
+	rules.HTTPProxy, rules.HTTPSProxy = "http://proxy", "http://proxy"
+	if use, err := rules.ProxyFunc()(&url.URL{Scheme: scheme, Host: target.Host}); use == nil || err != nil {
+		return nil, err
+	}
+	u, err := parseProxy(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return u, nil
+}
+
+// parseProxy parses a proxy's URL and adds the default scheme and port. Its
+// errors repeat no part of a password.
+func parseProxy(raw string) (*url.URL, error) {
+	if !strings.Contains(raw, "://") {
+		raw = "http://" + raw
+	}
+	u, err := url.Parse(raw)
+	// A path would be the rest of a password with a / in it.
+	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
+		return nil, errProxyURL
+	}
+	ports := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+	port, ok := ports[u.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("unknown proxy scheme %q: want http, https, socks5 or socks5h", u.Scheme)
+	}
+	if port = cmp.Or(u.Port(), port); !isPort(port) {
+		return nil, errProxyURL
+	}
+	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}, nil
+}
+
+// dialVia returns a connection to addr, host:port, through a proxy of ProxyFor.
+// Like net.Dialer it returns when ctx ends, and ctx has no influence on the
+// connection after that. The system's authorities and those of config, which may
+// be nil, are trusted for the certificate of an https proxy. The error is a
+// *ProxyError; once ctx has ended it wraps ctx's cause.
+func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
+	conn, err := connectVia(ctx, through, addr, config)
+	if err == nil {
+		return conn, nil
+	}
+	// net sets ctx's deadline on its sockets, so a socket may time out before ctx.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	status, _ := errors.AsType[proxyStatusError](err)
+	return nil, &ProxyError{RedactURL(through), int(status), netdiag.Cause(err)}
+}
+
+func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
+	if through.Scheme == "socks5" { // with socks5h the proxy resolves the name
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		addr = net.JoinHostPort(addrs[0], port)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", through.Host)
+	if err != nil {
+		return nil, err
+	}
+	// Closing it ends each step below at once, and leaves no deadline set.
+	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	via, err := negotiate(ctx, conn, through, addr, config)
+	if !release() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return via, nil
+}
+
+// negotiate turns a connection to a proxy into one to addr.
+func negotiate(ctx context.Context, conn net.Conn, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
+	switch through.Scheme {
+	case "socks5", "socks5h":
+		return conn, connectSOCKS(conn, through.User, addr)
+	case "https":
+		secure := tls.Client(conn, proxyTLS(through.Hostname(), config))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		conn = curtTLS{secure}
+	}
+	return connectHTTP(conn, through.User, addr)
+}
+
+// proxyTLS returns the configuration for TLS with a proxy: it trusts the system's
+// authorities and config's. The rest of config is for the target.
+func proxyTLS(host string, config *tls.Config) *tls.Config {
+	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if config == nil || config.RootCAs == nil {
+		return c
+	}
+	c.InsecureSkipVerify = true // VerifyConnection verifies: RootCAs has room for one pool only
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		opts := x509.VerifyOptions{DNSName: host, Intermediates: x509.NewCertPool()}
+		for _, cert := range state.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
+		_, err := state.PeerCertificates[0].Verify(opts) // the system's
+		if err != nil {
+			opts.Roots = config.RootCAs
+			_, err = state.PeerCertificates[0].Verify(opts)
+		}
+		return err
+	}
+	return c
+}
+
+// curtTLS is TLS whose Close doesn't wait up to five seconds to send an alert.
+type curtTLS struct{ *tls.Conn }
+
+func (c curtTLS) Close() error { return c.NetConn().Close() }

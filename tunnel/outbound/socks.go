@@ -1,0 +1,96 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"golang.org/x/net/proxy"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
+)
+
+// connectSOCKS asks a SOCKS proxy to connect conn with addr (RFC 1928, 1929).
+func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
+	var auth *proxy.Auth
+	if user != nil {
+		password, _ := user.Password()
+		auth = &proxy.Auth{User: user.Username(), Password: password}
+	}
+	replies := &socksReplies{Conn: conn}
+	socks, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, dialedConn{replies})
+	if err == nil {
+		_, err = socks.Dial("tcp", addr)
+	}
+	if err == nil {
+		return nil
+	}
+	err = netdiag.Cause(err)
+	switch refusal := replies.refusal(); {
+	case replies.refusedAuth():
+		return fmt.Errorf("%w: %w", errProxyAuth, err)
+	case refusal != "":
+		return errors.New("its answer: " + refusal) // "connection refused" is the target's
+	}
+	return err
+}
+
+// socksReplies keeps the first bytes of a SOCKS proxy's replies, because x/net has
+// no error types for them.
+type socksReplies struct {
+	net.Conn
+	head []byte
+}
+
+// A SOCKS proxy sends a version and a method (RFC 1928 §3), for the method of user
+// and password a version and a status (RFC 1929 §2), and then a version and the
+// reply to the request (RFC 1928 §6).
+const (
+	socksNoMethod  = 0xff
+	socksPassword  = 2
+	socksHeadBytes = 6
+)
+
+func (c *socksReplies) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.head = append(c.head, p[:min(n, socksHeadBytes-len(c.head))]...)
+	return n, err
+}
+
+// withPassword reports whether the proxy asks for a user and a password.
+func (c *socksReplies) withPassword() bool { return len(c.head) >= 2 && c.head[1] == socksPassword }
+
+// refusedAuth reports whether the proxy refused or lacks the credentials.
+func (c *socksReplies) refusedAuth() bool {
+	return len(c.head) >= 2 && c.head[1] == socksNoMethod || c.withPassword() && len(c.head) >= 4 && c.head[3] != 0
+}
+
+// refusal returns the proxy's reply, or "" if it hasn't refused to connect.
+func (c *socksReplies) refusal() string {
+	at := 3
+	if c.withPassword() {
+		at += 2
+	}
+	if len(c.head) <= at || c.head[at] == 0 {
+		return ""
+	}
+	texts := []string{
+		1: "general SOCKS server failure", 2: "connection not allowed by ruleset", 3: "network unreachable", 4: "host unreachable",
+		5: "connection refused", 6: "TTL expired", 7: "command not supported", 8: "address type not supported",
+	}
+	if reply := int(c.head[at]); reply < len(texts) {
+		return texts[reply]
+	}
+	return fmt.Sprintf("unknown code: %d", c.head[at])
+}
+
+// dialedConn is a proxy.ContextDialer that returns conn.
+type dialedConn struct{ conn net.Conn }
+
+func (d dialedConn) Dial(string, string) (net.Conn, error) { return d.conn, nil }
+
+func (d dialedConn) DialContext(context.Context, string, string) (net.Conn, error) {
+	return d.conn, nil
+}
