@@ -162,6 +162,7 @@ func TestCompletePaths(t *testing.T) {
 		{"call --path /", completion.NoPaths, ""}, // of a URL
 		{"shell --history ", completion.Files, ""},
 		{"call unix:x", completion.Files, "unix:"},
+		{"call unix:///x", completion.Files, "unix:"},
 		{"list unix:x", completion.Files, "unix:"},
 		{"serve --upstream unix:", completion.Files, "unix:"},
 		{"dial --listen=unix:x", completion.Files, "--listen=unix:"},

@@ -34,6 +34,7 @@ func TestTargetArguments(t *testing.T) {
 		{[]string{"h:1", "a.B"}, "h:1", "a.B"},
 		{[]string{":1"}, ":1", ""},
 		{[]string{"unix:x", "/a.B"}, "unix:x", "/a.B"},
+		{[]string{"unix:///x", "/a.B"}, "unix:///x", "/a.B"},
 		{[]string{"a.B"}, "", "a.B"},
 		{[]string{"a.B", "c.D"}, "", "!"},
 		{[]string{"h:1", "a.B", "c.D"}, "", "!"},
