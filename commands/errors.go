@@ -106,7 +106,7 @@ func exitStatus(err error) int {
 	return exitError
 }
 
-// hint is what to do about err, or nothing.
+// hint says what to do about err; "" if nothing is known.
 func hint(err error) string {
 	if ue, ok := errors.AsType[*usageError](err); ok {
 		if ue.hint != "" {
@@ -173,7 +173,7 @@ func hint(err error) string {
 	return ""
 }
 
-// dialHint is how to find out more about a dial that has failed.
+// dialHint says how to find out more about a failed dial.
 func dialHint(err error) string {
 	de, ok := errors.AsType[*tunnel.DialError](err)
 	if !ok {
@@ -184,7 +184,7 @@ func dialHint(err error) string {
 
 const hintWSS = "the peer speaks TLS: try wss:// instead of ws://"
 
-// isDial reports whether err is that a socket couldn't be connected.
+// isDial reports whether connecting a socket failed with err.
 func isDial(err error) bool {
 	oe, ok := errors.AsType[*net.OpError](err)
 	return ok && oe.Op == "dial"

@@ -120,7 +120,7 @@ type endpoint struct {
 	dialOptions   tunnel.DialOptions
 	acceptOptions tunnel.AcceptOptions
 
-	redial <-chan struct{} // to dial anew at once; nil: never
+	redial <-chan struct{} // dial again at once; nil: never
 
 	allowUnauthenticated bool
 	maxRetries           int
@@ -210,14 +210,14 @@ func (e *endpoint) checkURL(proxy string) error {
 	target, err := outbound.ParseURL(e.url)
 	switch {
 	case err != nil && strings.HasPrefix(e.url, "unix:"):
-		return &usageError{err: err, hint: "what accepts at unix:PATH stands behind a reverse proxy: dial the URL of that one"}
+		return &usageError{err: err, hint: "a WebSocket at unix:PATH is reached through a reverse proxy: dial the URL of that"}
 	case err != nil:
 		return &usageError{err: err, hint: "want ws://host:port/path or wss://…"}
 	}
 	_, err = outbound.ProxyFor(proxy, target)
 	switch {
 	case err != nil && proxy == "":
-		return &usageError{err: err, hint: "mend that variable, or go without a proxy with --proxy none"}
+		return &usageError{err: err, hint: "fix that variable, or go without a proxy with --proxy none"}
 	case err != nil:
 		return usagef("--proxy: %w", err)
 	}
@@ -258,7 +258,7 @@ func rejectEmptyFlags(c *cli.Context) error {
 	return nil
 }
 
-// redact is a URL without what may be secret, or the text if it isn't one.
+// redact returns a URL without what may be secret, and any other text as it is.
 func redact(rawURL string) string {
 	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
 		return outbound.RedactURL(u)

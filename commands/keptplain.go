@@ -15,8 +15,8 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// keptPlain is a link to a plain server, through the one connection of gRPC's that
-// dials anew.
+// keptPlain is a link to a plain server through one gRPC connection, which gRPC
+// dials again after a loss.
 type keptPlain struct {
 	*link
 	d  *plain
@@ -50,7 +50,7 @@ func newKeptPlain(t *target, d *plain, opts []grpc.DialOption) func(context.Cont
 	}
 }
 
-// watch has the connection dialed again when it's lost, and tells.
+// watch dials the connection again when it's lost, and reports both.
 func (k *keptPlain) watch(ctx context.Context) {
 	up := true
 	for state := connectivity.Ready; ; {
@@ -81,7 +81,7 @@ func (k *keptPlain) conn(ctx context.Context) (*grpc.ClientConn, error) {
 	return k.cc, nil
 }
 
-// loss is why the connection that was up is no more.
+// loss returns why the connection was lost.
 func (d *plain) loss() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

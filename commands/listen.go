@@ -30,7 +30,7 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// listenError is why an ADDR can't be listened on.
+// listenError reports that listening at an ADDR failed.
 type listenError struct {
 	network, addr string
 	err           error
@@ -39,7 +39,7 @@ type listenError struct {
 func (e *listenError) Error() string { return fmt.Sprintf("listen on %s: %v", e.addr, e.err) }
 func (e *listenError) Unwrap() error { return e.err }
 
-// hint is what to do about it, or nothing.
+// hint says what to do about the error; "" if nothing is known.
 func (e *listenError) hint() string {
 	switch {
 	case errors.Is(e.err, syscall.EADDRINUSE) && e.network == "unix":
@@ -58,8 +58,8 @@ func (e *listenError) hint() string {
 	return ""
 }
 
-// listenUnix makes a socket that only this user can connect to. One that a
-// dead process has left is replaced, one that is in use is not.
+// listenUnix makes a socket that only this user can connect to. It replaces one
+// that a dead process has left, but not one in use.
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
@@ -86,7 +86,7 @@ func addrOf(l net.Listener) string {
 	return outbound.Addr{Network: l.Addr().Network(), Address: l.Addr().String()}.String()
 }
 
-// isLoopback reports whether only this machine reaches l.
+// isLoopback reports whether only this machine can connect to l.
 func isLoopback(l net.Listener) bool {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	return !ok || tcp.IP.IsLoopback()

@@ -19,7 +19,7 @@ import (
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// plain is the way to a gRPC server that is not behind a session.
+// plain connects to a gRPC server directly, without a session.
 type plain struct {
 	text    string // the address as given
 	addr    outbound.Addr
@@ -28,12 +28,12 @@ type plain struct {
 	tls     *tls.Config   // nil: no TLS
 
 	mu    sync.Mutex
-	cause error  // why the last attempt failed; nil if HTTP/2 was to begin
-	lost  error  // why the last connection could be read no more
-	seen  []byte // what the server has sent first
+	cause error  // why the last attempt failed; nil once HTTP/2 can begin
+	lost  error  // why reading from the last connection ended
+	seen  []byte // the server's first bytes, at most maxSeen
 }
 
-// newPlain checks the flags for a plain server. What --header gives becomes t's
+// newPlain checks the flags for a plain server. The --header flags become t's
 // metadata.
 func newPlain(c *cli.Context, t *target, text string) (*plain, error) {
 	if err := rejectFlags(c, "a WebSocket: give its URL", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
@@ -68,7 +68,8 @@ func newPlain(c *cli.Context, t *target, text string) (*plain, error) {
 	return d, nil
 }
 
-// connector returns what connects to the server. t closes the connection.
+// connector returns a function that connects to the server. t closes the
+// connection.
 func (d *plain) connector(t *target, opts []grpc.DialOption) func(context.Context) (grpc.ClientConnInterface, error) {
 	return func(ctx context.Context) (grpc.ClientConnInterface, error) {
 		cc, err := d.connect(ctx, opts)
@@ -121,7 +122,7 @@ func (d *plain) setCause(err error) {
 	d.cause, d.seen = err, nil
 }
 
-// failure is why there is no connection.
+// failure returns why connecting failed.
 func (d *plain) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,7 +146,7 @@ func (d *plain) failure() error {
 
 var errNotGRPC = errors.New("the connection ended before HTTP/2 had begun")
 
-// plainError is why there is no connection to a plain server.
+// plainError reports that connecting to a plain server failed.
 type plainError struct {
 	addr   string
 	err    error
@@ -156,7 +157,10 @@ func (e *plainError) Error() string { return "dial " + e.addr + ": " + netdiag.C
 func (e *plainError) Unwrap() error { return e.err }
 func (e *plainError) hint() string  { return e.advice }
 
-// firstBytes keeps what a server sends first: it tells what it speaks.
+// maxSeen suffices for an answer that says it wants HTTPS.
+const maxSeen = 512
+
+// firstBytes keeps a server's first bytes, which show its protocol.
 type firstBytes struct {
 	net.Conn
 	d *plain
@@ -164,10 +168,9 @@ type firstBytes struct {
 
 func (c *firstBytes) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	const enough = 512
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
-	if room := enough - len(c.d.seen); room > 0 {
+	if room := maxSeen - len(c.d.seen); room > 0 {
 		c.d.seen = append(c.d.seen, p[:min(n, room)]...)
 	}
 	if err != nil {
@@ -176,7 +179,8 @@ func (c *firstBytes) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// awaitReady connects cc, and waits until it has. failure says why it hasn't.
+// awaitReady connects cc, and waits until it is connected. failure returns why it
+// couldn't.
 func awaitReady(ctx context.Context, cc *grpc.ClientConn, timeout time.Duration, failure func() error) error {
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -187,7 +191,7 @@ func awaitReady(ctx context.Context, cc *grpc.ClientConn, timeout time.Duration,
 		switch state {
 		case connectivity.TransientFailure, connectivity.Shutdown:
 			return failure()
-		case connectivity.Idle: // also after a server that says GOAWAY at once
+		case connectivity.Idle: // also after a server's immediate GOAWAY
 			cc.Connect()
 		}
 		if !cc.WaitForStateChange(ctx, state) {

@@ -25,8 +25,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// upstreamTLSHint says what to do about an upstream that speaks TLS, or doesn't,
-// against what was said.
+// upstreamTLSHint is for an upstream that speaks TLS or doesn't, contrary to
+// --upstream-tls.
 const upstreamTLSHint = "see --upstream-tls"
 
 // upstreamFlags say what wstun serve serves, other than the demo Hub.
@@ -50,7 +50,7 @@ func upstreamFlags() []cli.Flag {
 	}
 }
 
-// newBackend makes what the upstream flags ask for.
+// newBackend makes the backend that the upstream flags ask for.
 func (p *program) newBackend(c *cli.Context, out *output) (backend, error) {
 	addrs, stubFile := c.StringSlice("upstream"), c.Path("stub")
 	switch {
@@ -152,7 +152,7 @@ func newStubBackend(c *cli.Context, path string) (backend, error) {
 		return nil, usagef("--stub: %w", err)
 	}
 	if err != nil {
-		return nil, &usageError{err: err, hint: "mend the file of --stub"}
+		return nil, &usageError{err: err, hint: "fix the file of --stub"}
 	}
 	merged := reflection.NewMerged(1, nil)
 	merged.Set(0, set)
@@ -166,7 +166,7 @@ func newStubBackend(c *cli.Context, path string) (backend, error) {
 	}, s.Close), nil
 }
 
-// loadDescriptors loads what --proto and --protoset name; nil if they name nothing.
+// loadDescriptors loads the descriptors of --proto or --protoset; nil without them.
 func loadDescriptors(c *cli.Context) (*reflection.Set, error) {
 	protos, protosets := c.StringSlice("proto"), c.StringSlice("protoset")
 	switch {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -35,16 +35,15 @@ type DialOptions struct {
 	// TLS is used for wss. Default: the system's certificates, the host's name.
 	TLS *tls.Config
 
-	// Proxy is the URL of an outbound proxy: http, https, socks5, or socks5h
-	// (the proxy looks up the name), maybe with user and password; "none" means
-	// none. Default: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+	// Proxy is the URL of an outbound proxy, or "none": see [outbound.ProxyFor].
+	// Default: that of the environment.
 	Proxy string
 
 	// Subprotocols are offered in the handshake. Default: none.
 	Subprotocols []string
 
 	// ConnectTimeout bounds everything from the name's resolution to the
-	// answer to the handshake. A negative one waits for ever.
+	// answer to the handshake. Negative: no limit.
 	// Default: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
@@ -52,13 +51,13 @@ type DialOptions struct {
 	Session SessionOptions
 }
 
-// DialError is why no session could be had: what was dialed, and what failed.
+// DialError reports that a dial failed.
 type DialError struct {
-	URL string // without secrets; empty if it couldn't be read
-	Err error  // *HandshakeError if the peer answered, an error of the network or of TLS otherwise
+	URL string // without secrets; empty if it couldn't be parsed
+	Err error  // *HandshakeError if the peer answered, otherwise an error of the network, the proxy or TLS
 }
 
-// Error is one short line without control characters, whatever the peer has sent.
+// Error returns one short line without control characters, whatever the peer sent.
 func (e *DialError) Error() string {
 	if e.URL == "" {
 		return "dial: " + e.Reason()
@@ -66,14 +65,9 @@ func (e *DialError) Error() string {
 	return "dial " + e.URL + ": " + e.Reason()
 }
 
-// Reason is what failed, without what was dialed: as short and clean as Error.
+// Reason is Error without the URL.
 func (e *DialError) Reason() string {
-	text := netdiag.Cause(e.Err).Error()
-	oe, ok := errors.AsType[*net.OpError](e.Err)
-	if ok && (oe.Op == "read" || oe.Op == "write") || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) {
-		text = "handshake: " + text // the connection was up
-	}
-	return netdiag.Printable(text, maxCauseText)
+	return netdiag.Printable(netdiag.Cause(e.Err).Error(), maxCauseText)
 }
 
 func (e *DialError) Unwrap() error { return e.Err }
@@ -127,7 +121,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	}
 	target, header := request(u, opts.Header)
 
-	// gorilla stops minding ctx once TCP is up, so ctx closes the connection.
+	// gorilla ignores ctx once TCP is up, so ctx closes the connection.
 	var conn *handshakeConn
 	var release func() bool
 	dialer := websocket.Dialer{
@@ -140,7 +134,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 				c = ws.BatchRecords(c)
 			}
 			conn = &handshakeConn{Conn: c, bounded: true}
-			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // it runs beside what follows, so c changes no more
+			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // concurrently, so c must not change any more
 			return conn, nil
 		},
 		TLSClientConfig: opts.TLS,
@@ -152,7 +146,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	if resp != nil {
 		defer resp.Body.Close()
 	}
-	// Once released in vain, ctx has closed the connection, or is about to.
+	// If it's too late to release, ctx has closed the connection, or is about to.
 	if release != nil && !release() && err == nil {
 		_ = upgraded.Close()
 		err = context.Cause(ctx)
@@ -165,19 +159,22 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		return nil, newHandshakeError(resp, secrets(u, header))
 	}
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
-		return nil, pe // it knows which hop was silent, if one was
+		return nil, pe // it names the hop that failed
 	}
 	if conn != nil && !strings.HasPrefix(target, "wss:") {
 		if foreign := foreignProtocol(conn.first); foreign != nil {
 			return nil, foreign
 		}
 	}
-	// gorilla has set ctx's deadline on the connection too, which may notice first.
+	// gorilla sets ctx's deadline on the connection too, which may time out first.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if conn != nil && netdiag.PeerClosed(err) {
+		err = fmt.Errorf("handshake: %w", netdiag.Cause(err))
 	}
 	return nil, err
 }
@@ -204,20 +201,20 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 	return target.String(), r.Header
 }
 
-// readBuffer is the WebSocket's, in bytes: what is read at a time as long as it
-// is little. More goes past it.
+// readBuffer is the size of the WebSocket's read buffer in bytes. Larger reads
+// bypass the buffer.
 const readBuffer = 16 * 1024
 
 // writeBuffers keeps idle connections from holding a write buffer each.
 var writeBuffers = &sync.Pool{}
 
-// handshakeConn bounds what is read during the handshake: net/http, which
-// reads the answer, takes headers without end.
+// handshakeConn bounds how much is read during the handshake: net/http, which
+// reads the answer, accepts headers of any length.
 type handshakeConn struct {
 	net.Conn
 	bounded bool   // until the handshake is over
-	read    int    // bytes, while bounded
-	first   []byte // of those
+	read    int    // bytes read while bounded
+	first   []byte // the first of them, at most netdiag.FirstBytes
 }
 
 // NetConn returns the connection itself.

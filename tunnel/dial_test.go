@@ -339,3 +339,15 @@ func TestDialLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the p
 		_, _ = Dial(t.Context(), srv.URL, nil)
 	}
 }
+
+func TestDialThroughProxyThatCloses(t *testing.T) {
+	t.Parallel()
+	proxy := "http://" + serveTCP(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4096))
+		_ = conn.Close()
+	})
+	_, err := Dial(soon(t), "ws://host.test/", &DialOptions{Proxy: proxy})
+	if want := "dial ws://host.test/: proxy " + proxy + ": connection closed by peer"; err == nil || err.Error() != want {
+		t.Errorf("Dial = %v, want %s", err, want)
+	}
+}

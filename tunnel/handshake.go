@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// maxAnswerBody is how much of an answer's body is read: what gorilla keeps.
+	// maxAnswerBody is how many bytes of an answer's body are read: gorilla keeps
+	// no more.
 	maxAnswerBody = 1024
 
 	// maxAnswerText is how many characters of an answer's text an error repeats.
 	maxAnswerText = 120
 
 	// maxCauseText is how many characters of any other failure's text an error
-	// repeats: net/http quotes whole lines of what it doesn't understand.
+	// repeats: net/http quotes whole lines that it can't parse.
 	maxCauseText = 400
 
 	// minSecret is how long a secret must be to be masked. Shorter words would
@@ -29,17 +30,17 @@ const (
 	minSecret = 4
 )
 
-// What a peer may speak instead of HTTP/1.1.
+// The protocols that a peer may speak instead of HTTP/1.1.
 var (
-	// ErrHTTP2 is that it speaks HTTP/2, as a gRPC server does.
+	// ErrHTTP2 reports that the peer speaks HTTP/2, as gRPC servers do.
 	ErrHTTP2 = errors.New("handshake: the peer speaks HTTP/2, as gRPC servers do, and accepts no WebSocket")
 
-	// ErrTLS is that it speaks TLS, and the URL is one without.
+	// ErrTLS reports that the peer speaks TLS, and the URL is one without TLS.
 	ErrTLS = errors.New("handshake: the peer speaks TLS")
 )
 
-// foreignProtocol tells what a peer speaks by the first bytes that it sends, or nil
-// if that may be HTTP/1.1.
+// foreignProtocol returns ErrHTTP2 or ErrTLS if the peer's first bytes show that it
+// speaks one of those, and nil otherwise.
 func foreignProtocol(first []byte) error {
 	switch netdiag.Identify(first) {
 	case netdiag.HTTP2Settings, netdiag.HTTP2GoAway:
@@ -55,7 +56,7 @@ type HandshakeError struct {
 	StatusCode int
 	Status     string   // such as "403 Forbidden"
 	Server     string   // the Server header
-	Headers    []string // others that help to tell what is wrong, such as "Location: /login"
+	Headers    []string // others that help to find the mistake, such as "location: /login"
 	Body       string   // its first line, cut and cleaned
 }
 
@@ -80,7 +81,7 @@ func (e *HandshakeError) Error() string {
 	return s
 }
 
-// tellingHeaders are those of an answer that help to tell what is wrong.
+// tellingHeaders are the headers that help to find the mistake.
 var tellingHeaders = []string{"Location", "WWW-Authenticate"}
 
 // Refused reports whether the peer refused the credentials: 401 or 403.
@@ -88,8 +89,8 @@ func (e *HandshakeError) Refused() bool {
 	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
 }
 
-// newHandshakeError keeps of the answer what helps to tell what went wrong.
-// secrets are masked, should the peer repeat them.
+// newHandshakeError keeps the parts of the answer that help to find the mistake,
+// with secrets masked in case the peer repeats them.
 func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
 	var headers []string
@@ -107,14 +108,13 @@ func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *Handshak
 	}
 }
 
-// secrets masks what was sent and is nobody else's business: nearly every word
-// of the headers, for their names don't tell which of them is a token, the
-// password, and the query.
+// secrets masks the password, the query, and nearly every word of the headers that
+// were sent: their names don't say which of them is a token.
 func secrets(u *url.URL, header http.Header) *strings.Replacer {
 	var words []string
 	for name, values := range header {
 		if name == "Origin" || name == "Host" || name == "User-Agent" {
-			continue // no secrets, and what an answer is most likely about
+			continue // no secrets, and an answer often refers to them
 		}
 		for _, value := range values {
 			words = append(words, strings.Fields(value)...)
@@ -132,7 +132,7 @@ func secrets(u *url.URL, header http.Header) *strings.Replacer {
 	words = slices.DeleteFunc(words, func(word string) bool {
 		return len(word) < minSecret || strings.EqualFold(word, "Bearer") || strings.EqualFold(word, "Basic")
 	})
-	// Replacer takes the first that fits: a word must come before its own beginning.
+	// Replacer takes the first match: a word must precede its own beginning.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, word := range words {

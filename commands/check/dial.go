@@ -112,7 +112,7 @@ func (d *dialing) trace() *httptrace.ClientTrace {
 	}
 }
 
-// begin makes layer the one that is being probed. d.mu is held.
+// begin starts probing layer. The caller holds d.mu.
 func (d *dialing) begin(layer Layer) {
 	d.layer, d.since = layer, time.Now()
 	if d.timer != nil {
@@ -120,8 +120,7 @@ func (d *dialing) begin(layer Layer) {
 	}
 }
 
-// done reports what result returns for layer, unless that is done already, and
-// begins with next.
+// done reports the result of layer, unless it is reported already, and begins next.
 func (d *dialing) done(layer Layer, result func() Result, next Layer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,13 +137,13 @@ func (d *dialing) done(layer Layer, result func() Result, next Layer) {
 func (d *dialing) expire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Since(d.since) >= d.p.timeout { // and has not just begun
+	if time.Since(d.since) >= d.p.timeout { // the layer hasn't just begun
 		d.giveUp(netdiag.TimeoutError(d.p.timeout))
 	}
 }
 
-// end reports the last layer: that of the WebSocket if there is one, and
-// otherwise the one that has failed with err.
+// end reports the last layer: WebSocket if the dial succeeded, and otherwise the
+// one that failed with err.
 func (d *dialing) end(ws *websocket.Conn, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,7 +174,7 @@ func (d *dialing) end(ws *websocket.Conn, err error) bool {
 	return true
 }
 
-// failure says which layer it is that r.Err is about, and what it means.
+// failure attributes r.Err to its layer and explains it.
 func (d *dialing) failure(r Result) Result {
 	if de, ok := errors.AsType[*tunnel.DialError](r.Err); ok {
 		r.Detail = strings.TrimPrefix(de.Reason(), "handshake: ")
@@ -186,11 +185,11 @@ func (d *dialing) failure(r Result) Result {
 		r.Hint = "something accepts connections there and says nothing: check the URL's port, and ws:// or wss://"
 	}
 	switch {
-	case errors.As(r.Err, &unknown): // the proxy may be there, and the target's name not
+	case errors.As(r.Err, &unknown): // the proxy may be up, and the target's name unknown
 		r.Layer = DNS
 	case d.tls != nil && netdiag.Alert(r.Err) != "":
-		// In TLS 1.3 the peer judges a client's certificate when the client
-		// has done its part, and the alert comes in place of the answer.
+		// In TLS 1.3 the peer verifies a client's certificate after the client's
+		// handshake is complete, and sends the alert instead of the answer.
 		r.Layer, r.Took = TLS, r.Took+d.tls.Took
 	case r.Layer == TCP && isOp && oe.Addr != nil:
 		r.Detail = oe.Addr.String() + ": " + r.Detail

@@ -12,19 +12,19 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// maxHead is how many of the first bytes of a stream are kept: an HTTP/2 SETTINGS
-// frame and more.
+// maxHead is how many of a stream's first bytes are kept: enough for an HTTP/2
+// SETTINGS frame.
 const maxHead = 256
 
-// watch observes the first stream that each end opens, also before the peer's is
-// accepted here.
+// watch observes the first stream that each end opens, the peer's also before this
+// end accepts it.
 type watch struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when seen changes
 	seen    record
 }
 
-// record is what has been observed.
+// record is the result of the observation so far.
 type record struct {
 	role    wsmux.Role // of this end
 	ours    heard      // the stream that this end opens
@@ -32,7 +32,7 @@ type record struct {
 	openErr error      // why this end couldn't open one
 }
 
-// heard is what the peer did on a stream.
+// heard records what the peer did on a stream.
 type heard struct {
 	id       uint32 // 0: there is no such stream
 	accepted bool
@@ -76,22 +76,22 @@ func (w *watch) observe(id uint32, opened bool) *mux.StreamObserver {
 		},
 		Closed: func(byPeer bool) { w.note(func(*record) { stream.ended = stream.ended || byPeer }) },
 		End: func(err error) {
-			if reset := errors.Is(err, mux.ErrReset); reset || err == nil { // else the session's end says more
+			if reset := errors.Is(err, mux.ErrReset); reset || err == nil { // otherwise the session's end says more
 				w.note(func(*record) { stream.ended, stream.reset = true, reset })
 			}
 		},
 	}
 }
 
-// now returns what has been observed so far.
+// now returns the record so far.
 func (w *watch) now() record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen
 }
 
-// until waits until cond holds, for as long as ctx and the session last. It
-// returns what has been observed by then and whether cond holds.
+// until waits until cond holds, but no longer than ctx and the session last. It
+// returns the record and whether cond holds.
 func (w *watch) until(ctx context.Context, session *wsmux.Session, cond func(record) bool) (record, bool) {
 	for {
 		w.mu.Lock()
@@ -103,7 +103,7 @@ func (w *watch) until(ctx context.Context, session *wsmux.Session, cond func(rec
 		select {
 		case <-changed:
 		case <-session.Done():
-			r = w.now() // the last of it
+			r = w.now() // now complete
 			return r, cond(r)
 		case <-ctx.Done():
 			return r, false
@@ -120,8 +120,7 @@ func (r record) sameRole() bool {
 // calls reports whether the peer is a gRPC client.
 func (r record) calls() bool { return netdiag.Identify(r.theirs.data) == netdiag.HTTP2Client }
 
-// identify names the protocol that begins with b, "" if it is none that is met in
-// the wrong place.
+// identify names the protocol that begins with b, "" if it is unknown.
 func identify(b []byte) string {
 	protocol := netdiag.Identify(b)
 	if protocol == netdiag.HTTP1 {
@@ -134,11 +133,10 @@ func identify(b []byte) string {
 // maxQuote is how many characters of a peer's bytes a detail repeats.
 const maxQuote = 60
 
-// isSettings reports whether b begins with an HTTP/2 SETTINGS frame, which is
-// what a server sends first.
+// isSettings reports whether b begins with a server's HTTP/2 SETTINGS frame.
 func isSettings(b []byte) bool { return netdiag.Identify(b) == netdiag.HTTP2Settings }
 
-// quote shows what b is, by name or as it stands.
+// quote returns the name of the protocol that begins with b, or else b quoted.
 func quote(b []byte) string {
 	if name := identify(b); name != "" {
 		return name

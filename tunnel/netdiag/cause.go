@@ -15,11 +15,11 @@ import (
 // alertOp is the Op of the *net.OpError that crypto/tls returns for an alert.
 const alertOp = "remote error"
 
-// Cause returns the reason that err wraps, without the addresses and the names
-// of system calls that package net puts before it: "connection refused" instead
-// of "dial tcp 127.0.0.1:1: connect: connection refused". The end of a
-// connection reads "connection closed by peer" instead of "EOF". Any other error
-// is returned as it is. errors.Is matches what it matched before, and errors.As
+// Cause returns the reason that an error of package net wraps, without the
+// addresses and the names of system calls before it: "connection refused" instead
+// of "dial tcp 127.0.0.1:1: connect: connection refused". io.EOF and
+// io.ErrUnexpectedEOF read "connection closed by peer". Any other error is
+// returned as it is, also one that wraps those two. errors.Is matches what it matched before, and errors.As
 // does except for *net.OpError and *os.SyscallError.
 func Cause(err error) error {
 	for oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op != alertOp; oe, ok = errors.AsType[*net.OpError](err) {
@@ -28,7 +28,7 @@ func Cause(err error) error {
 	if se, ok := errors.AsType[*os.SyscallError](err); ok {
 		return se.Err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Unwrap(err) == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		return closedError{err}
 	}
 	return err

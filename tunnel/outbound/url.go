@@ -26,7 +26,7 @@ func ParseURL(rawURL string) (*url.URL, error) {
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && !isPort(u.Port()):
 		return nil, fmt.Errorf("the URL's port is %q: want 1 to 65535", u.Port())
 	case u.Fragment != "":
-		return nil, errors.New("the URL has a fragment, which a WebSocket's can't (RFC 6455 §3)")
+		return nil, errors.New("the URL has a fragment, which a WebSocket's can't have (RFC 6455 §3)")
 	}
 	return u, nil
 }

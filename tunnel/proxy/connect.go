@@ -17,15 +17,14 @@ import (
 // a new attempt to connect.
 const reconnectWait = time.Second
 
-// waiter is a call that waits for an attempt to connect later than the one
-// that was the latest when it came.
+// waiter is a call that waits for an attempt to connect after the given one.
 type waiter struct {
 	after int
 }
 
-// ready returns when a call can be made. It makes up for gRPC's backoff, in
-// which calls fail without a look at the upstream: there it has a new attempt
-// made at once, and waits until that succeeds or fails, though not for long.
+// ready waits until a call can be made. During gRPC's backoff, calls fail without
+// an attempt to connect: ready then starts one, and waits until it succeeds or
+// fails, for reconnectWait at most.
 func (u *Upstream) ready(ctx context.Context) {
 	if u.conn.GetState() != connectivity.TransientFailure {
 		return
@@ -45,8 +44,8 @@ func (u *Upstream) ready(ctx context.Context) {
 	u.conn.WaitForStateChange(ctx, connectivity.TransientFailure) // it lasts until there is a connection
 }
 
-// dial begins an attempt to connect. The attempt has failed when dial does, or
-// the conn is closed without having been of use.
+// dial begins an attempt to connect. The attempt has failed if dial fails or the
+// conn is closed unused.
 func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	u.mu.Lock()
 	u.attempts++
@@ -62,7 +61,7 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return &conn{Conn: c, u: u, looked: u.tls, closed: func() { u.ended(n) }}, nil
 }
 
-// setCause keeps why an attempt failed; nil means that it got as far as HTTP/2.
+// setCause records why an attempt failed; nil means that HTTP/2 began.
 func (u *Upstream) setCause(err error) {
 	u.mu.Lock()
 	u.cause = err
@@ -74,7 +73,7 @@ func (u *Upstream) setCause(err error) {
 	}
 }
 
-// ended says that there is nothing, or nothing more, from the n-th attempt.
+// ended records that the n-th attempt, or its connection, has ended.
 func (u *Upstream) ended(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// unreachable returns the status error of a call that could not be begun. What
-// gRPC says about the connection is put in fewer words.
+// unreachable returns the status error of a call that could not begin, with gRPC's
+// text about the connection shortened.
 func (u *Upstream) unreachable(err error) error {
 	text, ok := connectionText(err)
 	if !ok {
@@ -25,10 +25,10 @@ func (u *Upstream) unreachable(err error) error {
 	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// lost returns the status error of a call that had begun, which is err unless
-// that is gRPC's here and about the connection. An upstream may use the same
-// words about upstreams of its own; then no connection of ours ended since the
-// call began, when losses had been counted.
+// lost returns the status error of a call that had begun: err, unless it is this
+// gRPC client's and about the connection. An upstream may send the same words
+// about an upstream of its own: then no connection has ended since the call began,
+// when losses was counted.
 func (u *Upstream) lost(err error, trailer metadata.MD, losses int) error {
 	text, ok := connectionText(err)
 	if !ok || len(trailer) > 0 || u.conn.GetState() != connectivity.Shutdown && u.lossCount() == losses {
@@ -37,8 +37,8 @@ func (u *Upstream) lost(err error, trailer metadata.MD, losses int) error {
 	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// connectionText takes the cause out of the errors that gRPC makes for a lost
-// connection or one that could not be had, and reports whether err is one.
+// connectionText extracts the cause from gRPC's errors about a connection that was
+// lost or not established, and reports whether err is one.
 func connectionText(err error) (string, bool) {
 	st := status.Convert(err)
 	switch text := st.Message(); {
@@ -55,13 +55,13 @@ func connectionText(err error) (string, bool) {
 	}
 }
 
-// What gRPC says of a client that is closed, and of a connection that is lost.
+// gRPC's texts about a closed client and a lost connection.
 const (
 	closing = "grpc: the client connection is closing"
 	reading = "error reading from server: "
 )
 
-// connectionLost makes one text of what gRPC says of lost connections:
+// connectionLost shortens gRPC's texts about lost connections, such as
 // "error reading from server: read tcp A->B: read: connection reset by peer".
 func connectionLost(text string) string {
 	cause := strings.TrimPrefix(text, reading)
@@ -71,8 +71,8 @@ func connectionLost(text string) string {
 	return "connection lost: " + cause
 }
 
-// cutConnectionError takes the cause out of the text of a connection error,
-// which gRPC quotes in others.
+// cutConnectionError extracts the cause from the text of a connection error, which
+// gRPC quotes in others.
 func cutConnectionError(s string) (string, bool) {
 	const mark = `connection error: desc = `
 	i := strings.Index(s, mark+`"`)

@@ -48,7 +48,7 @@ func (u *Upstream) handshake(err error) {
 	}
 }
 
-// hinted is an error about TLS.
+// hinted returns an error about TLS.
 func (u *Upstream) hinted(text string) error {
 	if u.tlsHint == "" {
 		return errors.New(text)

@@ -18,8 +18,7 @@ import (
 // connectTimeout bounds one attempt to connect, up to the first HTTP/2 frame.
 const connectTimeout = 10 * time.Second
 
-// retry is how often an upstream that is down is tried again without a call's
-// asking for it.
+// retry is how often an upstream that is down is dialed while no call needs it.
 var retry = backoff.Config{BaseDelay: time.Second, Multiplier: 1, Jitter: 0.2, MaxDelay: time.Second}
 
 // UpstreamOptions are the options of [NewUpstream]. A nil *UpstreamOptions
@@ -35,13 +34,12 @@ type UpstreamOptions struct {
 	// the name that it is verified for.
 	Authority string
 
-	// TLSHint says how to have TLS or not, such as "see --upstream-tls". It is
-	// added to the errors of an upstream that seems to speak the other. Default:
-	// nothing.
+	// TLSHint says how to turn TLS on or off, such as "see --upstream-tls". It is
+	// added to the errors of an upstream that seems to need that. Default: nothing.
 	TLSHint string
 
-	// Logger gets, at level Debug, connections made and attempts that failed.
-	// Default: nothing is logged.
+	// Logger logs connections and failed attempts at level Debug. Default: nothing
+	// is logged.
 	Logger *slog.Logger
 }
 
@@ -59,14 +57,13 @@ type Upstream struct {
 	attempts int                // to connect, begun
 	losses   int                // attempts and connections ended
 	cause    error              // why the latest attempt failed
-	spoke    bool               // HTTP/2 without TLS, at some time
-	waiting  map[*waiter]func() // calls to be woken when an attempt has failed
+	spoke    bool               // it has spoken HTTP/2 without TLS
+	waiting  map[*waiter]func() // wakes the calls that wait for an attempt
 }
 
-// NewUpstream returns an upstream at addr, as
-// [outbound.ParseAddr] takes it. It is dialed
-// by the first call, and again by a call that finds it gone; one that is down
-// is no error. The caller closes it.
+// NewUpstream returns an upstream at addr, of the form of [outbound.ParseAddr]. The
+// first call dials it, and so does a call after the connection is lost: that an
+// upstream is down is no error here. The caller closes it.
 func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 	return newUpstream(addr, opts)
 }
@@ -107,7 +104,7 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		grpc.WithContextDialer(u.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: connectTimeout}),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(), // the caller's business
+		grpc.WithDisableRetry(), // the caller decides
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(wsmux.MaxMsgSize)),
 	}, dialOpts...)...)
 	if err != nil {
@@ -119,9 +116,9 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 // Addr returns the address as it was given to [NewUpstream].
 func (u *Upstream) Addr() string { return u.addr }
 
-// Conn returns the client that calls are passed on with, for calls of one's
-// own such as reflection and health. It must not be closed.
+// Conn returns the client that forwards the calls. The caller may use it for calls
+// of its own, such as reflection and health, and must not close it.
 func (u *Upstream) Conn() *grpc.ClientConn { return u.conn }
 
-// Close closes the connection; calls under way end as Unavailable.
+// Close closes the connection; calls in flight end as Unavailable.
 func (u *Upstream) Close() error { return u.conn.Close() }
