@@ -19,7 +19,7 @@ func ParseAddr(text string) (Addr, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		path = strings.TrimPrefix(path, "//")
 		if path == "" {
-			return Addr{}, fmt.Errorf("%q: no path after unix:", text)
+			return Addr{}, fmt.Errorf("%q: no path after unix", text)
 		}
 		return Addr{"unix", path}, nil
 	}
