@@ -30,7 +30,7 @@ type plain struct {
 	mu    sync.Mutex
 	cause error  // why the last attempt failed; nil once HTTP/2 can begin
 	lost  error  // why reading from the last connection ended
-	seen  []byte // the server's first bytes, at most maxSeen
+	seen  []byte // the server's first bytes
 }
 
 // newPlain checks the flags for a plain server. The --header flags become t's
@@ -157,9 +157,6 @@ func (e *plainError) Error() string { return "dial " + e.addr + ": " + netdiag.C
 func (e *plainError) Unwrap() error { return e.err }
 func (e *plainError) hint() string  { return e.advice }
 
-// maxSeen suffices for an answer that says it wants HTTPS.
-const maxSeen = 512
-
 // firstBytes keeps a server's first bytes, which show its protocol.
 type firstBytes struct {
 	net.Conn
@@ -168,6 +165,7 @@ type firstBytes struct {
 
 func (c *firstBytes) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	const maxSeen = 512 // enough for an answer that says it wants HTTPS
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	if room := maxSeen - len(c.d.seen); room > 0 {

@@ -81,9 +81,6 @@ func (e *HandshakeError) Error() string {
 	return s
 }
 
-// tellingHeaders are the headers that help to find the mistake.
-var tellingHeaders = []string{"Location", "WWW-Authenticate"}
-
 // Refused reports whether the peer refused the credentials: 401 or 403.
 func (e *HandshakeError) Refused() bool {
 	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
@@ -94,7 +91,7 @@ func (e *HandshakeError) Refused() bool {
 func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
 	var headers []string
-	for _, name := range tellingHeaders {
+	for _, name := range []string{"Location", "WWW-Authenticate"} {
 		if value := resp.Header.Get(name); value != "" {
 			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Replace(value), maxAnswerText))
 		}

@@ -180,12 +180,12 @@ func (d *dialing) failure(r Result) Result {
 		r.Detail = strings.TrimPrefix(de.Reason(), "handshake: ")
 	}
 	oe, isOp := errors.AsType[*net.OpError](r.Err)
-	var unknown *net.DNSError
 	if _, ok := errors.AsType[netdiag.TimeoutError](r.Err); ok && (r.Layer == TLS || r.Layer == WebSocket) {
 		r.Hint = "something accepts connections there and says nothing: check the URL's port, and ws:// or wss://"
 	}
+	_, isDNS := errors.AsType[*net.DNSError](r.Err)
 	switch {
-	case errors.As(r.Err, &unknown): // the proxy may be up, and the target's name unknown
+	case isDNS: // the proxy may be up, and the target's name unknown
 		r.Layer = DNS
 	case d.tls != nil && netdiag.Alert(r.Err) != "":
 		// In TLS 1.3 the peer verifies a client's certificate after the client's

@@ -14,18 +14,35 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/url"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // Dial connects to addr through the proxy of [ProxyFor], or directly if that is
 // nil. config may be nil: its RootCAs are trusted for an https proxy besides the
 // system's authorities, and nothing else of it is used. Once Dial has returned,
 // ctx has no influence on the connection. Through a proxy the error is a
-// *[ProxyError], otherwise that of [net.Dialer].
+// *[ProxyError], which wraps ctx's cause once ctx has ended, otherwise it is that
+// of [net.Dialer].
 func Dial(ctx context.Context, addr Addr, through *url.URL, config *tls.Config) (net.Conn, error) {
-	if through != nil {
-		return dialVia(ctx, through, addr.Address, config)
+	if through == nil {
+		return new(net.Dialer).DialContext(ctx, addr.Network, addr.Address)
 	}
-	return new(net.Dialer).DialContext(ctx, addr.Network, addr.Address)
+	conn, err := connectVia(ctx, through, addr.Address, config)
+	if err == nil {
+		return conn, nil
+	}
+	// net sets ctx's deadline on its sockets, so a socket may time out before ctx.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	status, _ := errors.AsType[proxyStatusError](err)
+	return nil, &ProxyError{RedactURL(through), int(status), netdiag.Cause(err)}
 }

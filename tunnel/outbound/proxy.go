@@ -11,11 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpproxy"
-
-	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // noProxy instead of a proxy's URL ignores the environment's proxy.
@@ -103,27 +100,8 @@ func parseProxy(raw string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}, nil
 }
 
-// dialVia returns a connection to addr, host:port, through a proxy of ProxyFor.
-// Like net.Dialer it returns when ctx ends, and ctx has no influence on the
-// connection after that. The system's authorities and those of config, which may
-// be nil, are trusted for the certificate of an https proxy. The error is a
-// *ProxyError; once ctx has ended it wraps ctx's cause.
-func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
-	conn, err := connectVia(ctx, through, addr, config)
-	if err == nil {
-		return conn, nil
-	}
-	// net sets ctx's deadline on its sockets, so a socket may time out before ctx.
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		<-ctx.Done()
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	status, _ := errors.AsType[proxyStatusError](err)
-	return nil, &ProxyError{RedactURL(through), int(status), netdiag.Cause(err)}
-}
-
+// connectVia returns a connection to addr, host:port, through a proxy of ProxyFor.
+// If ctx ends first, the error may be that of the closed connection.
 func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
 	if through.Scheme == "socks5" { // with socks5h the proxy resolves the name
 		host, port, err := net.SplitHostPort(addr)

@@ -47,6 +47,10 @@ func checkProxyError(t *testing.T, err error, u *url.URL, texts ...string) *Prox
 	return pe
 }
 
+func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
+	return Dial(ctx, Addr{"tcp", addr}, through, config)
+}
+
 // checkProxyEcho checks that conn leads to an echo server.
 func checkProxyEcho(t *testing.T, conn net.Conn) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -86,11 +85,7 @@ func (c *socksReplies) refusal() string {
 	return fmt.Sprintf("unknown code: %d", c.head[at])
 }
 
-// dialedConn is a proxy.ContextDialer that returns conn.
+// dialedConn is a proxy.Dialer that returns conn.
 type dialedConn struct{ conn net.Conn }
 
 func (d dialedConn) Dial(string, string) (net.Conn, error) { return d.conn, nil }
-
-func (d dialedConn) DialContext(context.Context, string, string) (net.Conn, error) {
-	return d.conn, nil
-}
