@@ -42,7 +42,8 @@ func demoHub(t *testing.T, token string) (url string, stop func()) {
 		t.Fatal(err)
 	}
 	srv := newDemoBackend()
-	sessions := &tunnel.Sessions{Up: srv.serveStreams}
+	sessions := &tunnel.Sessions{}
+	sessions.Subscribe(tunnel.Subscriber{Up: srv.serveStreams})
 	acceptor := tunnel.NewAcceptor(sessions, tunnel.AcceptOptions{
 		CurrentToken: func() string { return token },
 		Session:      tunnel.SessionOptions{Role: wsmux.Server},

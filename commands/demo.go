@@ -53,7 +53,8 @@ func (p *program) demo(c *cli.Context) error {
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
 	srv := newDemoBackend()
-	hubSessions := &tunnel.Sessions{Up: srv.serveStreams}
+	hubSessions := &tunnel.Sessions{}
+	hubSessions.Subscribe(tunnel.Subscriber{Up: srv.serveStreams})
 	acceptor := tunnel.NewAcceptor(hubSessions, tunnel.AcceptOptions{
 		LoopbackHost: true,
 		Session:      tunnel.SessionOptions{Role: wsmux.Server},

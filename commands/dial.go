@@ -89,10 +89,11 @@ func (p *program) dial(c *cli.Context) error {
 	}
 	var once sync.Once
 	d.refusal = newRefusal(out)
-	d.sessions = newSessions(out, func(s *tunnel.Session) {
+	d.sessions = newSessions(out)
+	d.sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
 		d.refusal.serveStreams(s)
 		once.Do(func() { close(d.up) })
-	})
+	}})
 	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)

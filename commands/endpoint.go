@@ -97,16 +97,13 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 	return connector.Run(ctx)
 }
 
-// newSessions returns a set that reports its sessions to out, and to up, which
-// may be nil.
-func newSessions(out *output, up func(*tunnel.Session)) *tunnel.Sessions {
-	return &tunnel.Sessions{
+// newSessions returns a set that reports its sessions to out.
+func newSessions(out *output) *tunnel.Sessions {
+	sessions := &tunnel.Sessions{}
+	sessions.Subscribe(tunnel.Subscriber{
 		Up: func(s *tunnel.Session) {
 			out.event("session_up", map[string]any{"session": s.ID, "remote": s.Remote})
 			out.logger.Info("session up", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote))
-			if up != nil {
-				up(s)
-			}
 		},
 		Down: func(s *tunnel.Session, reason error) {
 			text := reason.Error()
@@ -116,5 +113,6 @@ func newSessions(out *output, up func(*tunnel.Session)) *tunnel.Sessions {
 			out.event("session_down", map[string]any{"session": s.ID, "remote": s.Remote, "reason": text})
 			out.logger.Info("session down", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote), slog.String("reason", text))
 		},
-	}
+	})
+	return sessions
 }

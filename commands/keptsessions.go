@@ -47,7 +47,8 @@ func newKeptSessions(c *cli.Context, t *target, url string) (func(context.Contex
 		link: t.link, endpoint: e, out: &output{logger: t.logger}, timeout: c.Duration("connect-timeout"), options: dialOptions(c),
 		first: make(chan *tunnel.Session, 1), conns: map[*tunnel.Session]*grpc.ClientConn{},
 	}
-	k.sessions = &tunnel.Sessions{Up: k.sessionUp, Down: k.sessionDown}
+	k.sessions = &tunnel.Sessions{}
+	k.sessions.Subscribe(tunnel.Subscriber{Up: k.sessionUp, Down: k.sessionDown})
 	k.current = k.conn
 	return func(ctx context.Context) (grpc.ClientConnInterface, error) {
 		if err := k.connect(ctx, t); err != nil {

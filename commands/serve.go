@@ -56,12 +56,13 @@ func (p *program) serve(c *cli.Context) error {
 	}
 	catchBrokenPipes()
 	var once sync.Once
-	sessions := newSessions(out, func(s *tunnel.Session) {
+	sessions := newSessions(out)
+	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
 		srv.serveStreams(s)
 		if l == nil {
 			once.Do(func() { out.setReady(redact(e.url)) })
 		}
-	})
+	}})
 	if l != nil {
 		out.listening("url", url)
 		out.setReady(url)

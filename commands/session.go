@@ -51,13 +51,14 @@ func (p *program) newSession(c *cli.Context, t *target, url string) (func(contex
 func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	up := make(chan *tunnel.Session, 1)
 	refusal := newRefusal(s.out) //nolint:contextcheck // what it refuses ends with the session
-	sessions := &tunnel.Sessions{Up: func(session *tunnel.Session) {
+	sessions := &tunnel.Sessions{}
+	sessions.Subscribe(tunnel.Subscriber{Up: func(session *tunnel.Session) {
 		refusal.serveStreams(session)
 		select {
 		case up <- session:
 		default: // one is enough
 		}
-	}}
+	}})
 	t.cleanups = append(t.cleanups, func() { _ = refusal.shutdown(ctx, sessions) })
 	session, err := s.get(ctx, sessions, up)
 	if err != nil {

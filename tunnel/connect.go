@@ -17,15 +17,14 @@ const (
 
 	firstRetryInterval = 200 * time.Millisecond
 
-	// stablePeriod is how long a session must have been up for the next loss
-	// to count as a new one: a peer that accepts and drops at once must not
-	// be dialed in a tight loop.
+	// stablePeriod is how long a session must last to reset the retry interval:
+	// a peer that accepts and drops at once must not be dialed in a tight loop.
 	stablePeriod = 10 * time.Second
 )
 
-// GaveUpError is why a Connector ended that was not to try for ever.
+// GaveUpError is why a Connector with a limit of retries has ended.
 type GaveUpError struct {
-	Attempts int   // how many dials failed in a row
+	Attempts int   // dials that failed in a row
 	Err      error // the last failure
 }
 
@@ -40,46 +39,47 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 
 // Connector keeps one dialed session up.
 type Connector struct {
-	// URL is what to dial, and Options how.
+	// URL and Options are the arguments of Dial.
 	URL     string
 	Options *DialOptions
 
-	// Refresh is called, if set, before each dial with a copy of Options, to
-	// put in what has changed meanwhile: certificates, tokens.
+	// Refresh, if set, is called before each dial with a copy of Options, to
+	// update certificates and tokens.
 	Refresh func(*DialOptions)
 
-	// Sessions gets each session.
+	// Sessions is the set to which Run adds each session.
 	Sessions *Sessions
 
-	// MaxRetries is how many more dials may fail in a row after one has
-	// failed; a negative number means no limit. Default: 0.
+	// MaxRetries is how many more dials may fail in a row after the first
+	// failure; a negative number means no limit. Default: 0.
 	MaxRetries int
 
-	// MaxRetryInterval bounds the time between two dials, which doubles from
-	// 200 ms, each a random part of that. Default: DefaultMaxRetryInterval.
+	// MaxRetryInterval limits the wait before the next dial. The wait is random,
+	// up to 200 ms after the first failure and up to twice as long after each
+	// further one. Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
 
-	// OnRetry is called, if set, before a wait, with its length and its reason.
+	// OnRetry, if set, is called before each wait, with its length and reason.
 	OnRetry func(in time.Duration, reason error)
 
-	// RetryNow, when it can be received from, ends a wait, or replaces the
-	// session that is up, and has Run dial at once. A dial that is under way is
-	// the answer, if it succeeds. It must not be closed. Default: nil.
+	// RetryNow makes Run dial at once when it receives a value: it ends a wait,
+	// or replaces the session that is up. A dial in progress that succeeds
+	// satisfies it. RetryNow must not be closed. Default: nil.
 	RetryNow <-chan struct{}
 
-	// DrainTimeout is how long the streams of a session that is replaced may go
-	// on; it gets no new ones. A negative one cuts them at once.
-	// Default: DefaultDrainTimeout.
+	// DrainTimeout is how long the streams of a replaced session may go on. A
+	// negative one cuts them at once. Default: DefaultDrainTimeout.
 	DrainTimeout time.Duration
 }
 
-// errReconnect is why a session ends that RetryNow has replaced.
+// errReconnect is why a session that RetryNow has replaced ends.
 var errReconnect = errors.New("reconnecting, as asked")
 
-// Run dials, waits until the session ends, and dials again, until ctx ends: it
-// returns nil then. The last session is left to its set. Run returns a
-// *DialError at once when the URL can't be dialed, or the peer or the
-// proxy refuses the credentials, and a *GaveUpError after MaxRetries.
+// Run dials, waits until the session has ended and every Subscriber.Down has
+// returned, and dials again. It returns nil when ctx ends or Sessions is shut
+// down; Sessions still owns the last session. It returns a *DialError at once if
+// the URL is invalid or the peer or the proxy refuses the credentials, and a
+// *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
 	u, err := outbound.ParseURL(c.URL)
 	if err != nil {
@@ -88,14 +88,14 @@ func (c *Connector) Run(ctx context.Context) error {
 	if _, err := outbound.ProxyFor(c.options().Proxy, u); err != nil {
 		return &DialError{URL: outbound.RedactURL(u), Err: err}
 	}
-	failed := 0 // dials, in a row
-	short := 0  // dials that failed and sessions that didn't last, in a row
+	failed := 0 // consecutive failed dials
+	short := 0  // consecutive failed dials and sessions shorter than stablePeriod
 	for ctx.Err() == nil {
 		session, err := Dial(ctx, c.URL, c.options())
 		if err == nil {
 			failed = 0
 			select {
-			case <-c.RetryNow: // came meanwhile
+			case <-c.RetryNow: // satisfied by this dial
 			default:
 			}
 			s := c.Sessions.Add(session, outbound.RedactURL(u))
@@ -125,11 +125,11 @@ func (c *Connector) Run(ctx context.Context) error {
 		short++
 		c.wait(ctx, c.backoff(short), err)
 	}
-	return nil //nolint:nilerr // stopped, as asked
+	return nil //nolint:nilerr // ctx has ended, which is no error
 }
 
-// refused reports whether the peer or a proxy has refused the credentials:
-// they don't get better by trying again, and accounts may be locked for it.
+// refused reports whether the peer or a proxy has refused the credentials.
+// Another try would fail too, and might lock the account.
 func refused(err error) bool {
 	r, ok := errors.AsType[interface {
 		error
@@ -138,7 +138,7 @@ func refused(err error) bool {
 	return ok && r.Refused()
 }
 
-// options returns what to dial with this time.
+// options returns the options of the next dial.
 func (c *Connector) options() *DialOptions {
 	var opts DialOptions
 	if c.Options != nil {
@@ -150,10 +150,11 @@ func (c *Connector) options() *DialOptions {
 	return &opts
 }
 
-// watch returns why s has ended, or is to be replaced, or nil when ctx ends first.
+// watch waits until s ends or RetryNow replaces it, and returns the reason, or
+// nil if ctx ends first.
 func (c *Connector) watch(ctx context.Context, s *Session) error {
 	select {
-	case <-s.gone: // and not just Done, so that what comes next is told after it
+	case <-s.downDone: // not Done: OnRetry is called after Down
 		return s.Err()
 	case <-c.RetryNow:
 		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, DefaultDrainTimeout))
@@ -163,17 +164,17 @@ func (c *Connector) watch(ctx context.Context, s *Session) error {
 	}
 }
 
-// backoff is the wait before the dial after the nth short-lived one: full
-// jitter, so that many Workers don't come back all at once.
+// backoff returns the wait before the next dial when n have been short: with
+// full jitter, so that many Workers don't reconnect at the same moment.
 func (c *Connector) backoff(n int) time.Duration {
 	limit := orDefault(c.MaxRetryInterval, DefaultMaxRetryInterval)
 	ceiling := min(firstRetryInterval<<min(n-1, 20), max(limit, time.Millisecond))
-	return 1 + rand.N(ceiling) //nolint:gosec // no secret hangs on when it dials
+	return 1 + rand.N(ceiling) //nolint:gosec // the time of a dial is no secret
 }
 
-// wait waits before the next dial.
+// wait waits before the next dial, until in has passed, RetryNow or the end of ctx.
 func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) {
-	c.Sessions.SetAbsence(&retryError{reason, time.Now().Add(in)})
+	c.Sessions.SetDownReason(&retryError{reason, time.Now().Add(in)})
 	if c.OnRetry != nil {
 		c.OnRetry(in, reason)
 	}

@@ -234,7 +234,8 @@ func TestConnectorRetryNow(t *testing.T) {
 // dialed less and less often.
 func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	t.Parallel()
-	sessions := &Sessions{Up: func(s *Session) { _ = s.Close() }}
+	sessions := &Sessions{}
+	sessions.Subscribe(Subscriber{Up: func(s *Session) { _ = s.Close() }})
 	t.Cleanup(func() { _ = sessions.Shutdown(ended()) })
 	srv := httptest.NewServer(NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}))
 	defer srv.Close()

@@ -83,7 +83,7 @@ func (fl *flow) drain() {
 		time.AfterFunc(farewellGrace, func() { fl.calls.whenIdle(fl.beginFarewell) })
 		return
 	}
-	fl.cancel(errShuttingDown)
+	fl.cancel(ErrShuttingDown)
 }
 
 // goAway has an HTTP/2 client begin no more calls on this connection. Those that
@@ -120,7 +120,7 @@ func (fl *flow) sayFarewell() {
 
 // cut ends both connections at once, and so that the peers take notice.
 func (fl *flow) cut() {
-	fl.cancel(errShuttingDown)
+	fl.cancel(ErrShuttingDown)
 	abort(fl.near)
 	if far := fl.carrier(); far != nil {
 		abort(far)

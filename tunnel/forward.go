@@ -10,18 +10,9 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// DefaultWait is the default of Forwarder.Wait.
-const DefaultWait = 5 * time.Second
-
 const (
-	// openWait bounds the opening of a stream, which waits its turn on a busy
-	// link, and in vain for a peer that accepts no streams.
-	openWait = 30 * time.Second
-
 	// farewellGrace is the time in which a call arrives that the client sent
 	// before it heard that it should begin no more.
 	farewellGrace = 250 * time.Millisecond
@@ -172,20 +163,20 @@ func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool)
 		f.debug(ctx, fl, "connection not forwarded", err)
 		var up <-chan struct{} // never, if there is one that takes no streams
 		if errors.Is(err, ErrNoSession) {
-			up = f.Sessions.arrival()
+			up = f.Sessions.Ready()
 		}
 		answerUnavailable(ctx, fl.near, err, up)
 		return nil
 	}
 	if !fl.carry(far) {
 		_ = far.Close()
-		answerUnavailable(ctx, fl.near, &noSessionError{errShuttingDown}, nil)
+		answerUnavailable(ctx, fl.near, noSession(ErrShuttingDown), nil)
 		return nil
 	}
 	if s == nil {
 		return func() bool { return true }
 	}
-	return s.whenReplaced(fl.drain)
+	return s.AfterReplace(fl.drain)
 }
 
 // dial makes the connection to the server, or opens the stream that leads there,
@@ -195,39 +186,12 @@ func (f *Forwarder) dial(ctx context.Context) (net.Conn, *Session, error) {
 		conn, err := f.Dial(ctx)
 		return conn, nil, err
 	}
-	stream, s, err := f.open(ctx)
+	stream, s, err := f.Sessions.Open(ctx, f.Wait)
 	if err != nil {
 		return nil, nil, err
 	}
 	return stream, s, nil
 }
-
-// open opens a stream on the newest session that still takes one.
-func (f *Forwarder) open(ctx context.Context) (*wsmux.Stream, *Session, error) {
-	waiting, stop := context.WithTimeout(ctx, orDefault(f.Wait, DefaultWait))
-	defer stop()
-	opening, cancel := context.WithTimeoutCause(ctx, orDefault(f.Wait, DefaultWait)+openWait, errOpenWait)
-	defer cancel()
-	for {
-		s, err := f.Sessions.Wait(waiting)
-		switch {
-		case ctx.Err() != nil:
-			return nil, nil, &noSessionError{context.Cause(ctx)}
-		case err != nil:
-			return nil, nil, err
-		}
-		stream, err := s.Open(opening)
-		if err == nil {
-			return stream, s, nil
-		}
-		if opening.Err() != nil {
-			return nil, nil, err
-		}
-		f.Sessions.retire(s, err) // it has ended, or its peer is going away
-	}
-}
-
-var errOpenWait = fmt.Errorf("no answer within %v", openWait)
 
 // Shutdown closes the listeners, answers the connections that wait for a
 // session with UNAVAILABLE, and closes the others, each once no call is open on

@@ -14,7 +14,8 @@ func TestListenerServesAllSessions(t *testing.T) {
 	t.Parallel()
 	streams := wsmux.NewListener()
 	srv := echoServer(t, streams, nil)
-	peers := &Sessions{Up: func(s *Session) { streams.Add(s.Session) }}
+	peers := &Sessions{}
+	peers.Subscribe(Subscriber{Up: func(s *Session) { streams.Add(s.Session) }})
 	t.Cleanup(func() { _ = peers.Shutdown(ended()) })
 	var ccs []*grpc.ClientConn
 	var clients []*wsmux.Session

@@ -44,7 +44,7 @@ func TestConnectorReplaces(t *testing.T) {
 			e := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
 			now, down := make(chan struct{}), make(chan error, 2)
 			c, _ := connector(t, e.url)
-			c.Sessions.Down = func(_ *Session, reason error) { down <- reason }
+			c.Sessions.Subscribe(Subscriber{Down: func(_ *Session, reason error) { down <- reason }})
 			c.RetryNow = now
 			c.DrainTimeout = test.drainTimeout
 			run(t, c)
@@ -110,7 +110,7 @@ func TestConnectorTellsDownBeforeRetry(t *testing.T) {
 	e := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
 	c, _ := connector(t, e.url)
 	events := make(chan string, 100)
-	c.Sessions.Down = func(*Session, error) { events <- "down" }
+	c.Sessions.Subscribe(Subscriber{Down: func(*Session, error) { events <- "down" }})
 	c.OnRetry = func(time.Duration, error) { events <- "retry" }
 	_, stop := run(t, c)
 	_ = next(t, e.sessions, nil).Close()
@@ -154,5 +154,5 @@ func TestForwarderMovesToTheNextSession(t *testing.T) {
 	if err := await(t, "the old call", result); err != nil {
 		t.Errorf("the old call = %v, want it to finish", err)
 	}
-	await(t, "the old session's end", old.gone)
+	await(t, "the old session's end", old.downDone)
 }

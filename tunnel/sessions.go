@@ -1,9 +1,10 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -12,83 +13,69 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// ErrNoSession is why nothing could be sent: no session is up.
-var ErrNoSession = errors.New("no session")
-
-// Session is a session that is up, or was.
-type Session struct {
-	*wsmux.Session
-
-	// ID counts the sessions of one set, from 1.
-	ID uint64
-
-	// Remote is the peer: the URL that was dialed, or the address that the
-	// WebSocket came from.
-	Remote string
-
-	using     context.Context //nolint:containedctx // the session's own: ends when another one is to replace it
-	stopUsing context.CancelFunc
-	gone      chan struct{} // closed when Down has been called
-}
-
-// Sessions is the set of sessions that are up. Its zero value is ready for use;
-// the fields must be set before.
-type Sessions struct {
-	// Up is called, if set, when a session has been added, before anything
-	// is sent on it, and Down when it has ended, with the reason. Each is
-	// called once for a session, but for different ones at the same time. A
-	// Connector dials again when Down has returned.
-	Up   func(*Session)
-	Down func(s *Session, reason error)
-
-	mu      sync.Mutex
-	live    map[*Session]struct{} // those that haven't ended
-	up      []*Session            // those of them that take streams, oldest first
-	changed chan struct{}         // closed when up grows or closed is set; nil if nobody waits
-	absence error                 // why no session is up
-	lastID  uint64
-	closed  bool
-	watches sync.WaitGroup // the goroutines that watch for a session's end
-}
-
 var (
-	errNoneYet      = errors.New("none has come yet")
-	errShuttingDown = errors.New("shutting down")
+	// ErrNoSession is why nothing could be sent: no session is up. It is
+	// wrapped together with the reason.
+	ErrNoSession = errors.New("no session")
+
+	// ErrShuttingDown is the reason once Shutdown has begun.
+	ErrShuttingDown = errors.New("shutting down")
+
+	errNoneYet  = errors.New("none has come yet")
+	errOpenWait = fmt.Errorf("no answer within %v", openWait)
 )
 
-// Add adds a session, which the set watches from then on, and returns it with
-// its ID. After Shutdown has begun, it closes the session and returns nil.
-func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
-	ss.mu.Lock()
-	if ss.closed {
-		ss.mu.Unlock()
-		_ = session.Close()
-		return nil
-	}
-	ss.lastID++
-	s := &Session{Session: session, ID: ss.lastID, Remote: remote, gone: make(chan struct{})}
-	s.using, s.stopUsing = context.WithCancel(context.Background())
-	ss.watches.Add(1)
-	ss.mu.Unlock()
+// noSession returns ErrNoSession with the reason.
+func noSession(reason error) error { return fmt.Errorf("%w: %w", ErrNoSession, reason) }
 
-	if ss.Up != nil {
-		ss.Up(s)
-	}
-	ss.mu.Lock()
-	if ss.live == nil {
-		ss.live = map[*Session]struct{}{}
-	}
-	ss.live[s] = struct{}{}
-	ss.up = append(ss.up, s)
-	ss.absence = nil
-	ss.notify()
-	closed := ss.closed
-	ss.mu.Unlock()
-	go ss.watch(s)
-	if closed { // Shutdown hasn't seen it
+// DefaultWait is how long Sessions.Open waits for a session by default.
+const DefaultWait = 5 * time.Second
+
+// openWait bounds the opening of a stream: on a busy link it waits its turn,
+// and a peer may accept no streams.
+const openWait = 30 * time.Second
+
+// Sessions is a set of sessions. Its zero value is ready for use.
+type Sessions struct {
+	mu            sync.Mutex      // never held while a Subscriber's function runs
+	subscriptions []*subscription // in the order of their calls
+	live          []*Session      // those that haven't ended, oldest first
+	changed       chan struct{}   // closed when live grows or closed is set; nil if nobody waits
+	downReason    error           // why no session is up
+	lastID        uint64
+	closed        bool
+	watches       sync.WaitGroup // the goroutines that run watch
+}
+
+// Add adds a session, which the set owns from then on. It returns the session
+// with its ID after every Subscriber.Up has returned. Once Shutdown has begun,
+// Add closes the session and returns nil.
+func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
+	s, closed := ss.add(session, remote)
+	if closed {
 		_ = session.Close()
 	}
 	return s
+}
+
+// add returns nil if ss is closed. If Shutdown begins meanwhile, it returns both
+// the session and true: Shutdown doesn't know of it.
+func (ss *Sessions) add(session *wsmux.Session, remote string) (s *Session, closed bool) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil, true
+	}
+	ss.lastID++
+	s = &Session{Session: session, ID: ss.lastID, Remote: remote, Since: time.Now(), downDone: make(chan struct{})}
+	s.replaced, s.replace = context.WithCancel(context.Background())
+	ss.watches.Add(1)
+	ss.callUps(s)
+	ss.live = append(ss.live, s)
+	ss.downReason = nil
+	ss.notify()
+	go ss.watch(s)
+	return s, ss.closed
 }
 
 // notify wakes those who wait for a change. ss.mu is held.
@@ -104,118 +91,137 @@ func (ss *Sessions) watch(s *Session) {
 	defer ss.watches.Done()
 	<-s.Done()
 	reason := s.Err()
-	if s.using.Err() != nil && errors.Is(reason, net.ErrClosed) {
+	if s.replaced.Err() != nil && errors.Is(reason, net.ErrClosed) {
 		reason = errReconnect
 	}
 	ss.retire(s, reason)
 	ss.mu.Lock()
-	delete(ss.live, s)
+	ss.live = slices.DeleteFunc(ss.live, func(o *Session) bool { return o == s })
 	ss.mu.Unlock()
-	if ss.Down != nil {
-		ss.Down(s, reason)
-	}
-	close(s.gone)
-	_ = s.Close() // frees what is left, whoever ended it
+	ss.callDowns(s, reason)
+	close(s.downDone)
+	_ = s.Close() // waits until the socket is closed
 }
 
-// replace has s get no new streams and shuts it down, without waiting for that:
-// when its streams have ended, or drainTimeout is over.
+// replace retires s and starts to shut it down: the session ends with its last
+// stream, or after drainTimeout.
 func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.Duration) {
 	ss.retire(s, errReconnect)
-	s.stopUsing()
+	s.replace()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	go func() { // ends with the session
 		defer cancel()
-		_ = s.Shutdown(ctx) // an error is that streams were cut, as asked
+		_ = s.Shutdown(ctx) // an error says that streams were cut, as requested
 	}()
 }
 
-// whenReplaced has f called when s is to be replaced, unless stop is called.
-func (s *Session) whenReplaced(f func()) (stop func() bool) { return context.AfterFunc(s.using, f) }
-
-// retire has s get no new streams: it has ended, or its peer is going away and
-// it lives on for the streams that it has.
+// retire stops the use of s for new streams: s has ended, or its peer is going
+// away and only its open streams go on.
 func (ss *Sessions) retire(s *Session, reason error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.up = slices.DeleteFunc(ss.up, func(o *Session) bool { return o == s })
-	if len(ss.up) == 0 && ss.absence == nil {
-		ss.absence = reason
+	s.retired = true
+	if ss.newest() == nil && ss.downReason == nil {
+		ss.downReason = reason
 	}
 }
 
-// SetAbsence says why no session is up, for those who wait for one.
-func (ss *Sessions) SetAbsence(reason error) {
+// SetDownReason sets the reason that Wait returns while no session is up. The
+// next session clears it.
+func (ss *Sessions) SetDownReason(reason error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.absence = reason
+	ss.downReason = reason
 }
 
-// Wait returns the newest session that is up, and waits for one if there is
-// none. When ctx ends first, or Shutdown begins, the error is ErrNoSession with
-// the reason.
-func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
-	for {
-		s, changed, err := ss.newest()
-		if s != nil || err != nil {
-			return s, err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			ss.mu.Lock()
-			defer ss.mu.Unlock()
-			if ss.absence == nil {
-				return nil, &noSessionError{errNoneYet}
-			}
-			return nil, &noSessionError{ss.absence}
+// newest returns the newest session that takes new streams, or nil. ss.mu is
+// held.
+func (ss *Sessions) newest() *Session {
+	for _, s := range slices.Backward(ss.live) {
+		if !s.retired {
+			return s
 		}
 	}
+	return nil
 }
 
-// newest returns the newest session that is up, or, if there is none, a channel
-// that is closed when one is added or Shutdown begins.
-func (ss *Sessions) newest() (*Session, <-chan struct{}, error) {
+// Ready returns a channel that is closed once Wait wouldn't block: a session is
+// up, or Shutdown has begun.
+func (ss *Sessions) Ready() <-chan struct{} {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.closed {
-		return nil, nil, &noSessionError{errShuttingDown}
-	}
-	if n := len(ss.up); n > 0 {
-		return ss.up[n-1], nil, nil
+	if ss.closed || ss.newest() != nil {
+		ready := make(chan struct{})
+		close(ready)
+		return ready
 	}
 	if ss.changed == nil {
 		ss.changed = make(chan struct{})
 	}
-	return nil, ss.changed, nil
+	return ss.changed
 }
 
-// arrival returns a channel that is closed when there is no point in waiting
-// for a session any more: one is up, or Shutdown has begun.
-func (ss *Sessions) arrival() <-chan struct{} {
-	s, changed, err := ss.newest()
-	if s != nil || err != nil {
-		now := make(chan struct{})
-		close(now)
-		return now
+// Wait returns the newest session that takes new streams, and blocks while there
+// is none. If ctx ends first, or Shutdown has begun, the error is ErrNoSession
+// with the reason.
+func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
+	for {
+		select {
+		case <-ss.Ready():
+		case <-ctx.Done():
+		}
+		ss.mu.Lock()
+		closed, s, reason := ss.closed, ss.newest(), ss.downReason
+		ss.mu.Unlock()
+		switch {
+		case closed:
+			return nil, noSession(ErrShuttingDown)
+		case s != nil:
+			return s, nil
+		case ctx.Err() != nil:
+			return nil, noSession(cmp.Or(reason, errNoneYet))
+		}
 	}
-	return changed
 }
 
-// noSessionError is ErrNoSession with the reason.
-type noSessionError struct{ reason error }
+// Open opens a stream on the newest session that takes one, and returns both. It
+// waits for a session for at most wait (0: DefaultWait, negative: not at all),
+// and then 30 s for the peer to take the stream. If no session is up in that
+// time, ctx ends or Shutdown has begun, the error is ErrNoSession with the
+// reason. The caller closes the stream.
+func (ss *Sessions) Open(ctx context.Context, wait time.Duration) (*wsmux.Stream, *Session, error) {
+	wait = orDefault(wait, DefaultWait)
+	waiting, stop := context.WithTimeout(ctx, wait)
+	defer stop()
+	opening, cancel := context.WithTimeoutCause(ctx, wait+openWait, errOpenWait)
+	defer cancel()
+	for {
+		s, err := ss.Wait(waiting)
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, noSession(context.Cause(ctx))
+		case err != nil:
+			return nil, nil, err
+		}
+		stream, err := s.Open(opening)
+		if err == nil {
+			return stream, s, nil
+		}
+		if opening.Err() != nil {
+			return nil, nil, err
+		}
+		ss.retire(s, err) // it has ended, or its peer is going away
+	}
+}
 
-func (e *noSessionError) Error() string   { return ErrNoSession.Error() + ": " + e.reason.Error() }
-func (e *noSessionError) Unwrap() []error { return []error{ErrNoSession, e.reason} }
-
-// Shutdown refuses further sessions and shuts down those that are up, each
-// when its streams have ended, or when ctx has. It returns when the last one
-// has ended and Down has been called for it.
+// Shutdown refuses further sessions and shuts down those in the set: each ends
+// with its last stream, or when ctx ends, which cuts its streams and is an
+// error. Shutdown returns after the last session's Subscriber.Down.
 func (ss *Sessions) Shutdown(ctx context.Context) error {
 	ss.mu.Lock()
 	ss.closed = true
 	ss.notify()
-	live := slices.Collect(maps.Keys(ss.live))
+	live := slices.Clone(ss.live)
 	ss.mu.Unlock()
 	errs := make([]error, len(live))
 	var wg sync.WaitGroup

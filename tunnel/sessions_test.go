@@ -62,19 +62,19 @@ func TestSessionsWait(t *testing.T) {
 	reason := errors.New("for a reason")
 	ss := newSessions(t)
 	for _, test := range []struct {
-		absence error
-		want    string
+		downReason error
+		want       string
 	}{
 		{nil, "no session: none has come yet"},
 		{reason, "no session: for a reason"},
 	} {
-		ss.SetAbsence(test.absence)
+		ss.SetDownReason(test.downReason)
 		_, err := ss.Wait(ended())
 		if !errors.Is(err, ErrNoSession) || err.Error() != test.want {
 			t.Errorf("Wait = %v, want %s", err, test.want)
 		}
-		if test.absence != nil && !errors.Is(err, test.absence) {
-			t.Errorf("Wait = %v, want one that is %v", err, test.absence)
+		if test.downReason != nil && !errors.Is(err, test.downReason) {
+			t.Errorf("Wait = %v, want one that is %v", err, test.downReason)
 		}
 	}
 
@@ -115,10 +115,11 @@ func TestSessionsUpAndDown(t *testing.T) {
 		defer mu.Unlock()
 		events = append(events, fmt.Sprintf(format, args...))
 	}
-	ss := &Sessions{
+	ss := &Sessions{}
+	ss.Subscribe(Subscriber{
 		Up:   func(s *Session) { note("up %d", s.ID) },
 		Down: func(s *Session, reason error) { note("down %d %v", s.ID, errors.Is(reason, net.ErrClosed)) },
-	}
+	})
 	for range 3 {
 		client, _ := sessionPair(t)
 		s := ss.Add(client, "")
@@ -227,7 +228,8 @@ func TestSessionsAddRacesShutdown(t *testing.T) {
 			defer mu.Unlock()
 			up += n
 		}
-		ss := &Sessions{Up: func(*Session) { count(1) }, Down: func(*Session, error) { count(-1) }}
+		ss := &Sessions{}
+		ss.Subscribe(Subscriber{Up: func(*Session) { count(1) }, Down: func(*Session, error) { count(-1) }})
 		clients := make([]*wsmux.Session, 3)
 		for i := range clients {
 			clients[i], _ = sessionPair(t)

@@ -25,7 +25,8 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 	const uploads, rate = 64, 128 << 10
 
 	// The far end swallows what begins with a 0 and echoes what doesn't.
-	far := &tunnel.Sessions{Up: func(s *tunnel.Session) {
+	far := &tunnel.Sessions{}
+	far.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
 		go func() {
 			for {
 				stream, err := s.Accept()
@@ -35,7 +36,7 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 				go swallowOrEcho(stream)
 			}
 		}()
-	}}
+	}})
 	acceptor := tunnel.NewAcceptor(far, tunnel.AcceptOptions{Session: tunnel.SessionOptions{Role: wsmux.Server}})
 	relay := tunneltest.NewRelay(t, serve(t, acceptor.Serve))
 	relay.SetBandwidth(rate)

@@ -18,7 +18,8 @@ import (
 // parallel, because it counts what belongs to the whole process.
 func TestSoak(t *testing.T) {
 	const cycles = 1000
-	sessions := &tunnel.Sessions{Up: func(s *tunnel.Session) { go echoStreams(s) }}
+	sessions := &tunnel.Sessions{}
+	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) { go echoStreams(s) }})
 	acceptor := tunnel.NewAcceptor(sessions, tunnel.AcceptOptions{Session: tunnel.SessionOptions{Role: wsmux.Server}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -11,7 +11,8 @@
 //	go forwarder.Serve(localListener) // TCP ▸ stream
 //
 //	streams := wsmux.NewListener() // the gRPC server end
-//	sessions := &tunnel.Sessions{Up: func(s *tunnel.Session) { streams.Add(s.Session) }}
+//	sessions := &tunnel.Sessions{}
+//	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) { streams.Add(s.Session) }})
 //	go grpcServer.Serve(streams) // stream ▸ gRPC server
 //
 // Lifetimes: whoever made a listener or a session closes it, or leaves that to

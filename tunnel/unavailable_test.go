@@ -18,7 +18,7 @@ import (
 func TestForwardUnavailable(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: 20 * time.Millisecond}
-	f.Sessions.SetAbsence(errors.New("the reason"))
+	f.Sessions.SetDownReason(errors.New("the reason"))
 	cc := caller(t, forward(t, f))
 	for range 3 {
 		err := call(soon(t), cc, "hello")
@@ -32,9 +32,9 @@ func TestForwardUnavailable(t *testing.T) {
 	}
 }
 
-// TestForwardUnavailableEndsWithTheAbsence: a client that has connected, but
+// TestForwardUnavailableEndsWithTheNextSession: a client that has connected, but
 // not called, gets a new connection once a session is up.
-func TestForwardUnavailableEndsWithTheAbsence(t *testing.T) {
+func TestForwardUnavailableEndsWithTheNextSession(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{
 		"silent":         "",
