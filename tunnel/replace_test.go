@@ -104,17 +104,20 @@ func TestConnectorAnswersWithTheDialUnderWay(t *testing.T) {
 	await(t, "Run", result)
 }
 
-// TestConnectorTellsDownBeforeRetry: in the order in which they happen.
+// TestConnectorTellsDownBeforeRetry: every Down has returned before OnRetry is
+// called.
 func TestConnectorTellsDownBeforeRetry(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
 	c, _ := connector(t, e.url)
 	events := make(chan string, 100)
-	c.Sessions.Subscribe(Subscriber{Down: func(*Session, error) { events <- "down" }})
+	for range 2 {
+		c.Sessions.Subscribe(Subscriber{Down: func(*Session, error) { events <- "down" }})
+	}
 	c.OnRetry = func(time.Duration, error) { events <- "retry" }
 	_, stop := run(t, c)
 	_ = next(t, e.sessions, nil).Close()
-	for _, want := range []string{"down", "retry"} {
+	for _, want := range []string{"down", "down", "retry"} {
 		if got := await(t, want, events); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}

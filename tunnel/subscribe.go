@@ -32,7 +32,7 @@ func (ss *Sessions) Subscribe(sub Subscriber) (stop func()) {
 	defer ss.mu.Unlock()
 	ss.subscriptions = append(ss.subscriptions, n)
 	for _, s := range slices.Clone(ss.live) {
-		if s.Err() == nil { // else watch may already be calling Down
+		if s.Err() == nil { // else its Downs may have been called during an earlier Up
 			ss.callUp(n, s)
 		}
 	}
