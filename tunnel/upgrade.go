@@ -1,0 +1,64 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// UpgradeTimeout is how long AcceptOptions.Upgrade may take. The context of its
+// request ends then.
+const UpgradeTimeout = 30 * time.Second
+
+var errUpgradeTimeout = fmt.Errorf("no answer within %v", UpgradeTimeout)
+
+// Upgrade is the answer to a handshake and the use of its WebSocket. The zero
+// value stands for a session.
+type Upgrade struct {
+	// Header has additional headers of the answer: others than Upgrade,
+	// Connection and Sec-WebSocket-*.
+	Header http.Header
+
+	// Subprotocols, if not nil, replaces AcceptOptions.Subprotocols. The answer
+	// has the first one that the handshake offers, if any.
+	Subprotocols []string
+
+	// Serve, if set, uses the WebSocket instead of a session: it owns and must
+	// close conn. The Acceptor counts conn as a session until Serve returns.
+	Serve func(conn *websocket.Conn)
+}
+
+// callUpgrade calls AcceptOptions.Upgrade. cancel ends the context of r.
+func (a *Acceptor) callUpgrade(w http.ResponseWriter, r *http.Request, cancel context.CancelCauseFunc) (*Upgrade, *RefusalError) {
+	if a.opts.Upgrade == nil {
+		return &Upgrade{}, nil
+	}
+	// The server's time-outs, which are for handshakes without Upgrade, would
+	// end r's context and the sending of the answer. The upgrade clears these.
+	rc, deadline := http.NewResponseController(w), time.Now().Add(UpgradeTimeout+handshakeTimeout)
+	_ = rc.SetReadDeadline(deadline)
+	_ = rc.SetWriteDeadline(deadline)
+
+	limit, stop := context.WithTimeoutCause(a.closing, UpgradeTimeout, errUpgradeTimeout)
+	defer stop()
+	release := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
+	up, err := a.opts.Upgrade(r)
+	if !release() && err == nil {
+		err = context.Cause(limit)
+	}
+	if err != nil {
+		refusal := &RefusalError{Code: http.StatusBadGateway, Err: err}
+		if own, ok := errors.AsType[*RefusalError](err); ok {
+			refusal.Code, refusal.Header = own.Code, own.Header
+		}
+		return nil, refusal
+	}
+	if up == nil {
+		up = &Upgrade{}
+	}
+	return up, nil
+}

@@ -1,0 +1,346 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// upgrading is an endpoint whose Acceptor has the given hook.
+func upgrading(t *testing.T, opts AcceptOptions, hook func(*http.Request) (*Upgrade, error)) *endpoint {
+	t.Helper()
+	opts.Upgrade = hook
+	opts.Session.Role = wsmux.Server
+	return newEndpoint(t, opts, (*httptest.Server).Start)
+}
+
+// dialWebSocket offers the given subprotocols.
+func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket.Conn, *http.Response) {
+	t.Helper()
+	conn, resp, err := (&websocket.Dialer{Subprotocols: subprotocols}).DialContext(soon(t), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, resp
+}
+
+// echo returns each message, and closes conn.
+func echo(conn *websocket.Conn) {
+	defer conn.Close()
+	for {
+		kind, msg, err := conn.ReadMessage()
+		if err != nil || conn.WriteMessage(kind, msg) != nil {
+			return
+		}
+	}
+}
+
+func checkEcho(t *testing.T, conn *websocket.Conn) {
+	t.Helper()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, msg, err := conn.ReadMessage(); err != nil || string(msg) != "hello" {
+		t.Errorf("echo = %q, %v", msg, err)
+	}
+}
+
+func TestUpgradeSession(t *testing.T) {
+	t.Parallel()
+	for name, up := range map[string]*Upgrade{"nil": nil, "header": {Header: http.Header{"X-Extra": {"a", "b"}}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := upgrading(t, AcceptOptions{}, func(r *http.Request) (*Upgrade, error) {
+				if r.URL.String() != "/v1?c" || r.Header.Get("Sec-WebSocket-Version") != "13" {
+					t.Errorf("Upgrade sees %v, %v", r.URL, r.Header)
+				}
+				return up, nil
+			})
+			conn, resp := dialWebSocket(t, e.url+"/v1?c")
+			if up != nil && fmt.Sprint(resp.Header["X-Extra"]) != "[a b]" {
+				t.Errorf("headers = %v, want X-Extra", resp.Header)
+			}
+			client, err := wsmux.NewSession(conn, wsmux.Dialing, wsmux.Client, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			s, err := e.sessions.Wait(soon(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Open(soon(t)); err != nil {
+				t.Fatal(err)
+			}
+			acceptStream(t, s.Session)
+		})
+	}
+}
+
+func TestUpgradeSubprotocols(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		subprotocols []string // of Upgrade
+		want         string
+	}{
+		{nil, "a"},
+		{[]string{}, ""},
+		{[]string{"x", "c", "b"}, "c"},
+		{[]string{"x"}, ""},
+	} {
+		e := upgrading(t, AcceptOptions{Subprotocols: []string{"a"}}, func(*http.Request) (*Upgrade, error) {
+			return &Upgrade{Subprotocols: test.subprotocols, Serve: echo}, nil
+		})
+		conn, _ := dialWebSocket(t, e.url, "a", "b", "c")
+		if got := conn.Subprotocol(); got != test.want {
+			t.Errorf("with %q the subprotocol is %q, want %q", test.subprotocols, got, test.want)
+		}
+		checkEcho(t, conn)
+	}
+}
+
+// awaitSlot waits until a slot is free.
+func awaitSlot(t *testing.T, a *Acceptor) {
+	t.Helper()
+	select {
+	case a.slots <- struct{}{}:
+		<-a.slots
+	case <-time.After(patience):
+		t.Fatal("the slot isn't freed")
+	}
+}
+
+// TestUpgradeServe: Serve has the WebSocket for itself, which counts as a
+// session, and r's context ends after Serve.
+func TestUpgradeServe(t *testing.T) {
+	t.Parallel()
+	contexts := make(chan context.Context, 1)
+	e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+		contexts <- r.Context()
+		return &Upgrade{Serve: echo}, nil
+	})
+	for range 2 {
+		conn, _ := dialWebSocket(t, e.url)
+		ctx := await(t, "Upgrade", contexts)
+		checkEcho(t, conn)
+		if resp := handshake(t, e.server.Listener.Addr().String(), "/", nil); resp.code != http.StatusServiceUnavailable {
+			t.Errorf("second handshake: %d, want 503", resp.code)
+		}
+		if ctx.Err() != nil {
+			t.Error("the context has ended before Serve")
+		}
+		_ = conn.Close()
+		await(t, "the context's end", ctx.Done())
+		awaitSlot(t, e.acceptor)
+	}
+	if got := e.sessions.Snapshot(); len(got) > 0 {
+		t.Errorf("sessions %v, want none", got)
+	}
+	conn, _ := dialWebSocket(t, e.url)
+	_ = e.acceptor.Shutdown(t.Context())
+	checkEcho(t, conn)
+}
+
+func TestUpgradeRefuses(t *testing.T) {
+	t.Parallel()
+	notFound := &RefusalError{Code: http.StatusNotFound, Header: http.Header{"X-Extra": {"a"}}, Err: errors.New("no such Worker")}
+	for _, test := range []struct {
+		name  string
+		err   error
+		code  int
+		extra string
+		body  string
+	}{
+		{"other error", errors.New("dial: connection refused"), 502, "", "wstun: dial: connection refused\n"},
+		{"RefusalError", notFound, 404, "a", "wstun: no such Worker\n"},
+		{"wrapped", fmt.Errorf("relay: %w", notFound), 404, "a", "wstun: relay: no such Worker\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			contexts := make(chan context.Context, 1)
+			e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+				contexts <- r.Context()
+				return nil, test.err
+			})
+			for range 2 {
+				resp := handshake(t, e.server.Listener.Addr().String(), "/", nil)
+				if resp.code != test.code || resp.body != test.body || resp.header.Get("X-Extra") != test.extra {
+					t.Errorf("answer = %d, %q, %v, want %d, %q", resp.code, resp.body, resp.header, test.code, test.body)
+				}
+				await(t, "the context's end", await(t, "Upgrade", contexts).Done())
+				awaitSlot(t, e.acceptor)
+			}
+		})
+	}
+}
+
+// TestUpgradeAfterChecks: a handshake that is refused doesn't reach Upgrade,
+// unless its flaw is one that only the upgrade itself finds. r's context ends
+// then, too.
+func TestUpgradeAfterChecks(t *testing.T) {
+	t.Parallel()
+	contexts := make(chan context.Context, 1)
+	e := upgrading(t, AcceptOptions{Path: "/v1", Token: "x", MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+		contexts <- r.Context()
+		return &Upgrade{Serve: func(*websocket.Conn) { t.Error("Serve was called") }}, nil
+	})
+	addr := e.server.Listener.Addr().String()
+	token := []string{"Bearer x"}
+	for path, header := range map[string]http.Header{
+		"/":     {"Authorization": token},
+		"/v1":   {},
+		"/v1?o": {"Authorization": token, "Origin": {"http://evil.test"}},
+		"/v1?u": {"Authorization": token, "Upgrade": nil},
+	} {
+		if resp := handshake(t, addr, path, header); resp.code == http.StatusBadRequest || len(contexts) > 0 {
+			t.Errorf("%s, %v: %d, and Upgrade was called", path, header, resp.code)
+		}
+	}
+	if resp := handshake(t, addr, "/v1", http.Header{"Authorization": token, "Sec-Websocket-Version": {"8"}}); resp.code != http.StatusBadRequest {
+		t.Errorf("other version: %d, want 400", resp.code)
+	}
+	await(t, "the context's end", await(t, "Upgrade", contexts).Done())
+	awaitSlot(t, e.acceptor)
+}
+
+// TestUpgradeOutlastsServerTimeouts: those of the server are for handshakes.
+func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
+	t.Parallel()
+	const timeout = 20 * time.Millisecond
+	for name, refusal := range map[string]error{"serves": nil, "refuses": errors.New("no way")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := NewAcceptor(newSessions(t), AcceptOptions{Upgrade: func(r *http.Request) (*Upgrade, error) {
+				select {
+				case <-r.Context().Done():
+					t.Error("the context has ended")
+				case <-time.After(5 * timeout):
+				}
+				return &Upgrade{Serve: echo}, refusal
+			}})
+			a.server.ReadTimeout, a.server.WriteTimeout = timeout, timeout
+			l := listen(t)
+			serving := make(chan error, 1)
+			go func() { serving <- a.Serve(l) }()
+			if refusal != nil {
+				if resp := handshake(t, l.Addr().String(), "/", nil); resp.code != http.StatusBadGateway || resp.body != "wstun: no way\n" {
+					t.Errorf("answer = %d, %q", resp.code, resp.body)
+				}
+			} else {
+				conn, _ := dialWebSocket(t, "ws://"+l.Addr().String())
+				checkEcho(t, conn)
+				<-time.After(2 * timeout)
+				checkEcho(t, conn)
+			}
+			_ = a.Shutdown(t.Context())
+			await(t, "Serve", serving)
+		})
+	}
+}
+
+// handshakeRequest is a handshake that no server has read.
+func handshakeRequest(t *testing.T) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	return r
+}
+
+func TestUpgradeTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAcceptor(newSessions(t), AcceptOptions{Upgrade: func(r *http.Request) (*Upgrade, error) {
+			<-r.Context().Done()
+			return nil, fmt.Errorf("dial: %w", context.Cause(r.Context()))
+		}})
+		w, start := httptest.NewRecorder(), time.Now()
+		a.ServeHTTP(w, handshakeRequest(t))
+		if took, want := time.Since(start), "wstun: dial: no answer within 30s\n"; took != UpgradeTimeout || w.Code != 502 || w.Body.String() != want {
+			t.Errorf("answer after %v: %d, %q, want %q", took, w.Code, w.Body, want)
+		}
+	})
+}
+
+// TestUpgradeIgnoresContext: what Upgrade returns after Shutdown isn't served.
+func TestUpgradeIgnoresContext(t *testing.T) {
+	t.Parallel()
+	var a *Acceptor
+	a = NewAcceptor(newSessions(t), AcceptOptions{Upgrade: func(*http.Request) (*Upgrade, error) {
+		_ = a.Shutdown(t.Context())
+		return nil, nil
+	}})
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, handshakeRequest(t))
+	if w.Code != 502 || w.Body.String() != "wstun: shutting down\n" {
+		t.Errorf("answer = %d, %q, want that it is shutting down", w.Code, w.Body)
+	}
+}
+
+// TestUpgradeIsStopped: the context of a hook that runs ends with the client's
+// connection and when the Acceptor shuts down, whoever's the server is.
+func TestUpgradeIsStopped(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		own  bool // the Acceptor's server
+		stop func(client net.Conn, a *Acceptor)
+		want error
+	}{
+		{"client hangs up", true, func(client net.Conn, _ *Acceptor) { _ = client.Close() }, context.Canceled},
+		{"Shutdown", true, func(_ net.Conn, a *Acceptor) { _ = a.Shutdown(context.Background()) }, nil}, // its end or the connection's
+		{"Shutdown with another server", false, func(_ net.Conn, a *Acceptor) { _ = a.Shutdown(context.Background()) }, ErrShuttingDown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			running, ended := make(chan struct{}), make(chan error, 1)
+			e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+				close(running)
+				<-r.Context().Done()
+				ended <- context.Cause(r.Context())
+				return nil, context.Cause(r.Context())
+			})
+			l, serving := e.server.Listener, make(chan error, 1)
+			if test.own {
+				l = listen(t)
+				go func() { serving <- e.acceptor.Serve(l) }()
+			} else {
+				serving <- nil
+			}
+			client := dialTCP(t, l.Addr().String())
+			if _, err := io.WriteString(client, strings.ReplaceAll(`GET / HTTP/1.1
+Host: x
+Connection: Upgrade
+Upgrade: websocket
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+
+`, "\n", "\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "Upgrade", running)
+			test.stop(client, e.acceptor)
+			if got := await(t, "the context's end", ended); test.want != nil && !errors.Is(got, test.want) {
+				t.Errorf("the context ended with %v, want %v", got, test.want)
+			}
+			awaitSlot(t, e.acceptor)
+			_ = e.acceptor.Shutdown(t.Context())
+			if err := await(t, "Serve", serving); err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	}
+}
