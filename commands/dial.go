@@ -47,10 +47,10 @@ type dialing struct {
 	local     []net.Listener // for gRPC clients
 	accepting net.Listener   // for WebSockets; nil: dialing
 	up        chan struct{}  // closed when the first session is up
-	ready     chan struct{}  // closed when that has been told, and stands in the ready file
+	ready     chan struct{}  // closed when that has been printed and written to the ready file
 	sessions  *tunnel.Sessions
 	forwarder *tunnel.Forwarder
-	refusal   *rawBackend // for a peer that is a gRPC client, too
+	refusal   *rawBackend // answers a peer that is a gRPC client as well
 }
 
 func (p *program) dial(c *cli.Context) error {
@@ -59,7 +59,7 @@ func (p *program) dial(c *cli.Context) error {
 		return err
 	}
 	if p.hasCommand && first(p.command) == "" {
-		return usagef("no command behind --")
+		return usagef("no command after --")
 	}
 	e, err := newEndpoint(c, wsmux.Client, first(args), endpoint{url: defaultURL})
 	if err != nil {
@@ -72,7 +72,7 @@ func (p *program) dial(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer out.ready.remove() //nolint:errcheck // nothing more to say at the end
+	defer out.ready.remove() //nolint:errcheck // the process ends anyway
 	d := &dialing{endpoint: e, out: out, up: make(chan struct{}), ready: make(chan struct{})}
 	addrs := c.StringSlice("listen")
 	if len(addrs) == 0 {
@@ -101,7 +101,7 @@ func (p *program) dial(c *cli.Context) error {
 	return d.run(ctx)
 }
 
-// listen binds everything, or nothing.
+// listen binds all addresses. On error it leaves none bound.
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
@@ -134,7 +134,7 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	return nil
 }
 
-// run forwards until ctx ends, or no session can be had, and drains.
+// run forwards until asked ends or there can be no more sessions, and drains.
 func (d *dialing) run(asked context.Context) error {
 	ctx, cancel := context.WithCancelCause(asked)
 	defer cancel(nil)
@@ -173,19 +173,19 @@ func (d *dialing) setReady() bool {
 	return d.out.setReady(addrs...)
 }
 
-// shutdown ends the local connections first, each after its calls, and then
-// the sessions that carry them.
+// shutdown ends the local connections, each after its calls, and then the
+// sessions.
 func (d *dialing) shutdown(ctx context.Context) error {
 	return errors.Join(d.forwarder.Shutdown(ctx), d.refusal.shutdown(ctx, d.sessions))
 }
 
-// runWith is run while p's command runs. ctx stops the waiting for a session;
-// then it's the command that gets the signals, stopHangups having been called,
-// and its end is the end.
+// runWith runs d and, once a session is up, p's command, until the command ends.
+// The end of ctx ends the wait for a session. Afterwards runWith calls stopHangups
+// and passes signals on to the command.
 func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) error {
 	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	signals := make(chan os.Signal, 8) // from here on, so that none is lost
+	signals := make(chan os.Signal, 8) // before d starts, so that none is lost
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
@@ -194,13 +194,13 @@ func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) e
 	select {
 	case <-d.ready:
 	case err = <-ended:
-		return err // no session could be had
+		return err // there can be no session
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
 		err = errors.New("stopped before a session was up: the command was not run")
 	} else {
-		signal.Notify(signals, syscall.SIGQUIT) // what came before was not for it
+		signal.Notify(signals, syscall.SIGQUIT) // not earlier: without a command, SIGQUIT is for wstun
 		if !signal.Ignored(syscall.SIGHUP) {
 			signal.Notify(signals, syscall.SIGHUP)
 		}
@@ -213,7 +213,7 @@ func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) e
 		if terr != nil {
 			d.out.logger.Error("tunnel", slog.Any("err", terr))
 		}
-	case <-time.After(d.endpoint.drainTimeout + 3*time.Second): // what is cut takes a moment
+	case <-time.After(d.endpoint.drainTimeout + 3*time.Second): // cutting takes a moment
 		d.out.logger.Warn("drain", slog.Any("err", errDrainTimeout))
 	}
 	return err

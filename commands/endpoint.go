@@ -14,8 +14,8 @@ import (
 	"github.com/wstun/wstun/tunnel"
 )
 
-// listen binds the address to accept at, and returns its URL too. It returns
-// nil if e dials.
+// listen binds the address of --accept, and returns the listener and its URL. It
+// returns nil if e dials.
 func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, string, error) {
 	if e.url != "" {
 		return nil, "", nil
@@ -29,7 +29,7 @@ func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, strin
 	if !loopback && !demanding && !e.allowUnauthenticated {
 		_ = l.Close()
 		return nil, "", &usageError{
-			err:  fmt.Errorf("--accept %s: whoever reaches this address could use the tunnel", e.accept),
+			err:  fmt.Errorf("--accept %s: anyone who reaches this address could use the tunnel", e.accept),
 			hint: "demand a token (--token-file) or client certificates (--cacert), or say --allow-unauthenticated",
 		}
 	}
@@ -45,8 +45,8 @@ func (e *endpoint) listen(ctx context.Context, out *output) (net.Listener, strin
 	return l, scheme + addrOf(l) + "/" + strings.TrimPrefix(e.acceptOptions.Path, "/"), nil
 }
 
-// run brings sessions about until ctx ends, when it returns nil, or none can
-// be had. l is the listener to accept on, if e accepts.
+// run keeps a session up by dialing, or accepts sessions on l, until ctx ends: it
+// returns nil then. An error says why there can be no more sessions.
 func (e *endpoint) run(ctx context.Context, l net.Listener, sessions *tunnel.Sessions, out *output) error {
 	go trimMemory(ctx)
 	if e.url != "" {
@@ -72,7 +72,7 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 		out.logger.Warn("the peer's certificate is not verified", slog.String("url", redact(e.url)))
 	}
 	e.dialOptions.Session.Logger = out.logger
-	told := "" // the last hint, which isn't repeated
+	lastHint := "" // is not repeated
 	connector := tunnel.Connector{
 		URL:              e.url,
 		Options:          &e.dialOptions,
@@ -86,8 +86,8 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 			in = in.Round(time.Millisecond)
 			out.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
 			attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
-			if h := cmp.Or(hint(reason), dialHint(reason)); h != told {
-				if told = h; h != "" {
+			if h := cmp.Or(hint(reason), dialHint(reason)); h != lastHint {
+				if lastHint = h; h != "" {
 					attrs = append(attrs, slog.String("hint", h))
 				}
 			}
@@ -97,7 +97,12 @@ func (e *endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, out *out
 	return connector.Run(ctx)
 }
 
-// newSessions returns a set that reports its sessions to out.
+// noSessionAt is the error of waiting in vain for a session at url.
+func noSessionAt(ctx context.Context, url string) error {
+	return fmt.Errorf("%w accepted at %s: %w", tunnel.ErrNoSession, url, context.Cause(ctx))
+}
+
+// newSessions returns a set that prints and logs its sessions to out.
 func newSessions(out *output) *tunnel.Sessions {
 	sessions := &tunnel.Sessions{}
 	sessions.Subscribe(tunnel.Subscriber{

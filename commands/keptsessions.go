@@ -16,33 +16,34 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// keptSessions is a link through sessions, of which there is always to be one.
+// keptSessions is a link that keeps a session up.
 type keptSessions struct {
 	*link
 	endpoint *endpoint
 	out      *output
-	timeout  time.Duration // for gRPC to answer at first; 0: none
+	timeout  time.Duration // of the first wait for the gRPC server; 0: none
 	options  []grpc.DialOption
 	sessions *tunnel.Sessions
 	refusal  *rawBackend
 	first    chan *tunnel.Session
 
-	mu        sync.Mutex // guards:
+	mu        sync.Mutex // guards the fields below
 	newest    *tunnel.Session
 	conns     map[*tunnel.Session]*grpc.ClientConn
-	lost      []*grpc.ClientConn // whose calls may be about to say why they have failed
+	lost      []*grpc.ClientConn // of ended sessions; their calls may still be returning errors
 	connected bool               // to a gRPC server, through the first one
 	closing   bool
 }
 
-// newKeptSessions checks the flags for sessions, and returns what gets the first one,
-// and keeps one up until t is closed. url is empty to wait for them at --accept.
+// newKeptSessions checks the flags of sessions, and returns a function that waits for
+// the first session and keeps one up until t is closed: by dialing url, or accepting
+// at --accept if url is empty.
 func newKeptSessions(c *cli.Context, t *target, url string) (func(context.Context) (grpc.ClientConnInterface, error), error) {
 	e, err := newConnection(c, wsmux.Client, url, endpoint{})
 	if err != nil {
 		return nil, err
 	}
-	e.acceptOptions.MaxSessions = defaultMaxSessions // one that nobody hears of must not keep the next one out
+	e.acceptOptions.MaxSessions = defaultMaxSessions // a session whose peer has vanished must not block the next one
 	k := &keptSessions{
 		link: t.link, endpoint: e, out: &output{logger: t.logger}, timeout: c.Duration("connect-timeout"), options: dialOptions(c),
 		first: make(chan *tunnel.Session, 1), conns: map[*tunnel.Session]*grpc.ClientConn{},
@@ -87,9 +88,9 @@ func (k *keptSessions) sessionDown(s *tunnel.Session, reason error) {
 		k.lost = append(k.lost, cc)
 		delete(k.conns, s)
 	}
-	told := s == k.newest && k.connected && !k.closing
+	say := s == k.newest && k.connected && !k.closing
 	k.mu.Unlock()
-	if told {
+	if say {
 		k.say("session down: %v", reason)
 	}
 }
@@ -105,16 +106,16 @@ func (k *keptSessions) conn(ctx context.Context) (*grpc.ClientConn, error) {
 	if cc := k.conns[s]; cc != nil {
 		return cc, nil
 	}
-	return nil, fmt.Errorf("%w: %w", tunnel.ErrNoSession, s.Err()) // it has just ended
+	return nil, fmt.Errorf("%w: %w", tunnel.ErrNoSession, s.Err()) // Down was called meanwhile
 }
 
-// connect gets the first session, and has others follow it.
-func (k *keptSessions) connect(ctx context.Context, t *target) error { //nolint:contextcheck // what it starts goes on
+// connect waits for the first session. It keeps a session up until t is closed.
+func (k *keptSessions) connect(ctx context.Context, t *target) error { //nolint:contextcheck // the sessions outlast ctx
 	l, url, err := k.endpoint.listen(ctx, k.out)
 	if err != nil {
 		return err
 	}
-	k.refusal = newRefusal(k.out) //nolint:contextcheck // what it refuses ends with the session
+	k.refusal = newRefusal(k.out) //nolint:contextcheck // its streams end with the session
 	running, stop := context.WithCancel(k.life)
 	ended := make(chan error, 1)
 	var wg sync.WaitGroup
@@ -156,11 +157,11 @@ func (k *keptSessions) connect(ctx context.Context, t *target) error { //nolint:
 	if url == "" {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w has come to %s: %w", tunnel.ErrNoSession, url, context.Cause(ctx))
+	return noSessionAt(ctx, url)
 }
 
-// run brings sessions about until ctx ends, when it returns nil, or none can be had: not
-// even the first, at once.
+// run keeps a session up until ctx ends: it returns nil then. It doesn't retry the
+// first dial.
 func (k *keptSessions) run(ctx context.Context, l net.Listener) error {
 	e := k.endpoint
 	if e.url == "" {
@@ -208,7 +209,7 @@ func (k *keptSessions) close(ctx context.Context) {
 	}
 	k.mu.Unlock()
 	_ = k.refusal.shutdown(ctx, k.sessions)
-	for _, cc := range k.lost { // nobody else is left
+	for _, cc := range k.lost { // without k.mu: every Down has returned
 		_ = cc.Close()
 	}
 }

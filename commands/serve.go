@@ -40,7 +40,7 @@ func (p *program) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer out.ready.remove() //nolint:errcheck // nothing more to say at the end
+	defer out.ready.remove() //nolint:errcheck // the process ends anyway
 	srv, err := p.newBackend(c, out)
 	if err != nil {
 		return err
@@ -72,8 +72,8 @@ func (p *program) serve(c *cli.Context) error {
 	return err
 }
 
-// drain runs shutdown, which has the drain timeout's time, once ctx has ended:
-// what takes longer is cut, as was asked for, and no error.
+// drain runs shutdown after the end of ctx. shutdown cuts the calls that take
+// longer than the drain timeout, which is logged and no error.
 func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context.Context) error) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), e.drainTimeout, errDrainTimeout)
 	defer cancel()
@@ -88,7 +88,7 @@ func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context
 
 var errDrainTimeout = errors.New("--drain-timeout is over")
 
-// first returns the first of args, or nothing.
+// first returns the first of args, or the empty string.
 func first(args []string) string {
 	if len(args) == 0 {
 		return ""

@@ -15,17 +15,16 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// oneSession is the way to a gRPC server through a session that is there for a
-// while.
+// oneSession connects to a gRPC server through one session, without reconnecting.
 type oneSession struct {
 	endpoint *endpoint
 	out      *output
-	timeout  time.Duration // for gRPC to answer; 0: none
+	timeout  time.Duration // of the wait for the gRPC server; 0: none
 	say      func(format string, args ...any)
 }
 
-// newSession checks the flags for a session, and returns what gets one and connects
-// through it. url is empty to wait for one at --accept.
+// newSession checks the flags of a session, and returns a function that dials url,
+// or accepts a session at --accept if url is empty, and connects through it.
 func (p *program) newSession(c *cli.Context, t *target, url string) (func(context.Context) (grpc.ClientConnInterface, error), error) {
 	e, err := newConnection(c, wsmux.Client, url, endpoint{})
 	if err != nil {
@@ -46,11 +45,11 @@ func (p *program) newSession(c *cli.Context, t *target, url string) (func(contex
 	}, nil
 }
 
-// connect gets a session and returns a connection through it that is up. t closes
+// connect waits for a session, and returns a ready connection through it. t closes
 // both.
 func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	up := make(chan *tunnel.Session, 1)
-	refusal := newRefusal(s.out) //nolint:contextcheck // what it refuses ends with the session
+	refusal := newRefusal(s.out) //nolint:contextcheck // its streams end with the session
 	sessions := &tunnel.Sessions{}
 	sessions.Subscribe(tunnel.Subscriber{Up: func(session *tunnel.Session) {
 		refusal.serveStreams(session)
@@ -87,7 +86,7 @@ func awaitServer(ctx context.Context, cc *grpc.ClientConn, session *tunnel.Sessi
 	return err
 }
 
-// get dials a session, or waits for one to come.
+// get dials or accepts a session.
 func (s *oneSession) get(ctx context.Context, sessions *tunnel.Sessions, up <-chan *tunnel.Session) (*tunnel.Session, error) {
 	if s.endpoint.url != "" {
 		if s.endpoint.tls.insecure {
@@ -126,10 +125,10 @@ func (s *oneSession) get(ctx context.Context, sessions *tunnel.Sessions, up <-ch
 		}
 	case <-ctx.Done():
 	}
-	return nil, fmt.Errorf("%w has come to %s: %w", tunnel.ErrNoSession, url, context.Cause(ctx))
+	return nil, noSessionAt(ctx, url)
 }
 
-// sessionError is that a session is up and no gRPC server answers on it.
+// sessionError says that no gRPC server answers in a session that is up.
 type sessionError struct {
 	remote string
 	err    error
@@ -147,7 +146,7 @@ func (e *sessionError) hint() string {
 	return advice
 }
 
-// endedError is that a session has ended before a gRPC server answered in it.
+// endedError says that a session ended before a gRPC server answered in it.
 type endedError struct {
 	remote string
 	err    error
@@ -157,10 +156,10 @@ func (e *endedError) Error() string { return fmt.Sprintf("session with %s ended:
 func (e *endedError) Unwrap() error { return e.err }
 
 func (e *endedError) hint() string {
-	return cmp.Or(checkHint(e.remote), "see the peer's log: it has ended the session, or what is between has")
+	return cmp.Or(checkHint(e.remote), "see the peer's log: it has ended the session, or a proxy between has")
 }
 
-// checkHint is how to find out more about remote, if it can be dialed.
+// checkHint returns the command that examines remote, if it is a URL.
 func checkHint(remote string) string {
 	if !strings.Contains(remote, "://") {
 		return ""

@@ -147,7 +147,7 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	r = r.WithContext(ctx)
-	up, refusal := a.callUpgrade(w, r, cancel)
+	up, refusal := a.callUpgrade(w, r, cancel) //nolint:contextcheck // r has ctx
 	if refusal != nil {
 		a.refuse(w, r, refusal)
 		return

@@ -21,7 +21,7 @@ var (
 	// ErrShuttingDown is the reason once Shutdown has begun.
 	ErrShuttingDown = errors.New("shutting down")
 
-	errNoneYet  = errors.New("none has come yet")
+	errNoneYet  = errors.New("none established yet")
 	errOpenWait = fmt.Errorf("no answer within %v", openWait)
 )
 

@@ -65,7 +65,7 @@ func TestSessionsWait(t *testing.T) {
 		downReason error
 		want       string
 	}{
-		{nil, "no session: none has come yet"},
+		{nil, "no session: none established yet"},
 		{reason, "no session: for a reason"},
 	} {
 		ss.SetDownReason(test.downReason)

@@ -250,7 +250,7 @@ func TestStopDuringUp(t *testing.T) {
 	n.want("stopped", []uint64{1}, nil)
 }
 
-// TestSubscribeRaces: whoever subscribes while sessions come and go hears of
+// TestSubscribeRaces: a subscriber that starts while sessions start and end hears of
 // each session that it should, once.
 func TestSubscribeRaces(t *testing.T) {
 	t.Parallel()
@@ -308,7 +308,7 @@ func TestSubscribeRaces(t *testing.T) {
 func TestSessionsOpen(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
-	if _, _, err := ss.Open(t.Context(), -1); !errors.Is(err, ErrNoSession) || err.Error() != "no session: none has come yet" {
+	if _, _, err := ss.Open(t.Context(), -1); !errors.Is(err, ErrNoSession) || err.Error() != "no session: none established yet" {
 		t.Errorf("Open without a session = %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -2,9 +2,9 @@
 // connections on them.
 //
 // A session is a yamux session on a WebSocket, see package wsmux. [Dial] makes
-// one, a [Connector] keeps one up, an [Acceptor] takes them from an HTTP
-// server; all add them to [Sessions], the set of those that are up. What
-// happens on them is up to one of two ends:
+// one, a [Connector] keeps one up, and an [Acceptor] accepts them as an HTTP
+// handler. [Sessions] is the set of those that are up; a [Subscriber] hears of
+// each. One end uses them as a gRPC client, the other as a gRPC server:
 //
 //	sessions := &tunnel.Sessions{} // the gRPC client end
 //	forwarder := &tunnel.Forwarder{Sessions: sessions}
@@ -15,13 +15,13 @@
 //	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) { streams.Add(s.Session) }})
 //	go grpcServer.Serve(streams) // stream ▸ gRPC server
 //
-// Lifetimes: whoever made a listener or a session closes it, or leaves that to
-// the Shutdown of what it was handed to. Every Shutdown stops taking new work,
-// waits for what is under way until its context ends, and then cuts the rest.
+// Lifetimes: Serve closes its listener, and Sessions.Shutdown the sessions. A
+// Shutdown refuses new work, waits for work in progress until its context ends,
+// and then cuts the rest; that of an Acceptor waits for nothing.
 //
-// Security: an Acceptor refuses handshakes that carry an Origin, demands what
-// [AcceptOptions] names, and bounds headers, handshakes and sessions. Secrets
-// appear in no error and no log.
+// Security: an Acceptor refuses handshakes of web pages (see [Guard]), demands
+// the token of [AcceptOptions], and bounds headers, handshakes and sessions.
+// Secrets appear in no error and no log.
 //
 // All methods may be called from any goroutine. Nothing is logged unless a
 // logger is given.
@@ -32,7 +32,7 @@ import (
 	"time"
 )
 
-// orDiscard returns logger, or one that drops everything.
+// orDiscard returns logger, or one that discards everything if it is nil.
 func orDiscard(logger *slog.Logger) *slog.Logger {
 	if logger == nil {
 		return slog.New(slog.DiscardHandler)
@@ -40,8 +40,7 @@ func orDiscard(logger *slog.Logger) *slog.Logger {
 	return logger
 }
 
-// orDefault returns d, def if d is 0, and 0 if d is negative, which stands for
-// off.
+// orDefault returns d, or def if d is 0, or 0 if d is negative, which means off.
 func orDefault(d, def time.Duration) time.Duration {
 	switch {
 	case d == 0:

@@ -26,15 +26,17 @@ func upgrading(t *testing.T, opts AcceptOptions, hook func(*http.Request) (*Upgr
 	return newEndpoint(t, opts, (*httptest.Server).Start)
 }
 
-// dialWebSocket offers the given subprotocols.
-func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket.Conn, *http.Response) {
+// dialWebSocket offers the given subprotocols, and returns the answer's headers
+// too.
+func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket.Conn, http.Header) {
 	t.Helper()
 	conn, resp, err := (&websocket.Dialer{Subprotocols: subprotocols}).DialContext(soon(t), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = resp.Body.Close()
 	t.Cleanup(func() { _ = conn.Close() })
-	return conn, resp
+	return conn, resp.Header
 }
 
 // echo returns each message, and closes conn.
@@ -69,9 +71,9 @@ func TestUpgradeSession(t *testing.T) {
 				}
 				return up, nil
 			})
-			conn, resp := dialWebSocket(t, e.url+"/v1?c")
-			if up != nil && fmt.Sprint(resp.Header["X-Extra"]) != "[a b]" {
-				t.Errorf("headers = %v, want X-Extra", resp.Header)
+			conn, header := dialWebSocket(t, e.url+"/v1?c")
+			if up != nil && fmt.Sprint(header["X-Extra"]) != "[a b]" {
+				t.Errorf("headers = %v, want X-Extra", header)
 			}
 			client, err := wsmux.NewSession(conn, wsmux.Dialing, wsmux.Client, nil)
 			if err != nil {
@@ -291,7 +293,7 @@ func TestUpgradeIgnoresContext(t *testing.T) {
 }
 
 // TestUpgradeIsStopped: the context of a hook that runs ends with the client's
-// connection and when the Acceptor shuts down, whoever's the server is.
+// connection and when the Acceptor shuts down, whichever server runs it.
 func TestUpgradeIsStopped(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
