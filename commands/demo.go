@@ -17,6 +17,7 @@ import (
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -61,7 +62,7 @@ func (p *program) demo(c *cli.Context) error {
 	})
 	// The Worker's side: dials the WebSocket, calls gRPC.
 	workerSessions := &tunnel.Sessions{}
-	forwarder := &tunnel.Forwarder{Sessions: workerSessions}
+	forwarder := &forward.Forwarder{Sessions: workerSessions}
 	connector := &tunnel.Connector{URL: url, Sessions: workerSessions, MaxRetries: -1}
 
 	running, stop := context.WithCancel(ctx)

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -49,7 +50,7 @@ type dialing struct {
 	up        chan struct{}  // closed when the first session is up
 	ready     chan struct{}  // closed when that has been printed and written to the ready file
 	sessions  *tunnel.Sessions
-	forwarder *tunnel.Forwarder
+	forwarder *forward.Forwarder
 	refusal   *rawBackend // answers a peer that is a gRPC client as well
 }
 
@@ -94,7 +95,7 @@ func (p *program) dial(c *cli.Context) error {
 		d.refusal.serveStreams(s)
 		once.Do(func() { close(d.up) })
 	}})
-	d.forwarder = &tunnel.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
+	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}

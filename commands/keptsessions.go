@@ -115,7 +115,7 @@ func (k *keptSessions) connect(ctx context.Context, t *target) error { //nolint:
 	if err != nil {
 		return err
 	}
-	k.refusal = newRefusal(k.out) //nolint:contextcheck // its streams end with the session
+	k.refusal = newRefusal(k.out)
 	running, stop := context.WithCancel(k.life)
 	ended := make(chan error, 1)
 	var wg sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -80,23 +81,19 @@ func (b *grpcBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) e
 	return err
 }
 
-// rawBackend pipes each stream to one upstream, bytes untouched.
+// rawBackend pipes the bytes of each stream to one upstream, unchanged.
 type rawBackend struct {
-	forwarder *tunnel.Forwarder
-	streams   *wsmux.Listener
+	forwarder *forward.Forwarder
 	serving   sync.WaitGroup
 }
 
 func newRawBackend(out *output, dial func(context.Context) (net.Conn, error)) *rawBackend {
-	b := &rawBackend{
-		forwarder: &tunnel.Forwarder{Dial: dial, Logger: out.logger},
-		streams:   wsmux.NewListener(),
-	}
-	b.serving.Go(func() { _ = b.forwarder.Serve(b.streams) }) // ends with the forwarder
-	return b
+	return &rawBackend{forwarder: &forward.Forwarder{Dial: dial, Logger: out.logger}}
 }
 
-func (b *rawBackend) serveStreams(session *tunnel.Session) { b.streams.Add(session.Session) }
+func (b *rawBackend) serveStreams(session *tunnel.Session) {
+	b.serving.Go(func() { b.forwarder.ServeStreams(session.Session) }) // ends with the session
+}
 
 func (b *rawBackend) shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	var err error

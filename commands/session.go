@@ -49,9 +49,9 @@ func (p *program) newSession(c *cli.Context, t *target, url string) (func(contex
 // both.
 func (s *oneSession) connect(ctx context.Context, t *target, opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	up := make(chan *tunnel.Session, 1)
-	refusal := newRefusal(s.out) //nolint:contextcheck // its streams end with the session
+	refusal := newRefusal(s.out)
 	sessions := &tunnel.Sessions{}
-	sessions.Subscribe(tunnel.Subscriber{Up: func(session *tunnel.Session) {
+	sessions.Subscribe(tunnel.Subscriber{Up: func(session *tunnel.Session) { //nolint:contextcheck // its streams end with the session
 		refusal.serveStreams(session)
 		select {
 		case up <- session:

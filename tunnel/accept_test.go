@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -28,7 +29,7 @@ type reply struct {
 // ones, and returns the answer.
 func handshake(t *testing.T, addr, path string, header http.Header) reply {
 	t.Helper()
-	conn := dialTCP(t, addr)
+	conn := tunneltest.DialTCP(t, addr)
 	all := http.Header{
 		"Host": {addr}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"},
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
@@ -107,7 +108,7 @@ func TestAcceptorRefuses(t *testing.T) {
 			t.Parallel()
 			sessions := newSessions(t)
 			a := NewAcceptor(sessions, test.opts)
-			l := listen(t)
+			l := tunneltest.Listen(t)
 			serving := make(chan error, 1)
 			go func() { serving <- a.Serve(l) }()
 			resp := handshake(t, l.Addr().String(), test.path, test.header)
@@ -132,7 +133,7 @@ func TestAcceptorRefuses(t *testing.T) {
 			if err := a.Shutdown(t.Context()); err != nil {
 				t.Errorf("Shutdown = %v", err)
 			}
-			if err := await(t, "Serve", serving); err != nil {
+			if err := tunneltest.Await(t, "Serve", serving); err != nil {
 				t.Errorf("Serve = %v, want nil after Shutdown", err)
 			}
 		})
@@ -142,12 +143,12 @@ func TestAcceptorRefuses(t *testing.T) {
 func TestAcceptorMaxSessions(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, AcceptOptions{MaxSessions: 1, Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
-	first, err := Dial(soon(t), e.url, nil)
+	first, err := Dial(tunneltest.Soon(t), e.url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	_, err = Dial(soon(t), e.url, nil)
+	_, err = Dial(tunneltest.Soon(t), e.url, nil)
 	if he, ok := errors.AsType[*HandshakeError](err); !ok || he.Error() != "handshake: 503 Service Unavailable: wstun: all 1 sessions are taken" {
 		t.Errorf("second Dial = %v, want 503", err)
 	}
@@ -156,7 +157,7 @@ func TestAcceptorMaxSessions(t *testing.T) {
 		t.Error("503 without Retry-After")
 	}
 	_ = first.Close()
-	for ctx := soon(t); ; {
+	for ctx := tunneltest.Soon(t); ; {
 		session, err := Dial(ctx, e.url, nil)
 		if err == nil {
 			_ = session.Close()
@@ -182,10 +183,10 @@ func TestAcceptorSlowRequests(t *testing.T) {
 			a.server.ReadHeaderTimeout = 50 * time.Millisecond
 			a.server.ReadTimeout = 50 * time.Millisecond
 			a.server.IdleTimeout = 50 * time.Millisecond
-			l := listen(t)
+			l := tunneltest.Listen(t)
 			serving := make(chan error, 1)
 			go func() { serving <- a.Serve(l) }()
-			conn := dialTCP(t, l.Addr().String())
+			conn := tunneltest.DialTCP(t, l.Addr().String())
 			if _, err := io.WriteString(conn, request); err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +194,7 @@ func TestAcceptorSlowRequests(t *testing.T) {
 				t.Errorf("waiting for the end: %v", err)
 			}
 			_ = a.Shutdown(t.Context())
-			await(t, "Serve", serving)
+			tunneltest.Await(t, "Serve", serving)
 		})
 	}
 }
@@ -204,18 +205,18 @@ func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 	t.Parallel()
 	sessions := newSessions(t)
 	a := NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
-	l := &timedListener{Listener: listen(t), accepted: make(chan *timedConn, 1)}
+	l := &timedListener{Listener: tunneltest.Listen(t), accepted: make(chan *timedConn, 1)}
 	serving := make(chan error, 1)
 	go func() { serving <- a.Serve(l) }()
-	session, err := Dial(soon(t), "ws://"+l.Addr().String(), nil)
+	session, err := Dial(tunneltest.Soon(t), "ws://"+l.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	if _, err := sessions.Wait(soon(t)); err != nil {
+	if _, err := sessions.Wait(tunneltest.Soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	conn := await(t, "the connection", l.accepted)
+	conn := tunneltest.Await(t, "the connection", l.accepted)
 	conn.mu.Lock()
 	defer conn.mu.Unlock()
 	if conn.set == 0 {
@@ -225,7 +226,7 @@ func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 		t.Errorf("with a session up reading may last until %v", conn.read)
 	}
 	_ = a.Shutdown(t.Context())
-	await(t, "Serve", serving)
+	tunneltest.Await(t, "Serve", serving)
 }
 
 // timedListener tells the test of the connection that it accepts.
@@ -282,7 +283,7 @@ func TestAcceptorOffersNoHTTP2(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, AcceptOptions{}, (*httptest.Server).StartTLS) // for its certificate
 	a := NewAcceptor(newSessions(t), AcceptOptions{})
-	l := tls.NewListener(listen(t), &tls.Config{Certificates: e.server.TLS.Certificates})
+	l := tls.NewListener(tunneltest.Listen(t), &tls.Config{Certificates: e.server.TLS.Certificates})
 	serving := make(chan error, 1)
 	go func() { serving <- a.Serve(l) }()
 	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}})
@@ -294,7 +295,7 @@ func TestAcceptorOffersNoHTTP2(t *testing.T) {
 		t.Error("HTTP/2 was negotiated")
 	}
 	_ = a.Shutdown(t.Context())
-	await(t, "Serve", serving)
+	tunneltest.Await(t, "Serve", serving)
 }
 
 func TestAcceptorShutdown(t *testing.T) {
@@ -302,27 +303,27 @@ func TestAcceptorShutdown(t *testing.T) {
 	e := AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}
 	sessions := newSessions(t)
 	a := NewAcceptor(sessions, e)
-	l, other := listen(t), listen(t)
+	l, other := tunneltest.Listen(t), tunneltest.Listen(t)
 	serving := make(chan error, 2)
 	go func() { serving <- a.Serve(l) }()
 	go func() { serving <- a.Serve(other) }()
-	session, err := Dial(soon(t), "ws://"+l.Addr().String(), nil)
+	session, err := Dial(tunneltest.Soon(t), "ws://"+l.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	idle := dialTCP(t, other.Addr().String()) // and says nothing
+	idle := tunneltest.DialTCP(t, other.Addr().String()) // and says nothing
 	if resp := handshake(t, other.Addr().String(), "/", http.Header{"Upgrade": nil}); resp.code != 426 {
 		t.Fatalf("status = %d", resp.code)
 	}
-	ctx := soon(t)
+	ctx := tunneltest.Soon(t)
 	for range 2 {
 		if err := a.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown = %v", err)
 		}
 	}
 	for range 2 {
-		if err := await(t, "Serve", serving); err != nil {
+		if err := tunneltest.Await(t, "Serve", serving); err != nil {
 			t.Errorf("Serve = %v, want nil after Shutdown", err)
 		}
 	}
@@ -332,7 +333,7 @@ func TestAcceptorShutdown(t *testing.T) {
 	if _, err := session.Open(ctx); err != nil {
 		t.Errorf("Open after the Acceptor's Shutdown = %v, want a stream", err)
 	}
-	late := listen(t)
+	late := tunneltest.Listen(t)
 	if err := a.Serve(late); err != nil {
 		t.Errorf("Serve after Shutdown = %v, want nil", err)
 	}
@@ -343,7 +344,7 @@ func TestAcceptorShutdown(t *testing.T) {
 
 func TestAcceptorServeError(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := tunneltest.Listen(t)
 	_ = l.Close()
 	if err := NewAcceptor(newSessions(t), AcceptOptions{}).Serve(l); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve on a closed listener = %v, want that it's closed", err)

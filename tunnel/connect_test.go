@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -87,7 +88,7 @@ func TestConnectorRetriesAndRedials(t *testing.T) {
 	c, retries := connector(t, url)
 	result, stop := run(t, c)
 	for range 3 {
-		r := await(t, "a retry", retries)
+		r := tunneltest.Await(t, "a retry", retries)
 		if want := "dial " + url + ": handshake: 502 Bad Gateway"; r.reason.Error() != want {
 			t.Errorf("reason = %v, want %s", r.reason, want)
 		}
@@ -97,34 +98,34 @@ func TestConnectorRetriesAndRedials(t *testing.T) {
 	}
 	refuse.Store(false)
 	for id := range uint64(3) {
-		s, err := c.Sessions.Wait(soon(t))
+		s, err := c.Sessions.Wait(tunneltest.Soon(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s.ID != id+1 || s.Remote != url {
 			t.Errorf("session %d to %s, want %d to %s", s.ID, s.Remote, id+1, url)
 		}
-		peer, err := sessions.Wait(soon(t))
+		peer, err := sessions.Wait(tunneltest.Soon(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = peer.Close()
-		await(t, "the session's end", s.Done())
+		tunneltest.Await(t, "the session's end", s.Done())
 		for got := s; got == s; {
-			if got, err = c.Sessions.Wait(soon(t)); err != nil {
+			if got, err = c.Sessions.Wait(tunneltest.Soon(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		await(t, "the peer's end", peer.Done())
+		tunneltest.Await(t, "the peer's end", peer.Done())
 		for got := peer; got == peer; {
-			if got, err = sessions.Wait(soon(t)); err != nil {
+			if got, err = sessions.Wait(tunneltest.Soon(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	s, _ := c.Sessions.Wait(soon(t))
+	s, _ := c.Sessions.Wait(tunneltest.Soon(t))
 	stop()
-	if err := await(t, "Run", result); err != nil {
+	if err := tunneltest.Await(t, "Run", result); err != nil {
 		t.Errorf("Run = %v, want nil when ctx ends", err)
 	}
 	if s.Err() != nil {
@@ -145,7 +146,7 @@ func TestConnectorGivesUp(t *testing.T) {
 	} {
 		c, retries := connector(t, srv.URL)
 		c.MaxRetries = test.max
-		err := c.Run(soon(t))
+		err := c.Run(tunneltest.Soon(t))
 		if ge, ok := errors.AsType[*GaveUpError](err); !ok || ge.Attempts != test.max+1 || err.Error() != test.want {
 			t.Errorf("Run with %d retries = %v, want %s", test.max, err, test.want)
 		}
@@ -161,23 +162,23 @@ func TestConnectorEndsAtOnce(t *testing.T) {
 		srv := httptest.NewServer(handler(code, nil, ""))
 		defer srv.Close()
 		c, retries := connector(t, srv.URL)
-		err := c.Run(soon(t))
+		err := c.Run(tunneltest.Soon(t))
 		if he, ok := errors.AsType[*HandshakeError](err); !ok || he.StatusCode != code || len(retries) > 0 {
 			t.Errorf("Run = %v after %d retries, want %d after none", err, len(retries), code)
 		}
 	}
 	c, _ := connector(t, "nonsense")
-	if err := c.Run(soon(t)); err == nil || !strings.Contains(err.Error(), "no scheme") {
+	if err := c.Run(tunneltest.Soon(t)); err == nil || !strings.Contains(err.Error(), "no scheme") {
 		t.Errorf("Run = %v, want that the URL is bad", err)
 	}
 	c, _ = connector(t, "ws://127.0.0.1:1")
-	if err := c.Run(ended()); err != nil {
+	if err := c.Run(tunneltest.Ended()); err != nil {
 		t.Errorf("Run = %v, want nil when ctx has ended", err)
 	}
 	e := newEndpoint(t, AcceptOptions{}, (*httptest.Server).Start)
 	c, _ = connector(t, e.url)
-	_ = c.Sessions.Shutdown(ended())
-	if err := c.Run(soon(t)); err != nil {
+	_ = c.Sessions.Shutdown(tunneltest.Ended())
+	if err := c.Run(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Run = %v, want nil when the set is shut down", err)
 	}
 }
@@ -202,32 +203,32 @@ func TestConnectorRetryNow(t *testing.T) {
 	result, stop := run(t, c)
 	// Each wait is twice the one before on average: this many would take days.
 	for range 20 {
-		await(t, "a retry", retries)
+		tunneltest.Await(t, "a retry", retries)
 		select {
 		case now <- struct{}{}:
-		case <-time.After(patience):
+		case <-time.After(tunneltest.Patience):
 			t.Fatal("RetryNow isn't received from")
 		}
 	}
-	await(t, "a retry", retries)
-	if _, err := c.Sessions.Wait(ended()); err == nil || !strings.Contains(err.Error(), "502 Bad Gateway (next try in ") {
+	tunneltest.Await(t, "a retry", retries)
+	if _, err := c.Sessions.Wait(tunneltest.Ended()); err == nil || !strings.Contains(err.Error(), "502 Bad Gateway (next try in ") {
 		t.Errorf("Wait = %v, want the reason and the next try", err)
 	}
 	refuse.Store(false)
 	now <- struct{}{}
-	first, err := c.Sessions.Wait(soon(t))
+	first, err := c.Sessions.Wait(tunneltest.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	now <- struct{}{} // with a session up, another one takes its place
-	await(t, "the first session's end", first.Done())
+	tunneltest.Await(t, "the first session's end", first.Done())
 	for got := first; got == first; {
-		if got, err = c.Sessions.Wait(soon(t)); err != nil {
+		if got, err = c.Sessions.Wait(tunneltest.Soon(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	stop()
-	await(t, "Run", result)
+	tunneltest.Await(t, "Run", result)
 }
 
 // TestConnectorBacksOffFromFlapping: a peer that drops what it has accepted is
@@ -236,7 +237,7 @@ func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	t.Parallel()
 	sessions := &Sessions{}
 	sessions.Subscribe(Subscriber{Up: func(s *Session) { _ = s.Close() }})
-	t.Cleanup(func() { _ = sessions.Shutdown(ended()) })
+	t.Cleanup(func() { _ = sessions.Shutdown(tunneltest.Ended()) })
 	srv := httptest.NewServer(NewAcceptor(sessions, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}))
 	defer srv.Close()
 	now := make(chan struct{})
@@ -247,14 +248,14 @@ func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	result, stop := run(t, c)
 	var longest time.Duration
 	for range 12 {
-		longest = max(longest, await(t, "a retry", retries).in)
+		longest = max(longest, tunneltest.Await(t, "a retry", retries).in)
 		now <- struct{}{}
 	}
 	if longest < 2*time.Second {
 		t.Errorf("the longest wait was %v", longest)
 	}
 	stop()
-	if err := await(t, "Run", result); err != nil {
+	if err := tunneltest.Await(t, "Run", result); err != nil {
 		t.Errorf("Run = %v, want nil", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -180,7 +181,7 @@ func TestDialErrors(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			session, err := Dial(soon(t), test.url, &DialOptions{TLS: test.tls})
+			session, err := Dial(tunneltest.Soon(t), test.url, &DialOptions{TLS: test.tls})
 			if err == nil {
 				_ = session.Close()
 				t.Fatal("Dial = nil, want an error")
@@ -261,9 +262,9 @@ func TestDialEndsWithItsContext(t *testing.T) {
 				_, err := Dial(ctx, url, &DialOptions{ConnectTimeout: -1})
 				result <- err
 			}()
-			await(t, "the dial's bytes", reached)
+			tunneltest.Await(t, "the dial's bytes", reached)
 			cancel(reason)
-			if err := await(t, "Dial after cancel", result); !errors.Is(err, reason) || err.Error() != "dial "+url+": enough" {
+			if err := tunneltest.Await(t, "Dial after cancel", result); !errors.Is(err, reason) || err.Error() != "dial "+url+": enough" {
 				t.Errorf("Dial = %v, want %q", err, "dial "+url+": enough")
 			}
 		})
@@ -272,7 +273,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 
 func TestDialBeforeItsContext(t *testing.T) {
 	t.Parallel()
-	if _, err := Dial(ended(), "ws://127.0.0.1:1/", nil); !errors.Is(err, context.Canceled) {
+	if _, err := Dial(tunneltest.Ended(), "ws://127.0.0.1:1/", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Dial = %v, want canceled", err)
 	}
 }
@@ -302,7 +303,7 @@ func TestDialKeepsRefusalWhoseBodyHangs(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno entry")
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(tunneltest.Soon(t))
 	defer cancel()
 	_, err := Dial(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: cancel}), "ws://"+addr, nil)
 	if want := "dial ws://" + addr + ": handshake: 403 Forbidden: no entry"; err == nil || err.Error() != want {
@@ -316,7 +317,7 @@ func TestDialSchemes(t *testing.T) {
 	secure := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).StartTLS)
 	config := secure.server.Client().Transport.(*http.Transport).TLSClientConfig
 	for _, url := range []string{plain.url, plain.server.URL, secure.url, secure.server.URL} {
-		session, err := Dial(soon(t), url, &DialOptions{TLS: &tls.Config{RootCAs: config.RootCAs}})
+		session, err := Dial(tunneltest.Soon(t), url, &DialOptions{TLS: &tls.Config{RootCAs: config.RootCAs}})
 		if err != nil {
 			t.Errorf("Dial(%s) = %v", url, err)
 			continue
@@ -326,7 +327,7 @@ func TestDialSchemes(t *testing.T) {
 }
 
 func TestDialLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the process's files
-	checkFiles(t)
+	tunneltest.CheckFiles(t)
 	addr, _ := silent(t)
 	for _, url := range []string{"ws://" + addr, "wss://" + addr} {
 		for range 10 {
@@ -346,7 +347,7 @@ func TestDialThroughProxyThatCloses(t *testing.T) {
 		_, _ = conn.Read(make([]byte, 4096))
 		_ = conn.Close()
 	})
-	_, err := Dial(soon(t), "ws://host.test/", &DialOptions{Proxy: proxy})
+	_, err := Dial(tunneltest.Soon(t), "ws://host.test/", &DialOptions{Proxy: proxy})
 	if want := "dial ws://host.test/: proxy " + proxy + ": connection closed by peer"; err == nil || err.Error() != want {
 		t.Errorf("Dial = %v, want %s", err, want)
 	}

@@ -7,16 +7,17 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 func TestListenerServesAllSessions(t *testing.T) {
 	t.Parallel()
 	streams := wsmux.NewListener()
-	srv := echoServer(t, streams, nil)
+	srv := tunneltest.EchoServer(t, streams, nil)
 	peers := &Sessions{}
 	peers.Subscribe(Subscriber{Up: func(s *Session) { streams.Add(s.Session) }})
-	t.Cleanup(func() { _ = peers.Shutdown(ended()) })
+	t.Cleanup(func() { _ = peers.Shutdown(tunneltest.Ended()) })
 	var ccs []*grpc.ClientConn
 	var clients []*wsmux.Session
 	for range 3 {
@@ -33,7 +34,7 @@ func TestListenerServesAllSessions(t *testing.T) {
 	for i, cc := range ccs {
 		for j := range 10 {
 			wg.Go(func() {
-				if err := call(soon(t), cc, fmt.Sprint(i, j)); err != nil {
+				if err := tunneltest.Call(tunneltest.Soon(t), cc, fmt.Sprint(i, j)); err != nil {
 					t.Errorf("call %d on session %d: %v", j, i, err)
 				}
 			})
@@ -42,7 +43,7 @@ func TestListenerServesAllSessions(t *testing.T) {
 	wg.Wait()
 	_ = clients[0].Close()
 	for _, cc := range ccs[1:] {
-		if err := call(soon(t), cc, "hello"); err != nil {
+		if err := tunneltest.Call(tunneltest.Soon(t), cc, "hello"); err != nil {
 			t.Errorf("call after the end of another session: %v", err)
 		}
 	}

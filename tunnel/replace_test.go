@@ -1,15 +1,13 @@
 package tunnel
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc/connectivity"
-
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -17,7 +15,7 @@ import (
 func next(t *testing.T, ss *Sessions, old *Session) *Session {
 	t.Helper()
 	for {
-		s, err := ss.Wait(soon(t))
+		s, err := ss.Wait(tunneltest.Soon(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,27 +48,30 @@ func TestConnectorReplaces(t *testing.T) {
 			run(t, c)
 			first := next(t, c.Sessions, nil)
 			peer := next(t, e.sessions, nil)
-			stream, err := first.Open(soon(t))
+			stream, err := first.Open(tunneltest.Soon(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			write(t, stream, "before")
-			far := acceptStream(t, peer.Session)
-			expect(t, far, "before")
+			tunneltest.Write(t, stream, "before")
+			far, err := peer.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			tunneltest.Expect(t, far, "before")
 
 			now <- struct{}{}
 			if second := next(t, c.Sessions, first); second.ID != 2 {
 				t.Errorf("session %d, want 2", second.ID)
 			}
 			if !test.cut {
-				write(t, stream, "after")
-				expect(t, far, "after")
+				tunneltest.Write(t, stream, "after")
+				tunneltest.Expect(t, far, "after")
 				if first.Err() != nil {
 					t.Errorf("Err() = %v with a stream open", first.Err())
 				}
 				_ = stream.Close()
 			}
-			if reason := await(t, "Down", down); !errors.Is(reason, errReconnect) {
+			if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, errReconnect) {
 				t.Errorf("Down with %v, want %v", reason, errReconnect)
 			}
 		})
@@ -93,7 +94,7 @@ func TestConnectorAnswersWithTheDialUnderWay(t *testing.T) {
 	c, _ := connector(t, srv.URL)
 	c.RetryNow = now
 	result, stop := run(t, c)
-	await(t, "the dial", dialed)
+	tunneltest.Await(t, "the dial", dialed)
 	now <- struct{}{}
 	close(answer)
 	next(t, c.Sessions, nil)
@@ -101,7 +102,7 @@ func TestConnectorAnswersWithTheDialUnderWay(t *testing.T) {
 		t.Error("the session that was asked for is up, and is to be replaced")
 	}
 	stop()
-	await(t, "Run", result)
+	tunneltest.Await(t, "Run", result)
 }
 
 // TestConnectorTellsDownBeforeRetry: every Down has returned before OnRetry is
@@ -118,44 +119,9 @@ func TestConnectorTellsDownBeforeRetry(t *testing.T) {
 	_, stop := run(t, c)
 	_ = next(t, e.sessions, nil).Close()
 	for _, want := range []string{"down", "down", "retry"} {
-		if got := await(t, want, events); got != want {
+		if got := tunneltest.Await(t, want, events); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
 	stop()
-}
-
-// TestForwarderMovesToTheNextSession: a gRPC client whose session is replaced
-// finishes its call there and makes the next one on the new session.
-func TestForwarderMovesToTheNextSession(t *testing.T) {
-	t.Parallel()
-	called, finish := make(chan struct{}), make(chan struct{})
-	addr, f := forwardCalls(t, func(context.Context) {
-		called <- struct{}{}
-		<-finish
-	})
-	cc := caller(t, addr)
-	result := make(chan error, 1)
-	go func() { result <- call(soon(t), cc, "old") }()
-	await(t, "the call", called)
-	old := next(t, f.Sessions, nil)
-
-	f.Sessions.replace(t.Context(), old, time.Hour)
-	serveCalls(t, f.Sessions, nil)
-	if !cc.WaitForStateChange(soon(t), connectivity.Ready) {
-		t.Fatal("the client hasn't noticed")
-	}
-	if err := call(soon(t), cc, "new"); err != nil {
-		t.Errorf("call = %v, want it on the new session", err)
-	}
-	select {
-	case err := <-result:
-		t.Errorf("the old call ended: %v", err)
-	default:
-	}
-	close(finish)
-	if err := await(t, "the old call", result); err != nil {
-		t.Errorf("the old call = %v, want it to finish", err)
-	}
-	await(t, "the old session's end", old.downDone)
 }

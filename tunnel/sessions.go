@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -21,8 +22,7 @@ var (
 	// ErrShuttingDown is the reason once Shutdown has begun.
 	ErrShuttingDown = errors.New("shutting down")
 
-	errNoneYet  = errors.New("none established yet")
-	errOpenWait = fmt.Errorf("no answer within %v", openWait)
+	errNoneYet = errors.New("none established yet")
 )
 
 // noSession returns ErrNoSession with the reason.
@@ -193,7 +193,7 @@ func (ss *Sessions) Open(ctx context.Context, wait time.Duration) (*wsmux.Stream
 	wait = orDefault(wait, DefaultWait)
 	waiting, stop := context.WithTimeout(ctx, wait)
 	defer stop()
-	opening, cancel := context.WithTimeoutCause(ctx, wait+openWait, errOpenWait)
+	opening, cancel := context.WithTimeoutCause(ctx, wait+openWait, netdiag.TimeoutError(openWait))
 	defer cancel()
 	for {
 		s, err := ss.Wait(waiting)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -20,7 +21,7 @@ func TestSessionsNewestWins(t *testing.T) {
 	oldClient, oldServer := sessionPair(t)
 	newClient, newServer := sessionPair(t)
 	first := ss.Add(oldClient, "a")
-	stream, err := first.Open(soon(t))
+	stream, err := first.Open(tunneltest.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestSessionsNewestWins(t *testing.T) {
 	if first.ID != 1 || second.ID != 2 || first.Remote != "a" || second.Remote != "b" {
 		t.Errorf("IDs %d, %d, remotes %q, %q, want 1, 2, a, b", first.ID, second.ID, first.Remote, second.Remote)
 	}
-	if got, err := ss.Wait(soon(t)); got != second || err != nil {
+	if got, err := ss.Wait(tunneltest.Soon(t)); got != second || err != nil {
 		t.Errorf("Wait = %v, %v, want the newest", got, err)
 	}
 	// The older one's streams go on.
@@ -45,9 +46,9 @@ func TestSessionsNewestWins(t *testing.T) {
 	}
 	// And it is used again once the newer one is gone.
 	_ = newServer.Close()
-	await(t, "the newer one's end", second.Done())
+	tunneltest.Await(t, "the newer one's end", second.Done())
 	for {
-		got, err := ss.Wait(soon(t))
+		got, err := ss.Wait(tunneltest.Soon(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +70,7 @@ func TestSessionsWait(t *testing.T) {
 		{reason, "no session: for a reason"},
 	} {
 		ss.SetDownReason(test.downReason)
-		_, err := ss.Wait(ended())
+		_, err := ss.Wait(tunneltest.Ended())
 		if !errors.Is(err, ErrNoSession) || err.Error() != test.want {
 			t.Errorf("Wait = %v, want %s", err, test.want)
 		}
@@ -81,21 +82,21 @@ func TestSessionsWait(t *testing.T) {
 	result := make(chan *Session, 2)
 	for range 2 {
 		go func() {
-			s, _ := ss.Wait(soon(t))
+			s, _ := ss.Wait(tunneltest.Soon(t))
 			result <- s
 		}()
 	}
 	client, server := sessionPair(t)
 	s := ss.Add(client, "")
 	for range 2 {
-		if got := await(t, "Wait", result); got != s {
+		if got := tunneltest.Await(t, "Wait", result); got != s {
 			t.Errorf("Wait = %v, want the session that came", got)
 		}
 	}
 	server.CloseWithError(errors.New("bye"))
-	await(t, "the end", s.Done())
+	tunneltest.Await(t, "the end", s.Done())
 	for {
-		_, err := ss.Wait(ended())
+		_, err := ss.Wait(tunneltest.Ended())
 		if err == nil {
 			continue // not noticed yet
 		}
@@ -128,7 +129,7 @@ func TestSessionsUpAndDown(t *testing.T) {
 	}
 	client, _ := sessionPair(t)
 	ss.Add(client, "")
-	if err := ss.Shutdown(soon(t)); err != nil {
+	if err := ss.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 	for id := 1; id <= 4; id++ {
@@ -147,17 +148,17 @@ func TestSessionsShutdown(t *testing.T) {
 	ss := newSessions(t)
 	client, server := sessionPair(t)
 	s := ss.Add(client, "")
-	stream, err := s.Open(soon(t))
+	stream, err := s.Open(tunneltest.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	result := make(chan error, 1)
-	go func() { result <- ss.Shutdown(soon(t)) }()
+	go func() { result <- ss.Shutdown(tunneltest.Soon(t)) }()
 	if _, err := server.Accept(); err != nil {
 		t.Fatal(err)
 	}
 	for { // until it refuses
-		if _, err := ss.Wait(soon(t)); errors.Is(err, ErrNoSession) {
+		if _, err := ss.Wait(tunneltest.Soon(t)); errors.Is(err, ErrNoSession) {
 			if want := "no session: shutting down"; err.Error() != want {
 				t.Errorf("Wait = %v, want %s", err, want)
 			}
@@ -172,14 +173,14 @@ func TestSessionsShutdown(t *testing.T) {
 	default:
 	}
 	_ = stream.Close()
-	if err := await(t, "Shutdown", result); err != nil {
+	if err := tunneltest.Await(t, "Shutdown", result); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 	late, _ := sessionPair(t)
 	if s := ss.Add(late, ""); s != nil {
 		t.Error("Add after Shutdown = a session, want nil")
 	}
-	await(t, "the late one's end", late.Done())
+	tunneltest.Await(t, "the late one's end", late.Done())
 }
 
 func TestSessionsShutdownCuts(t *testing.T) {
@@ -187,7 +188,7 @@ func TestSessionsShutdownCuts(t *testing.T) {
 	ss := newSessions(t)
 	client, _ := sessionPair(t)
 	s := ss.Add(client, "")
-	if _, err := s.Open(soon(t)); err != nil {
+	if _, err := s.Open(tunneltest.Soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -204,16 +205,16 @@ func TestSessionsShutdownRetired(t *testing.T) {
 	ss := newSessions(t)
 	client, _ := sessionPair(t)
 	s := ss.Add(client, "")
-	if _, err := s.Open(soon(t)); err != nil {
+	if _, err := s.Open(tunneltest.Soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	ss.retire(s, errors.New("going away"))
-	if _, err := ss.Wait(ended()); err == nil || err.Error() != "no session: going away" {
+	if _, err := ss.Wait(tunneltest.Ended()); err == nil || err.Error() != "no session: going away" {
 		t.Errorf("Wait = %v, want that it's going away", err)
 	}
 	result := make(chan error, 1)
-	go func() { result <- ss.Shutdown(ended()) }()
-	if err := await(t, "Shutdown", result); err == nil {
+	go func() { result <- ss.Shutdown(tunneltest.Ended()) }()
+	if err := tunneltest.Await(t, "Shutdown", result); err == nil {
 		t.Error("Shutdown = nil, want that streams were cut")
 	}
 }
@@ -238,13 +239,13 @@ func TestSessionsAddRacesShutdown(t *testing.T) {
 		for _, client := range clients {
 			wg.Go(func() { ss.Add(client, "") })
 		}
-		wg.Go(func() { _ = ss.Shutdown(soon(t)) })
+		wg.Go(func() { _ = ss.Shutdown(tunneltest.Soon(t)) })
 		wg.Wait()
-		if err := ss.Shutdown(soon(t)); err != nil {
+		if err := ss.Shutdown(tunneltest.Soon(t)); err != nil {
 			t.Errorf("second Shutdown = %v", err)
 		}
 		for _, client := range clients {
-			await(t, "the end of each", client.Done())
+			tunneltest.Await(t, "the end of each", client.Done())
 		}
 		if up != 0 {
 			t.Errorf("Up was called %d times more than Down", up)

@@ -98,7 +98,7 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("Snapshot = %v, want %v", got, sessions)
 	}
 	_ = sessions[1].Close()
-	await(t, "the end", sessions[1].downDone)
+	tunneltest.Await(t, "the end", sessions[1].downDone)
 	late := subscribe(t, ss, nil)
 	early.want("early", []uint64{1, 2, 3}, []uint64{2})
 	late.want("late", []uint64{1, 3}, nil)
@@ -110,7 +110,7 @@ func TestSubscribe(t *testing.T) {
 	early.stop()
 	client, _ := sessionPair(t)
 	ss.Add(client, "")
-	if err := ss.Shutdown(soon(t)); err != nil {
+	if err := ss.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 	early.want("stopped", []uint64{1, 2, 3}, []uint64{2})
@@ -132,7 +132,7 @@ func TestSubscribeSkipsEnded(t *testing.T) {
 	second := ss.Add(client, "")
 	n := subscribe(t, ss, func(uint64) {
 		_ = second.Close()
-		await(t, "the end", second.downDone)
+		tunneltest.Await(t, "the end", second.downDone)
 	})
 	n.want("subscriber", []uint64{1}, nil)
 }
@@ -163,7 +163,7 @@ func TestSubscriberCallsTheSet(t *testing.T) {
 		inner = append(inner, subscribe(t, ss, nil))
 		ss.Snapshot()
 		ss.SetDownReason(errors.New("reason"))
-		_, _ = ss.Wait(ended())
+		_, _ = ss.Wait(tunneltest.Ended())
 		subscribe(t, ss, nil).stop()
 		if stop != nil {
 			stop()
@@ -177,7 +177,7 @@ func TestSubscriberCallsTheSet(t *testing.T) {
 	s := ss.Add(second, "") // calls stop
 	inner[1].want("subscribed in Up, in Add", []uint64{1, 2}, nil)
 	_ = s.Close()
-	await(t, "the end", s.downDone)
+	tunneltest.Await(t, "the end", s.downDone)
 	inner[2].want("subscribed in Down", []uint64{1}, nil)
 	inner[1].want("subscribed in Up, in Add", []uint64{1, 2}, []uint64{2})
 	third, _ := sessionPair(t)
@@ -221,7 +221,7 @@ func TestDownWaitsForUp(t *testing.T) { //nolint:paralleltest // a bubble
 		<-s.downDone
 		early.want("early", []uint64{1}, []uint64{1})
 		late.want("late", []uint64{1}, []uint64{1})
-		_ = ss.Shutdown(ended())
+		_ = ss.Shutdown(tunneltest.Ended())
 	})
 }
 
@@ -238,15 +238,15 @@ func TestStopDuringUp(t *testing.T) {
 	client, _ := sessionPair(t)
 	added := make(chan *Session, 1)
 	go func() { added <- ss.Add(client, "") }()
-	await(t, "Up", begun)
+	tunneltest.Await(t, "Up", begun)
 	n.stop()
-	if _, err := ss.Wait(ended()); !errors.Is(err, ErrNoSession) {
+	if _, err := ss.Wait(tunneltest.Ended()); !errors.Is(err, ErrNoSession) {
 		t.Errorf("Wait = %v before Up has returned", err)
 	}
 	close(finish)
-	s := await(t, "Add", added)
+	s := tunneltest.Await(t, "Add", added)
 	_ = s.Close()
-	await(t, "the end", s.downDone)
+	tunneltest.Await(t, "the end", s.downDone)
 	n.want("stopped", []uint64{1}, nil)
 }
 
@@ -287,7 +287,7 @@ func TestSubscribeRaces(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := ss.Shutdown(soon(t)); err != nil {
+	if err := ss.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 	if up, down := first.calls(); len(up) != sessions || len(down) != sessions {
@@ -321,7 +321,7 @@ func TestSessionsOpen(t *testing.T) {
 	result := make(chan *Session, 1)
 	ready := ss.Ready()
 	go func() {
-		_, s, err := ss.Open(soon(t), time.Hour)
+		_, s, err := ss.Open(tunneltest.Soon(t), time.Hour)
 		if err != nil {
 			t.Errorf("Open = %v", err)
 		}
@@ -329,9 +329,9 @@ func TestSessionsOpen(t *testing.T) {
 	}()
 	client, _ := sessionPair(t)
 	first := ss.Add(client, "")
-	await(t, "Ready", ready)
-	await(t, "Ready with a session up", ss.Ready())
-	if s := await(t, "Open", result); s != first {
+	tunneltest.Await(t, "Ready", ready)
+	tunneltest.Await(t, "Ready with a session up", ss.Ready())
+	if s := tunneltest.Await(t, "Open", result); s != first {
 		t.Errorf("Open = a stream on %v, want %v", s, first)
 	}
 
@@ -341,7 +341,7 @@ func TestSessionsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for s := second; s == second; { // until GoAway has arrived
-		stream, on, err := ss.Open(soon(t), -1)
+		stream, on, err := ss.Open(tunneltest.Soon(t), -1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -351,9 +351,9 @@ func TestSessionsOpen(t *testing.T) {
 	if second.Err() != nil {
 		t.Errorf("the session whose peer is going away has ended: %v", second.Err())
 	}
-	_ = ss.Shutdown(ended())
-	await(t, "Ready after Shutdown", ss.Ready())
-	if _, _, err := ss.Open(soon(t), time.Hour); !errors.Is(err, ErrNoSession) || !errors.Is(err, ErrShuttingDown) {
+	_ = ss.Shutdown(tunneltest.Ended())
+	tunneltest.Await(t, "Ready after Shutdown", ss.Ready())
+	if _, _, err := ss.Open(tunneltest.Soon(t), time.Hour); !errors.Is(err, ErrNoSession) || !errors.Is(err, ErrShuttingDown) {
 		t.Errorf("Open after Shutdown = %v, want %v", err, ErrShuttingDown)
 	}
 }
@@ -369,8 +369,8 @@ func TestSessionAfterReplace(t *testing.T) {
 		t.Error("stop = false the first time or true the second time")
 	}
 	ss.replace(t.Context(), s, -1)
-	await(t, "AfterReplace", replaced)
-	await(t, "the end", s.downDone)
+	tunneltest.Await(t, "AfterReplace", replaced)
+	tunneltest.Await(t, "the end", s.downDone)
 	select {
 	case <-stopped:
 		t.Error("a stopped function was called")

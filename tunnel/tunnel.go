@@ -7,8 +7,8 @@
 // each. One end uses them as a gRPC client, the other as a gRPC server:
 //
 //	sessions := &tunnel.Sessions{} // the gRPC client end
-//	forwarder := &tunnel.Forwarder{Sessions: sessions}
-//	go forwarder.Serve(localListener) // TCP ▸ stream
+//	forwarder := &forward.Forwarder{Sessions: sessions}
+//	go forwarder.Serve(localListener) // local connections ▸ streams
 //
 //	streams := wsmux.NewListener() // the gRPC server end
 //	sessions := &tunnel.Sessions{}

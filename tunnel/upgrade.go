@@ -3,18 +3,17 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // UpgradeTimeout is how long AcceptOptions.Upgrade may take. The context of its
 // request ends then.
 const UpgradeTimeout = 30 * time.Second
-
-var errUpgradeTimeout = fmt.Errorf("no answer within %v", UpgradeTimeout)
 
 // Upgrade is the answer to a handshake and the use of its WebSocket. The zero
 // value stands for a session.
@@ -43,7 +42,7 @@ func (a *Acceptor) callUpgrade(w http.ResponseWriter, r *http.Request, cancel co
 	_ = rc.SetReadDeadline(deadline)
 	_ = rc.SetWriteDeadline(deadline)
 
-	limit, stop := context.WithTimeoutCause(a.closing, UpgradeTimeout, errUpgradeTimeout)
+	limit, stop := context.WithTimeoutCause(a.closing, UpgradeTimeout, netdiag.TimeoutError(UpgradeTimeout))
 	defer stop()
 	release := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
 	up, err := a.opts.Upgrade(r)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -30,7 +31,7 @@ func upgrading(t *testing.T, opts AcceptOptions, hook func(*http.Request) (*Upgr
 // too.
 func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket.Conn, http.Header) {
 	t.Helper()
-	conn, resp, err := (&websocket.Dialer{Subprotocols: subprotocols}).DialContext(soon(t), url, nil)
+	conn, resp, err := (&websocket.Dialer{Subprotocols: subprotocols}).DialContext(tunneltest.Soon(t), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,14 +81,16 @@ func TestUpgradeSession(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			s, err := e.sessions.Wait(soon(t))
+			s, err := e.sessions.Wait(tunneltest.Soon(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := client.Open(soon(t)); err != nil {
+			if _, err := client.Open(tunneltest.Soon(t)); err != nil {
 				t.Fatal(err)
 			}
-			acceptStream(t, s.Session)
+			if _, err := s.Accept(); err != nil {
+				t.Fatal(err)
+			}
 		})
 	}
 }
@@ -120,7 +123,7 @@ func awaitSlot(t *testing.T, a *Acceptor) {
 	select {
 	case a.slots <- struct{}{}:
 		<-a.slots
-	case <-time.After(patience):
+	case <-time.After(tunneltest.Patience):
 		t.Fatal("the slot isn't freed")
 	}
 }
@@ -136,7 +139,7 @@ func TestUpgradeServe(t *testing.T) {
 	})
 	for range 2 {
 		conn, _ := dialWebSocket(t, e.url)
-		ctx := await(t, "Upgrade", contexts)
+		ctx := tunneltest.Await(t, "Upgrade", contexts)
 		checkEcho(t, conn)
 		if resp := handshake(t, e.server.Listener.Addr().String(), "/", nil); resp.code != http.StatusServiceUnavailable {
 			t.Errorf("second handshake: %d, want 503", resp.code)
@@ -145,7 +148,7 @@ func TestUpgradeServe(t *testing.T) {
 			t.Error("the context has ended before Serve")
 		}
 		_ = conn.Close()
-		await(t, "the context's end", ctx.Done())
+		tunneltest.Await(t, "the context's end", ctx.Done())
 		awaitSlot(t, e.acceptor)
 	}
 	if got := e.sessions.Snapshot(); len(got) > 0 {
@@ -182,7 +185,7 @@ func TestUpgradeRefuses(t *testing.T) {
 				if resp.code != test.code || resp.body != test.body || resp.header.Get("X-Extra") != test.extra {
 					t.Errorf("answer = %d, %q, %v, want %d, %q", resp.code, resp.body, resp.header, test.code, test.body)
 				}
-				await(t, "the context's end", await(t, "Upgrade", contexts).Done())
+				tunneltest.Await(t, "the context's end", tunneltest.Await(t, "Upgrade", contexts).Done())
 				awaitSlot(t, e.acceptor)
 			}
 		})
@@ -214,7 +217,7 @@ func TestUpgradeAfterChecks(t *testing.T) {
 	if resp := handshake(t, addr, "/v1", http.Header{"Authorization": token, "Sec-Websocket-Version": {"8"}}); resp.code != http.StatusBadRequest {
 		t.Errorf("other version: %d, want 400", resp.code)
 	}
-	await(t, "the context's end", await(t, "Upgrade", contexts).Done())
+	tunneltest.Await(t, "the context's end", tunneltest.Await(t, "Upgrade", contexts).Done())
 	awaitSlot(t, e.acceptor)
 }
 
@@ -234,7 +237,7 @@ func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
 				return &Upgrade{Serve: echo}, refusal
 			}})
 			a.server.ReadTimeout, a.server.WriteTimeout = timeout, timeout
-			l := listen(t)
+			l := tunneltest.Listen(t)
 			serving := make(chan error, 1)
 			go func() { serving <- a.Serve(l) }()
 			if refusal != nil {
@@ -248,7 +251,7 @@ func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
 				checkEcho(t, conn)
 			}
 			_ = a.Shutdown(t.Context())
-			await(t, "Serve", serving)
+			tunneltest.Await(t, "Serve", serving)
 		})
 	}
 }
@@ -317,12 +320,12 @@ func TestUpgradeIsStopped(t *testing.T) {
 			})
 			l, serving := e.server.Listener, make(chan error, 1)
 			if test.own {
-				l = listen(t)
+				l = tunneltest.Listen(t)
 				go func() { serving <- e.acceptor.Serve(l) }()
 			} else {
 				serving <- nil
 			}
-			client := dialTCP(t, l.Addr().String())
+			client := tunneltest.DialTCP(t, l.Addr().String())
 			if _, err := io.WriteString(client, strings.ReplaceAll(`GET / HTTP/1.1
 Host: x
 Connection: Upgrade
@@ -333,14 +336,14 @@ Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
 `, "\n", "\r\n")); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "Upgrade", running)
+			tunneltest.Await(t, "Upgrade", running)
 			test.stop(client, e.acceptor)
-			if got := await(t, "the context's end", ended); test.want != nil && !errors.Is(got, test.want) {
+			if got := tunneltest.Await(t, "the context's end", ended); test.want != nil && !errors.Is(got, test.want) {
 				t.Errorf("the context ended with %v, want %v", got, test.want)
 			}
 			awaitSlot(t, e.acceptor)
 			_ = e.acceptor.Shutdown(t.Context())
-			if err := await(t, "Serve", serving); err != nil {
+			if err := tunneltest.Await(t, "Serve", serving); err != nil {
 				t.Errorf("Serve = %v", err)
 			}
 		})

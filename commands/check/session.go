@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/wstun/wstun/tunnel/h2"
 	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -283,7 +284,7 @@ func (s *session) http2(ctx context.Context) Result {
 	seen, ok := s.watch.until(ctx, s.Session, func(seen record) bool { return seen.ours.ended || settled(seen.ours.data) })
 	data := seen.ours.data
 	switch {
-	case isSettings(data) && ok:
+	case netdiag.Identify(data) == netdiag.HTTP2Settings && ok:
 		return Result{Detail: settings(data)}
 	case len(data) > 0:
 		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", quote(data)), Hint: hintInside}
@@ -300,18 +301,22 @@ func (s *session) http2(ctx context.Context) Result {
 	return Result{Err: errors.New("the peer closed the stream without an answer"), Hint: hintInside}
 }
 
-// settled reports whether data is enough to tell what a server speaks.
+// settled reports whether data is enough to identify the protocol of a server.
 func settled(data []byte) bool {
-	switch {
-	case isSettings(data):
-		return len(data) >= min(maxHead, netdiag.FirstBytes+(int(data[1])<<8|int(data[2])))
-	case strings.HasPrefix(string(data), "HTTP/"):
+	switch netdiag.Identify(data) {
+	case netdiag.HTTP2Settings:
+		scanner := h2.NewScanner(h2.FromServer, h2.Visitor{})
+		scanner.Scan(data)
+		return scanner.Greeted() || len(data) == maxHead
+	case netdiag.HTTP1:
 		return bytes.Contains(data, []byte("\r\n")) || len(data) == maxHead
+	case "":
+		return len(data) >= netdiag.FirstBytes
 	}
-	return len(data) >= netdiag.FirstBytes || identify(data) != ""
+	return true
 }
 
-// settings lists those of a SETTINGS frame.
+// settings lists the settings of a SETTINGS frame.
 func settings(data []byte) string {
 	frame, err := http2.NewFramer(nil, bytes.NewReader(data)).ReadFrame()
 	list, ok := frame.(*http2.SettingsFrame)

@@ -133,9 +133,6 @@ func identify(b []byte) string {
 // maxQuote is how many characters of a peer's bytes a detail repeats.
 const maxQuote = 60
 
-// isSettings reports whether b begins with a server's HTTP/2 SETTINGS frame.
-func isSettings(b []byte) bool { return netdiag.Identify(b) == netdiag.HTTP2Settings }
-
 // quote returns the name of the protocol that begins with b, or else b quoted.
 func quote(b []byte) string {
 	if name := identify(b); name != "" {

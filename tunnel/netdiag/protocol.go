@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/h2"
 )
 
 // Protocol names what a peer sent first, as a part of a sentence. The zero value
@@ -20,9 +22,8 @@ const (
 	TLSHandshake  Protocol = "a TLS handshake"          // RFC 8446 §4
 )
 
-// FirstBytes is how many bytes Identify needs at most for what servers send: the
-// header of an HTTP/2 frame (RFC 9113 §4.1).
-const FirstBytes = 9
+// FirstBytes is the most bytes that Identify needs of a server.
+const FirstBytes = h2.HeaderLen
 
 // maxFrame is the most that an HTTP/2 frame may hold before other SETTINGS
 // (RFC 9113 §4.2).

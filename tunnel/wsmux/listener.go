@@ -4,7 +4,7 @@ import (
 	"net"
 	"sync"
 
-	"github.com/wstun/wstun/tunnel/mux"
+	"github.com/wstun/wstun/tunnel/h2"
 )
 
 // Listener is a [net.Listener] of the streams that peers open, on every session
@@ -115,83 +115,47 @@ type streamsAddr struct{}
 func (streamsAddr) Network() string { return "wsmux" }
 func (streamsAddr) String() string  { return "streams" }
 
-// http2Start is the least that a gRPC client sends before its first RPC: the
-// connection preface and the header of a SETTINGS frame (RFC 9113 §3.4).
-const (
-	http2Preface = 24
-	http2Start   = http2Preface + 9
-)
-
-// greeting follows the first bytes of a stream until a gRPC server is able to
-// stop serving it.
+// greeting scans the first bytes of a stream until a gRPC server is able to stop
+// serving it: it reads the client's preface and SETTINGS before it does anything else.
 type greeting struct {
 	listener *Listener
 	stream   net.Conn
-	got      int // bytes received, up to need
-	need     int // how many a gRPC server reads before it serves
-	start    [http2Start]byte
+	scanner  *h2.Scanner // nil once the greeting has been received
 }
 
 func newGreeting(l *Listener, stream net.Conn) *greeting {
-	return &greeting{listener: l, stream: stream, need: http2Start}
+	return &greeting{listener: l, stream: stream, scanner: h2.NewScanner(h2.FromClient, h2.Visitor{})}
 }
 
-// receive follows p, which has been read.
+// receive scans p, which has been read. A gRPC server closes a stream with another
+// protocol at once.
 func (g *greeting) receive(p []byte) {
-	if g.got >= g.need {
+	if g.scanner == nil {
 		return
 	}
-	if g.got < len(g.start) {
-		copy(g.start[g.got:], p)
-	}
-	if g.got += len(p); g.got >= len(g.start) {
-		settings := g.start[http2Preface:]
-		g.need = http2Start + int(settings[0])<<16 + int(settings[1])<<8 + int(settings[2])
-	}
-	if g.got >= g.need {
+	g.scanner.Scan(p)
+	if g.scanner.Greeted() || g.scanner.Err() != nil {
+		g.scanner = nil
 		g.end()
 	}
 }
 
-// end has the listener forget the greeting.
+// end makes the listener forget the greeting.
 func (g *greeting) end() { g.listener.received(g) }
 
 // streamConn is a stream that a Listener has accepted.
 type streamConn struct {
-	*Stream
+	net.Conn
 	greeting *greeting
 }
 
 func (c *streamConn) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
+	n, err := c.Conn.Read(p)
 	c.greeting.receive(p[:n])
-	return n, err
-}
-
-// ForwardTo is that of Stream.
-func (c *streamConn) ForwardTo(w mux.TryWriter, ended func(error)) {
-	c.Stream.ForwardTo(greetedWriter{w, c.greeting}, ended)
-}
-
-// greetedWriter follows the bytes that a stream is forwarded to.
-type greetedWriter struct {
-	mux.TryWriter
-	greeting *greeting
-}
-
-func (w greetedWriter) Write(p []byte) (int, error) {
-	n, err := w.TryWriter.Write(p)
-	w.greeting.receive(p[:n])
-	return n, err
-}
-
-func (w greetedWriter) TryWrite(p []byte) (int, error) {
-	n, err := w.TryWriter.TryWrite(p)
-	w.greeting.receive(p[:n])
 	return n, err
 }
 
 func (c *streamConn) Close() error {
 	c.greeting.end()
-	return c.Stream.Close()
+	return c.Conn.Close()
 }

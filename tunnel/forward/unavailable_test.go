@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
@@ -19,15 +20,15 @@ func TestForwardUnavailable(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: 20 * time.Millisecond}
 	f.Sessions.SetDownReason(errors.New("the reason"))
-	cc := caller(t, forward(t, f))
+	cc := tunneltest.Caller(t, forward(t, f))
 	for range 3 {
-		err := call(soon(t), cc, "hello")
+		err := tunneltest.Call(tunneltest.Soon(t), cc, "hello")
 		if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "wstun: no session: the reason" {
 			t.Errorf("call = %v, want Unavailable with the reason", err)
 		}
 	}
 	serveCalls(t, f.Sessions, nil)
-	if err := call(soon(t), cc, "hello"); err != nil {
+	if err := tunneltest.Call(tunneltest.Soon(t), cc, "hello"); err != nil {
 		t.Errorf("call with a session up = %v", err)
 	}
 }
@@ -38,15 +39,15 @@ func TestForwardUnavailableEndsWithTheNextSession(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{
 		"silent":         "",
-		"half a preface": h2Preface[:20],
+		"half a preface": http2.ClientPreface[:20],
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			refused := make(messages, 10)
 			f := &Forwarder{Sessions: newSessions(t), Wait: -1, Logger: slog.New(refused)}
-			local := dialTCP(t, forward(t, f))
-			write(t, local, first)
-			if got, want := await(t, "the log", refused), "connection not forwarded"; got != want {
+			local := tunneltest.DialTCP(t, forward(t, f))
+			tunneltest.Write(t, local, first)
+			if got, want := tunneltest.Await(t, "the log", refused), "connection not forwarded"; got != want {
 				t.Fatalf("logged %q, want %q", got, want)
 			}
 			client, _ := sessionPair(t)
@@ -75,9 +76,9 @@ func endsEarly(t *testing.T, what string, local io.Reader) {
 func TestForwardUnavailableSendsIdleClientAway(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
-	cc := caller(t, forward(t, f))
+	cc := tunneltest.Caller(t, forward(t, f))
 	cc.Connect()
-	ctx := soon(t)
+	ctx := tunneltest.Soon(t)
 	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
 		if !cc.WaitForStateChange(ctx, state) {
 			t.Fatalf("the client is %v, want ready", state)
@@ -89,7 +90,7 @@ func TestForwardUnavailableSendsIdleClientAway(t *testing.T) {
 	if _, ok := tunneltest.Within(unavailableWait-time.Second, away); !ok {
 		t.Errorf("still there after %v", unavailableWait-time.Second)
 	}
-	if err := call(ctx, cc, "hello"); err != nil {
+	if err := tunneltest.Call(ctx, cc, "hello"); err != nil {
 		t.Errorf("call = %v", err)
 	}
 }
@@ -99,10 +100,10 @@ func TestForwardUnavailableCutsOthers(t *testing.T) {
 	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
 	addr := forward(t, f)
 	for _, first := range []string{"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01", "PRI * HTTP/1"} {
-		local := dialTCP(t, addr)
-		write(t, local, first)
+		local := tunneltest.DialTCP(t, addr)
+		tunneltest.Write(t, local, first)
 		if first == "PRI * HTTP/1" {
-			write(t, local, "!")
+			tunneltest.Write(t, local, "!")
 		}
 		endsEarly(t, first, local)
 	}

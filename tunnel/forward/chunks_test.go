@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"errors"
@@ -9,12 +9,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // pieces is a reader that hands out its pieces one by one.
 type pieces struct{ sizes []int }
 
-func (p *pieces) read(size int) (*[mostPiece]byte, int, error) {
+func (p *pieces) read(size int) (*[maxChunk]byte, int, error) {
 	if len(p.sizes) == 0 {
 		return nil, 0, io.EOF
 	}
@@ -35,14 +37,14 @@ func TestCopyPieces(t *testing.T) {
 		want  []int
 	}{
 		{"quick", 0, []int{10, 1000 * kib, 10}, []int{10, 16 * kib, 32 * kib, 64 * kib, 128 * kib, 256 * kib, 256 * kib, 248 * kib, 10}},
-		{"neither", 2 * quickPiece, []int{40 * kib}, []int{16 * kib, 16 * kib, 8 * kib}},
-		{"slow", slowPiece, []int{10, 40 * kib}, []int{10, 8 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib}},
+		{"neither", 2 * quickWrite, []int{40 * kib}, []int{16 * kib, 16 * kib, 8 * kib}},
+		{"slow", slowWrite, []int{10, 40 * kib}, []int{10, 8 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib, 4 * kib}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var got []int
-				err := copyPieces(writerFunc(func(p []byte) (int, error) {
+				err := copyChunks(writerFunc(func(p []byte) (int, error) {
 					got = append(got, len(p))
 					<-time.After(tt.takes)
 					return len(p), nil
@@ -55,8 +57,8 @@ func TestCopyPieces(t *testing.T) {
 	}
 	failure := errors.New("failure")
 	fails := writerFunc(func([]byte) (int, error) { return 0, failure })
-	if err := copyPieces(fails, &pieces{[]int{1}}); !errors.Is(err, failure) {
-		t.Errorf("copyPieces = %v, want the writer's error", err)
+	if err := copyChunks(fails, &pieces{[]int{1}}); !errors.Is(err, failure) {
+		t.Errorf("copyChunks = %v, want the writer's error", err)
 	}
 }
 
@@ -66,7 +68,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Each kind of connection is read to its end, and what waits for it has no
 // buffer.
-func TestPieceReaders(t *testing.T) {
+func TestChunkReaders(t *testing.T) {
 	t.Parallel()
 	for name, connect := range map[string]func(*testing.T) (near, far net.Conn){
 		"tcp": func(t *testing.T) (near, far net.Conn) { t.Helper(); return socketPair(t, "tcp", "127.0.0.1:0") },
@@ -81,7 +83,7 @@ func TestPieceReaders(t *testing.T) {
 			near, far := connect(t)
 			defer near.Close()
 			defer far.Close()
-			r := newPieceReader(near)
+			r := newChunkReader(near)
 			type result struct {
 				text string
 				err  error
@@ -106,15 +108,15 @@ func TestPieceReaders(t *testing.T) {
 			}()
 			go func() {
 				_, _ = io.WriteString(far, "hello")
-				if _, ok := far.(closeWriter); ok {
-					closeWrite(far)
+				if _, ok := far.(interface{ CloseWrite() error }); ok {
+					_ = newSocketEnd(far).CloseWrite()
 				} else {
 					_ = far.Close()
 				}
 			}()
 			var got string
 			for {
-				r := await(t, "read", results)
+				r := tunneltest.Await(t, "read", results)
 				got += r.text
 				if r.err != nil {
 					if !errors.Is(r.err, io.EOF) || got != "hello" {
@@ -131,7 +133,7 @@ func TestSocketReaderEndsWithItsDeadline(t *testing.T) {
 	t.Parallel()
 	near, _ := socketPair(t, "tcp", "127.0.0.1:0")
 	_ = near.SetReadDeadline(time.Unix(1, 0))
-	_, n, err := newPieceReader(near).read(1)
+	_, n, err := newChunkReader(near).read(1)
 	if ne, ok := errors.AsType[net.Error](err); n != 0 || !ok || !ne.Timeout() {
 		t.Errorf("read = %d, %v, want a time-out", n, err)
 	}

@@ -1,10 +1,8 @@
-package tunnel
+package forward
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -13,6 +11,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // A call that is open when the session is lost ends with the reason, however far its
@@ -58,14 +58,14 @@ func TestExplain(t *testing.T) {
 				entered <- struct{}{}
 				tt.answer(ctx)
 			})
-			call, err := caller(t, addr).NewStream(soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
+			call, err := tunneltest.Caller(t, addr).NewStream(tunneltest.Soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := call.SendMsg(wrapperspb.String("hello")); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the call", entered)
+			tunneltest.Await(t, "the call", entered)
 			tt.await(t, call)
 			peer.CloseWithError(errors.New("100% broken"))
 			s := status.Convert(call.RecvMsg(new(wrapperspb.StringValue)))
@@ -82,7 +82,7 @@ func TestExplainWithinAMessage(t *testing.T) {
 	f := &Forwarder{Sessions: newSessions(t)}
 	addr := forward(t, f)
 	peer := serveCalls(t, f.Sessions, nil)
-	call, err := caller(t, addr).NewStream(soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
+	call, err := tunneltest.Caller(t, addr).NewStream(tunneltest.Soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,46 +100,21 @@ func TestExplainWithinAMessage(t *testing.T) {
 	}
 }
 
-func TestResponseBetween(t *testing.T) {
-	t.Parallel()
-	rnd := rand.New(rand.NewPCG(1, 1))
-	var data []byte
-	ends := map[int]bool{0: true}
-	for range 300 {
-		length := rnd.IntN(20)
-		data = binary.BigEndian.AppendUint32(append(data, 0), uint32(length))
-		data = append(data, make([]byte, length)...)
-		ends[len(data)] = true
-	}
-	r := &response{}
-	for at := 0; at < len(data); {
-		if r.between() != ends[at] {
-			t.Fatalf("after %d bytes: between %v", at, !ends[at])
-		}
-		n := min(len(data)-at, 1+rnd.IntN(9))
-		r.follow(data[at : at+n])
-		at += n
-	}
-	if r.padded = true; r.between() {
-		t.Error("where padded messages end isn't known")
-	}
-}
-
-// So does one whose server is stopped.
+// A call whose server is stopped ends with the reason, too.
 func TestExplainServerLeft(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{}, 1)
-	upstream := listen(t)
-	srv := echoServer(t, upstream, func(ctx context.Context) {
+	upstream := tunneltest.Listen(t)
+	srv := tunneltest.EchoServer(t, upstream, func(ctx context.Context) {
 		entered <- struct{}{}
 		<-ctx.Done()
 	})
 	cc, _ := callUpstream(t, upstream)
 	failed := make(chan error, 1)
-	go func() { failed <- call(soon(t), cc, "hello") }()
-	await(t, "the call", entered)
+	go func() { failed <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
+	tunneltest.Await(t, "the call", entered)
 	srv.Stop()
-	s := status.Convert(await(t, "the call's end", failed))
+	s := status.Convert(tunneltest.Await(t, "the call's end", failed))
 	// The server resets the connection if the client has just sent something.
 	if s.Code() != codes.Unavailable || s.Message() != "wstun: the server closed the connection" && !strings.HasPrefix(s.Message(), "wstun: read tcp 127.0.0.1:") {
 		t.Errorf("call = %v, want Unavailable and the reason", s)

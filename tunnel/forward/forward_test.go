@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -19,12 +20,12 @@ import (
 // test ends.
 func forward(t *testing.T, f *Forwarder) (addr string) {
 	t.Helper()
-	l := listen(t)
+	l := tunneltest.Listen(t)
 	serving := make(chan error, 1)
 	go func() { serving <- f.Serve(l) }()
 	t.Cleanup(func() {
-		_ = f.Shutdown(ended())
-		if err := await(t, "Serve", serving); err != nil {
+		_ = f.Shutdown(tunneltest.Ended())
+		if err := tunneltest.Await(t, "Serve", serving); err != nil {
 			t.Errorf("Serve = %v, want nil after Shutdown", err)
 		}
 	})
@@ -50,12 +51,12 @@ func forwardCalls(t *testing.T, called func(context.Context)) (addr string, f *F
 }
 
 // serveCalls adds a session to ss whose peer serves gRPC.
-func serveCalls(t *testing.T, ss *Sessions, called func(context.Context)) (peer *wsmux.Session) {
+func serveCalls(t *testing.T, ss *tunnel.Sessions, called func(context.Context)) (peer *wsmux.Session) {
 	t.Helper()
 	client, peer := sessionPair(t)
 	streams := wsmux.NewListener()
 	streams.Add(peer)
-	echoServer(t, streams, called)
+	tunneltest.EchoServer(t, streams, called)
 	ss.Add(client, "")
 	return peer
 }
@@ -67,17 +68,10 @@ func acceptStream(t *testing.T, s *wsmux.Session) *wsmux.Stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = stream.Close() })
-	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := stream.SetDeadline(time.Now().Add(tunneltest.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return stream
-}
-
-func write(t *testing.T, w io.Writer, text string) {
-	t.Helper()
-	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // fill writes to w until that fails, and then tells why.
@@ -92,14 +86,6 @@ func fill(w io.Writer) <-chan error {
 		}
 	}()
 	return failed
-}
-
-func expect(t *testing.T, r io.Reader, want string) {
-	t.Helper()
-	buf := make([]byte, len(want))
-	if n, err := io.ReadFull(r, buf); err != nil || string(buf) != want {
-		t.Fatalf("read %q, %v, want %q", buf[:n], err, want)
-	}
 }
 
 func expectEnd(t *testing.T, r io.Reader) {
@@ -136,12 +122,12 @@ func TestForwardHalfClose(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // they share the session
-			local := dialTCP(t, addr)
-			write(t, local, "hello")
+			local := tunneltest.DialTCP(t, addr)
+			tunneltest.Write(t, local, "hello")
 			stream := acceptStream(t, peer)
-			expect(t, stream, "hello")
-			write(t, stream, "hi")
-			expect(t, local, "hi")
+			tunneltest.Expect(t, stream, "hello")
+			tunneltest.Write(t, stream, "hi")
+			tunneltest.Expect(t, local, "hi")
 
 			first, second := test.ends(local, stream)
 			if err := first.CloseWrite(); err != nil {
@@ -156,7 +142,7 @@ func TestForwardHalfClose(t *testing.T) {
 			if got, err := io.ReadAll(first); err != nil || !bytes.Equal(got, large) {
 				t.Errorf("%d bytes, %v, want %d", len(got), err, len(large))
 			}
-			if err := await(t, "the transfer", sent); err != nil {
+			if err := tunneltest.Await(t, "the transfer", sent); err != nil {
 				t.Errorf("sending: %v", err)
 			}
 		})
@@ -166,10 +152,10 @@ func TestForwardHalfClose(t *testing.T) {
 func TestForwardLocalReset(t *testing.T) {
 	t.Parallel()
 	addr, peer, _ := forwardTo(t)
-	local := dialTCP(t, addr)
-	write(t, local, "hello")
+	local := tunneltest.DialTCP(t, addr)
+	tunneltest.Write(t, local, "hello")
 	stream := acceptStream(t, peer)
-	expect(t, stream, "hello")
+	tunneltest.Expect(t, stream, "hello")
 	_ = local.SetLinger(0)
 	_ = local.Close()
 	if n, err := stream.Read(make([]byte, 1)); err == nil {
@@ -188,9 +174,9 @@ func TestForwardSessionLost(t *testing.T) {
 			f := &Forwarder{Sessions: newSessions(t)}
 			client, peer, relay := relayedSessions(t)
 			f.Sessions.Add(client, "")
-			local := dialTCP(t, forward(t, f))
-			write(t, local, "hello")
-			expect(t, acceptStream(t, peer), "hello")
+			local := tunneltest.DialTCP(t, forward(t, f))
+			tunneltest.Write(t, local, "hello")
+			tunneltest.Expect(t, acceptStream(t, peer), "hello")
 			lose(client, relay)
 			if _, err := local.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("Read = %v, want a reset", err)
@@ -201,12 +187,12 @@ func TestForwardSessionLost(t *testing.T) {
 
 func TestForwardHeldConnection(t *testing.T) {
 	t.Parallel()
-	f := &Forwarder{Sessions: newSessions(t), Wait: patience}
-	local := dialTCP(t, forward(t, f))
-	write(t, local, "hello")
+	f := &Forwarder{Sessions: newSessions(t), Wait: tunneltest.Patience}
+	local := tunneltest.DialTCP(t, forward(t, f))
+	tunneltest.Write(t, local, "hello")
 	client, peer := sessionPair(t)
 	f.Sessions.Add(client, "")
-	expect(t, acceptStream(t, peer), "hello")
+	tunneltest.Expect(t, acceptStream(t, peer), "hello")
 }
 
 func TestForwardWithoutWaiting(t *testing.T) {
@@ -214,9 +200,9 @@ func TestForwardWithoutWaiting(t *testing.T) {
 	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
 	client, peer := sessionPair(t)
 	f.Sessions.Add(client, "")
-	local := dialTCP(t, forward(t, f))
-	write(t, local, "hello")
-	expect(t, acceptStream(t, peer), "hello")
+	local := tunneltest.DialTCP(t, forward(t, f))
+	tunneltest.Write(t, local, "hello")
+	tunneltest.Expect(t, acceptStream(t, peer), "hello")
 }
 
 func TestForwardFailsOver(t *testing.T) {
@@ -232,16 +218,16 @@ func TestForwardFailsOver(t *testing.T) {
 			<-ctx.Done()
 		}
 	})
-	go func() { _ = call(t.Context(), caller(t, addr), "held") }()
-	await(t, "the call", held)
+	go func() { _ = tunneltest.Call(t.Context(), tunneltest.Caller(t, addr), "held") }()
+	tunneltest.Await(t, "the call", held)
 	shut := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		_ = newest.Shutdown(ctx)
 		close(shut)
 	}()
-	for deadline := soon(t); ; {
-		err := call(deadline, caller(t, addr), "hello")
+	for deadline := tunneltest.Soon(t); ; {
+		err := tunneltest.Call(deadline, tunneltest.Caller(t, addr), "hello")
 		if err == nil {
 			break
 		}
@@ -250,7 +236,7 @@ func TestForwardFailsOver(t *testing.T) {
 		}
 	}
 	cancel()
-	await(t, "Shutdown", shut)
+	tunneltest.Await(t, "Shutdown", shut)
 }
 
 // failingListener fails temporarily, then for good.
@@ -275,15 +261,15 @@ func TestForwarderServeErrors(t *testing.T) {
 	t.Parallel()
 	final := errors.New("final")
 	f := &Forwarder{Sessions: newSessions(t)}
-	l := &failingListener{listen(t), []error{temporaryError{}, temporaryError{}, final}}
+	l := &failingListener{tunneltest.Listen(t), []error{temporaryError{}, temporaryError{}, final}}
 	if err := f.Serve(l); !errors.Is(err, final) {
 		t.Errorf("Serve = %v, want the final error", err)
 	}
 	if _, err := l.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept = %v, want that the listener is closed", err)
 	}
-	_ = f.Shutdown(soon(t))
-	late := listen(t)
+	_ = f.Shutdown(tunneltest.Soon(t))
+	late := tunneltest.Listen(t)
 	if err := f.Serve(late); err != nil {
 		t.Errorf("Serve after Shutdown = %v, want nil", err)
 	}
@@ -293,21 +279,21 @@ func TestForwarderServeErrors(t *testing.T) {
 }
 
 func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts the process's files
-	checkFiles(t)
+	tunneltest.CheckFiles(t)
 	t.Run("connections", func(t *testing.T) {
 		f := &Forwarder{Sessions: newSessions(t), Wait: time.Millisecond}
 		addr := forward(t, f)
 		for range 5 {
-			_ = call(soon(t), caller(t, addr), "nobody answers")
+			_ = tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, addr), "nobody answers")
 		}
 		serveCalls(t, f.Sessions, nil)
 		for range 10 {
-			cc := caller(t, addr)
-			if err := call(soon(t), cc, "hello"); err != nil {
+			cc := tunneltest.Caller(t, addr)
+			if err := tunneltest.Call(tunneltest.Soon(t), cc, "hello"); err != nil {
 				t.Error(err)
 			}
-			local := dialTCP(t, addr)
-			write(t, local, "no HTTP/2 at all, but long enough")
+			local := tunneltest.DialTCP(t, addr)
+			tunneltest.Write(t, local, "no HTTP/2 at all, but long enough")
 			_ = local.SetLinger(0)
 			_ = local.Close()
 		}
@@ -318,14 +304,14 @@ func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts 
 func TestForwardToClientThatIsLost(t *testing.T) {
 	t.Parallel()
 	addr, peer, _ := forwardTo(t)
-	local := dialTCP(t, addr)
-	write(t, local, "x")
+	local := tunneltest.DialTCP(t, addr)
+	tunneltest.Write(t, local, "x")
 	stream := acceptStream(t, peer)
-	expect(t, stream, "x")
+	tunneltest.Expect(t, stream, "x")
 	written := fill(stream)
-	expect(t, local, "\x00")
-	abort(local)
-	if err := await(t, "the server's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	tunneltest.Expect(t, local, "\x00")
+	newSocketEnd(local).abort()
+	if err := tunneltest.Await(t, "the server's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the server's Write = %v, want a reset", err)
 	}
 }

@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"context"
@@ -17,30 +17,30 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// forwardStreams carries the streams of a session on to an upstream, and
-// returns the session's other end.
+// forwardStreams forwards the streams of a session to an upstream. It returns the
+// session's other end.
 func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) (*wsmux.Session, *Forwarder) {
 	t.Helper()
 	client, server := sessionPair(t)
-	streams := wsmux.NewListener()
-	streams.Add(server)
 	f := &Forwarder{Dial: dial}
-	done := make(chan error, 1)
-	go func() { done <- f.Serve(streams) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.ServeStreams(server)
+	}()
 	t.Cleanup(func() {
-		_ = f.Shutdown(ended())
-		if err := await(t, "Serve", done); err != nil {
-			t.Error(err)
-		}
+		_ = f.Shutdown(tunneltest.Ended())
+		_ = server.Close()
+		tunneltest.Await(t, "ServeStreams", done)
 	})
 	return client, f
 }
 
-// callUpstream returns a gRPC client whose streams forwardStreams carries on to
-// upstream.
+// callUpstream returns a gRPC client whose streams are forwarded to upstream.
 func callUpstream(t *testing.T, upstream net.Listener) (*grpc.ClientConn, *Forwarder) {
 	t.Helper()
 	client, f := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
@@ -56,15 +56,15 @@ func callUpstream(t *testing.T, upstream net.Listener) (*grpc.ClientConn, *Forwa
 
 func TestForwardStreamsToAnUpstream(t *testing.T) {
 	t.Parallel()
-	upstream := listen(t)
-	echoServer(t, upstream, nil)
+	upstream := tunneltest.Listen(t)
+	tunneltest.EchoServer(t, upstream, nil)
 	cc, f := callUpstream(t, upstream)
-	if err := call(soon(t), cc, "hello"); err != nil {
+	if err := tunneltest.Call(tunneltest.Soon(t), cc, "hello"); err != nil {
 		t.Errorf("call = %v", err)
 	}
 	shutting := make(chan error, 1)
-	go func() { shutting <- f.Shutdown(soon(t)) }()
-	if err := await(t, "Shutdown with an idle client", shutting); err != nil {
+	go func() { shutting <- f.Shutdown(tunneltest.Soon(t)) }()
+	if err := tunneltest.Await(t, "Shutdown with an idle client", shutting); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestForwardStreamsWithoutAnUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	err = call(soon(t), cc, "hello")
+	err = tunneltest.Call(tunneltest.Soon(t), cc, "hello")
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "wstun: upstream 127.0.0.1:1: connection refused") {
 		t.Errorf("call = %v, want Unavailable and the reason", err)
 	}
@@ -88,8 +88,8 @@ func TestForwardStreamsWithoutAnUpstream(t *testing.T) {
 func TestForwardStreamsUpstreamLost(t *testing.T) {
 	t.Parallel()
 	called := make(chan struct{}, 1)
-	upstream := listen(t)
-	echoServer(t, upstream, func(ctx context.Context) {
+	upstream := tunneltest.Listen(t)
+	tunneltest.EchoServer(t, upstream, func(ctx context.Context) {
 		called <- struct{}{}
 		<-ctx.Done()
 	})
@@ -107,10 +107,10 @@ func TestForwardStreamsUpstreamLost(t *testing.T) {
 	}
 	defer cc.Close()
 	failed := make(chan error, 1)
-	go func() { failed <- call(soon(t), cc, "hello") }()
-	await(t, "the call", called)
+	go func() { failed <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
+	tunneltest.Await(t, "the call", called)
 	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // as good as any loss
-	if err := await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
+	if err := tunneltest.Await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
 		t.Errorf("call = %v, want Unavailable and the reason", err)
 	}
 }
@@ -146,7 +146,7 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 			t.Parallel()
 			server.Conn, _ = socketPair(t, "tcp", "127.0.0.1:0")
 			client, _ := forwardStreams(t, func(context.Context) (net.Conn, error) { return &server, nil })
-			stream, err := client.Open(soon(t))
+			stream, err := client.Open(tunneltest.Soon(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 			if answer, err := io.ReadAll(stream); len(answer) == 0 || err != nil {
 				t.Errorf("the answer = %q, %v", answer, err)
 			}
-			if err := await(t, "the client's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			if err := tunneltest.Await(t, "the client's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the client's Write = %v, want a reset", err)
 			}
 		})
@@ -168,7 +168,7 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 // the dialing side has closed.
 func silentUpstream(t *testing.T) (dial func(context.Context) (net.Conn, error), ended, closed <-chan struct{}) {
 	t.Helper()
-	upstream := listen(t)
+	upstream := tunneltest.Listen(t)
 	ends, closes := make(chan struct{}, 1), make(chan struct{}, 1)
 	go func() {
 		for {
@@ -215,7 +215,7 @@ func TestForwardStreamsUpstreamHangs(t *testing.T) {
 				t.Errorf("Shutdown = %v", err)
 			}
 		}},
-		{"cut", func(_ *testing.T, _ *wsmux.Session, f *Forwarder) { _ = f.Shutdown(ended()) }},
+		{"cut", func(_ *testing.T, _ *wsmux.Session, f *Forwarder) { _ = f.Shutdown(tunneltest.Ended()) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -229,9 +229,9 @@ func TestForwardStreamsUpstreamHangs(t *testing.T) {
 			if err := stream.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the client's end at the upstream", ends)
+			tunneltest.Await(t, "the client's end at the upstream", ends)
 			tc.end(t, client, f)
-			await(t, "the end of the upstream's connection", closed)
+			tunneltest.Await(t, "the end of the upstream's connection", closed)
 		})
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package forward
 
 import (
 	"io"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// socketWriter writes to a socket without waiting.
+// socketWriter writes to a socket without blocking.
 type socketWriter struct {
-	net     net.Conn // which it is
+	net     net.Conn // the socket
 	conn    syscall.RawConn
 	tryOnce func(fd uintptr) (done bool)
 
@@ -20,7 +20,7 @@ type socketWriter struct {
 	err error
 }
 
-// newSocketWriter returns nil if conn is no socket.
+// newSocketWriter returns nil if conn is not a socket.
 func newSocketWriter(conn net.Conn) *socketWriter {
 	raw := rawConn(conn)
 	if raw == nil {
@@ -31,7 +31,7 @@ func newSocketWriter(conn net.Conn) *socketWriter {
 	return w
 }
 
-// tryWrite writes what the socket takes at once.
+// tryWrite writes as much of p as fits in the send buffer.
 func (w *socketWriter) tryWrite(p []byte) (int, error) {
 	w.p, w.n, w.err = p, 0, nil
 	defer func() { w.p = nil }()
@@ -53,12 +53,12 @@ func (w *socketWriter) try(fd uintptr) bool {
 	return true
 }
 
-// opError is what package net returns for an error of a system call.
+// opError returns err, of a system call, as package net would.
 func opError(op string, conn net.Conn, err error) error {
 	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
-// rawConn returns nil if conn is no socket.
+// rawConn returns nil if conn is not a socket.
 func rawConn(conn net.Conn) syscall.RawConn {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -71,20 +71,20 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// socketReader reads a socket.
+// socketReader is a chunkReader of a socket.
 type socketReader struct {
-	net     net.Conn // which it is
+	net     net.Conn // the socket
 	conn    syscall.RawConn
 	tryOnce func(fd uintptr) (done bool)
 
 	size int
-	buf  *[mostPiece]byte
+	buf  *[maxChunk]byte
 	n    int
 	err  error
 }
 
-// newSocketReader returns nil if conn is no socket.
-func newSocketReader(conn net.Conn) pieceReader {
+// newSocketReader returns nil if conn is not a socket.
+func newSocketReader(conn net.Conn) chunkReader {
 	raw := rawConn(conn)
 	if raw == nil {
 		return nil
@@ -94,18 +94,18 @@ func newSocketReader(conn net.Conn) pieceReader {
 	return r
 }
 
-func (r *socketReader) read(size int) (*[mostPiece]byte, int, error) {
+func (r *socketReader) read(size int) (*[maxChunk]byte, int, error) {
 	r.size, r.buf, r.n, r.err = size, nil, 0, nil
 	if err := r.conn.Read(r.tryOnce); err != nil {
 		return nil, 0, err
 	}
-	if r.err != nil && r.err != io.EOF { //nolint:errorlint // try's
+	if r.err != nil && r.err != io.EOF { //nolint:errorlint // try sets it
 		return r.buf, r.n, opError("read", r.net, r.err)
 	}
 	return r.buf, r.n, r.err
 }
 
-// try reads once. It keeps no buffer while there is nothing to read.
+// try reads once. It puts the buffer back if no data is ready.
 func (r *socketReader) try(fd uintptr) bool {
 	buf := getBuffer()
 	for {

@@ -1,4 +1,4 @@
-package tunnel_test
+package forward_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -46,7 +47,7 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 		t.Fatal(err)
 	}
 	near.Add(session, "far")
-	forwarder := &tunnel.Forwarder{Sessions: near}
+	forwarder := &forward.Forwarder{Sessions: near}
 	local := serve(t, forwarder.Serve)
 
 	var wg sync.WaitGroup

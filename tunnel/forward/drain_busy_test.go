@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // A connection whose calls always overlap drains as well: its client begins no
@@ -23,19 +25,19 @@ func TestForwarderShutdownOfABusyConnection(t *testing.T) {
 			}
 			<-time.After(2 * time.Millisecond)
 		})
-		cc := caller(t, addr)
+		cc := tunneltest.Caller(t, addr)
 		var callers sync.WaitGroup
 		for range 4 {
 			callers.Go(func() {
-				for call(context.Background(), cc, "hello") == nil {
+				for tunneltest.Call(context.Background(), cc, "hello") == nil {
 					answered.Add(1)
 				}
 			})
 		}
 		for range 20 {
-			await(t, "a call", busy)
+			tunneltest.Await(t, "a call", busy)
 		}
-		if err := f.Shutdown(soon(t)); err != nil {
+		if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
 			t.Errorf("Shutdown = %v", err)
 		}
 		callers.Wait()

@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"bytes"
@@ -9,13 +9,31 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // newHTTP2Flow returns a flow whose client has begun to speak HTTP/2.
-func newHTTP2Flow(near net.Conn) *flow {
-	fl := newFlow(near, func(error) {})
-	newFrames(fl.calls, true).follow([]byte(h2Preface))
+func newHTTP2Flow(client net.Conn) *flow {
+	fl := newFlow(newSocketEnd(client), func(error) {})
+	fl.calls.scan(fl.calls.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 0)...))
 	return fl
+}
+
+// generate returns random frames of a server.
+func generate(rnd *rand.Rand) []byte {
+	out := rawFrame(http2.FrameSettings, 0, 0, 6)
+	for range 200 {
+		stream := uint32(2*rnd.IntN(40) + 1)
+		if rnd.IntN(2) == 0 {
+			out = append(out, rawFrame(http2.FrameHeaders, 0, stream, rnd.IntN(200))...)
+			out = append(out, rawFrame(http2.FrameContinuation, endHeaders, stream, rnd.IntN(200))...)
+		} else {
+			out = append(out, rawFrame(http2.FrameData, 0, stream, rnd.IntN(3000))...)
+		}
+	}
+	return out
 }
 
 func TestClientGetsWholeFrames(t *testing.T) {
@@ -32,8 +50,9 @@ func TestClientGetsWholeFrames(t *testing.T) {
 			got <- data
 		}()
 		fl := newHTTP2Flow(near)
-		w := newClientWriter(fl)
-		sent := append(generate(t, rnd, false), "the beginning of a frame"...)
+		w := &clientWriter{fl: fl}
+		const greetingLen = h2.HeaderLen + 6 // passes at once
+		sent := append(generate(rnd), "the beginning of a frame"...)
 		for rest := sent; len(rest) > 0; {
 			p := rest[:min(len(rest), 1+rnd.IntN(5000))]
 			rest = rest[len(p):]
@@ -47,15 +66,15 @@ func TestClientGetsWholeFrames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fl.fromServer.begun && !fl.fromServer.between() {
+			if len(sent)-len(rest) > greetingLen && !fl.calls.responses.AtBoundary() {
 				t.Fatalf("seed %d: a part of a frame has been written", seed)
 			}
 		}
 		if err := w.flush(); err != nil {
 			t.Fatal(err)
 		}
-		closeWrite(near)
-		if data := await(t, "the client", got); !bytes.Equal(data, sent) {
+		_ = fl.client.CloseWrite()
+		if data := tunneltest.Await(t, "the client", got); !bytes.Equal(data, sent) {
 			t.Errorf("seed %d: %d bytes have come, not the %d that were sent", seed, len(data), len(sent))
 		}
 	}
@@ -64,22 +83,22 @@ func TestClientGetsWholeFrames(t *testing.T) {
 // What isn't HTTP/2 goes on as it comes, and so do frames that are very long.
 func TestClientGetsTheRestAtOnce(t *testing.T) {
 	t.Parallel()
-	begun := string(rawFrame(h2Settings, 0, 0, 0))
+	begun := string(rawFrame(http2.FrameSettings, 0, 0, 0))
 	for name, tt := range map[string]struct {
 		newFlow func(net.Conn) *flow
 		pieces  []string
 	}{
-		"another client":  {func(near net.Conn) *flow { return newFlow(near, nil) }, []string{begun, begun[:4], begun[4:8]}},
+		"another client":  {func(near net.Conn) *flow { return newFlow(newSocketEnd(near), nil) }, []string{begun, begun[:4], begun[4:8]}},
 		"another server":  {newHTTP2Flow, []string{"H", "TTP/1.1 200 OK\r\n"}},
-		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(h2Data, 0, 1, 2*mostHeld))[:mostHeld+1]}},
+		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(http2.FrameData, 0, 1, 2*maxHeld))[:maxHeld+1]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			near, far := socketPair(t, "tcp", "127.0.0.1:0")
-			w := newClientWriter(tt.newFlow(near))
+			w := &clientWriter{fl: tt.newFlow(near)}
 			for _, piece := range tt.pieces {
-				write(t, w, piece)
-				expect(t, far, piece)
+				tunneltest.Write(t, w, piece)
+				tunneltest.Expect(t, far, piece)
 			}
 		})
 	}
@@ -95,21 +114,21 @@ func (c *bufferConn) Write(p []byte) (int, error) { return c.Buffer.Write(p) }
 func (c *bufferConn) Read([]byte) (int, error)    { return 0, io.EOF }
 
 func FuzzClientWriter(f *testing.F) {
-	answer := append(rawFrame(h2Settings, 0, 0, 6), rawFrame(h2Headers, 5, 1, 20)...)
+	answer := append(rawFrame(http2.FrameSettings, 0, 0, 6), rawFrame(http2.FrameHeaders, 5, 1, 20)...)
 	f.Add(answer, uint16(7))
 	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3))
 	f.Add(append(answer, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0), uint16(2))
 	f.Fuzz(func(t *testing.T, data []byte, size uint16) {
 		near := &bufferConn{}
-		w := newClientWriter(newHTTP2Flow(near))
+		w := &clientWriter{fl: newHTTP2Flow(near)}
 		for rest := data; len(rest) > 0; {
 			p := rest[:min(len(rest), int(size)+1)]
 			rest = rest[len(p):]
 			if n, err := w.Write(p); n != len(p) || err != nil {
 				t.Fatalf("Write of %d bytes = %d, %v", len(p), n, err)
 			}
-			if len(w.held) > mostHeld || w.followed != 0 {
-				t.Fatalf("%d bytes are held, %d of what comes are known", len(w.held), w.followed)
+			if len(w.held) > maxHeld {
+				t.Fatalf("%d bytes are held", len(w.held))
 			}
 		}
 		if err := w.flush(); err != nil || !bytes.Equal(near.Bytes(), data) {
@@ -124,14 +143,14 @@ func TestForwardSessionLostWithinAFrame(t *testing.T) {
 	client, peer, relay := relayedSessions(t)
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
-	local := dialTCP(t, forward(t, f))
-	request := h2Preface + string(rawFrame(h2Settings, 0, 0, 0))
-	write(t, local, request)
+	local := tunneltest.DialTCP(t, forward(t, f))
+	request := http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0))
+	tunneltest.Write(t, local, request)
 	stream := acceptStream(t, peer)
-	expect(t, stream, request)
-	whole := string(rawFrame(h2Settings, 0, 0, 0)) + string(rawFrame(h2Data, 0, 1, 100))
-	write(t, stream, whole+string(rawFrame(h2Data, 0, 1, 1000)[:500]))
-	expect(t, local, whole)
+	tunneltest.Expect(t, stream, request)
+	whole := string(rawFrame(http2.FrameSettings, 0, 0, 0)) + string(rawFrame(http2.FrameData, 0, 1, 100))
+	tunneltest.Write(t, stream, whole+string(rawFrame(http2.FrameData, 0, 1, 1000)[:500]))
+	tunneltest.Expect(t, local, whole)
 	relay.Cut()
 	frame, err := http2.NewFramer(nil, local).ReadFrame()
 	if err != nil {

@@ -1,8 +1,7 @@
-package tunnel
+package forward
 
 import (
 	"io"
-	"net"
 	"sync"
 	"testing"
 )
@@ -22,9 +21,9 @@ func BenchmarkForward(b *testing.B) {
 		b.Fatal(err)
 	}
 	var forwarding sync.WaitGroup
-	for _, hop := range [][2]net.Conn{{near, from}, {to, far}} {
+	for _, hop := range [][2]end{{newSocketEnd(near), streamEnd{from}}, {streamEnd{to}, newSocketEnd(far)}} {
 		fl := newFlow(hop[0], func(error) {})
-		fl.carry(hop[1])
+		fl.setServer(hop[1])
 		forwarding.Go(func() { _ = fl.run() })
 	}
 	const block = 128 * 1024
@@ -43,7 +42,7 @@ func BenchmarkForward(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	abort(local)
-	abort(remote)
+	newSocketEnd(local).abort()
+	newSocketEnd(remote).abort()
 	forwarding.Wait()
 }

@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"bytes"
@@ -10,37 +10,39 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// explain tells an HTTP/2 client why its connection ends. Calls end with the status
-// UNAVAILABLE. For those that have got a part of a message, it is in the debug data
-// of a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
+// explain tells an HTTP/2 client why its connection ends. Open calls end with the
+// status UNAVAILABLE. Those with an unfinished message can't; they find the reason in
+// the debug data of a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
 func (fl *flow) explain(reason error) error {
 	fl.wmu.Lock()
 	defer fl.wmu.Unlock()
-	if !fl.fromServer.between() {
-		return errNotHTTP2
+	if !fl.calls.responses.AtBoundary() {
+		return h2.ErrNotHTTP2
 	}
 	text := "wstun: " + reason.Error()
 	var out bytes.Buffer
-	framer := http2.NewFramer(&out, nil) // whose errors are the buffer's, which has none
+	framer := http2.NewFramer(&out, nil) // its errors are those of the buffer, which has none
 	for stream, r := range fl.calls.betweenMessages() {
 		_ = framer.WriteHeaders(http2.HeadersFrameParam{
 			StreamID: stream, BlockFragment: unavailable(text, r.begun), EndHeaders: true, EndStream: true,
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
-	_ = fl.near.SetWriteDeadline(time.Now().Add(farewellWait))
-	_, err := fl.near.Write(out.Bytes())
+	_ = fl.client.SetWriteDeadline(time.Now().Add(closeWait))
+	_, err := fl.client.Write(out.Bytes())
 	if err == nil {
-		fl.sayFarewell()
+		fl.closeGracefully()
 	}
 	return err
 }
 
-// unavailable is the header block that ends a call with UNAVAILABLE, one whose
-// response may have begun (PROTOCOL-HTTP2.md of gRPC, Responses). It leaves the table
-// of the client's decoder, which is the server's to use, alone.
+// unavailable returns the header block that ends a call with UNAVAILABLE, after the
+// headers of its response if they have begun (PROTOCOL-HTTP2.md of gRPC, Responses). It
+// leaves the dynamic table of the client's decoder alone, because the server uses that.
 func unavailable(text string, begun bool) []byte {
 	fields := []hpack.HeaderField{
 		{Name: "grpc-status", Value: strconv.Itoa(int(codes.Unavailable))},

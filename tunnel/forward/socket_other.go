@@ -1,10 +1,10 @@
 //go:build !unix
 
-package tunnel
+package forward
 
 import "net"
 
-func newSocketReader(net.Conn) pieceReader { return nil }
+func newSocketReader(net.Conn) chunkReader { return nil }
 
 type socketWriter struct{}
 

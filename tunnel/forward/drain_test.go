@@ -1,4 +1,4 @@
-package tunnel
+package forward
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,8 +30,8 @@ func TestForwarderShutdown(t *testing.T) {
 		cut  bool   // the connection waits for ctx
 	}{
 		{"nothing sent", "", false},
-		{"idle HTTP/2", h2Preface + string(rawFrame(h2Settings, 0, 0, 0)), false},
-		{"a call", h2Preface + string(rawFrame(h2Settings, 0, 0, 0)) + string(rawFrame(h2Headers, h2EndStream, 1, 3)), true},
+		{"idle HTTP/2", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)), false},
+		{"a call", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)) + string(rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 3)), true},
 		{"not HTTP/2", "SSH-2.0-x\r\n", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -39,18 +40,18 @@ func TestForwarderShutdown(t *testing.T) {
 			f := &Forwarder{Sessions: newSessions(t), Logger: slog.New(logged)}
 			session, peer := sessionPair(t)
 			f.Sessions.Add(session, "")
-			c := client{local: dialTCP(t, forward(t, f))}
-			write(t, c.local, test.sent)
-			if got, want := await(t, "the log", logged), "forwarding"; got != want {
+			c := client{local: tunneltest.DialTCP(t, forward(t, f))}
+			tunneltest.Write(t, c.local, test.sent)
+			if got, want := tunneltest.Await(t, "the log", logged), "forwarding"; got != want {
 				t.Fatalf("logged %q, want %q", got, want)
 			}
 			c.peer = acceptStream(t, peer)
-			expect(t, c.peer, test.sent)
+			tunneltest.Expect(t, c.peer, test.sent)
 			go func() { // as a server does
 				_, _ = io.Copy(io.Discard, c.peer)
 				_ = c.peer.Close()
 			}()
-			ctx := soon(t)
+			ctx := tunneltest.Soon(t)
 			if test.cut {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -63,7 +64,7 @@ func TestForwarderShutdown(t *testing.T) {
 				t.Errorf("Read = %v, want a reset: %v", err, test.cut)
 			}
 			_ = c.local.Close()
-			switch err := await(t, "Shutdown", ending); {
+			switch err := tunneltest.Await(t, "Shutdown", ending); {
 			case test.cut && (!errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "1 connection cut: ")):
 				t.Errorf("Shutdown = %v, want 1 connection cut", err)
 			case !test.cut && err != nil:
@@ -80,12 +81,12 @@ func TestForwarderShutdownLetsCallsFinish(t *testing.T) {
 		called <- struct{}{}
 		<-finish
 	})
-	cc := caller(t, addr)
+	cc := tunneltest.Caller(t, addr)
 	result := make(chan error, 1)
-	go func() { result <- call(soon(t), cc, "hello") }()
-	await(t, "the call", called)
+	go func() { result <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
+	tunneltest.Await(t, "the call", called)
 	ending := make(chan error, 1)
-	go func() { ending <- f.Shutdown(soon(t)) }()
+	go func() { ending <- f.Shutdown(tunneltest.Soon(t)) }()
 	select {
 	case err := <-ending:
 		t.Fatalf("Shutdown = %v with a call in flight", err)
@@ -94,10 +95,10 @@ func TestForwarderShutdownLetsCallsFinish(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(finish)
-	if err := await(t, "the call", result); err != nil {
+	if err := tunneltest.Await(t, "the call", result); err != nil {
 		t.Errorf("call = %v, want it to finish", err)
 	}
-	if err := await(t, "Shutdown", ending); err != nil {
+	if err := tunneltest.Await(t, "Shutdown", ending); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
 }
@@ -105,14 +106,14 @@ func TestForwarderShutdownLetsCallsFinish(t *testing.T) {
 func TestForwarderShutdownClosesIdleClient(t *testing.T) {
 	t.Parallel()
 	addr, f := forwardCalls(t, nil)
-	cc := caller(t, addr)
-	if err := call(soon(t), cc, "hello"); err != nil {
+	cc := tunneltest.Caller(t, addr)
+	if err := tunneltest.Call(tunneltest.Soon(t), cc, "hello"); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Shutdown(soon(t)); err != nil {
+	if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
-	if err := f.Shutdown(soon(t)); err != nil {
+	if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("second Shutdown = %v", err)
 	}
 }
@@ -121,18 +122,18 @@ func TestForwarderShutdownClosesIdleClient(t *testing.T) {
 func TestForwarderShutdownAnswersHeld(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: time.Hour}
-	cc := caller(t, forward(t, f))
+	cc := tunneltest.Caller(t, forward(t, f))
 	result := make(chan error, 1)
-	go func() { result <- call(soon(t), cc, "hello") }()
+	go func() { result <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
 	for held := 0; held == 0; {
 		f.mu.Lock()
 		held = len(f.flows)
 		f.mu.Unlock()
 	}
-	if err := f.Shutdown(soon(t)); err != nil {
+	if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
 		t.Errorf("Shutdown = %v", err)
 	}
-	err := await(t, "the call", result)
+	err := tunneltest.Await(t, "the call", result)
 	if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "wstun: no session: shutting down" {
 		t.Errorf("call = %v, want that it is shutting down", err)
 	}
@@ -145,10 +146,10 @@ func TestForwarderShutdownOfStalled(t *testing.T) {
 	client, peer, relay := relayedSessions(t)
 	f := &Forwarder{Sessions: newSessions(t)}
 	f.Sessions.Add(client, "")
-	local := dialTCP(t, forward(t, f))
-	write(t, local, "hello")
+	local := tunneltest.DialTCP(t, forward(t, f))
+	tunneltest.Write(t, local, "hello")
 	stream := acceptStream(t, peer)
-	expect(t, stream, "hello")
+	tunneltest.Expect(t, stream, "hello")
 	go func() { _, _ = io.Copy(io.Discard, stream) }()
 	relay.Freeze()
 	for { // until nothing goes any more

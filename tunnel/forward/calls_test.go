@@ -1,0 +1,201 @@
+package forward
+
+import (
+	"testing"
+
+	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/h2"
+)
+
+// rawFrame returns a frame with a payload of the given length.
+func rawFrame(kind http2.FrameType, flags http2.Flags, stream uint32, payload int) []byte {
+	header := []byte{
+		byte(payload >> 16), byte(payload >> 8), byte(payload), byte(kind), byte(flags),
+		byte(stream >> 24), byte(stream >> 16), byte(stream >> 8), byte(stream),
+	}
+	return append(header, make([]byte, payload)...)
+}
+
+// greeted returns the calls of a connection on which both sides have sent SETTINGS.
+func greeted() *calls {
+	c := newCalls()
+	c.scan(c.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 6)...))
+	c.scan(c.responses, rawFrame(http2.FrameSettings, 0, 0, 0))
+	return c
+}
+
+// Flags of HEADERS and DATA.
+const (
+	endStream  = http2.FlagHeadersEndStream
+	endHeaders = http2.FlagHeadersEndHeaders
+	padded     = http2.FlagDataPadded
+)
+
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		fromClient bool
+		kind       http2.FrameType
+		flags      http2.Flags
+		stream     uint32
+	}
+	const client, server = true, false
+	const data, headers, reset = http2.FrameData, http2.FrameHeaders, http2.FrameRSTStream
+	for _, test := range []struct {
+		name  string
+		steps []step
+		open  int
+	}{
+		{"nothing", nil, 0},
+		{"begun", []step{{client, headers, endHeaders, 1}}, 1},
+		{"client has ended its side", []step{{client, headers, endHeaders | endStream, 1}}, 1},
+		{"ended with trailers", []step{{client, headers, endHeaders, 1}, {client, data, endStream, 1}, {server, headers, endHeaders, 1}, {server, data, 0, 1}, {server, headers, endStream | endHeaders, 1}}, 0},
+		{"trailers only", []step{{client, headers, endHeaders, 1}, {server, headers, endStream | endHeaders, 1}}, 0},
+		{"ended with data", []step{{client, headers, endHeaders, 1}, {server, data, endStream, 1}}, 0},
+		{"ended with padded data", []step{{client, headers, endHeaders, 1}, {server, data, endStream | padded, 1}}, 0},
+		{"reset by the client", []step{{client, headers, endHeaders, 1}, {client, reset, 0, 1}}, 0},
+		{"reset by the server", []step{{client, headers, endHeaders, 1}, {server, reset, 0, 1}}, 0},
+		{"client trailers after the end", []step{{client, headers, endHeaders, 1}, {server, headers, endStream | endHeaders, 1}, {client, headers, endHeaders | endStream, 1}}, 0},
+		{"one of two", []step{{client, headers, endHeaders, 1}, {client, headers, endHeaders, 3}, {server, headers, endStream | endHeaders, 1}}, 1},
+		{"flags of other frames", []step{{client, headers, endHeaders, 1}, {server, http2.FramePing, endStream, 0}, {server, http2.FrameWindowUpdate, endStream, 1}}, 1},
+		{"in a header block", []step{{client, headers, endHeaders, 1}, {server, headers, endStream, 1}, {server, http2.FrameContinuation, 0, 1}}, 1},
+		{"after a header block", []step{{client, headers, endHeaders, 1}, {server, headers, endStream, 1}, {server, http2.FrameContinuation, 0, 1}, {server, http2.FrameContinuation, endHeaders, 1}}, 0},
+		{"pushed", []step{{server, http2.FramePushPromise, endHeaders, 1}, {server, headers, endHeaders, 2}}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := greeted()
+			for i, s := range test.steps {
+				scanner := c.responses
+				if s.fromClient {
+					scanner = c.requests
+				}
+				c.scan(scanner, rawFrame(s.kind, s.flags, s.stream, (i+1)*100))
+			}
+			if got := len(c.open); got != test.open || c.opaque {
+				t.Errorf("%d open, opaque %v, want %d, false", got, c.opaque, test.open)
+			}
+		})
+	}
+}
+
+// A call isn't over before the client has received all of the last frame.
+func TestCallsEndWithTheWholeFrame(t *testing.T) {
+	t.Parallel()
+	c := greeted()
+	c.scan(c.requests, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
+	last := rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 18)
+	for i := range last {
+		if len(c.open) != 1 {
+			t.Errorf("after %d bytes of %d: %d open", i, len(last), len(c.open))
+		}
+		c.scan(c.responses, last[i:i+1])
+	}
+	if len(c.open) != 0 {
+		t.Errorf("after the last byte: %d open", len(c.open))
+	}
+}
+
+// Calls of connections that aren't HTTP/2 aren't known.
+func TestCallsGiveUp(t *testing.T) {
+	t.Parallel()
+	c := newCalls()
+	c.scan(c.requests, []byte("GET / HTTP/1.1\r\n"))
+	c.scan(c.requests, []byte("\r\n"))
+	if !c.opaque {
+		t.Error("not opaque")
+	}
+	c = greeted()
+	c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
+	c.scan(c.responses, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // of nothing
+	if !c.opaque || len(c.open) > 0 {
+		t.Errorf("opaque %v, %d open, want true, 0", c.opaque, len(c.open))
+	}
+}
+
+func TestCallsAreBounded(t *testing.T) {
+	t.Parallel()
+	c := greeted()
+	for i := range uint32(maxOpenCalls) {
+		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*i+1, 0))
+	}
+	if len(c.open) != maxOpenCalls || c.opaque {
+		t.Fatalf("%d open, opaque %v, want %d, false", len(c.open), c.opaque, maxOpenCalls)
+	}
+	for i := range uint32(100) {
+		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*(maxOpenCalls+i)+1, 0))
+	}
+	if len(c.open) != 0 || !c.opaque {
+		t.Errorf("%d open, opaque %v, want 0, true", len(c.open), c.opaque)
+	}
+	c.scan(c.responses, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
+}
+
+func TestCallsWhenIdle(t *testing.T) {
+	t.Parallel()
+	c := newCalls()
+	idle := 0
+	c.begin(1)
+	c.whenIdle(func() { idle++ })
+	c.begin(3)
+	c.end(1)
+	if idle != 0 {
+		t.Error("idle while a call was open")
+	}
+	c.end(3)
+	c.begin(5)
+	c.end(5)
+	if idle != 1 {
+		t.Errorf("idle %d times, want once", idle)
+	}
+	c.whenIdle(func() { idle++ })
+	if idle != 2 {
+		t.Error("not idle though no call is open")
+	}
+	c.update(c.giveUp)
+	c.whenIdle(func() { t.Error("idle though the connection isn't HTTP/2") })
+}
+
+// Padding, CONTINUATION frames and the borders of chunks don't hide where messages
+// end.
+func TestCallsBetweenMessages(t *testing.T) {
+	t.Parallel()
+	message := "\x00\x00\x00\x00\x03abc"
+	for _, test := range []struct {
+		name     string
+		response string
+		between  bool
+	}{
+		{"nothing", "", true},
+		{"headers", string(rawFrame(http2.FrameHeaders, endHeaders, 1, 5)), true},
+		{"a header block in two frames", string(rawFrame(http2.FrameHeaders, 0, 1, 5)) + string(rawFrame(http2.FrameContinuation, endHeaders, 1, 5)), true},
+		{"a message", dataFrame(0, message), true},
+		{"a padded message", dataFrame(padded, "\x04"+message+"\x00\x00\x00\x00"), true},
+		{"a message in two padded frames", dataFrame(padded, "\x02"+message[:3]+"\x00\x00") + dataFrame(padded, "\x00"+message[3:]), true},
+		{"a part of a message", dataFrame(0, message+message[:7]), false},
+		{"a part of a padded message", dataFrame(padded, "\x04"+message[:6]+"\x00\x00\x00\x00"), false},
+		{"a part of a prefix", dataFrame(padded, "\x01"+message[:2]+"\x00"), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, size := range []int{1, 1000} {
+				c := greeted()
+				c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
+				for rest := []byte(test.response); len(rest) > 0; {
+					n := min(size, len(rest))
+					c.scan(c.responses, rest[:n])
+					rest = rest[n:]
+				}
+				if got := len(c.betweenMessages()) == 1; got != test.between || c.opaque {
+					t.Errorf("in chunks of %d: between messages %v, opaque %v, want %v, false", size, got, c.opaque, test.between)
+				}
+			}
+		})
+	}
+}
+
+// dataFrame returns a DATA frame of stream 1.
+func dataFrame(flags http2.Flags, payload string) string {
+	return string(rawFrame(http2.FrameData, flags, 1, len(payload))[:h2.HeaderLen]) + payload
+}

@@ -1,0 +1,277 @@
+// Package forward carries gRPC connections between sockets and the streams of
+// sessions.
+//
+//	f := &forward.Forwarder{Sessions: sessions} // the gRPC client end
+//	go f.Serve(listener)                        // local connections ▸ streams
+//
+//	f := &forward.Forwarder{Dial: dial} // the gRPC server end
+//	go f.ServeStreams(session)          // streams ▸ connections to a server
+//
+//	err := f.Shutdown(ctx)
+//
+// Bytes pass unchanged. The two directions of a connection end separately, as those
+// of TCP do. Once one of them has ended, yamux gives the other five minutes.
+//
+// If an HTTP/2 connection breaks, its client gets the reason: open calls end with
+// UNAVAILABLE. A connection that doesn't carry HTTP/2 is reset.
+//
+// All methods may be called from any goroutine. Nothing is logged unless a logger is
+// given.
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// acceptPause is the wait after a temporary error of Accept, such as too many open
+// files.
+const acceptPause = 50 * time.Millisecond
+
+// Forwarder forwards the connections of gRPC clients to a server: each on a stream
+// of the newest session, or on a connection that Dial makes.
+type Forwarder struct {
+	// Sessions has the sessions to use. It must be set unless Dial is.
+	Sessions *tunnel.Sessions
+
+	// Dial, if set, connects to the server, instead of a stream. Calls fail with its
+	// error.
+	Dial func(context.Context) (net.Conn, error)
+
+	// Wait is how long a connection waits for a session. Then its first call is
+	// answered with UNAVAILABLE. A negative one means not at all.
+	// Default: tunnel.DefaultWait.
+	Wait time.Duration
+
+	// Logger receives each connection, at debug level. Default: discarded.
+	Logger *slog.Logger
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	flows     map[*flow]struct{}
+	running   sync.WaitGroup // the goroutines of flows
+}
+
+// Serve forwards the connections that l accepts. It blocks until Shutdown, and then
+// returns nil, or until an error of l. It closes l.
+func (f *Forwarder) Serve(l net.Listener) error {
+	defer l.Close()
+	if !f.add(l) {
+		return nil
+	}
+	defer f.remove(l)
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			f.start(newSocketEnd(conn))
+			continue
+		}
+		if f.isClosed() {
+			return nil
+		}
+		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Temporary() { //nolint:staticcheck // as net/http's server does; nothing replaces it here
+			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		}
+		f.logger().Warn("accept", slog.Any("err", err))
+		time.Sleep(acceptPause) //nolint:forbidigo // there is no event to wait for
+	}
+}
+
+// ServeStreams forwards the streams that the peer of s opens. It blocks until s has
+// ended or is being shut down.
+func (f *Forwarder) ServeStreams(s *wsmux.Session) {
+	for {
+		stream, err := s.Accept()
+		if err != nil {
+			return
+		}
+		f.start(streamEnd{stream})
+	}
+}
+
+func (f *Forwarder) add(l net.Listener) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	if f.listeners == nil {
+		f.listeners = map[net.Listener]struct{}{}
+	}
+	f.listeners[l] = struct{}{}
+	return true
+}
+
+func (f *Forwarder) remove(l net.Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.listeners, l)
+}
+
+func (f *Forwarder) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+// start forwards the connection of a client in a new goroutine.
+func (f *Forwarder) start(client end) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	fl := newFlow(client, cancel)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		cancel(nil)
+		_ = client.Close()
+		return
+	}
+	if f.flows == nil {
+		f.flows = map[*flow]struct{}{}
+	}
+	f.flows[fl] = struct{}{}
+	f.running.Go(func() {
+		f.forward(ctx, fl)
+		cancel(nil)
+		f.mu.Lock()
+		delete(f.flows, fl)
+		f.mu.Unlock()
+	})
+}
+
+// forward connects fl with the server and copies until both directions have ended.
+// It runs as long as the connection, so its stack frame is kept small.
+func (f *Forwarder) forward(ctx context.Context, fl *flow) {
+	release := f.connect(ctx, fl)
+	if release == nil {
+		return
+	}
+	defer release()
+	f.debug(ctx, fl, "forwarding", nil)
+	if err := fl.run(); err != nil {
+		f.debug(ctx, fl, "connection cut", err)
+	} else {
+		f.debug(ctx, fl, "connection ended", nil)
+	}
+}
+
+// connect connects fl with the server. It returns a function to call when fl has
+// ended. If there is no connection, it answers the first call of fl with the reason
+// and returns nil.
+func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool) {
+	server, s, err := f.dial(ctx)
+	if err != nil {
+		f.debug(ctx, fl, "connection not forwarded", err)
+		var up <-chan struct{} // never: there is a session, and its peer takes no streams
+		if errors.Is(err, tunnel.ErrNoSession) {
+			up = f.Sessions.Ready()
+		}
+		answerUnavailable(ctx, fl.client, err, up)
+		return nil
+	}
+	if !fl.setServer(server) {
+		_ = server.Close()
+		answerUnavailable(ctx, fl.client, fmt.Errorf("%w: %w", tunnel.ErrNoSession, tunnel.ErrShuttingDown), nil)
+		return nil
+	}
+	if s == nil {
+		return func() bool { return true }
+	}
+	return s.AfterReplace(fl.drain)
+}
+
+// dial connects to the server. The session is that of a stream, nil without one.
+func (f *Forwarder) dial(ctx context.Context) (end, *tunnel.Session, error) {
+	if f.Dial != nil {
+		conn, err := f.Dial(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return newSocketEnd(conn), nil, nil
+	}
+	stream, s, err := f.Sessions.Open(ctx, f.Wait)
+	if err != nil {
+		return nil, nil, err
+	}
+	return streamEnd{stream}, s, nil
+}
+
+func (f *Forwarder) debug(ctx context.Context, fl *flow, msg string, err error) {
+	logger := f.logger()
+	if !logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []any{slog.String("remote_addr", fl.client.RemoteAddr().String())}
+	if server := fl.connected(); server != nil {
+		attrs = append(attrs, slog.String("target", server.RemoteAddr().String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	logger.DebugContext(ctx, msg, attrs...) //nolint:sloglint // the callers' are constant
+}
+
+func (f *Forwarder) logger() *slog.Logger {
+	if f.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return f.Logger
+}
+
+// Shutdown closes the listeners, answers the connections that wait for a session
+// with UNAVAILABLE, and closes the others, each once no call is open on it. When ctx
+// ends, it cuts the rest, and the error says how many. A connection that hangs in a
+// stalled session ends with the session, for which Shutdown doesn't wait.
+func (f *Forwarder) Shutdown(ctx context.Context) error {
+	f.mu.Lock()
+	f.closed = true
+	for l := range f.listeners {
+		_ = l.Close()
+	}
+	flows := slices.Collect(maps.Keys(f.flows))
+	f.mu.Unlock()
+	for _, fl := range flows {
+		fl.drain()
+	}
+
+	done := make(chan struct{})
+	go func() {
+		f.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
+	flows = slices.Collect(maps.Keys(f.flows))
+	f.mu.Unlock()
+	for _, fl := range flows {
+		fl.cut()
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	switch n := len(flows); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("1 connection cut: %w", context.Cause(ctx))
+	default:
+		return fmt.Errorf("%d connections cut: %w", n, context.Cause(ctx))
+	}
+}
