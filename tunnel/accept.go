@@ -18,75 +18,75 @@ import (
 )
 
 const (
-	// handshakeTimeout bounds the time in which a request arrives, and the
-	// time in which its answer is sent.
+	// handshakeTimeout bounds the time to read a request, and the time to write the
+	// response.
 	handshakeTimeout = 10 * time.Second
 
-	// maxHeaderBytes bounds the size of a request.
+	// maxHeaderBytes bounds the size of a request header.
 	maxHeaderBytes = 64 * 1024
 )
 
-// AcceptOptions says which handshakes an Acceptor accepts, and how. Its zero
-// value accepts every one without an Origin.
+// AcceptOptions determines which handshakes an Acceptor accepts, and how. The zero
+// value accepts all handshakes without an Origin header.
 type AcceptOptions struct {
-	// Path is the only path that is served; 404 elsewhere. Default: any.
+	// Path is the only path that is served; others get 404. Default: any path.
 	Path string
 
-	// Token is what each handshake must carry: as it is in the header
-	// TokenHeader, or, if that is empty, as Authorization: Bearer (RFC 6750).
-	// 401 without it. Default: none is demanded.
+	// Token must be in each handshake: as the value of the header TokenHeader, or,
+	// if that is empty, as Authorization: Bearer (RFC 6750). Handshakes without it
+	// get 401. Default: no token is required.
 	Token, TokenHeader string
 
-	// CurrentToken, if set, is called at each handshake for the token to use
-	// instead of Token: for tokens that change.
+	// CurrentToken, if set, is called at each handshake and replaces Token, for
+	// tokens that change.
 	CurrentToken func() string
 
 	// Origins and LoopbackHost are those of Guard.
 	Origins      []string
 	LoopbackHost bool
 
-	// Subprotocols are the supported ones, in order of preference. Default:
+	// Subprotocols are the supported subprotocols in order of preference. Default:
 	// none.
 	Subprotocols []string
 
-	// MaxSessions is how many sessions may be up at a time; 503 for more. A
-	// peer that has vanished counts until PingTimeout. 0: no limit.
+	// MaxSessions is how many sessions may be up at the same time; further
+	// handshakes get 503. A peer that has vanished counts until PingTimeout.
+	// Default: no limit.
 	MaxSessions int
 
 	// Upgrade, if set, is called for each handshake that has passed the checks
-	// above and counts as a session, before it is answered. It may dial
-	// elsewhere first, which delays no other handshake, and says how to answer
-	// and what serves the WebSocket; nil stands for the zero Upgrade. An error
-	// refuses the handshake: with the status and headers of a *RefusalError,
-	// else with 502, and with the error's text as the body.
+	// above, before the response. It may block, for example to dial another
+	// server, without delaying other handshakes. The result determines the
+	// response and the use of the WebSocket; nil means the zero Upgrade. An error
+	// refuses the handshake, with the status and headers of a *RefusalError or
+	// else with 502, and with its text as the body.
 	//
-	// The context of r ends when the client hangs up before the answer, when
-	// Upgrade takes longer than UpgradeTimeout, when Shutdown begins while
-	// Upgrade runs, and always when ServeHTTP returns: after Upgrade.Serve or
-	// the session, or because the handshake has failed after Upgrade, whose
-	// method, version and key (RFC 6455 §4.2.1) are checked last.
-	// [context.AfterFunc] can release there what Upgrade has made.
+	// The context of r ends when the client disconnects before the response, when
+	// Upgrade takes longer than 30 s, when Shutdown begins while Upgrade runs, and
+	// when ServeHTTP returns. That is after Upgrade.Serve has returned or the
+	// session has ended, or when the handshake fails after Upgrade: its method,
+	// version and key (RFC 6455 §4.2.1) are checked last. Use
+	// [context.AfterFunc] with it to release resources of Upgrade.
 	Upgrade func(r *http.Request) (*Upgrade, error)
 
 	// Session adjusts the sessions.
 	Session SessionOptions
 
-	// Logger receives refused handshakes, at warn level. Default: discarded.
+	// Logger logs refused handshakes at warn level. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Acceptor is an [http.Handler] that turns WebSocket handshakes into sessions.
-// Serve runs a server for it; a caller with a server of its own doesn't need
-// that.
+// Acceptor is an [http.Handler] that accepts sessions. Serve runs an HTTP server for
+// it, but it can also be used with another server.
 type Acceptor struct {
 	opts     AcceptOptions
 	guard    Guard
 	sessions *Sessions
 	logger   *slog.Logger
-	slots    chan struct{} // an element for each session; nil: no limit
+	slots    chan struct{} // holds a token for each session; nil: no limit
 	upgrader websocket.Upgrader
 	server   *http.Server    // for Serve
-	closing  context.Context //nolint:containedctx // the Acceptor's own: ends when Shutdown begins
+	closing  context.Context //nolint:containedctx // ends when Shutdown begins
 	close    context.CancelCauseFunc
 }
 
@@ -115,18 +115,18 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 	a.server = &http.Server{
 		Handler:           a,
 		ReadHeaderTimeout: handshakeTimeout,
-		ReadTimeout:       handshakeTimeout, // includes a body, which nobody reads; a session has no time-outs
+		ReadTimeout:       handshakeTimeout, // including a body; doesn't apply to sessions
 		WriteTimeout:      handshakeTimeout,
 		IdleTimeout:       handshakeTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(logWriter{a.logger}, "", 0),
-		// HTTP/2 has no Upgrade (RFC 8441 is another matter).
+		// Disables HTTP/2, which has no Upgrade. (RFC 8441 isn't supported.)
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
 	return a
 }
 
-// ServeHTTP answers one handshake, and returns when its session has ended or its
+// ServeHTTP handles one handshake. It blocks until the session has ended or
 // Upgrade.Serve has returned.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refusal := a.check(r); refusal != nil {
@@ -175,7 +175,7 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// check returns why r is refused, or nil.
+// check returns a refusal of r, or nil to accept it.
 func (a *Acceptor) check(r *http.Request) *RefusalError {
 	if a.opts.Path != "" && r.URL.Path != a.opts.Path {
 		return refuse(http.StatusNotFound, "nothing here: wrong path")
@@ -197,8 +197,8 @@ func (a *Acceptor) refuse(w http.ResponseWriter, r *http.Request, refusal *Refus
 	refusal.answer(w)
 }
 
-// Serve answers handshakes on l until Shutdown, and then returns nil. It closes
-// l. It may be called for several listeners.
+// Serve handles handshakes on l. It blocks until Shutdown and then returns nil. It
+// closes l. It may be called for several listeners.
 func (a *Acceptor) Serve(l net.Listener) error {
 	if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("accept on %v: %w", l.Addr(), err)
@@ -206,15 +206,15 @@ func (a *Acceptor) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops accepting, and ends the handshakes in progress without waiting
-// for them. It leaves WebSockets alone: Sessions.Shutdown ends the sessions, and
-// each Upgrade.Serve ends itself.
+// Shutdown closes the listeners of Serve and aborts handshakes. It doesn't block, and
+// doesn't close WebSockets: use Sessions.Shutdown to end the sessions. Each
+// Upgrade.Serve must end by itself.
 func (a *Acceptor) Shutdown(context.Context) error {
 	a.close(ErrShuttingDown)
 	return a.server.Close()
 }
 
-// logWriter logs the messages of net/http, such as a failed TLS handshake.
+// logWriter logs the messages of http.Server, such as a failed TLS handshake.
 type logWriter struct{ logger *slog.Logger }
 
 func (w logWriter) Write(p []byte) (int, error) {

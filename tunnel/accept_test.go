@@ -18,16 +18,16 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// reply is an answer to a handshake.
-type reply struct {
+// response is a response to a handshake.
+type response struct {
 	code   int
 	header http.Header
 	body   string
 }
 
-// handshake sends a handshake with the given headers, which replace the usual
-// ones, and returns the answer.
-func handshake(t *testing.T, addr, path string, header http.Header) reply {
+// handshake sends a handshake whose usual headers are overridden by header, and returns
+// the response.
+func handshake(t *testing.T, addr, path string, header http.Header) response {
 	t.Helper()
 	conn := tunneltest.DialTCP(t, addr)
 	all := http.Header{
@@ -47,7 +47,7 @@ func handshake(t *testing.T, addr, path string, header http.Header) reply {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	r := reply{code: resp.StatusCode, header: resp.Header}
+	r := response{code: resp.StatusCode, header: resp.Header}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		body, err := io.ReadAll(resp.Body)
 		if err != nil {
@@ -63,7 +63,7 @@ func TestAcceptorRefuses(t *testing.T) {
 	t.Parallel()
 	const token = "s3cr3t-token"
 	bearer := AcceptOptions{Token: token}
-	plain := AcceptOptions{Token: token, TokenHeader: "X-Sync-Token"}
+	custom := AcceptOptions{Token: token, TokenHeader: "X-Sync-Token"}
 	origins := AcceptOptions{Origins: []string{"http://good.test"}}
 	loopback := AcceptOptions{LoopbackHost: true}
 	for _, test := range []struct {
@@ -84,11 +84,11 @@ func TestAcceptorRefuses(t *testing.T) {
 		{"wrong token", bearer, "/", http.Header{"Authorization": {"Bearer x"}}, 401, "wrong token in the header Authorization"},
 		{"beginning of the token", bearer, "/", http.Header{"Authorization": {"Bearer " + token[:8]}}, 401, "wrong token in the header Authorization"},
 		{"twice", bearer, "/", http.Header{"Authorization": {"Bearer " + token, "Bearer " + token}}, 401, "wrong token in the header Authorization"},
-		{"plain", plain, "/", http.Header{"X-Sync-Token": {token}}, 101, ""},
-		{"no plain token", plain, "/", http.Header{"Authorization": {"Bearer " + token}}, 401, "no token in the header X-Sync-Token"},
-		{"wrong plain token", plain, "/", http.Header{"X-Sync-Token": {"Bearer " + token}}, 401, "wrong token in the header X-Sync-Token"},
-		{"empty plain token", plain, "/", http.Header{"X-Sync-Token": {""}}, 401, "wrong token in the header X-Sync-Token"},
-		{"plain twice", plain, "/", http.Header{"X-Sync-Token": {token, "x"}}, 401, "wrong token in the header X-Sync-Token"},
+		{"own header", custom, "/", http.Header{"X-Sync-Token": {token}}, 101, ""},
+		{"bearer instead of own header", custom, "/", http.Header{"Authorization": {"Bearer " + token}}, 401, "no token in the header X-Sync-Token"},
+		{"wrong token in own header", custom, "/", http.Header{"X-Sync-Token": {"Bearer " + token}}, 401, "wrong token in the header X-Sync-Token"},
+		{"empty token in own header", custom, "/", http.Header{"X-Sync-Token": {""}}, 401, "wrong token in the header X-Sync-Token"},
+		{"own header twice", custom, "/", http.Header{"X-Sync-Token": {token, "x"}}, 401, "wrong token in the header X-Sync-Token"},
 		{"origin", AcceptOptions{}, "/", http.Header{"Origin": {"http://127.0.0.1"}}, 403, `origin "http://127.0.0.1" is not allowed`},
 		{"null origin", origins, "/", http.Header{"Origin": {"null"}}, 403, `origin "null" is not allowed`},
 		{"allowed origin", origins, "/", http.Header{"Origin": {"http://good.test"}}, 101, ""},
@@ -191,7 +191,7 @@ func TestAcceptorSlowRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
-				t.Errorf("waiting for the end: %v", err)
+				t.Errorf("Copy = %v, want nil or a reset", err)
 			}
 			_ = a.Shutdown(t.Context())
 			tunneltest.Await(t, "Serve", serving)
@@ -199,8 +199,7 @@ func TestAcceptorSlowRequests(t *testing.T) {
 	}
 }
 
-// TestAcceptorTimeoutsEndWithTheHandshake: those of the server must not reach
-// into the session.
+// The server's timeouts don't apply to the session.
 func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 	t.Parallel()
 	sessions := newSessions(t)
@@ -220,16 +219,16 @@ func TestAcceptorTimeoutsEndWithTheHandshake(t *testing.T) {
 	conn.mu.Lock()
 	defer conn.mu.Unlock()
 	if conn.set == 0 {
-		t.Error("the server has no time-outs: this test checks nothing")
+		t.Error("the server has no timeouts: this test checks nothing")
 	}
-	if !conn.read.IsZero() { // writing has a time-out of the session's own
-		t.Errorf("with a session up reading may last until %v", conn.read)
+	if !conn.read.IsZero() { // the session has its own write timeout
+		t.Errorf("the session has a read deadline of %v, want none", conn.read)
 	}
 	_ = a.Shutdown(t.Context())
 	tunneltest.Await(t, "Serve", serving)
 }
 
-// timedListener tells the test of the connection that it accepts.
+// timedListener accepts timedConns and sends them to accepted.
 type timedListener struct {
 	net.Listener
 	accepted chan *timedConn
@@ -245,15 +244,15 @@ func (l *timedListener) Accept() (net.Conn, error) {
 	return timed, nil
 }
 
-// timedConn remembers its deadlines.
+// timedConn records its deadlines.
 type timedConn struct {
 	net.Conn
 	mu   sync.Mutex
-	read time.Time
-	set  int // how many deadlines were set that aren't none
+	read time.Time // the read deadline
+	set  int       // how many deadlines other than the zero time were set
 }
 
-func (c *timedConn) note(at time.Time, deadlines ...*time.Time) {
+func (c *timedConn) record(at time.Time, deadlines ...*time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, d := range deadlines {
@@ -265,17 +264,17 @@ func (c *timedConn) note(at time.Time, deadlines ...*time.Time) {
 }
 
 func (c *timedConn) SetDeadline(at time.Time) error {
-	c.note(at, &c.read)
+	c.record(at, &c.read)
 	return c.Conn.SetDeadline(at)
 }
 
 func (c *timedConn) SetReadDeadline(at time.Time) error {
-	c.note(at, &c.read)
+	c.record(at, &c.read)
 	return c.Conn.SetReadDeadline(at)
 }
 
 func (c *timedConn) SetWriteDeadline(at time.Time) error {
-	c.note(at)
+	c.record(at)
 	return c.Conn.SetWriteDeadline(at)
 }
 
@@ -312,7 +311,7 @@ func TestAcceptorShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	idle := tunneltest.DialTCP(t, other.Addr().String()) // and says nothing
+	idle := tunneltest.DialTCP(t, other.Addr().String()) // sends nothing
 	if resp := handshake(t, other.Addr().String(), "/", http.Header{"Upgrade": nil}); resp.code != 426 {
 		t.Fatalf("status = %d", resp.code)
 	}
@@ -338,7 +337,7 @@ func TestAcceptorShutdown(t *testing.T) {
 		t.Errorf("Serve after Shutdown = %v, want nil", err)
 	}
 	if _, err := late.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept on the listener = %v, want that it's closed", err)
+		t.Errorf("Accept on the listener = %v, want net.ErrClosed", err)
 	}
 }
 
@@ -347,6 +346,6 @@ func TestAcceptorServeError(t *testing.T) {
 	l := tunneltest.Listen(t)
 	_ = l.Close()
 	if err := NewAcceptor(newSessions(t), AcceptOptions{}).Serve(l); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Serve on a closed listener = %v, want that it's closed", err)
+		t.Errorf("Serve on a closed listener = %v, want net.ErrClosed", err)
 	}
 }

@@ -10,22 +10,24 @@ import (
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// The defaults of Connector.
 const (
+	// DefaultMaxRetryInterval is the default of Connector.MaxRetryInterval.
 	DefaultMaxRetryInterval = 30 * time.Second
-	DefaultDrainTimeout     = 30 * time.Second
+
+	defaultDrainTimeout = 30 * time.Second
 
 	firstRetryInterval = 200 * time.Millisecond
 
-	// stablePeriod is how long a session must last to reset the retry interval:
-	// a peer that accepts and drops at once must not be dialed in a tight loop.
+	// stablePeriod is how long a session must last to reset the retry interval, so
+	// that a peer that accepts sessions but ends them at once isn't dialed in a
+	// tight loop.
 	stablePeriod = 10 * time.Second
 )
 
-// GaveUpError is why a Connector with a limit of retries has ended.
+// GaveUpError means that MaxRetries of a Connector is exceeded.
 type GaveUpError struct {
-	Attempts int   // dials that failed in a row
-	Err      error // the last failure
+	Attempts int   // consecutive dials that failed
+	Err      error // of the last one
 }
 
 func (e *GaveUpError) Error() string {
@@ -50,35 +52,35 @@ type Connector struct {
 	// Sessions is the set to which Run adds each session.
 	Sessions *Sessions
 
-	// MaxRetries is how many more dials may fail in a row after the first
-	// failure; a negative number means no limit. Default: 0.
+	// MaxRetries is how often Run dials again after a failure before it returns; a
+	// success resets the count. Negative: no limit. Default: 0.
 	MaxRetries int
 
-	// MaxRetryInterval limits the wait before the next dial. The wait is random,
-	// up to 200 ms after the first failure and up to twice as long after each
-	// further one. Default: DefaultMaxRetryInterval.
+	// MaxRetryInterval limits the delay before the next dial. The delay is random:
+	// up to 200 ms after the first failure, and up to twice the previous limit after
+	// each further one. Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
 
-	// OnRetry, if set, is called before each wait, with its length and reason.
+	// OnRetry, if set, is called before each delay, with its length and its reason.
 	OnRetry func(in time.Duration, reason error)
 
-	// RetryNow makes Run dial at once when it receives a value: it ends a wait,
-	// or replaces the session that is up. A dial in progress that succeeds
-	// satisfies it. RetryNow must not be closed. Default: nil.
+	// A value on RetryNow ends the current delay, or replaces the session that is up
+	// by a new one. While Run dials, a value has no effect if the dial succeeds.
+	// RetryNow must not be closed. Default: nil.
 	RetryNow <-chan struct{}
 
-	// DrainTimeout is how long the streams of a replaced session may go on. A
-	// negative one cuts them at once. Default: DefaultDrainTimeout.
+	// DrainTimeout is how long the streams of a replaced session may stay open;
+	// negative: not at all. Default: 30 s.
 	DrainTimeout time.Duration
 }
 
-// errReconnect is why a session that RetryNow has replaced ends.
+// errReconnect is the reason of a session that RetryNow has replaced.
 var errReconnect = errors.New("reconnecting, as asked")
 
-// Run dials, waits until the session has ended and every Subscriber.Down has
-// returned, and dials again. It returns nil when ctx ends or Sessions is shut
-// down; Sessions still owns the last session. It returns a *DialError at once if
-// the URL is invalid or the peer or the proxy refuses the credentials, and a
+// Run dials a session, waits until it has ended and every Subscriber.Down has returned,
+// and dials again. It returns nil when ctx ends or Sessions is shut down; the last
+// session stays up, because Sessions owns it. It returns a *DialError without a retry
+// if the URL is invalid or the peer or the proxy refuses the credentials, and a
 // *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
 	u, err := outbound.ParseURL(c.URL)
@@ -89,13 +91,13 @@ func (c *Connector) Run(ctx context.Context) error {
 		return &DialError{URL: outbound.RedactURL(u), Err: err}
 	}
 	failed := 0 // consecutive failed dials
-	short := 0  // consecutive failed dials and sessions shorter than stablePeriod
+	short := 0  // consecutive failed dials or sessions shorter than stablePeriod
 	for ctx.Err() == nil {
 		session, err := Dial(ctx, c.URL, c.options())
 		if err == nil {
 			failed = 0
 			select {
-			case <-c.RetryNow: // satisfied by this dial
+			case <-c.RetryNow: // this session is new enough
 			default:
 			}
 			s := c.Sessions.Add(session, outbound.RedactURL(u))
@@ -125,11 +127,11 @@ func (c *Connector) Run(ctx context.Context) error {
 		short++
 		c.wait(ctx, c.backoff(short), err)
 	}
-	return nil //nolint:nilerr // ctx has ended, which is no error
+	return nil //nolint:nilerr // the end of ctx isn't an error
 }
 
-// refused reports whether the peer or a proxy has refused the credentials.
-// Another try would fail too, and might lock the account.
+// refused reports whether the peer or a proxy has refused the credentials. A retry
+// would fail, too, and might lock the account.
 func refused(err error) bool {
 	r, ok := errors.AsType[interface {
 		error
@@ -150,29 +152,29 @@ func (c *Connector) options() *DialOptions {
 	return &opts
 }
 
-// watch waits until s ends or RetryNow replaces it, and returns the reason, or
-// nil if ctx ends first.
+// watch waits until s has ended or RetryNow has replaced it, and returns the reason. It
+// returns nil if ctx ends first.
 func (c *Connector) watch(ctx context.Context, s *Session) error {
 	select {
-	case <-s.downDone: // not Done: OnRetry is called after Down
+	case <-s.downDone: // later than Done, so that OnRetry is called after Down
 		return s.Err()
 	case <-c.RetryNow:
-		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, DefaultDrainTimeout))
+		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, defaultDrainTimeout))
 		return errReconnect
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// backoff returns the wait before the next dial when n have been short: with
-// full jitter, so that many Workers don't reconnect at the same moment.
+// backoff returns the delay before the next dial after n short ones. It has full
+// jitter, so that many Workers don't reconnect at the same time.
 func (c *Connector) backoff(n int) time.Duration {
 	limit := orDefault(c.MaxRetryInterval, DefaultMaxRetryInterval)
 	ceiling := min(firstRetryInterval<<min(n-1, 20), max(limit, time.Millisecond))
 	return 1 + rand.N(ceiling) //nolint:gosec // the time of a dial is no secret
 }
 
-// wait waits before the next dial, until in has passed, RetryNow or the end of ctx.
+// wait waits for the duration in, RetryNow, or the end of ctx, whichever is first.
 func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) {
 	c.Sessions.SetDownReason(&retryError{reason, time.Now().Add(in)})
 	if c.OnRetry != nil {
@@ -187,7 +189,7 @@ func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) {
 	}
 }
 
-// retryError is a reason with the time of the next dial.
+// retryError adds the time of the next dial to the reason that no session is up.
 type retryError struct {
 	reason error
 	next   time.Time

@@ -20,7 +20,7 @@ type retry struct {
 	reason error
 }
 
-// connector returns one that reports its retries and gets going with run.
+// connector returns a Connector that reports its retries. Start it with run.
 func connector(t *testing.T, url string) (*Connector, chan retry) {
 	t.Helper()
 	retries := make(chan retry, 1000)
@@ -169,7 +169,7 @@ func TestConnectorEndsAtOnce(t *testing.T) {
 	}
 	c, _ := connector(t, "nonsense")
 	if err := c.Run(tunneltest.Soon(t)); err == nil || !strings.Contains(err.Error(), "no scheme") {
-		t.Errorf("Run = %v, want that the URL is bad", err)
+		t.Errorf("Run = %v, want an error about the URL", err)
 	}
 	c, _ = connector(t, "ws://127.0.0.1:1")
 	if err := c.Run(tunneltest.Ended()); err != nil {
@@ -201,13 +201,14 @@ func TestConnectorRetryNow(t *testing.T) {
 	c.RetryNow = now
 	c.MaxRetryInterval = time.Hour
 	result, stop := run(t, c)
-	// Each wait is twice the one before on average: this many would take days.
+	// On average, each delay is twice the previous one: without RetryNow, this would
+	// take days.
 	for range 20 {
 		tunneltest.Await(t, "a retry", retries)
 		select {
 		case now <- struct{}{}:
 		case <-time.After(tunneltest.Patience):
-			t.Fatal("RetryNow isn't received from")
+			t.Fatal("Run doesn't receive from RetryNow")
 		}
 	}
 	tunneltest.Await(t, "a retry", retries)
@@ -220,7 +221,7 @@ func TestConnectorRetryNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now <- struct{}{} // with a session up, another one takes its place
+	now <- struct{}{} // replaces the session that is up
 	tunneltest.Await(t, "the first session's end", first.Done())
 	for got := first; got == first; {
 		if got, err = c.Sessions.Wait(tunneltest.Soon(t)); err != nil {
@@ -231,8 +232,7 @@ func TestConnectorRetryNow(t *testing.T) {
 	tunneltest.Await(t, "Run", result)
 }
 
-// TestConnectorBacksOffFromFlapping: a peer that drops what it has accepted is
-// dialed less and less often.
+// A peer that accepts sessions and ends them at once is dialed less and less often.
 func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	t.Parallel()
 	sessions := &Sessions{}
@@ -243,7 +243,7 @@ func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	now := make(chan struct{})
 	c, retries := connector(t, srv.URL)
 	c.RetryNow = now
-	c.MaxRetries = 0 // which sessions that end don't count for
+	c.MaxRetries = 0 // applies to failed dials only
 	c.MaxRetryInterval = time.Hour
 	result, stop := run(t, c)
 	var longest time.Duration
@@ -252,7 +252,7 @@ func TestConnectorBacksOffFromFlapping(t *testing.T) {
 		now <- struct{}{}
 	}
 	if longest < 2*time.Second {
-		t.Errorf("the longest wait was %v", longest)
+		t.Errorf("the longest delay was %v, want at least 2s", longest)
 	}
 	stop()
 	if err := tunneltest.Await(t, "Run", result); err != nil {
@@ -262,10 +262,10 @@ func TestConnectorBacksOffFromFlapping(t *testing.T) {
 
 func TestRetryError(t *testing.T) {
 	t.Parallel()
-	reason := errors.New("no way")
+	reason := errors.New("reason")
 	for in, want := range map[time.Duration]string{
-		90 * time.Second: "no way (next try in 1m30s)",
-		-time.Second:     "no way (trying again now)",
+		90 * time.Second: "reason (next try in 1m30s)",
+		-time.Second:     "reason (trying again now)",
 	} {
 		err := &retryError{reason, time.Now().Add(in)}
 		if err.Error() != want || !errors.Is(err, reason) {

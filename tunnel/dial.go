@@ -23,8 +23,8 @@ import (
 // DefaultConnectTimeout is the default of DialOptions.ConnectTimeout.
 const DefaultConnectTimeout = 10 * time.Second
 
-// maxHandshakeBytes bounds what is read before the session begins, the TLS
-// handshake included.
+// maxHandshakeBytes bounds how much is read before the session begins, including the
+// TLS handshake.
 const maxHandshakeBytes = 1 << 20
 
 // DialOptions adjusts Dial. Its zero value and nil mean the defaults.
@@ -32,19 +32,19 @@ type DialOptions struct {
 	// Header is sent with the handshake. Default: none.
 	Header http.Header
 
-	// TLS is used for wss. Default: the system's certificates, the host's name.
+	// TLS is used for wss. Default: the system's root certificates and the host name
+	// of the URL.
 	TLS *tls.Config
 
 	// Proxy is the URL of an outbound proxy, or "none": see [outbound.ProxyFor].
-	// Default: that of the environment.
+	// Default: the proxy of the environment.
 	Proxy string
 
 	// Subprotocols are offered in the handshake. Default: none.
 	Subprotocols []string
 
-	// ConnectTimeout bounds everything from the name's resolution to the
-	// answer to the handshake. Negative: no limit.
-	// Default: DefaultConnectTimeout.
+	// ConnectTimeout bounds the time from resolving the host name to the response to
+	// the handshake; negative: no limit. Default: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
 	// Session adjusts the session.
@@ -53,11 +53,12 @@ type DialOptions struct {
 
 // DialError reports that a dial failed.
 type DialError struct {
-	URL string // without secrets; empty if it couldn't be parsed
-	Err error  // *HandshakeError if the peer answered, otherwise an error of the network, the proxy or TLS
+	URL string // without secrets; empty if it can't be parsed
+	Err error  // a *HandshakeError if the peer responded, otherwise a network, proxy or TLS error
 }
 
-// Error returns one short line without control characters, whatever the peer sent.
+// Error returns one short line without control characters, even if parts of it are from
+// the peer.
 func (e *DialError) Error() string {
 	if e.URL == "" {
 		return "dial: " + e.Reason()
@@ -72,9 +73,10 @@ func (e *DialError) Reason() string {
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// Dial dials a WebSocket and starts a session on it, which the caller closes.
-// rawURL is ws, wss, http or https; a user and password in it are sent as
-// Authorization: Basic (RFC 7617). The error is a *DialError.
+// Dial dials a WebSocket and starts a session on it, which the caller closes. The scheme
+// of rawURL is ws, wss, http or https. Its user and password are sent as
+// Authorization: Basic (RFC 7617) unless opts.Header has an Authorization. opts may be
+// nil. The error is a *DialError.
 func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -90,10 +92,10 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	return session, nil
 }
 
-// DialWebSocket is Dial without the session: opts.Session is left alone, and the
-// caller closes the WebSocket. A [net/http/httptrace.ClientTrace] in ctx sees the
-// name's resolution, the connections, GotConn once a proxy has connected, and TLS
-// with the target.
+// DialWebSocket is Dial without the session: it ignores opts.Session, and the caller
+// closes the WebSocket. It calls the functions of a [net/http/httptrace.ClientTrace] in
+// ctx for DNS, for TCP connections, for TLS with the target, and GotConn once the
+// connection through a proxy is established.
 func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*websocket.Conn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -121,7 +123,8 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	}
 	target, header := request(u, opts.Header)
 
-	// gorilla ignores ctx once TCP is up, so ctx closes the connection.
+	// gorilla ignores ctx once the TCP connection is established, so the end of ctx
+	// closes that.
 	var conn *handshakeConn
 	var release func() bool
 	dialer := websocket.Dialer{
@@ -134,7 +137,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 				c = ws.BatchRecords(c)
 			}
 			conn = &handshakeConn{Conn: c, bounded: true}
-			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // concurrently, so c must not change any more
+			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // may run concurrently: c must not be assigned any more
 			return conn, nil
 		},
 		TLSClientConfig: opts.TLS,
@@ -146,7 +149,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	if resp != nil {
 		defer resp.Body.Close()
 	}
-	// If it's too late to release, ctx has closed the connection, or is about to.
+	// If release returns false, the end of ctx closes the connection.
 	if release != nil && !release() && err == nil {
 		_ = upgraded.Close()
 		err = context.Cause(ctx)
@@ -159,14 +162,14 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		return nil, newHandshakeError(resp, secrets(u, header))
 	}
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
-		return nil, pe // it names the hop that failed
+		return nil, pe // without gorilla's text
 	}
 	if conn != nil && !strings.HasPrefix(target, "wss:") {
-		if foreign := foreignProtocol(conn.first); foreign != nil {
-			return nil, foreign
+		if err := otherProtocol(conn.first); err != nil {
+			return nil, err
 		}
 	}
-	// gorilla sets ctx's deadline on the connection too, which may time out first.
+	// gorilla also sets ctx's deadline on the connection, which may time out first.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
 	}
@@ -179,8 +182,8 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	return nil, err
 }
 
-// request returns u as gorilla wants it and the header to send, with the user
-// and password of u in it unless header has others.
+// request returns the URL and the header for gorilla. It moves the user and password
+// of u to the header, unless that has an Authorization.
 func request(u *url.URL, header http.Header) (string, http.Header) {
 	r := http.Request{Header: header.Clone()}
 	if r.Header == nil {
@@ -201,23 +204,22 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 	return target.String(), r.Header
 }
 
-// readBuffer is the size of the WebSocket's read buffer in bytes. Larger reads
-// bypass the buffer.
+// readBuffer is the size of gorilla's read buffer in bytes. Larger reads bypass it.
 const readBuffer = 16 * 1024
 
-// writeBuffers keeps idle connections from holding a write buffer each.
+// writeBuffers is shared so that idle connections use no write buffer.
 var writeBuffers = &sync.Pool{}
 
-// handshakeConn bounds how much is read during the handshake: net/http, which
-// reads the answer, accepts headers of any length.
+// handshakeConn bounds how much is read during the handshake, because http.ReadResponse
+// accepts a header of any length.
 type handshakeConn struct {
 	net.Conn
-	bounded bool   // until the handshake is over
+	bounded bool   // during the handshake
 	read    int    // bytes read while bounded
-	first   []byte // the first of them, at most netdiag.FirstBytes
+	first   []byte // the first of these bytes, at most netdiag.FirstBytes
 }
 
-// NetConn returns the connection itself.
+// NetConn returns the wrapped connection.
 func (c *handshakeConn) NetConn() net.Conn { return c.Conn }
 
 func (c *handshakeConn) Read(p []byte) (int, error) {

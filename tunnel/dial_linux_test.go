@@ -12,8 +12,8 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// TestDialEndsWithItsContextUnanswered dials a port whose backlog is full: the
-// kernel drops what would open the connection.
+// Dial ends with its context while the TCP handshake gets no answer: the listener's
+// backlog is full, so the kernel drops SYNs.
 func TestDialEndsWithItsContextUnanswered(t *testing.T) {
 	t.Parallel()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

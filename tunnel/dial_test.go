@@ -21,7 +21,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-func TestDialAnswers(t *testing.T) {
+func TestDialRefused(t *testing.T) {
 	t.Parallel()
 	const token = "s3cr3t-token"
 	for _, test := range []struct {
@@ -38,10 +38,10 @@ func TestDialAnswers(t *testing.T) {
 		{"unavailable", 503, nil, "\n\n  busy  \r\nmore", "handshake: 503 Service Unavailable: busy"},
 		{"unknown status", 799, nil, "", "handshake: 799 unknown status"},
 		{"control characters", 403, http.Header{"Server": {"a\u202eb"}}, "\x1b[2Jred\t\x07\u202eder\xff\x00", "handshake: 403 Forbidden: [2Jred der (server: ab)"},
-		{"long", 403, nil, strings.Repeat("é", 5000), "handshake: 403 Forbidden: " + strings.Repeat("é", maxAnswerText) + "…"},
+		{"long", 403, nil, strings.Repeat("é", 5000), "handshake: 403 Forbidden: " + strings.Repeat("é", maxResponseText) + "…"},
 		{"secret in the body", 403, nil, "bad token " + token + "!", "handshake: 403 Forbidden: bad token ***!"},
 		{"secret in Server", 403, http.Header{"Server": {token}}, "", "handshake: 403 Forbidden (server: ***)"},
-		{"headers that help", 401, http.Header{"Www-Authenticate": {"Bearer realm=\"hub\""}, "Server": {"nginx"}}, "", "handshake: 401 Unauthorized (server: nginx, www-authenticate: Bearer realm=\"hub\")"},
+		{"WWW-Authenticate", 401, http.Header{"Www-Authenticate": {"Bearer realm=\"hub\""}, "Server": {"nginx"}}, "", "handshake: 401 Unauthorized (server: nginx, www-authenticate: Bearer realm=\"hub\")"},
 		{"redirect", 302, http.Header{"Location": {"/login?from=" + token}}, "", "handshake: 302 Found (location: /login?from=***)"},
 		{"secret in the query", 404, nil, "no /x?key=qu3ry/secret", "handshake: 404 Not Found: no /x?key=***"},
 	} {
@@ -64,7 +64,7 @@ func TestDialAnswers(t *testing.T) {
 	}
 }
 
-func TestDialMasksWhatItSent(t *testing.T) {
+func TestDialMasksSecrets(t *testing.T) {
 	t.Parallel()
 	basic := base64.StdEncoding.EncodeToString([]byte("user:passw0rd"))
 	header := make(chan http.Header, 1)
@@ -87,7 +87,7 @@ func TestDialMasksWhatItSent(t *testing.T) {
 	}
 }
 
-func TestDialHeaderGoesBeforeUserinfo(t *testing.T) {
+func TestDialHeaderOverridesUserinfo(t *testing.T) {
 	t.Parallel()
 	header := make(chan http.Header, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { header <- r.Header }))
@@ -117,7 +117,7 @@ func TestDialErrors(t *testing.T) {
 	secureAddr := secure.server.Listener.Addr().String()
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.server.Certificate())
-	const closed = "127.0.0.1:1" // a port just freed may be somebody else's
+	const closed = "127.0.0.1:1" // another process could reuse a port that a test frees
 	silentEnd := serveTCP(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 4096))
 		_ = conn.Close()
@@ -145,7 +145,7 @@ func TestDialErrors(t *testing.T) {
 	for _, test := range []struct {
 		name, url string
 		tls       *tls.Config
-		want      string // the whole text, or with … at the end its beginning
+		want      string // the error's text; … at the end stands for any text
 		check     func(error) bool
 	}{
 		{"closed port", "ws://" + closed + "/p?q=1", nil, "dial ws://" + closed + "/p: connection refused", func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }},
@@ -194,7 +194,7 @@ func TestDialErrors(t *testing.T) {
 				t.Errorf("Dial = %s\nwant   %s", got, test.want)
 			}
 			if test.check != nil && !test.check(err) {
-				t.Errorf("Dial = %#v: the cause is missing", err)
+				t.Errorf("Dial = %#v, which doesn't wrap the cause", err)
 			}
 		})
 	}
@@ -212,7 +212,8 @@ func TestDialErrorIsOneCleanLine(t *testing.T) {
 	}
 }
 
-// silent accepts, reads, and says nothing. Its channel tells of the first bytes.
+// silent starts a server that sends nothing. heard receives a value when the first
+// bytes arrive.
 func silent(t *testing.T) (addr string, heard <-chan struct{}) {
 	t.Helper()
 	events := make(chan struct{}, 1)
@@ -220,7 +221,7 @@ func silent(t *testing.T) (addr string, heard <-chan struct{}) {
 		_, _ = conn.Read(make([]byte, 1))
 		select {
 		case events <- struct{}{}:
-		default: // nobody waits for the second
+		default: // the first value is enough
 		}
 		_, _ = io.Copy(io.Discard, conn)
 	}), events
@@ -282,20 +283,19 @@ func TestDialConnectTimeout(t *testing.T) {
 	t.Parallel()
 	addr, _ := silent(t)
 	for _, scheme := range []string{"ws://", "wss://"} {
-		for range 5 { // who notices first, the connection or the context, is a race
+		for range 5 { // the deadlines of the connection and of the context race
 			_, err := Dial(t.Context(), scheme+addr, &DialOptions{ConnectTimeout: 20 * time.Millisecond})
 			if want := "dial " + scheme + addr + ": no answer within 20ms"; err == nil || err.Error() != want {
 				t.Errorf("Dial = %v, want %s", err, want)
 			}
 			if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Dial = %#v, want a time-out", err)
+				t.Errorf("Dial = %#v, want a timeout", err)
 			}
 		}
 	}
 }
 
-// TestDialKeepsRefusalWhoseBodyHangs: the status is worth more than that ctx
-// ends before the rest has come.
+// If ctx ends after the status and before the end of the body, Dial returns the status.
 func TestDialKeepsRefusalWhoseBodyHangs(t *testing.T) {
 	t.Parallel()
 	addr := serveTCP(t, func(conn net.Conn) {

@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// Guard keeps web pages away from an HTTP handler: a page must not reach the
-// tunnel through the browser of a user who has access to it. The zero value
-// refuses every request with an Origin.
+// Guard protects an HTTP handler from web pages, which could otherwise reach the tunnel
+// through the browser of a user with access to it. The zero value refuses all requests
+// with an Origin header.
 type Guard struct {
-	// Origins are the values of the Origin header (RFC 6454) that are allowed;
-	// "*" allows any. 403 for others. A request without an Origin comes from no
-	// page and is allowed. Default: none.
+	// Origins are the allowed values of the Origin header (RFC 6454); "*" allows any.
+	// Others get 403. Requests without an Origin header are allowed: browsers send one
+	// with every WebSocket handshake (RFC 6455 §4.1). Default: none.
 	Origins []string
 
-	// LoopbackHost demands that the Host header names a loopback address or
-	// localhost: for loopback listeners, against a page whose name resolves to
-	// 127.0.0.1 (DNS rebinding). 403 otherwise.
+	// LoopbackHost requires the Host header to be a loopback address or localhost;
+	// other requests get 403. Set it for loopback listeners, against pages whose host
+	// name resolves to 127.0.0.1 (DNS rebinding).
 	LoopbackHost bool
 
-	// Logger receives refused requests, at warn level. Default: discarded.
+	// Logger logs refused requests at warn level. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Handler returns a handler that passes the requests that g allows to next, and
-// answers the others itself.
+// Handler returns a handler that passes allowed requests to next and refuses the
+// others.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refusal := g.check(r); refusal != nil {
@@ -39,7 +39,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// check returns why g refuses r, or nil.
+// check returns a refusal of r, or nil to allow it.
 func (g *Guard) check(r *http.Request) *RefusalError {
 	if g.LoopbackHost && !isLoopbackHost(r.Host) {
 		return refuse(http.StatusForbidden, "host %.100q is not a loopback address", r.Host)
@@ -55,7 +55,7 @@ func (g *Guard) allows(origins []string) bool {
 		!slices.ContainsFunc(origins, func(origin string) bool { return !slices.Contains(g.Origins, origin) })
 }
 
-// isLoopbackHost reports whether a Host header names this machine to itself.
+// isLoopbackHost reports whether a Host header is a loopback address or localhost.
 func isLoopbackHost(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {

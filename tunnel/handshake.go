@@ -14,34 +14,35 @@ import (
 )
 
 const (
-	// maxAnswerBody is how many bytes of an answer's body are read: gorilla keeps
+	// maxResponseBody is how many bytes of a response's body are read. gorilla keeps
 	// no more.
-	maxAnswerBody = 1024
+	maxResponseBody = 1024
 
-	// maxAnswerText is how many characters of an answer's text an error repeats.
-	maxAnswerText = 120
+	// maxResponseText is how many characters of a response's header or body an error
+	// contains.
+	maxResponseText = 120
 
-	// maxCauseText is how many characters of any other failure's text an error
-	// repeats: net/http quotes whole lines that it can't parse.
+	// maxCauseText is how many characters of another error's text a DialError
+	// contains. net/http quotes whole lines that it can't parse.
 	maxCauseText = 400
 
-	// minSecret is how long a secret must be to be masked. Shorter words would
-	// be masked at random.
+	// minSecret is the length from which a word is masked. Shorter words occur in
+	// other text by chance.
 	minSecret = 4
 )
 
 // The protocols that a peer may speak instead of HTTP/1.1.
 var (
-	// ErrHTTP2 reports that the peer speaks HTTP/2, as gRPC servers do.
+	// ErrHTTP2 means that the peer speaks HTTP/2, as gRPC servers do.
 	ErrHTTP2 = errors.New("handshake: the peer speaks HTTP/2, as gRPC servers do, and accepts no WebSocket")
 
-	// ErrTLS reports that the peer speaks TLS, and the URL is one without TLS.
+	// ErrTLS means that the peer speaks TLS, but the URL's scheme is without TLS.
 	ErrTLS = errors.New("handshake: the peer speaks TLS")
 )
 
-// foreignProtocol returns ErrHTTP2 or ErrTLS if the peer's first bytes show that it
-// speaks one of those, and nil otherwise.
-func foreignProtocol(first []byte) error {
+// otherProtocol returns ErrHTTP2 or ErrTLS if the peer's first bytes are of that
+// protocol, and nil otherwise.
+func otherProtocol(first []byte) error {
 	switch netdiag.Identify(first) {
 	case netdiag.HTTP2Settings, netdiag.HTTP2GoAway:
 		return ErrHTTP2
@@ -51,13 +52,14 @@ func foreignProtocol(first []byte) error {
 	return nil
 }
 
-// HandshakeError is an answer to the handshake other than 101.
+// HandshakeError is a response to the handshake with a status code other than 101. Its
+// text is truncated and printable, and secrets are masked.
 type HandshakeError struct {
 	StatusCode int
 	Status     string   // such as "403 Forbidden"
 	Server     string   // the Server header
-	Headers    []string // others that help to find the mistake, such as "location: /login"
-	Body       string   // its first line, cut and cleaned
+	Headers    []string // other headers that may explain the error, such as "location: /login"
+	Body       string   // the first line of the body
 }
 
 func (e *HandshakeError) Error() string {
@@ -86,32 +88,32 @@ func (e *HandshakeError) Refused() bool {
 	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
 }
 
-// newHandshakeError keeps the parts of the answer that help to find the mistake,
-// with secrets masked in case the peer repeats them.
+// newHandshakeError returns an error with the parts of resp that may explain it. It
+// masks secrets, because the peer may repeat them.
 func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxResponseBody))
 	var headers []string
 	for _, name := range []string{"Location", "WWW-Authenticate"} {
 		if value := resp.Header.Get(name); value != "" {
-			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Replace(value), maxAnswerText))
+			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Replace(value), maxResponseText))
 		}
 	}
 	return &HandshakeError{
 		Headers:    headers,
 		StatusCode: resp.StatusCode,
 		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
-		Server:     netdiag.Line(secrets.Replace(resp.Header.Get("Server")), maxAnswerText),
-		Body:       netdiag.Line(secrets.Replace(string(body)), maxAnswerText),
+		Server:     netdiag.Line(secrets.Replace(resp.Header.Get("Server")), maxResponseText),
+		Body:       netdiag.Line(secrets.Replace(string(body)), maxResponseText),
 	}
 }
 
-// secrets masks the password, the query, and nearly every word of the headers that
-// were sent: their names don't say which of them is a token.
+// secrets returns a Replacer that masks the password and the query of u, and nearly all
+// words of header, since any header may contain a token.
 func secrets(u *url.URL, header http.Header) *strings.Replacer {
 	var words []string
 	for name, values := range header {
 		if name == "Origin" || name == "Host" || name == "User-Agent" {
-			continue // no secrets, and an answer often refers to them
+			continue // not secret, and responses often refer to them
 		}
 		for _, value := range values {
 			words = append(words, strings.Fields(value)...)
@@ -129,7 +131,7 @@ func secrets(u *url.URL, header http.Header) *strings.Replacer {
 	words = slices.DeleteFunc(words, func(word string) bool {
 		return len(word) < minSecret || strings.EqualFold(word, "Bearer") || strings.EqualFold(word, "Basic")
 	})
-	// Replacer takes the first match: a word must precede its own beginning.
+	// The Replacer uses the first match, so a word must precede its prefixes.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, word := range words {

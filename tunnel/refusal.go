@@ -6,28 +6,28 @@ import (
 	"net/http"
 )
 
-// RefusalError is an HTTP answer that refuses a request.
+// RefusalError is an HTTP response that refuses a request.
 type RefusalError struct {
-	Code   int         // 4xx or 5xx
-	Header http.Header // is added to the answer's; may be nil
+	Code   int         // the status code, 4xx or 5xx
+	Header http.Header // additional headers; may be nil
 	Err    error       // its text is the body
 }
 
 func (e *RefusalError) Error() string { return e.Err.Error() }
 func (e *RefusalError) Unwrap() error { return e.Err }
 
-// refuse returns a RefusalError.
+// refuse returns a RefusalError without headers.
 func refuse(code int, format string, args ...any) *RefusalError {
 	return &RefusalError{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
-// attrs returns the attributes with which the refusal of r is logged.
+// attrs returns the log attributes of the refusal of r.
 func (e *RefusalError) attrs(r *http.Request) []any {
 	return []any{slog.String("remote_addr", r.RemoteAddr), slog.Int("code", e.Code), slog.Any("err", e.Err)}
 }
 
-// answer sends e, with its text as one line of plain text. For a WebSocket
-// client it adds the headers that RFC 6455 §4.4 and RFC 9110 §15.5.22 demand.
+// answer writes the response: one line of text/plain. It adds the headers for WebSocket
+// clients that RFC 6455 §4.4 and RFC 9110 §15.5.22 require.
 func (e *RefusalError) answer(w http.ResponseWriter) {
 	h := w.Header()
 	for name, values := range e.Header {

@@ -11,7 +11,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// next returns the session that takes old's place.
+// next waits for a session other than old and returns it.
 func next(t *testing.T, ss *Sessions, old *Session) *Session {
 	t.Helper()
 	for {
@@ -25,8 +25,8 @@ func next(t *testing.T, ss *Sessions, old *Session) *Session {
 	}
 }
 
-// TestConnectorReplaces: a session that is replaced gets no new streams, and
-// those that it has go on until DrainTimeout.
+// A replaced session gets no new streams. Its open streams stay open until
+// DrainTimeout.
 func TestConnectorReplaces(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -34,8 +34,8 @@ func TestConnectorReplaces(t *testing.T) {
 		drainTimeout time.Duration
 		cut          bool
 	}{
-		{"drains", time.Hour, false},
-		{"cuts", -1, true},
+		{"drain", time.Hour, false},
+		{"no drain", -1, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -78,9 +78,8 @@ func TestConnectorReplaces(t *testing.T) {
 	}
 }
 
-// TestConnectorAnswersWithTheDialUnderWay: a session isn't replaced because
-// RetryNow asked for one while it was being dialed.
-func TestConnectorAnswersWithTheDialUnderWay(t *testing.T) {
+// A RetryNow during a dial doesn't replace the session that is being dialed.
+func TestConnectorRetryNowDuringDial(t *testing.T) {
 	t.Parallel()
 	dialed, answer := make(chan struct{}), make(chan struct{})
 	a := NewAcceptor(newSessions(t), AcceptOptions{Session: SessionOptions{Role: wsmux.Server}})
@@ -99,15 +98,14 @@ func TestConnectorAnswersWithTheDialUnderWay(t *testing.T) {
 	close(answer)
 	next(t, c.Sessions, nil)
 	if len(now) > 0 {
-		t.Error("the session that was asked for is up, and is to be replaced")
+		t.Error("RetryNow still has a value: it would replace the new session")
 	}
 	stop()
 	tunneltest.Await(t, "Run", result)
 }
 
-// TestConnectorTellsDownBeforeRetry: every Down has returned before OnRetry is
-// called.
-func TestConnectorTellsDownBeforeRetry(t *testing.T) {
+// OnRetry is called after every Down has returned.
+func TestConnectorCallsDownBeforeOnRetry(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, AcceptOptions{Session: SessionOptions{Role: wsmux.Server}}, (*httptest.Server).Start)
 	c, _ := connector(t, e.url)
@@ -120,7 +118,7 @@ func TestConnectorTellsDownBeforeRetry(t *testing.T) {
 	_ = next(t, e.sessions, nil).Close()
 	for _, want := range []string{"down", "down", "retry"} {
 		if got := tunneltest.Await(t, want, events); got != want {
-			t.Errorf("%s, want %s", got, want)
+			t.Errorf("event %s, want %s", got, want)
 		}
 	}
 	stop()

@@ -15,11 +15,11 @@ import (
 )
 
 var (
-	// ErrNoSession is why nothing could be sent: no session is up. It is
-	// wrapped together with the reason.
+	// ErrNoSession means that no session is up. Errors wrap it together with the
+	// reason.
 	ErrNoSession = errors.New("no session")
 
-	// ErrShuttingDown is the reason once Shutdown has begun.
+	// ErrShuttingDown is the reason after Shutdown has begun.
 	ErrShuttingDown = errors.New("shutting down")
 
 	errNoneYet = errors.New("none established yet")
@@ -31,25 +31,24 @@ func noSession(reason error) error { return fmt.Errorf("%w: %w", ErrNoSession, r
 // DefaultWait is how long Sessions.Open waits for a session by default.
 const DefaultWait = 5 * time.Second
 
-// openWait bounds the opening of a stream: on a busy link it waits its turn,
-// and a peer may accept no streams.
+// openWait bounds how long Open waits for the peer to accept earlier streams.
 const openWait = 30 * time.Second
 
-// Sessions is a set of sessions. Its zero value is ready for use.
+// Sessions is a set of sessions. The zero value is ready to use.
 type Sessions struct {
-	mu            sync.Mutex      // never held while a Subscriber's function runs
-	subscriptions []*subscription // in the order of their calls
-	live          []*Session      // those that haven't ended, oldest first
-	changed       chan struct{}   // closed when live grows or closed is set; nil if nobody waits
+	mu            sync.Mutex      // not held during calls of a Subscriber's functions
+	subscriptions []*subscription // oldest first
+	live          []*Session      // sessions that haven't ended, oldest first
+	changed       chan struct{}   // closed when live grows or closed is set; nil until Ready needs it
 	downReason    error           // why no session is up
 	lastID        uint64
-	closed        bool
-	watches       sync.WaitGroup // the goroutines that run watch
+	closed        bool           // Shutdown has begun
+	watches       sync.WaitGroup // the running calls of watch
 }
 
-// Add adds a session, which the set owns from then on. It returns the session
-// with its ID after every Subscriber.Up has returned. Once Shutdown has begun,
-// Add closes the session and returns nil.
+// Add adds a session and takes ownership of it. It blocks until every Subscriber.Up has
+// returned, and returns the session with its ID. After Shutdown has begun, it closes
+// the session and returns nil.
 func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 	s, closed := ss.add(session, remote)
 	if closed {
@@ -58,8 +57,9 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 	return s
 }
 
-// add returns nil if ss is closed. If Shutdown begins meanwhile, it returns both
-// the session and true: Shutdown doesn't know of it.
+// add is Add, but leaves it to the caller to close the session if closed is true. If
+// Shutdown begins during add, it returns both the session and true: Shutdown doesn't
+// end that session.
 func (ss *Sessions) add(session *wsmux.Session, remote string) (s *Session, closed bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -78,7 +78,7 @@ func (ss *Sessions) add(session *wsmux.Session, remote string) (s *Session, clos
 	return s, ss.closed
 }
 
-// notify wakes those who wait for a change. ss.mu is held.
+// notify closes the channel that Ready returned. The caller holds ss.mu.
 func (ss *Sessions) notify() {
 	if ss.changed != nil {
 		close(ss.changed)
@@ -86,7 +86,7 @@ func (ss *Sessions) notify() {
 	}
 }
 
-// watch waits for the end of s.
+// watch waits for the end of s, removes it from the set, and calls Down.
 func (ss *Sessions) watch(s *Session) {
 	defer ss.watches.Done()
 	<-s.Done()
@@ -103,20 +103,20 @@ func (ss *Sessions) watch(s *Session) {
 	_ = s.Close() // waits until the socket is closed
 }
 
-// replace retires s and starts to shut it down: the session ends with its last
-// stream, or after drainTimeout.
+// replace retires s and starts to shut it down. s ends with its last stream, or after
+// drainTimeout.
 func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.Duration) {
 	ss.retire(s, errReconnect)
 	s.replace()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	go func() { // ends with the session
 		defer cancel()
-		_ = s.Shutdown(ctx) // an error says that streams were cut, as requested
+		_ = s.Shutdown(ctx) // an error means that drainTimeout ended streams, as intended
 	}()
 }
 
-// retire stops the use of s for new streams: s has ended, or its peer is going
-// away and only its open streams go on.
+// retire stops the use of s for new streams, because s has ended, was replaced, or its
+// peer is going away.
 func (ss *Sessions) retire(s *Session, reason error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -134,8 +134,7 @@ func (ss *Sessions) SetDownReason(reason error) {
 	ss.downReason = reason
 }
 
-// newest returns the newest session that takes new streams, or nil. ss.mu is
-// held.
+// newest returns the newest session that isn't retired, or nil. The caller holds ss.mu.
 func (ss *Sessions) newest() *Session {
 	for _, s := range slices.Backward(ss.live) {
 		if !s.retired {
@@ -145,8 +144,8 @@ func (ss *Sessions) newest() *Session {
 	return nil
 }
 
-// Ready returns a channel that is closed once Wait wouldn't block: a session is
-// up, or Shutdown has begun.
+// Ready returns a channel that is closed when Wait wouldn't block: when a session is up
+// or Shutdown has begun.
 func (ss *Sessions) Ready() <-chan struct{} {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -161,9 +160,8 @@ func (ss *Sessions) Ready() <-chan struct{} {
 	return ss.changed
 }
 
-// Wait returns the newest session that takes new streams, and blocks while there
-// is none. If ctx ends first, or Shutdown has begun, the error is ErrNoSession
-// with the reason.
+// Wait returns the newest session that accepts new streams. It blocks until there is
+// one, ctx ends, or Shutdown begins. The error wraps ErrNoSession and the reason.
 func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
 	for {
 		select {
@@ -184,11 +182,11 @@ func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
 	}
 }
 
-// Open opens a stream on the newest session that takes one, and returns both. It
-// waits for a session for at most wait (0: DefaultWait, negative: not at all),
-// and then 30 s for the peer to take the stream. If no session is up in that
-// time, ctx ends or Shutdown has begun, the error is ErrNoSession with the
-// reason. The caller closes the stream.
+// Open opens a stream on the newest session that accepts it, and returns both. It waits
+// for a session (wait 0: for DefaultWait, negative: not at all), and then up to 30 s
+// for the peer to accept earlier streams. If no session is up in that time, ctx ends, or
+// Shutdown begins, the error wraps ErrNoSession and the reason. The caller closes the
+// stream.
 func (ss *Sessions) Open(ctx context.Context, wait time.Duration) (*wsmux.Stream, *Session, error) {
 	wait = orDefault(wait, DefaultWait)
 	waiting, stop := context.WithTimeout(ctx, wait)
@@ -210,13 +208,13 @@ func (ss *Sessions) Open(ctx context.Context, wait time.Duration) (*wsmux.Stream
 		if opening.Err() != nil {
 			return nil, nil, err
 		}
-		ss.retire(s, err) // it has ended, or its peer is going away
+		ss.retire(s, err) // s has ended, or its peer is going away
 	}
 }
 
-// Shutdown refuses further sessions and shuts down those in the set: each ends
-// with its last stream, or when ctx ends, which cuts its streams and is an
-// error. Shutdown returns after the last session's Subscriber.Down.
+// Shutdown refuses further sessions and shuts down the sessions in the set. Each ends
+// with its last stream, or when ctx ends, which is an error. Shutdown returns after all
+// calls of Subscriber.Down have returned.
 func (ss *Sessions) Shutdown(ctx context.Context) error {
 	ss.mu.Lock()
 	ss.closed = true

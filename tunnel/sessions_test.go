@@ -32,7 +32,7 @@ func TestSessionsNewestWins(t *testing.T) {
 	if got, err := ss.Wait(tunneltest.Soon(t)); got != second || err != nil {
 		t.Errorf("Wait = %v, %v, want the newest", got, err)
 	}
-	// The older one's streams go on.
+	// The older session's streams still work.
 	in, err := oldServer.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -42,9 +42,9 @@ func TestSessionsNewestWins(t *testing.T) {
 	}
 	buf := make([]byte, 5)
 	if _, err := io.ReadFull(in, buf); err != nil || string(buf) != "hello" {
-		t.Errorf("the older session's stream brings %q, %v", buf, err)
+		t.Errorf("read %q, %v from the older session's stream, want hello", buf, err)
 	}
-	// And it is used again once the newer one is gone.
+	// Wait returns the older session again when the newer one has ended.
 	_ = newServer.Close()
 	tunneltest.Await(t, "the newer one's end", second.Done())
 	for {
@@ -60,14 +60,14 @@ func TestSessionsNewestWins(t *testing.T) {
 
 func TestSessionsWait(t *testing.T) {
 	t.Parallel()
-	reason := errors.New("for a reason")
+	reason := errors.New("reason")
 	ss := newSessions(t)
 	for _, test := range []struct {
 		downReason error
 		want       string
 	}{
 		{nil, "no session: none established yet"},
-		{reason, "no session: for a reason"},
+		{reason, "no session: reason"},
 	} {
 		ss.SetDownReason(test.downReason)
 		_, err := ss.Wait(tunneltest.Ended())
@@ -90,7 +90,7 @@ func TestSessionsWait(t *testing.T) {
 	s := ss.Add(client, "")
 	for range 2 {
 		if got := tunneltest.Await(t, "Wait", result); got != s {
-			t.Errorf("Wait = %v, want the session that came", got)
+			t.Errorf("Wait = %v, want the session that was added", got)
 		}
 	}
 	server.CloseWithError(errors.New("bye"))
@@ -98,7 +98,7 @@ func TestSessionsWait(t *testing.T) {
 	for {
 		_, err := ss.Wait(tunneltest.Ended())
 		if err == nil {
-			continue // not noticed yet
+			continue // watch hasn't retired s yet
 		}
 		if want := "no session: websocket: close 1011 (internal server error): bye"; err.Error() != want {
 			t.Errorf("Wait = %v, want %s", err, want)
@@ -157,7 +157,7 @@ func TestSessionsShutdown(t *testing.T) {
 	if _, err := server.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	for { // until it refuses
+	for { // until Shutdown has begun
 		if _, err := ss.Wait(tunneltest.Soon(t)); errors.Is(err, ErrNoSession) {
 			if want := "no session: shutting down"; err.Error() != want {
 				t.Errorf("Wait = %v, want %s", err, want)
@@ -194,12 +194,11 @@ func TestSessionsShutdownCuts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if err := ss.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Shutdown = %v, want a time-out", err)
+		t.Errorf("Shutdown = %v, want a timeout", err)
 	}
 }
 
-// TestSessionsShutdownRetired: a session whose peer is going away is no longer
-// used, but is still the set's to end.
+// Shutdown also ends a session that is retired.
 func TestSessionsShutdownRetired(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
@@ -210,12 +209,12 @@ func TestSessionsShutdownRetired(t *testing.T) {
 	}
 	ss.retire(s, errors.New("going away"))
 	if _, err := ss.Wait(tunneltest.Ended()); err == nil || err.Error() != "no session: going away" {
-		t.Errorf("Wait = %v, want that it's going away", err)
+		t.Errorf("Wait = %v, want no session: going away", err)
 	}
 	result := make(chan error, 1)
 	go func() { result <- ss.Shutdown(tunneltest.Ended()) }()
 	if err := tunneltest.Await(t, "Shutdown", result); err == nil {
-		t.Error("Shutdown = nil, want that streams were cut")
+		t.Error("Shutdown = nil with a stream open, want an error")
 	}
 }
 

@@ -5,19 +5,18 @@ import (
 	"syscall"
 )
 
-// maxUnsent is how many bytes the kernel may hold that it can't send yet. What
-// waits there is a queue that every call has to stand in, and it can grow to
-// megabytes: half a minute on a slow link. Here it stays with the streams,
-// where yamux lets each take its turn.
+// maxUnsent bounds how many unsent bytes the kernel queues, because all streams share
+// that queue. Otherwise it can grow to megabytes, half a minute on a slow link. With the
+// limit, bytes wait in their streams, which yamux serves in turn.
 const maxUnsent = 64 * 1024
 
-// limitUnsent bounds the queue of the socket under conn, where the system can.
+// limitUnsent sets maxUnsent on the socket below conn, if the system supports it.
 func limitUnsent(conn net.Conn) {
 	for {
 		if sc, ok := conn.(syscall.Conn); ok {
 			raw, err := sc.SyscallConn()
 			if err == nil {
-				_ = raw.Control(setMaxUnsent) // without it everything works, slower
+				_ = raw.Control(setMaxUnsent) // optional
 			}
 			return
 		}

@@ -2,5 +2,5 @@
 
 package tunnel
 
-// setMaxUnsent does nothing: the system has no such bound.
+// setMaxUnsent does nothing: the system has no such option.
 func setMaxUnsent(uintptr) {}

@@ -13,18 +13,18 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// subscriber counts the calls of its functions.
+// subscriber records the calls of its functions.
 type subscriber struct {
 	t    *testing.T
 	mu   sync.Mutex
 	up   []uint64          // IDs, in the order of the calls
 	down map[uint64]error  // reasons
 	call func(id uint64)   // called by Up, if set
-	stop func()            // of the subscription
+	stop func()            // returned by Subscribe
 	ups  map[uint64]string // "begun" or "returned"
 }
 
-// subscribe subscribes to ss. Each wrong call fails the test.
+// subscribe subscribes to ss. A wrong call of Up or Down fails the test.
 func subscribe(t *testing.T, ss *Sessions, call func(id uint64)) *subscriber {
 	t.Helper()
 	n := &subscriber{t: t, down: map[uint64]error{}, call: call, ups: map[uint64]string{}}
@@ -72,11 +72,11 @@ func (n *subscriber) calls() (up, down []uint64) {
 	return slices.Clone(n.up), down
 }
 
-// want fails the test unless Up and Down were called for exactly these.
-func (n *subscriber) want(what string, wantUp, wantDown []uint64) {
+// want fails the test unless Up and Down were called for exactly these sessions.
+func (n *subscriber) want(name string, wantUp, wantDown []uint64) {
 	n.t.Helper()
 	if up, down := n.calls(); !slices.Equal(up, wantUp) || !slices.Equal(down, wantDown) {
-		n.t.Errorf("%s: Up of %d, Down of %d, want %d, %d", what, up, down, wantUp, wantDown)
+		n.t.Errorf("%s: Up of %d, Down of %d, want %d, %d", name, up, down, wantUp, wantDown)
 	}
 }
 
@@ -121,8 +121,7 @@ func TestSubscribe(t *testing.T) {
 	subscribe(t, ss, nil).want("after Shutdown", nil, nil)
 }
 
-// TestSubscribeSkipsEnded: a session that ends during Subscribe, before its Up,
-// gets neither Up nor Down.
+// For a session that ends during Subscribe before its Up, neither Up nor Down is called.
 func TestSubscribeSkipsEnded(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
@@ -137,8 +136,7 @@ func TestSubscribeSkipsEnded(t *testing.T) {
 	n.want("subscriber", []uint64{1}, nil)
 }
 
-// TestSnapshotIncludesRetired: a session that gets no new streams is up until it
-// has ended.
+// A retired session counts as up until it has ended.
 func TestSnapshotIncludesRetired(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
@@ -151,7 +149,7 @@ func TestSnapshotIncludesRetired(t *testing.T) {
 	subscribe(t, ss, nil).want("subscriber", []uint64{1}, nil)
 }
 
-// TestSubscriberCallsTheSet: the functions of a Subscriber may use its set.
+// The functions of a Subscriber may call methods of the set.
 func TestSubscriberCallsTheSet(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
@@ -187,8 +185,8 @@ func TestSubscriberCallsTheSet(t *testing.T) {
 	}
 }
 
-// TestDownWaitsForUp: Down is called after a late subscriber's Up has returned,
-// although the session has ended meanwhile.
+// Down is called after the Up of a late subscriber has returned, even if the session
+// ends during that Up.
 func TestDownWaitsForUp(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -210,7 +208,7 @@ func TestDownWaitsForUp(t *testing.T) { //nolint:paralleltest // a bubble
 		s := ss.Add(client, "")
 		late := subscribe(t, ss, func(uint64) {
 			_ = s.Close()
-			synctest.Wait() // all that can happen has
+			synctest.Wait() // until all other goroutines are blocked
 			select {
 			case <-s.downDone:
 				t.Error("Down was called before Up had returned")
@@ -225,8 +223,7 @@ func TestDownWaitsForUp(t *testing.T) { //nolint:paralleltest // a bubble
 	})
 }
 
-// TestStopDuringUp: stop doesn't wait for a call that has begun, and Down isn't
-// called then.
+// stop doesn't wait for an Up that has begun, and prevents the call of Down.
 func TestStopDuringUp(t *testing.T) {
 	t.Parallel()
 	ss := newSessions(t)
@@ -250,8 +247,8 @@ func TestStopDuringUp(t *testing.T) {
 	n.want("stopped", []uint64{1}, nil)
 }
 
-// TestSubscribeRaces: a subscriber that starts while sessions start and end hears of
-// each session that it should, once.
+// With concurrent Subscribe, Add and Close, Up and Down are called once for each
+// session.
 func TestSubscribeRaces(t *testing.T) {
 	t.Parallel()
 	const sessions, subscribers = 24, 40
@@ -300,7 +297,7 @@ func TestSubscribeRaces(t *testing.T) {
 	}
 	for _, n := range ss.subscriptions {
 		if len(n.up) > 0 {
-			t.Errorf("%d ended sessions are remembered", len(n.up))
+			t.Errorf("a subscription still has %d ended sessions", len(n.up))
 		}
 	}
 }
@@ -312,7 +309,7 @@ func TestSessionsOpen(t *testing.T) {
 		t.Errorf("Open without a session = %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	reason := errors.New("for a reason")
+	reason := errors.New("reason")
 	cancel(reason)
 	if _, _, err := ss.Open(ctx, time.Hour); !errors.Is(err, ErrNoSession) || !errors.Is(err, reason) {
 		t.Errorf("Open when ctx has ended = %v, want %v", err, reason)
@@ -349,7 +346,7 @@ func TestSessionsOpen(t *testing.T) {
 		s = on
 	}
 	if second.Err() != nil {
-		t.Errorf("the session whose peer is going away has ended: %v", second.Err())
+		t.Errorf("Err() of the session whose peer is going away = %v, want nil", second.Err())
 	}
 	_ = ss.Shutdown(tunneltest.Ended())
 	tunneltest.Await(t, "Ready after Shutdown", ss.Ready())

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// checkToken returns why h doesn't carry the token that o demands, or nil.
+// checkToken returns a refusal unless h contains the token that o requires.
 func (o *AcceptOptions) checkToken(h http.Header) *RefusalError {
 	token := o.Token
 	if o.CurrentToken != nil {
@@ -22,7 +22,7 @@ func (o *AcceptOptions) checkToken(h http.Header) *RefusalError {
 	}
 	problem := "no token"
 	if len(values) > 0 {
-		// Comparing hashes hides the token's length, too.
+		// Comparing hashes also hides the token's length.
 		want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(values[0]))
 		if len(values) == 1 && subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
 			return nil

@@ -1,10 +1,10 @@
-// Package tunnel keeps sessions between a Hub and a Worker and puts TCP
-// connections on them.
+// Package tunnel maintains sessions between a Hub and a Worker.
 //
-// A session is a yamux session on a WebSocket, see package wsmux. [Dial] makes
-// one, a [Connector] keeps one up, and an [Acceptor] accepts them as an HTTP
-// handler. [Sessions] is the set of those that are up; a [Subscriber] hears of
-// each. One end uses them as a gRPC client, the other as a gRPC server:
+// A session is a yamux session on a WebSocket, see package wsmux. [Dial] dials one, a
+// [Connector] redials it when it ends, and an [Acceptor] is an HTTP handler that
+// accepts sessions. [Sessions] is the set of sessions that are up; a [Subscriber] is
+// notified when they start and end. One end is the gRPC client, the other the gRPC
+// server:
 //
 //	sessions := &tunnel.Sessions{} // the gRPC client end
 //	forwarder := &forward.Forwarder{Sessions: sessions}
@@ -15,16 +15,16 @@
 //	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) { streams.Add(s.Session) }})
 //	go grpcServer.Serve(streams) // stream ▸ gRPC server
 //
-// Lifetimes: Serve closes its listener, and Sessions.Shutdown the sessions. A
-// Shutdown refuses new work, waits for work in progress until its context ends,
-// and then cuts the rest; that of an Acceptor waits for nothing.
+// Lifetimes: Serve closes its listener, and Sessions.Shutdown the sessions. The Shutdown
+// methods refuse new work, wait for work in progress until their context ends, and then
+// abort it; that of an Acceptor doesn't wait.
 //
-// Security: an Acceptor refuses handshakes of web pages (see [Guard]), demands
-// the token of [AcceptOptions], and bounds headers, handshakes and sessions.
-// Secrets appear in no error and no log.
+// Security: an Acceptor refuses handshakes of web pages (see [Guard]), requires the
+// token of [AcceptOptions], and bounds the size of headers, the duration of handshakes,
+// and the number of sessions. Errors and logs contain no secrets.
 //
-// All methods may be called from any goroutine. Nothing is logged unless a
-// logger is given.
+// All methods may be called from any goroutine. Nothing is logged unless a Logger is
+// set.
 package tunnel
 
 import (
@@ -40,7 +40,7 @@ func orDiscard(logger *slog.Logger) *slog.Logger {
 	return logger
 }
 
-// orDefault returns d, or def if d is 0, or 0 if d is negative, which means off.
+// orDefault returns def if d is 0, 0 if d is negative, which means off, and otherwise d.
 func orDefault(d, def time.Duration) time.Duration {
 	switch {
 	case d == 0:

@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
 
-// serveTCP has handle talk to each connection, which is closed at the test's
-// end at the latest, and returns the address.
+// serveTCP calls handle for each connection to the address that it returns. It closes
+// the connections when the test ends.
 func serveTCP(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	l := tunneltest.Listen(t)
@@ -52,7 +52,7 @@ func serveTCP(t *testing.T, handle func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// sessionPair returns both ends of a session, which end with the test.
+// sessionPair returns both ends of a session. They end with tb.
 func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
 	tb.Helper()
 	dialed, accepted := tunneltest.WebSockets(tb)
@@ -112,7 +112,7 @@ func TestOrDefault(t *testing.T) {
 	}
 }
 
-// handler answers every request alike.
+// handler returns a handler with a fixed response.
 func handler(code int, header http.Header, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		maps.Copy(w.Header(), header)

@@ -11,19 +11,18 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// UpgradeTimeout is how long AcceptOptions.Upgrade may take. The context of its
-// request ends then.
-const UpgradeTimeout = 30 * time.Second
+// upgradeTimeout is how long AcceptOptions.Upgrade may take.
+const upgradeTimeout = 30 * time.Second
 
-// Upgrade is the answer to a handshake and the use of its WebSocket. The zero
-// value stands for a session.
+// Upgrade is the response to a handshake and the use of its WebSocket. The zero value
+// starts a session.
 type Upgrade struct {
-	// Header has additional headers of the answer: others than Upgrade,
-	// Connection and Sec-WebSocket-*.
+	// Header has additional headers of the response, but not Upgrade, Connection and
+	// Sec-WebSocket-*.
 	Header http.Header
 
-	// Subprotocols, if not nil, replaces AcceptOptions.Subprotocols. The answer
-	// has the first one that the handshake offers, if any.
+	// Subprotocols, if not nil, replaces AcceptOptions.Subprotocols. The response has
+	// the first one that the handshake offers, if any.
 	Subprotocols []string
 
 	// Serve, if set, uses the WebSocket instead of a session: it owns and must
@@ -36,13 +35,13 @@ func (a *Acceptor) callUpgrade(w http.ResponseWriter, r *http.Request, cancel co
 	if a.opts.Upgrade == nil {
 		return &Upgrade{}, nil
 	}
-	// The server's time-outs, which are for handshakes without Upgrade, would
-	// end r's context and the sending of the answer. The upgrade clears these.
-	rc, deadline := http.NewResponseController(w), time.Now().Add(UpgradeTimeout+handshakeTimeout)
+	// The server's timeouts, which are too short for an Upgrade, would end r's context
+	// and the response. gorilla clears the new deadlines when it takes the connection.
+	rc, deadline := http.NewResponseController(w), time.Now().Add(upgradeTimeout+handshakeTimeout)
 	_ = rc.SetReadDeadline(deadline)
 	_ = rc.SetWriteDeadline(deadline)
 
-	limit, stop := context.WithTimeoutCause(a.closing, UpgradeTimeout, netdiag.TimeoutError(UpgradeTimeout))
+	limit, stop := context.WithTimeoutCause(a.closing, upgradeTimeout, netdiag.TimeoutError(upgradeTimeout))
 	defer stop()
 	release := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
 	up, err := a.opts.Upgrade(r)

@@ -19,16 +19,16 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// upgrading is an endpoint whose Acceptor has the given hook.
-func upgrading(t *testing.T, opts AcceptOptions, hook func(*http.Request) (*Upgrade, error)) *endpoint {
+// newUpgradeEndpoint returns an endpoint with the given AcceptOptions.Upgrade.
+func newUpgradeEndpoint(t *testing.T, opts AcceptOptions, hook func(*http.Request) (*Upgrade, error)) *endpoint {
 	t.Helper()
 	opts.Upgrade = hook
 	opts.Session.Role = wsmux.Server
 	return newEndpoint(t, opts, (*httptest.Server).Start)
 }
 
-// dialWebSocket offers the given subprotocols, and returns the answer's headers
-// too.
+// dialWebSocket dials with the given subprotocols. It also returns the response's
+// header.
 func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket.Conn, http.Header) {
 	t.Helper()
 	conn, resp, err := (&websocket.Dialer{Subprotocols: subprotocols}).DialContext(tunneltest.Soon(t), url, nil)
@@ -40,7 +40,7 @@ func dialWebSocket(t *testing.T, url string, subprotocols ...string) (*websocket
 	return conn, resp.Header
 }
 
-// echo returns each message, and closes conn.
+// echo echoes messages until an error, and closes conn.
 func echo(conn *websocket.Conn) {
 	defer conn.Close()
 	for {
@@ -66,7 +66,7 @@ func TestUpgradeSession(t *testing.T) {
 	for name, up := range map[string]*Upgrade{"nil": nil, "header": {Header: http.Header{"X-Extra": {"a", "b"}}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := upgrading(t, AcceptOptions{}, func(r *http.Request) (*Upgrade, error) {
+			e := newUpgradeEndpoint(t, AcceptOptions{}, func(r *http.Request) (*Upgrade, error) {
 				if r.URL.String() != "/v1?c" || r.Header.Get("Sec-WebSocket-Version") != "13" {
 					t.Errorf("Upgrade sees %v, %v", r.URL, r.Header)
 				}
@@ -106,7 +106,7 @@ func TestUpgradeSubprotocols(t *testing.T) {
 		{[]string{"x", "c", "b"}, "c"},
 		{[]string{"x"}, ""},
 	} {
-		e := upgrading(t, AcceptOptions{Subprotocols: []string{"a"}}, func(*http.Request) (*Upgrade, error) {
+		e := newUpgradeEndpoint(t, AcceptOptions{Subprotocols: []string{"a"}}, func(*http.Request) (*Upgrade, error) {
 			return &Upgrade{Subprotocols: test.subprotocols, Serve: echo}, nil
 		})
 		conn, _ := dialWebSocket(t, e.url, "a", "b", "c")
@@ -117,7 +117,7 @@ func TestUpgradeSubprotocols(t *testing.T) {
 	}
 }
 
-// awaitSlot waits until a slot is free.
+// awaitSlot waits until one of a.slots is free.
 func awaitSlot(t *testing.T, a *Acceptor) {
 	t.Helper()
 	select {
@@ -128,12 +128,12 @@ func awaitSlot(t *testing.T, a *Acceptor) {
 	}
 }
 
-// TestUpgradeServe: Serve has the WebSocket for itself, which counts as a
-// session, and r's context ends after Serve.
+// A WebSocket with Upgrade.Serve counts as a session but isn't one. The request's
+// context ends after Serve.
 func TestUpgradeServe(t *testing.T) {
 	t.Parallel()
 	contexts := make(chan context.Context, 1)
-	e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+	e := newUpgradeEndpoint(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
 		contexts <- r.Context()
 		return &Upgrade{Serve: echo}, nil
 	})
@@ -176,7 +176,7 @@ func TestUpgradeRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			contexts := make(chan context.Context, 1)
-			e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+			e := newUpgradeEndpoint(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
 				contexts <- r.Context()
 				return nil, test.err
 			})
@@ -192,13 +192,12 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 }
 
-// TestUpgradeAfterChecks: a handshake that is refused doesn't reach Upgrade,
-// unless its flaw is one that only the upgrade itself finds. r's context ends
-// then, too.
+// Upgrade isn't called for handshakes that are refused, except by the checks of gorilla.
+// After these, too, the request's context ends.
 func TestUpgradeAfterChecks(t *testing.T) {
 	t.Parallel()
 	contexts := make(chan context.Context, 1)
-	e := upgrading(t, AcceptOptions{Path: "/v1", Token: "x", MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+	e := newUpgradeEndpoint(t, AcceptOptions{Path: "/v1", Token: "x", MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
 		contexts <- r.Context()
 		return &Upgrade{Serve: func(*websocket.Conn) { t.Error("Serve was called") }}, nil
 	})
@@ -211,7 +210,7 @@ func TestUpgradeAfterChecks(t *testing.T) {
 		"/v1?u": {"Authorization": token, "Upgrade": nil},
 	} {
 		if resp := handshake(t, addr, path, header); resp.code == http.StatusBadRequest || len(contexts) > 0 {
-			t.Errorf("%s, %v: %d, and Upgrade was called", path, header, resp.code)
+			t.Errorf("%s, %v: status %d, %d calls of Upgrade, want a refusal and none", path, header, resp.code, len(contexts))
 		}
 	}
 	if resp := handshake(t, addr, "/v1", http.Header{"Authorization": token, "Sec-Websocket-Version": {"8"}}); resp.code != http.StatusBadRequest {
@@ -221,11 +220,11 @@ func TestUpgradeAfterChecks(t *testing.T) {
 	awaitSlot(t, e.acceptor)
 }
 
-// TestUpgradeOutlastsServerTimeouts: those of the server are for handshakes.
+// Upgrade may take longer than the server's timeouts.
 func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
 	t.Parallel()
 	const timeout = 20 * time.Millisecond
-	for name, refusal := range map[string]error{"serves": nil, "refuses": errors.New("no way")} {
+	for name, refusal := range map[string]error{"serves": nil, "refuses": errors.New("refused")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := NewAcceptor(newSessions(t), AcceptOptions{Upgrade: func(r *http.Request) (*Upgrade, error) {
@@ -241,7 +240,7 @@ func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
 			serving := make(chan error, 1)
 			go func() { serving <- a.Serve(l) }()
 			if refusal != nil {
-				if resp := handshake(t, l.Addr().String(), "/", nil); resp.code != http.StatusBadGateway || resp.body != "wstun: no way\n" {
+				if resp := handshake(t, l.Addr().String(), "/", nil); resp.code != http.StatusBadGateway || resp.body != "wstun: refused\n" {
 					t.Errorf("answer = %d, %q", resp.code, resp.body)
 				}
 			} else {
@@ -256,7 +255,7 @@ func TestUpgradeOutlastsServerTimeouts(t *testing.T) {
 	}
 }
 
-// handshakeRequest is a handshake that no server has read.
+// handshakeRequest returns a handshake to pass to ServeHTTP directly.
 func handshakeRequest(t *testing.T) *http.Request {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
@@ -274,13 +273,13 @@ func TestUpgradeTimeout(t *testing.T) {
 		}})
 		w, start := httptest.NewRecorder(), time.Now()
 		a.ServeHTTP(w, handshakeRequest(t))
-		if took, want := time.Since(start), "wstun: dial: no answer within 30s\n"; took != UpgradeTimeout || w.Code != 502 || w.Body.String() != want {
+		if took, want := time.Since(start), "wstun: dial: no answer within 30s\n"; took != upgradeTimeout || w.Code != 502 || w.Body.String() != want {
 			t.Errorf("answer after %v: %d, %q, want %q", took, w.Code, w.Body, want)
 		}
 	})
 }
 
-// TestUpgradeIgnoresContext: what Upgrade returns after Shutdown isn't served.
+// The result of an Upgrade that returns after Shutdown is ignored.
 func TestUpgradeIgnoresContext(t *testing.T) {
 	t.Parallel()
 	var a *Acceptor
@@ -291,12 +290,12 @@ func TestUpgradeIgnoresContext(t *testing.T) {
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, handshakeRequest(t))
 	if w.Code != 502 || w.Body.String() != "wstun: shutting down\n" {
-		t.Errorf("answer = %d, %q, want that it is shutting down", w.Code, w.Body)
+		t.Errorf("response = %d, %q, want 502, shutting down", w.Code, w.Body)
 	}
 }
 
-// TestUpgradeIsStopped: the context of a hook that runs ends with the client's
-// connection and when the Acceptor shuts down, whichever server runs it.
+// The request's context ends during Upgrade when the client disconnects and when the
+// Acceptor shuts down, with its own server or another.
 func TestUpgradeIsStopped(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -306,13 +305,13 @@ func TestUpgradeIsStopped(t *testing.T) {
 		want error
 	}{
 		{"client hangs up", true, func(client net.Conn, _ *Acceptor) { _ = client.Close() }, context.Canceled},
-		{"Shutdown", true, func(_ net.Conn, a *Acceptor) { _ = a.Shutdown(context.Background()) }, nil}, // its end or the connection's
+		{"Shutdown", true, func(_ net.Conn, a *Acceptor) { _ = a.Shutdown(context.Background()) }, nil}, // ErrShuttingDown or context.Canceled
 		{"Shutdown with another server", false, func(_ net.Conn, a *Acceptor) { _ = a.Shutdown(context.Background()) }, ErrShuttingDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			running, ended := make(chan struct{}), make(chan error, 1)
-			e := upgrading(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
+			e := newUpgradeEndpoint(t, AcceptOptions{MaxSessions: 1}, func(r *http.Request) (*Upgrade, error) {
 				close(running)
 				<-r.Context().Done()
 				ended <- context.Cause(r.Context())

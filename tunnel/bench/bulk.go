@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// bulkWorks move bytes as fast as they go.
-func bulkWorks() []*work {
-	var works []*work
+// bulkWorkloads returns workloads that transfer bytes at full speed.
+func bulkWorkloads() []*workload {
+	var workloads []*workload
 	for _, conns := range []int{1, 4} {
 		for _, down := range []bool{false, true} {
 			name := "bulk"
 			if conns > 1 {
 				name += "-" + strconv.Itoa(conns)
 			}
-			works = append(works, &work{
+			workloads = append(workloads, &workload{
 				name:    name + "-" + direction(down),
 				about:   plural(conns, "connection") + ", " + direction(down) + ", flat out",
 				metrics: []metric{{"GB/s", 1e-9}, {"CPU ns/B", 1e9}},
-				run: func(ctx context.Context, st *stage) ([]float64, error) {
-					r, cpu, err := st.loadCPU(ctx, loadSpec{Kind: "bulk", Down: down, Conns: conns, Warmup: loadWarmup, Duration: st.duration})
+				run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+					r, cpu, err := tb.loadCPU(ctx, loadSpec{Kind: "bulk", Down: down, Conns: conns, Warmup: loadWarmup, Duration: tb.duration})
 					if err == nil {
 						err = r.broken()
 					}
@@ -31,7 +31,7 @@ func bulkWorks() []*work {
 			})
 		}
 	}
-	return works
+	return workloads
 }
 
 func direction(down bool) string {
@@ -48,7 +48,7 @@ func plural(n int, of string) string {
 	return strconv.Itoa(n) + " " + of + "s"
 }
 
-// bulkLoad moves bytes on some connections for a while.
+// bulkLoad transfers bytes on spec.Conns connections.
 func bulkLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, _ func() error) error {
 	move := moveUp
 	if spec.Down {
@@ -77,19 +77,19 @@ func bulkLoad(ctx context.Context, spec loadSpec, report func(loadResult) error,
 	return report(sum)
 }
 
-// moveDown counts what the server sends.
-func moveDown(ctx context.Context, spec loadSpec) (sunk, error) {
+// moveDown counts the bytes that the server sends.
+func moveDown(ctx context.Context, spec loadSpec) (transfer, error) {
 	conn, err := dialOp(ctx, spec.Addr, opDown)
 	if err != nil {
-		return sunk{}, err
+		return transfer{}, err
 	}
 	defer conn.Close()
-	return sink(conn, spec.Warmup, spec.Duration)
+	return receiveFor(conn, spec.Warmup, spec.Duration)
 }
 
-// moveUp sends to the server, which counts: what has been written may still be
-// on its way.
-func moveUp(ctx context.Context, spec loadSpec) (s sunk, err error) {
+// moveUp sends to the server, which counts the bytes: some that were written may still
+// be in transit.
+func moveUp(ctx context.Context, spec loadSpec) (s transfer, err error) {
 	conn, err := dialOp(ctx, spec.Addr, opUp)
 	if err != nil {
 		return s, err
@@ -98,6 +98,6 @@ func moveUp(ctx context.Context, spec loadSpec) (s sunk, err error) {
 	if err := binary.Write(conn, binary.BigEndian, [2]int64{int64(spec.Warmup), int64(spec.Duration)}); err != nil {
 		return s, err
 	}
-	go writeForEver(conn)
+	go writeZeros(conn)
 	return s, binary.Read(conn, binary.BigEndian, &s)
 }

@@ -11,18 +11,18 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// callSize is the size of a call's message, each way, in bytes.
+// callSize is the size of a call's request and response in bytes.
 const callSize = 100
 
-// callWorks make unary gRPC calls.
-func callWorks() []*work {
-	return []*work{
+// callWorkloads returns workloads that make unary gRPC calls.
+func callWorkloads() []*workload {
+	return []*workload{
 		{
 			name:    "call-1",
 			about:   "unary calls, one at a time",
 			metrics: []metric{{"p50 µs", 1e6}, {"CPU µs/call", 1e6}},
-			run: func(ctx context.Context, st *stage) ([]float64, error) {
-				r, cpu, err := st.loadCPU(ctx, callsSpec(st, 1, 1))
+			run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+				r, cpu, err := tb.loadCPU(ctx, callsSpec(tb, 1, 1))
 				return []float64{r.P50.Seconds(), cpu / float64(r.Calls)}, err
 			},
 		},
@@ -31,23 +31,23 @@ func callWorks() []*work {
 	}
 }
 
-func manyCalls(name, about string, conns, concurrent int) *work {
-	return &work{
+func manyCalls(name, about string, conns, concurrent int) *workload {
+	return &workload{
 		name:    name,
 		about:   about,
 		metrics: []metric{{"calls/s", 1}, {"CPU µs/call", 1e6}},
-		run: func(ctx context.Context, st *stage) ([]float64, error) {
-			r, cpu, err := st.loadCPU(ctx, callsSpec(st, conns, concurrent))
+		run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+			r, cpu, err := tb.loadCPU(ctx, callsSpec(tb, conns, concurrent))
 			return []float64{r.CallRate, cpu / float64(r.Calls)}, err
 		},
 	}
 }
 
-func callsSpec(st *stage, conns, concurrent int) loadSpec {
-	return loadSpec{Kind: "calls", Conns: conns, Concurrent: concurrent, Warmup: loadWarmup, Duration: st.duration}
+func callsSpec(tb *testbed, conns, concurrent int) loadSpec {
+	return loadSpec{Kind: "calls", Conns: conns, Concurrent: concurrent, Warmup: loadWarmup, Duration: tb.duration}
 }
 
-// callsLoad makes calls for a while.
+// callsLoad makes calls on spec.Conns connections.
 func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, _ func() error) error {
 	started := time.Now()
 	from, until := started.Add(spec.Warmup), started.Add(spec.Warmup+spec.Duration)
@@ -88,8 +88,8 @@ func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 	})
 }
 
-// callUntil calls until the time is over and at least one call counts. It
-// returns how many it has made and how long each took that counts.
+// callUntil makes calls until the time until, but at least one that began after from. It
+// returns their number, and the durations of those that began after from.
 func callUntil(ctx context.Context, cc *grpc.ClientConn, from, until time.Time) (all int, took []time.Duration, err error) {
 	client := testpb.NewTestServiceClient(cc)
 	req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, callSize)}}

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// certificate makes a certificate for 127.0.0.1, which is its own authority,
-// and returns the files of it and its key.
-func (st *stage) certificate() (certFile, keyFile string, err error) {
+// certificate creates a self-signed certificate for 127.0.0.1 and returns the files of
+// the certificate and its key.
+func (tb *testbed) certificate() (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
@@ -38,10 +38,10 @@ func (st *stage) certificate() (certFile, keyFile string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if certFile, err = st.file("cert.pem", encodePEM("CERTIFICATE", der)); err != nil {
+	if certFile, err = tb.file("cert.pem", encodePEM("CERTIFICATE", der)); err != nil {
 		return "", "", err
 	}
-	keyFile, err = st.file("key.pem", encodePEM("PRIVATE KEY", keyDER))
+	keyFile, err = tb.file("key.pem", encodePEM("PRIVATE KEY", keyDER))
 	return certFile, keyFile, err
 }
 

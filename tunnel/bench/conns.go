@@ -12,20 +12,18 @@ import (
 )
 
 const (
-	connBytes   = 256 * 1024 // for each connection, each way
-	connTraffic = 1000       // how many connections have that
-	connsAtOnce = 64         // how many are opened or used at the same time
+	connBytes   = 256 * 1024 // per used connection and direction
+	connsUsed   = 1000       // number of used connections
+	connsAtOnce = 64         // number of connections opened or used at the same time
 
-	openLimit = 20 * time.Second // for one of them
+	openLimit = 20 * time.Second // to open one connection
 
-	settleOpen   = 6 * time.Second // before the memory of open connections is looked at
-	settleUsed   = 6 * time.Second // that of those that have been used
-	settleClosed = 6 * time.Second // and that of closed ones
+	settle = 6 * time.Second // before each measurement of memory
 )
 
-// connsWork opens n connections, holds them, uses some and closes them.
-func connsWork(name string, n int) *work {
-	return &work{
+// connsWorkload returns a workload that opens n connections, uses some, and closes all.
+func connsWorkload(name string, n int) *workload {
+	return &workload{
 		name:  name,
 		about: strconv.Itoa(n) + " connections opened; idle for 6 s; 6 s after 256 KiB each way over 1,000; 6 s after closing",
 		metrics: []metric{
@@ -34,14 +32,14 @@ func connsWork(name string, n int) *work {
 			{"used KiB each", 1.0 / 1024},
 			{"closed MiB more", 1.0 / (1 << 20)},
 		},
-		most:  2,
-		plain: true,
-		run: func(ctx context.Context, st *stage) ([]float64, error) {
-			if err := st.connections(n); err != nil {
+		maxRounds: 2,
+		skipTLS:   true,
+		run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+			if err := tb.connections(n); err != nil {
 				return nil, err
 			}
-			before := st.memory()
-			l, err := st.startLoad(loadSpec{Kind: "conns", Conns: n, Concurrent: connsAtOnce, Bytes: connBytes})
+			before := tb.memory()
+			l, err := tb.startLoad(loadSpec{Kind: "conns", Conns: n, Concurrent: connsAtOnce, Bytes: connBytes})
 			if err != nil {
 				return nil, err
 			}
@@ -49,25 +47,25 @@ func connsWork(name string, n int) *work {
 			if err != nil {
 				return nil, err
 			}
-			pause(ctx, settleOpen)
-			idle := st.memory() - before
+			pause(ctx, settle)
+			idle := tb.memory() - before
 			if err := l.next(ctx); err != nil {
 				return nil, err
 			}
-			pause(ctx, settleUsed)
-			more := st.memory() - before - idle
+			pause(ctx, settle)
+			more := tb.memory() - before - idle
 			if err := l.next(ctx); err != nil {
 				return nil, err
 			}
-			pause(ctx, settleClosed)
-			closed := st.memory() - before
-			return []float64{opened.Took.Seconds(), idle / float64(n), idle/float64(n) + more/connTraffic, closed}, nil
+			pause(ctx, settle)
+			closed := tb.memory() - before
+			return []float64{opened.Took.Seconds(), idle / float64(n), idle/float64(n) + more/connsUsed, closed}, nil
 		},
 	}
 }
 
-// connsLoad opens connections, moves bytes both ways on some of them, and closes
-// all, each when it is told to.
+// connsLoad opens connections, echoes bytes on some of them, and closes all. It waits
+// for next between these steps.
 func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
 	conns := make([]net.Conn, spec.Conns)
 	started := time.Now()
@@ -84,7 +82,7 @@ func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 	if err := next(); err != nil {
 		return err
 	}
-	err = inParallel(min(spec.Conns, connTraffic), spec.Concurrent, func(i int) error { return exchange(conns[i], spec.Bytes) })
+	err = inParallel(min(spec.Conns, connsUsed), spec.Concurrent, func(i int) error { return echoBytes(conns[i], spec.Bytes) })
 	if err != nil {
 		return err
 	}
@@ -103,20 +101,20 @@ func connsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 	return next()
 }
 
-// openEcho makes a connection and waits until it is open at the other end, too.
+// openEcho opens a connection and waits for an echo.
 func openEcho(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := dialOp(ctx, addr, opEcho)
 	if err != nil {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(openLimit))
-	err = exchange(conn, 1)
+	err = echoBytes(conn, 1)
 	_ = conn.SetDeadline(time.Time{})
 	return conn, err
 }
 
-// exchange sends n bytes and waits until they are back.
-func exchange(conn net.Conn, n int) error {
+// echoBytes sends n bytes and reads their echo.
+func echoBytes(conn net.Conn, n int) error {
 	sent := make(chan error, 1)
 	go func() {
 		_, err := conn.Write(make([]byte, n))
@@ -128,8 +126,7 @@ func exchange(conn net.Conn, n int) error {
 	return <-sent
 }
 
-// inParallel does something for n connections, some at the same time, until it
-// fails for one of them.
+// inParallel calls do for 0 to n-1, atOnce of them at the same time, until one fails.
 func inParallel(n, atOnce int, do func(i int) error) error {
 	var started atomic.Int64
 	var once sync.Once

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// loadSpec is what a load process is to do.
+// loadSpec is the argument of a load process.
 type loadSpec struct {
-	Kind       string        // in loads
-	Addr       string        // what to connect to
+	Kind       string        // a key of loads
+	Addr       string        // to connect to
 	Down       bool          // the server sends
-	Conns      int           // how many connections
-	Concurrent int           // calls at a time on each
+	Conns      int           // number of connections
+	Concurrent int           // concurrent calls on each connection
 	Warmup     time.Duration // before the measurement
 	Duration   time.Duration // of the measurement
-	Bytes      int           // for each connection, each way
+	Bytes      int           // per connection and direction
 }
 
-// loadResult is what came of it, as far as it applies.
+// loadResult is the result of a load process. Fields that don't apply are 0.
 type loadResult struct {
-	Bytes    int64         // all that were moved, also while warming up
+	Bytes    int64         // transferred, including the warm-up
 	Rate     float64       // bytes per second
-	Calls    int           // all that were made, also while warming up
+	Calls    int           // including the warm-up
 	CallRate float64       // per second
 	P50, P99 time.Duration // of a call
-	Took     time.Duration // until all was done
+	Took     time.Duration // to open the connections
 	Failed   int           // connections that broke
-	Err      string        // why the last of these did
+	Err      string        // error of the last of these
 }
 
 // broken returns an error if connections broke.
@@ -43,8 +43,8 @@ func (r loadResult) broken() error {
 	return fmt.Errorf("%s broken: %s", plural(r.Failed, "connection"), r.Err)
 }
 
-// load does what a spec says. It calls report for each result, and may wait for
-// the measuring process with next.
+// load runs a spec. It calls report with each result, and next to wait for the measuring
+// process.
 type load func(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error
 
 // loads are the kinds of load.
@@ -55,11 +55,11 @@ var loads = map[string]load{
 	"stalled": stalledLoad,
 }
 
-// loadWarmup is what comes before a measurement by default: what a connection
-// takes to get going.
+// loadWarmup is the default of loadSpec.Warmup: about the time in which a connection
+// reaches its full rate.
 const loadWarmup = 250 * time.Millisecond
 
-// runLoad is a load process. Its argument is the spec, as JSON.
+// runLoad runs a load process. Its argument is the spec in JSON.
 func runLoad(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 1); err != nil {
 		return err
@@ -76,13 +76,13 @@ func runLoad(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	lines := bufio.NewScanner(stdin)
 	return run(ctx, spec, func(r loadResult) error { return results.Encode(r) }, func() error {
 		if !lines.Scan() {
-			return errors.New("no one waits for the result")
+			return errors.New("stdin has ended")
 		}
 		return nil
 	})
 }
 
-// dialOp connects and says what the server is to do.
+// dialOp connects to the server and sends op.
 func dialOp(ctx context.Context, addr string, op byte) (net.Conn, error) {
 	conn, err := dialTCP(ctx, addr)
 	if err != nil {

@@ -1,35 +1,34 @@
-// Command bench measures wstun as its users run it: as processes, over
-// loopback, beside the least that two processes in the path can cost and beside
-// other tunnels.
+// Command bench measures wstun as processes over loopback, and compares it with two
+// minimal proxies and with other tunnels.
 //
 //	go run ./tunnel/bench                                # about a quarter of an hour
 //	go run ./tunnel/bench -rounds 3 -work 'bulk|call-1$' # a part of it
 //	go run ./tunnel/bench -wstun old=/tmp/old -wstun new=/tmp/new
 //	go run ./tunnel/bench -chisel chisel -frps frps -frpc frpc -full -tls -markdown
 //
-// What is measured is always
+// The setup is always
 //
 //	load ▸ near process ▸ far process ▸ server
 //
-// where the two in the middle are a system: wstun dial and wstun serve --raw, a
-// pair of plain TCP proxies that copy in user space, the pair with TLS in
-// between, yamux on TCP, and chisel and frp if they are there. "Up" is from the
-// load to the server: with wstun, from the dialing side, whose frames are
-// masked. "Down" is the other way.
+// The two processes in the middle are the system under test: wstun dial and wstun serve
+// --raw, a pair of TCP proxies that copy in user space, the same pair with TLS between
+// them, yamux on TCP, and chisel and frp if they are installed. "Up" is from the load to
+// the server: with wstun, from the dialing side, which masks its frames. "Down" is the
+// opposite direction.
 //
-// In each round every system does each work once, in random order. A result is
-// the median over the rounds; a ratio is the median of the rounds' ratios,
-// because what else the machine does changes from round to round. The pair runs
-// twice, as pair and as pair2: how far the two are apart is how far any two
-// figures may be by chance, and there is a warning if that is over 10 %.
+// In each round, every system runs each workload once, in random order. A result is the
+// median over the rounds. A ratio is the median of the rounds' ratios, because the
+// other load of the machine varies between rounds. The pair is measured twice, as pair
+// and as pair2: the difference shows the random error, and there is a warning if it is
+// over 10 %.
 //
-// On Linux as root, everything runs in a network namespace of its own with the
-// congestion control reno: BBR, a common default, paces even loopback, and
-// halves it. -netns=false turns that off. CPU time and memory are measured on
-// Linux only; elsewhere their columns are empty.
+// On Linux as root, everything runs in its own network namespace with the congestion
+// control reno, because BBR, a common default, paces even loopback, which halves the
+// throughput. -netns=false turns that off. CPU time and memory are measured on Linux
+// only; elsewhere their columns are empty.
 //
-// The processes end with this one, also at Ctrl-C. To compare with chisel or
-// frp, build them from their sources and have them on PATH, or name them.
+// All processes end with this one, also after Ctrl-C. To compare with chisel or frp,
+// build them from source and put them on PATH, or use their flags.
 package main
 
 import (

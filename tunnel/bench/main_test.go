@@ -11,7 +11,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain makes the test binary what the benchmark starts: itself.
+// TestMain also runs the roles of child processes, because the benchmark starts its own
+// binary.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
 		os.Exit(run(os.Args[1:]))
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestSmoke does one work of each kind that is quick with the pair and wstun.
+// TestSmoke runs quick workloads with the pair and wstun.
 func TestSmoke(t *testing.T) {
 	t.Parallel()
 	wstun := filepath.Join(t.TempDir(), "wstun"+exeSuffix())
@@ -43,7 +44,7 @@ func TestSmoke(t *testing.T) {
 		}
 		rows++
 		if fields[1] == "–" || fields[1] == "0" {
-			t.Errorf("nothing measured: %s", line)
+			t.Errorf("no value: %s", line)
 		}
 	}
 	if rows != 6 {
@@ -58,7 +59,7 @@ func TestUsage(t *testing.T) {
 		{"-work (", "-work"},
 		{"-systems (", "-systems"},
 		{"wstun", `unexpected argument "wstun"`},
-		{"pair", "this is for the benchmark to start"},
+		{"pair", "only the benchmark itself may start this command"},
 		{"-wstun new=/nonexistent/wstun", "/nonexistent/wstun"},
 		{"measure -work nothing", "nothing to do"},
 	} {
@@ -70,17 +71,17 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-func TestTLSIsAskedFor(t *testing.T) {
+func TestAppliesTo(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ plain, secure, asked, want bool }{
+	for _, tt := range []struct{ skipTLS, secure, tls, want bool }{
 		{false, true, false, true},
 		{true, false, false, true},
 		{true, true, false, false},
 		{true, true, true, true},
 	} {
-		w, sys := &work{plain: tt.plain}, &system{secure: tt.secure}
-		if got := w.takesPart(sys, &options{secure: tt.asked}); got != tt.want {
-			t.Errorf("takesPart of %+v = %v", tt, got)
+		w, sys := &workload{skipTLS: tt.skipTLS}, &system{secure: tt.secure}
+		if got := w.appliesTo(sys, &options{secure: tt.tls}); got != tt.want {
+			t.Errorf("appliesTo with %+v = %v", tt, got)
 		}
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// workLimit bounds one work with one system: what hangs must not hold up the
-// rest for ever.
-const workLimit = 3 * time.Minute
+// workloadLimit bounds one run of a workload, so that a system that hangs doesn't stop
+// the benchmark.
+const workloadLimit = 3 * time.Minute
 
-// measure does everything in this process's network.
+// measure runs all workloads in this process's network namespace and prints the tables.
 func (p *program) measure(ctx context.Context, args []string) error {
 	o, err := p.parse(args)
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread() // for startProcess
+	runtime.LockOSThread() // startProcess requires it
 	defer runtime.UnlockOSThread()
 	network, err := prepareNetwork()
 	if err != nil {
@@ -37,21 +37,21 @@ func (p *program) measure(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := &rounds{
-		program: p,
-		options: o,
-		self:    self,
-		dir:     dir,
-		results: newResults(o.rounds),
-		works:   slices.DeleteFunc(works(), func(w *work) bool { return w.full && !o.full || !o.work.MatchString(w.name) }),
-		systems: slices.DeleteFunc(systems(o), func(s *system) bool { return !o.systems.MatchString(s.name) }),
+	r := &measurement{
+		program:   p,
+		options:   o,
+		self:      self,
+		dir:       dir,
+		results:   newResults(o.rounds),
+		workloads: slices.DeleteFunc(workloads(), func(w *workload) bool { return w.full && !o.full || !o.work.MatchString(w.name) }),
+		systems:   slices.DeleteFunc(systems(o), func(s *system) bool { return !o.systems.MatchString(s.name) }),
 	}
-	if len(r.works) == 0 || len(r.systems) == 0 {
-		return fmt.Errorf("nothing to do: -work and -systems leave %d and %d", len(r.works), len(r.systems))
+	if len(r.workloads) == 0 || len(r.systems) == 0 {
+		return fmt.Errorf("nothing to do: -work matches %d workloads, -systems %d systems", len(r.workloads), len(r.systems))
 	}
 	fmt.Fprintf(p.stderr, "in %s, on %s\n", network, plural(runtime.NumCPU(), "CPU"))
 	err = r.run(ctx)
-	t := &table{works: r.works, systems: r.systems, bases: o.bases, results: r.results, notes: r.notes}
+	t := &table{workloads: r.workloads, systems: r.systems, bases: o.bases, results: r.results, notes: r.notes}
 	t.header = fmt.Sprintf("Medians of %s in %s, on %s", plural(o.rounds, "round"), network, plural(runtime.NumCPU(), "CPU"))
 	if o.markdown {
 		t.writeMarkdown(p.stdout)
@@ -61,28 +61,28 @@ func (p *program) measure(ctx context.Context, args []string) error {
 	return err
 }
 
-// rounds is everything that is to be measured.
-type rounds struct {
+// measurement is one run of the benchmark.
+type measurement struct {
 	*program
 	options   *options
 	self, dir string
-	works     []*work
+	workloads []*workload
 	systems   []*system
 	results   *results
-	notes     []string // what could not be measured, and why
+	notes     []string // failures of workloads
 }
 
-// run stops early if ctx ends.
-func (r *rounds) run(ctx context.Context) error {
+// run runs all rounds. It returns an error if ctx ends first.
+func (r *measurement) run(ctx context.Context) error {
 	for round := range r.options.rounds {
-		for _, w := range r.works {
-			if w.most > 0 && round >= w.most {
+		for _, w := range r.workloads {
+			if w.maxRounds > 0 && round >= w.maxRounds {
 				continue
 			}
 			shuffled := slices.Clone(r.systems)
 			rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] }) //nolint:gosec // the order is no secret
 			for _, sys := range shuffled {
-				if !w.takesPart(sys, r.options) {
+				if !w.appliesTo(sys, r.options) {
 					continue
 				}
 				values, err := r.do(ctx, w, sys)
@@ -103,16 +103,16 @@ func (r *rounds) run(ctx context.Context) error {
 	return nil
 }
 
-// do does one work with one system. The values are in the metrics' units.
-func (r *rounds) do(ctx context.Context, w *work, sys *system) ([]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, workLimit)
+// do runs one workload with one system. The values are in the metrics' units.
+func (r *measurement) do(ctx context.Context, w *workload, sys *system) ([]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, workloadLimit)
 	defer cancel()
-	st, err := newStage(ctx, r.self, r.dir, sys, w.link, r.options.duration)
+	tb, err := newTestbed(ctx, r.self, r.dir, sys, w.link, r.options.duration)
 	if err != nil {
 		return nil, err
 	}
-	defer st.close()
-	values, err := w.run(ctx, st)
+	defer tb.close()
+	values, err := w.run(ctx, tb)
 	for i := range values {
 		values[i] *= w.metrics[i].scale
 		if math.IsInf(values[i], 0) {
@@ -122,8 +122,8 @@ func (r *rounds) do(ctx context.Context, w *work, sys *system) ([]float64, error
 	return values, err
 }
 
-// describe puts the values into words.
-func (w *work) describe(values []float64) string {
+// describe formats the values with the names of the metrics.
+func (w *workload) describe(values []float64) string {
 	words := make([]string, len(values))
 	for i, v := range values {
 		words[i] = w.metrics[i].name + " " + number(v)

@@ -18,8 +18,8 @@ const (
 	congestionControlFile = "/proc/sys/net/ipv4/tcp_congestion_control"
 )
 
-// inNamespace runs this program with args in a network namespace of its own.
-// Its error is errNoNamespace if it can't be had.
+// inNamespace runs this program with args in a new network namespace. The error wraps
+// errNoNamespace if it can't create one.
 func (p *program) inNamespace(ctx context.Context, args []string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: not root", errNoNamespace)
@@ -28,7 +28,7 @@ func (p *program) inNamespace(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread() // Pdeathsig is about the thread
+	runtime.LockOSThread() // Pdeathsig refers to the parent's thread
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // this program
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
@@ -44,8 +44,9 @@ func (p *program) inNamespace(ctx context.Context, args []string) error {
 	return err
 }
 
-// prepareNetwork makes the network of this process ready and says what it is. A
-// namespace of our own is known by its loopback, which is down.
+// prepareNetwork sets up loopback and congestion control if this process is in a new
+// network namespace, which it recognizes by loopback being down. It returns a description
+// of the network.
 func prepareNetwork() (string, error) {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

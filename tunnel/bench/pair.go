@@ -12,10 +12,10 @@ import (
 	"sync"
 )
 
-// copySize is what a process in the middle copies at a time.
+// copySize is the buffer size of copyHalf in bytes.
 const copySize = 64 * 1024
 
-// runPair is one process of the plain pair. Its argument is where to connect to.
+// runPair runs one process of the pair. Its argument is the address to connect to.
 func runPair(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 1); err != nil {
 		return err
@@ -27,8 +27,8 @@ func runPair(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	return proxyTo(ctx, l, stdin, stdout, func() (net.Conn, error) { return dialTCP(ctx, args[0]) })
 }
 
-// runTLSFar accepts TLS. Its arguments are where to connect to and the files of
-// a certificate and its key.
+// runTLSFar runs the far process of pair-tls, which accepts TLS. Its arguments are the
+// address to connect to, and the files of a certificate and its key.
 func runTLSFar(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 3); err != nil {
 		return err
@@ -45,8 +45,8 @@ func runTLSFar(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 	return proxyTo(ctx, l, stdin, stdout, func() (net.Conn, error) { return dialTCP(ctx, args[0]) })
 }
 
-// runTLSNear dials TLS. Its arguments are where to connect to and the file of a
-// certificate to trust.
+// runTLSNear runs the near process of pair-tls, which dials TLS. Its arguments are the
+// address to connect to, and the file of a certificate to trust.
 func runTLSNear(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 2); err != nil {
 		return err
@@ -67,7 +67,7 @@ func runTLSNear(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 	return proxyTo(ctx, l, stdin, stdout, func() (net.Conn, error) { return dialer.DialContext(ctx, "tcp", args[0]) })
 }
 
-// proxyTo connects each connection that l accepts with one that dial makes.
+// proxyTo connects each connection that l accepts to one that dial returns.
 func proxyTo(ctx context.Context, l net.Listener, stdin io.Reader, stdout io.Writer, dial func() (net.Conn, error)) error {
 	return serveConns(ctx, l, stdin, stdout, func(near net.Conn) {
 		far, err := dial()
@@ -79,7 +79,7 @@ func proxyTo(ctx context.Context, l net.Listener, stdin io.Reader, stdout io.Wri
 	})
 }
 
-// join copies both ways until both have ended, each on its own.
+// join copies in both directions until both have ended, and closes a and b.
 func join(a, b net.Conn) {
 	var wg sync.WaitGroup
 	wg.Go(func() { copyHalf(a, b) })
@@ -89,8 +89,8 @@ func join(a, b net.Conn) {
 	_ = b.Close()
 }
 
-// copyHalf copies one direction through a buffer in this process: on Linux,
-// io.Copy between TCP connections would leave it all to the kernel.
+// copyHalf copies one direction through a buffer, as a tunnel does: on Linux, io.Copy
+// between TCP connections would use splice(2).
 func copyHalf(dst, src net.Conn) {
 	buf := make([]byte, copySize)
 	for {
@@ -112,7 +112,7 @@ func copyHalf(dst, src net.Conn) {
 	}
 }
 
-// closeWrite ends the writing direction. With yamux, Close does that.
+// closeWrite closes the writing direction. Close does that for yamux streams.
 func closeWrite(conn net.Conn) {
 	if cw, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = cw.CloseWrite()

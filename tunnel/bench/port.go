@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// freePort returns an address that is free, for programs that can't be asked
-// which one they have chosen.
+// freePort returns an unused address, for programs that don't print the port that they
+// chose.
 func freePort(ctx context.Context) (addr, port string, err error) {
 	l, err := listenTCP(ctx)
 	if err != nil {
@@ -25,7 +25,7 @@ func splitPort(addr string) (_, port string, err error) {
 }
 
 // awaitListener waits until addr accepts connections.
-func (st *stage) awaitListener(ctx context.Context, addr string) error {
+func (tb *testbed) awaitListener(ctx context.Context, addr string) error {
 	for {
 		conn, err := dialTCP(ctx, addr)
 		if err == nil {
@@ -34,7 +34,7 @@ func (st *stage) awaitListener(ctx context.Context, addr string) error {
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
-			return fmt.Errorf("%w%s", err, st.lastWords())
+			return fmt.Errorf("%w%s", err, tb.stderr())
 		}
 	}
 }

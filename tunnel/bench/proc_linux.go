@@ -12,18 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of times in /proc, which is the same on all machines that
-// Go runs on.
+// tick is the unit of times in /proc: USER_HZ is 100 on all architectures of Go.
 const tick = 10 * time.Millisecond
 
-// cpuTime is what the process has used so far.
+// cpuTime returns the CPU time that the process has used.
 func cpuTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // the name may have blanks
-	const user, system = 11, 12                                     // proc_pid_stat(5) counts from the PID
+	const user, system = 11, 12                                     // after the name; fields 14 and 15 in proc_pid_stat(5)
 	if len(fields) <= system {
 		return 0, errors.New("/proc: not a stat file")
 	}
@@ -38,7 +37,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentMemory is how much of the process is in memory, in bytes.
+// residentMemory returns the resident memory of the process in bytes.
 func residentMemory(pid int) (float64, error) {
 	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -52,8 +51,8 @@ func residentMemory(pid int) (float64, error) {
 	return float64(pages * os.Getpagesize()), err
 }
 
-// openFiles is how many files a process may have open at the most. The Go
-// runtime raises the soft limit to that by itself.
+// openFiles returns how many files a process may have open: the hard limit, to which the
+// Go runtime raises the soft one.
 func openFiles() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -62,8 +61,8 @@ func openFiles() int {
 	return int(min(limit.Max, unlimited))
 }
 
-// childAttributes has a child end with us, and leaves it to us to end it when
-// Ctrl-C is typed.
+// childAttributes makes the kernel kill a child when this process ends, and puts it in
+// its own process group so that Ctrl-C doesn't reach it.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 }

@@ -21,13 +21,13 @@ func TestProc(t *testing.T) {
 	}
 	memory, err := residentMemory(os.Getpid())
 	if err != nil || memory < float64(len(touched)) {
-		t.Errorf("%v bytes in memory, %v; want at least %d", memory, err, len(touched))
+		t.Errorf("residentMemory = %v, %v, want at least %d", memory, err, len(touched))
 	}
 	runtime.KeepAlive(touched)
 	if _, err := cpuTime(0); err == nil {
 		t.Error("cpuTime(0): no error")
 	}
 	if n := openFiles(); n < 10 {
-		t.Errorf("%d open files are allowed", n)
+		t.Errorf("openFiles() = %d, want at least 10", n)
 	}
 }

@@ -11,24 +11,24 @@ import (
 	"sync"
 )
 
-// unlimited is the number of files where there is no limit.
+// unlimited is the result of openFiles if there is no limit.
 const unlimited = 1 << 30
 
-// process is a child whose stdout is read line by line.
+// process is a child process whose stdout is read line by line.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan string   // closed when stdout ends
-	ended chan struct{} // closed when the process has
-	errs  tail
+	lines chan string   // closed at the end of stdout
+	ended chan struct{} // closed when the process has ended
+	errs  tail          // stderr
 }
 
-// startProcess starts a child. On Linux it ends with the thread that started it:
-// call this from a goroutine that is locked to one.
+// startProcess starts a child process. On Linux it is killed when the thread that started
+// it ends, so the caller must be locked to its thread.
 func startProcess(name, path string, args ...string) (*process, error) {
 	p := &process{name: name, lines: make(chan string, 1024), ended: make(chan struct{})}
-	p.cmd = exec.Command(path, args...) //nolint:gosec,noctx // to run programs is the purpose; stop ends them
+	p.cmd = exec.Command(path, args...) //nolint:gosec,noctx // the path is from a flag; stop ends the process
 	p.cmd.Env = environment()
 	p.cmd.Stderr = &p.errs
 	p.cmd.SysProcAttr = childAttributes()
@@ -46,7 +46,7 @@ func startProcess(name, path string, args ...string) (*process, error) {
 	go func() {
 		defer close(p.ended)
 		p.readLines(stdout)
-		_ = p.cmd.Wait() // it is killed, or its last words are in errs
+		_ = p.cmd.Wait() // the error is in errs, or stop killed the process
 	}()
 	return p, nil
 }
@@ -56,12 +56,12 @@ func (p *process) readLines(stdout io.Reader) {
 	for s := bufio.NewScanner(stdout); s.Scan(); {
 		select {
 		case p.lines <- s.Text():
-		default: // nobody reads what this one prints
+		default: // no caller reads the lines of this process
 		}
 	}
 }
 
-// environment is ours without what changes wstun.
+// environment returns this process's environment without WSTUN_ variables.
 func environment() []string {
 	var env []string
 	for _, kv := range os.Environ() {
@@ -72,7 +72,7 @@ func environment() []string {
 	return env
 }
 
-// line waits for the next line of the process.
+// line waits for the next line of stdout.
 func (p *process) line(ctx context.Context) (string, error) {
 	select {
 	case line, ok := <-p.lines:
@@ -86,13 +86,13 @@ func (p *process) line(ctx context.Context) (string, error) {
 	}
 }
 
-// stop ends the process at once.
+// stop kills the process and waits for its end.
 func (p *process) stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// tail is the end of what was written to it.
+// tail is a writer that keeps the last tailSize bytes.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// program is one process of the benchmark: the one that was started, or one of
-// those that it starts itself from.
+// program is one process of the benchmark: the first, or one that it starts from its own
+// binary.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
-// main returns the exit status. The first argument is a role in the
-// processes that the benchmark is made of.
+// main runs the program and returns the exit status. In a child process, the first
+// argument is its role.
 func (p *program) main(ctx context.Context, args []string) int {
 	var err error
 	switch {
@@ -44,17 +44,17 @@ func (p *program) main(ctx context.Context, args []string) int {
 	return 1
 }
 
-// errReported is the error of a process that has said what is wrong.
+// errReported means that the error has already been printed.
 var errReported = errors.New("reported")
 
-// options are what the command line says.
+// options are the command-line flags.
 type options struct {
 	rounds        int
 	duration      time.Duration
 	work, systems *regexp.Regexp
-	bases         []string // the systems whose ratios are shown
+	bases         []string // show the ratios to these systems
 	full          bool
-	secure        bool // everything, also with encryption
+	secure        bool // run all workloads with TLS, too
 	markdown      bool
 	netns         bool
 	wstun         binaries
@@ -62,7 +62,7 @@ type options struct {
 	frps, frpc    string
 }
 
-// binaries are named programs, in the order of the command line.
+// binaries are names and paths of wstun binaries, in the order of the command line.
 type binaries [][2]string
 
 func (b *binaries) String() string { return "" }
@@ -88,16 +88,16 @@ func (p *program) parse(args []string) (*options, error) {
 	fs.SetOutput(p.stderr)
 	fs.IntVar(&o.rounds, "rounds", 5, "run everything `N` times")
 	fs.DurationVar(&o.duration, "duration", time.Second, "measure for this long each time")
-	fs.StringVar(&work, "work", ".", "do the works whose names match `REGEXP`")
+	fs.StringVar(&work, "work", ".", "run the workloads whose names match `REGEXP`")
 	fs.StringVar(&systems, "systems", ".", "measure the systems whose names match `REGEXP`")
-	fs.StringVar(&bases, "bases", "pair,frp,chisel", "show ratios to these `SYSTEMS`, as far as they are measured")
-	fs.BoolVar(&o.full, "full", false, "do the works that take minutes, too, once each")
-	fs.BoolVar(&o.secure, "tls", false, "do everything with TLS, too, also what it makes little difference for: links, memory")
+	fs.StringVar(&bases, "bases", "pair,frp,chisel", "show ratios to those of these `SYSTEMS` that are measured")
+	fs.BoolVar(&o.full, "full", false, "also run the workloads that take minutes, once each")
+	fs.BoolVar(&o.secure, "tls", false, "also run workloads with TLS for which it makes little difference: links, memory")
 	fs.BoolVar(&o.markdown, "markdown", false, "print one table for a README instead")
-	fs.BoolVar(&o.netns, "netns", true, "use a network namespace, if that can be had")
-	fs.Var(&o.wstun, "wstun", "measure the wstun at `NAME=PATH`; repeatable (default: what is built from this tree)")
-	fs.StringVar(&o.chisel, "chisel", "chisel", "`PATH` of chisel, left out if there is none")
-	fs.StringVar(&o.frps, "frps", "frps", "`PATH` of frp's server, left out if there is none")
+	fs.BoolVar(&o.netns, "netns", true, "use a network namespace if possible")
+	fs.Var(&o.wstun, "wstun", "measure the wstun at `NAME=PATH`; repeatable (default: built from this tree)")
+	fs.StringVar(&o.chisel, "chisel", "chisel", "`PATH` of chisel; skipped if not found")
+	fs.StringVar(&o.frps, "frps", "frps", "`PATH` of frp's server; skipped if not found")
 	fs.StringVar(&o.frpc, "frpc", "frpc", "`PATH` of frp's client")
 	err := fs.Parse(args)
 	switch {
@@ -120,8 +120,8 @@ func (p *program) parse(args []string) (*options, error) {
 	return &o, nil
 }
 
-// prepare builds wstun, if it must, and starts the measuring process in a place
-// where nothing else goes on.
+// prepare builds wstun unless -wstun is given, and then measures in a network namespace
+// or, without one, in this process.
 func (p *program) prepare(ctx context.Context, args []string) error {
 	o, err := p.parse(args)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *program) prepare(ctx context.Context, args []string) error {
 	return p.measure(ctx, args)
 }
 
-// errNoNamespace is why everything runs where the benchmark was started.
+// errNoNamespace means that no network namespace can be created.
 var errNoNamespace = errors.New("no network namespace")
 
 func exeSuffix() string {

@@ -8,46 +8,48 @@ import (
 	"time"
 )
 
-// link is what lies between the two processes of a system. The zero link is
-// loopback itself.
+// link is the simulated network between the two processes of a system. The zero link is
+// loopback without a relay.
 type link struct {
-	delay time.Duration // each way
-	rate  int           // bytes per second each way, for all connections; 0: as it comes
+	delay time.Duration // in each direction
+	rate  int           // bytes per second and direction, for all connections; 0: no limit
 }
 
 const (
-	// piece is what the link takes up at a time, if it has a rate: little, so
-	// that nobody waits long for the turn.
-	piece = 4 * 1024
+	// smallChunk is the size of a packet on a link with a rate. It is small so that
+	// connections don't wait long for each other.
+	smallChunk = 4 * 1024
 
-	// queued is how many pieces wait for a link with a rate: a router's buffer.
-	// Before it, there is what the socket holds.
-	queued = 16
+	// maxQueued is how many packets a link with a rate queues, like a router. More
+	// bytes wait in the socket's buffer.
+	maxQueued = 16
 
-	// linkSocketBuffer is the size of sockets' buffers in front of and behind a
-	// link with a rate. Less would not fill it: a packet on loopback is as large.
+	// linkSocketBuffer is the size of the socket buffers on both sides of a link with
+	// a rate. With smaller ones the link wouldn't be full, because a packet on loopback
+	// has up to 64 KiB.
 	linkSocketBuffer = 64 * 1024
 
-	// oversleep is how late a timer may be: what it costs is caught up with.
+	// oversleep is how late a timer may fire without a loss of rate.
 	oversleep = 2 * time.Millisecond
 
-	// bigPiece is what a link without a rate takes up at a time, and underWay
-	// how many of these may be delayed in one direction of a connection: enough
-	// for a gigabyte per second and 50 ms.
-	bigPiece = 64 * 1024
-	underWay = 1024
+	// largeChunk is the size of a packet on a link without a rate, and maxInFlight how
+	// many packets may be in flight in one direction of a connection: enough for a
+	// gigabyte per second and 50 ms.
+	largeChunk  = 64 * 1024
+	maxInFlight = 1024
 )
 
-// via puts the stage's link in front of addr.
-func (st *stage) via(ctx context.Context, addr string) (string, error) {
-	if st.link == (link{}) {
+// via starts the testbed's link to addr, if it has one, and returns the address to use
+// instead of addr.
+func (tb *testbed) via(ctx context.Context, addr string) (string, error) {
+	if tb.link == (link{}) {
 		return addr, nil
 	}
-	return st.startSelf(ctx, "link", addr, st.link.delay.String(), strconv.Itoa(st.link.rate))
+	return tb.startOwn(ctx, "link", addr, tb.link.delay.String(), strconv.Itoa(tb.link.rate))
 }
 
-// runLink is a link as a process. Its arguments are where it leads to, its delay
-// and its rate.
+// runLink runs a link. Its arguments are the address to connect to, the delay and the
+// rate.
 func runLink(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 3); err != nil {
 		return err
@@ -64,7 +66,7 @@ func runLink(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	if err != nil {
 		return err
 	}
-	up, down := lk.newWay(), lk.newWay()
+	up, down := lk.newDirection(), lk.newDirection()
 	return serveConns(ctx, l, stdin, stdout, func(near net.Conn) {
 		far, err := dialTCP(ctx, args[0])
 		if err != nil {
@@ -79,36 +81,36 @@ func runLink(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 				}
 			}
 		}
-		go up.pass(far, near)
-		down.pass(near, far)
+		go up.forward(far, near)
+		down.forward(near, far)
 	})
 }
 
-// way is one of the link's two. All connections share it.
-type way struct {
+// linkDirection is one direction of a link, shared by all connections.
+type linkDirection struct {
 	link
 	queue chan packet // nil without a rate
 }
 
-// packet is bytes under way.
+// packet is bytes in flight. A packet without bytes is the end of a connection.
 type packet struct {
 	data []byte
 	due  time.Time     // when they arrive
-	line chan<- packet // where they go after their turn
+	line chan<- packet // the connection's queue for deliver
 }
 
-func (l link) newWay() *way {
-	w := &way{link: l}
+func (l link) newDirection() *linkDirection {
+	w := &linkDirection{link: l}
 	if l.rate > 0 {
-		w.queue = make(chan packet, queued)
-		go w.takeTurns()
+		w.queue = make(chan packet, maxQueued)
+		go w.transmit()
 	}
 	return w
 }
 
-// takeTurns lets the queue pass at the link's rate, first come, first served.
-func (w *way) takeTurns() {
-	var free time.Time // when the link has sent what came before
+// transmit sends the packets of the queue at the link's rate, in order.
+func (w *linkDirection) transmit() {
+	var free time.Time // when the previous packet has been sent
 	for p := range w.queue {
 		if earliest := time.Now().Add(-oversleep); free.Before(earliest) {
 			free = earliest
@@ -120,21 +122,21 @@ func (w *way) takeTurns() {
 	}
 }
 
-// pass passes bytes from src on to dst, and then the end.
-func (w *way) pass(dst, src net.Conn) {
-	// A connection that doesn't take its bytes must not hold up the others: it
-	// has a place in line for everything that it has under way.
-	places := make(chan struct{}, underWay)
-	line := make(chan packet, underWay)
+// forward copies src to dst through the link, including the end.
+func (w *linkDirection) forward(dst, src net.Conn) {
+	// A connection whose dst doesn't read must not block transmit for the others, so
+	// line has room for all its packets in flight.
+	places := make(chan struct{}, maxInFlight)
+	line := make(chan packet, maxInFlight)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		deliver(dst, line, places)
 		_ = src.Close()
 	}()
-	size := bigPiece
+	size := largeChunk
 	if w.queue != nil {
-		size = piece
+		size = smallChunk
 	}
 	for {
 		places <- struct{}{}
@@ -154,8 +156,8 @@ func (w *way) pass(dst, src net.Conn) {
 	}
 }
 
-// deliver writes what is in line to dst when it is due, until a packet without
-// bytes: the end.
+// deliver writes the packets of line to dst when they are due, until the one without
+// bytes.
 func deliver(dst net.Conn, line <-chan packet, places <-chan struct{}) {
 	var err error
 	for p := range line {

@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// relayed returns two connected ends with one way of a link in between.
+// relayed returns two connections that are joined by one direction of a link.
 func relayed(t *testing.T, lk link) (from, to net.Conn) {
 	t.Helper()
-	pass := startWay(t, lk)
+	forward := startDirection(t, lk)
 	from, src := tcpPair(t)
 	dst, to := tcpPair(t)
-	pass(dst, src)
+	forward(dst, src)
 	return from, to
 }
 
-// startWay returns what has one way of a link pass bytes from src on to dst. It
-// ends with t, behind the connections that are made later.
-func startWay(t *testing.T, lk link) (pass func(dst, src net.Conn)) {
+// startDirection starts one direction of a link. forward starts to copy src to dst
+// through it. The direction ends with t, after connections that t opens later.
+func startDirection(t *testing.T, lk link) (forward func(dst, src net.Conn)) {
 	t.Helper()
-	w := lk.newWay()
-	var passing sync.WaitGroup
+	w := lk.newDirection()
+	var forwarding sync.WaitGroup
 	t.Cleanup(func() {
-		passing.Wait()
+		forwarding.Wait()
 		if w.queue != nil {
 			close(w.queue)
 		}
 	})
-	return func(dst, src net.Conn) { passing.Go(func() { w.pass(dst, src) }) }
+	return func(dst, src net.Conn) { forwarding.Go(func() { w.forward(dst, src) }) }
 }
 
 func tcpPair(t *testing.T) (a, b net.Conn) {
@@ -54,8 +54,8 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 	return a, b
 }
 
-// Everything arrives, in order, with the end after it, and not too early. How
-// late is up to the machine.
+// All bytes arrive in order, with the end after them, and not too early. How late they
+// arrive depends on the machine.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	sent := make([]byte, 300_000)
@@ -84,7 +84,7 @@ func TestLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got, sent) {
-				t.Errorf("%d bytes arrived, want the %d sent", len(got), len(sent))
+				t.Errorf("%d bytes arrived, want the %d that were sent", len(got), len(sent))
 			}
 			if took := time.Since(started); took < tt.least {
 				t.Errorf("took %v, want at least %v", took, tt.least)
@@ -93,18 +93,18 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// A connection that nobody reads from leaves the link to the others.
+// A connection that isn't read doesn't block the link for others.
 func TestLinkStalledConnection(t *testing.T) {
 	t.Parallel()
-	pass := startWay(t, link{rate: 100_000_000})
+	forward := startDirection(t, link{rate: 100_000_000})
 	stalled, src := tcpPair(t)
 	dst, _ := tcpPair(t)
-	pass(dst, src)
-	go writeForEver(stalled)
+	forward(dst, src)
+	go writeZeros(stalled)
 
 	from, src := tcpPair(t)
 	dst, to := tcpPair(t)
-	pass(dst, src)
+	forward(dst, src)
 	for range 100 {
 		if _, err := from.Write([]byte("call")); err != nil {
 			t.Fatal(err)

@@ -8,11 +8,10 @@ import (
 	"net"
 )
 
-// measureCommand is the argument with which this program measures right here.
+// measureCommand is the first argument of the process in the network namespace.
 const measureCommand = "measure"
 
-// roles are what a process of this program can be in a measurement, by its first
-// argument.
+// roles are the roles of child processes, by first argument.
 var roles = map[string]role{
 	"server":        runServer,
 	"pair":          runPair,
@@ -24,11 +23,11 @@ var roles = map[string]role{
 	"load":          runLoad,
 }
 
-// role runs until it is done, or stdin ends. A server prints its address.
+// role runs a child process until it is done or stdin ends. A server prints its address.
 type role func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
 
-// serveConns accepts on l, whose address it prints, until stdin or ctx ends,
-// and handles each connection in a goroutine.
+// serveConns prints the address of l, and calls handle in a goroutine for each connection
+// until stdin or ctx ends.
 func serveConns(ctx context.Context, l net.Listener, stdin io.Reader, stdout io.Writer, handle func(net.Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -60,10 +59,10 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
-// arguments checks that there are n of them.
+// arguments returns an error unless there are n arguments.
 func arguments(args []string, n int) error {
 	if len(args) != n {
-		return errors.New("this is for the benchmark to start")
+		return errors.New("only the benchmark itself may start this command")
 	}
 	return nil
 }

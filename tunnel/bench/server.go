@@ -13,20 +13,18 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// blockSize is what the load and the server read and write at a time.
+// blockSize is the buffer size of the load and the server in bytes.
 const blockSize = 128 * 1024
 
-// The first byte of a connection says what the server is to do. An HTTP/2
-// connection begins with a P.
+// The first byte of a connection is an operation for the server.
 const (
-	opUp   = 'u' // read, and report when the time is over
+	opUp   = 'u' // read for the given time, and report the result
 	opDown = 'd' // write until the connection ends
-	opEcho = 'e' // send back what comes
-	opGRPC = 'P'
+	opEcho = 'e' // echo
+	opGRPC = 'P' // the first byte of an HTTP/2 connection
 )
 
-// runServer is what stands behind every system: one address for gRPC and for
-// plain bytes.
+// runServer runs the server: one address for gRPC and for the other operations.
 func runServer(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 0); err != nil {
 		return err
@@ -35,9 +33,9 @@ func runServer(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 	if err != nil {
 		return err
 	}
-	calls := connListener{addr: l.Addr(), conns: make(chan net.Conn)}
+	calls := chanListener{addr: l.Addr(), conns: make(chan net.Conn)}
 	srv := grpc.NewServer()
-	testpb.RegisterTestServiceServer(srv, callee{})
+	testpb.RegisterTestServiceServer(srv, echoService{})
 	go srv.Serve(calls) //nolint:errcheck // ends with the process
 	return serveConns(ctx, l, stdin, stdout, func(conn net.Conn) {
 		op := make([]byte, 1)
@@ -46,48 +44,48 @@ func runServer(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 			return
 		}
 		if op[0] == opGRPC {
-			calls.conns <- &begunConn{Conn: conn, begun: op}
+			calls.conns <- &prefixConn{Conn: conn, prefix: op}
 			return
 		}
 		defer conn.Close()
 		switch op[0] {
 		case opUp:
-			sinkAndReport(conn)
+			receiveAndReport(conn)
 		case opDown:
-			writeForEver(conn)
+			writeZeros(conn)
 		case opEcho:
 			_, _ = io.Copy(onlyWriter{conn}, conn)
 		}
 	})
 }
 
-// sinkAndReport reads for as long as the load says, and sends it the outcome.
-func sinkAndReport(conn net.Conn) {
+// receiveAndReport reads for the time that the load requests, and sends it the result.
+func receiveAndReport(conn net.Conn) {
 	var times [2]int64
 	if err := binary.Read(conn, binary.BigEndian, &times); err != nil {
 		return
 	}
-	s, err := sink(conn, time.Duration(times[0]), time.Duration(times[1]))
+	s, err := receiveFor(conn, time.Duration(times[0]), time.Duration(times[1]))
 	if err != nil {
 		return
 	}
 	_ = binary.Write(conn, binary.BigEndian, s)
-	_, _ = io.Copy(io.Discard, conn) // what is still under way: to close on it would be a reset
+	_, _ = io.Copy(io.Discard, conn) // closing with unread bytes would be a reset
 }
 
-// sunk is what has been read from a connection.
-type sunk struct {
+// transfer is the result of receiveFor.
+type transfer struct {
 	All      int64 // bytes
-	Measured int64 // those of them after the warm-up
-	Took     int64 // nanoseconds for these
+	Measured int64 // bytes after the warm-up
+	Took     int64 // nanoseconds for Measured
 }
 
-// stallGrace is how long after its time a measurement waits for another byte.
+// stallGrace is how long receiveFor waits for another byte after its time is over.
 const stallGrace = 5 * time.Second
 
-// sink reads conn during the warm-up and then for d, and counts. A connection
-// that stalls is no error.
-func sink(conn net.Conn, warmup, d time.Duration) (s sunk, err error) {
+// receiveFor reads conn during the warm-up and then for d, and counts the bytes. A
+// connection that stalls isn't an error.
+func receiveFor(conn net.Conn, warmup, d time.Duration) (s transfer, err error) {
 	buf := make([]byte, blockSize)
 	started := time.Now()
 	var measuring time.Time
@@ -114,7 +112,8 @@ func sink(conn net.Conn, warmup, d time.Duration) (s sunk, err error) {
 	}
 }
 
-func writeForEver(conn net.Conn) {
+// writeZeros writes zeros until an error.
+func writeZeros(conn net.Conn) {
 	block := make([]byte, blockSize)
 	for {
 		if _, err := conn.Write(block); err != nil {
@@ -123,38 +122,38 @@ func writeForEver(conn net.Conn) {
 	}
 }
 
-// onlyWriter hides what io.Copy would call instead of Write.
+// onlyWriter hides ReadFrom, which io.Copy would call instead of Write.
 type onlyWriter struct{ io.Writer }
 
-// callee answers a call with what it was given.
-type callee struct {
+// echoService echoes the payload of a call.
+type echoService struct {
 	testpb.UnimplementedTestServiceServer
 }
 
-func (callee) UnaryCall(_ context.Context, req *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+func (echoService) UnaryCall(_ context.Context, req *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 	return &testpb.SimpleResponse{Payload: req.GetPayload()}, nil
 }
 
-// connListener is a listener of connections that somebody else has accepted.
-type connListener struct {
+// chanListener is a listener that returns connections from a channel.
+type chanListener struct {
 	addr  net.Addr
 	conns chan net.Conn
 }
 
-func (l connListener) Accept() (net.Conn, error) { return <-l.conns, nil }
-func (l connListener) Close() error              { return nil }
-func (l connListener) Addr() net.Addr            { return l.addr }
+func (l chanListener) Accept() (net.Conn, error) { return <-l.conns, nil }
+func (l chanListener) Close() error              { return nil }
+func (l chanListener) Addr() net.Addr            { return l.addr }
 
-// begunConn is a connection of which some bytes have been read.
-type begunConn struct {
+// prefixConn is a connection whose first bytes have already been read.
+type prefixConn struct {
 	net.Conn
-	begun []byte
+	prefix []byte
 }
 
-func (c *begunConn) Read(p []byte) (int, error) {
-	if len(c.begun) > 0 {
-		n := copy(p, c.begun)
-		c.begun = c.begun[n:]
+func (c *prefixConn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
 		return n, nil
 	}
 	return c.Conn.Read(p)

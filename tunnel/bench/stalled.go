@@ -7,21 +7,22 @@ import (
 	"time"
 )
 
-// settleStalled is the time in which all buffers fill up.
+// settleStalled is long enough for all buffers to fill up.
 const settleStalled = 2 * time.Second
 
-// stalledWork has readers that stop reading while the server goes on.
-func stalledWork() *work {
+// stalledWorkload returns a workload with clients that stop reading while the server
+// still sends.
+func stalledWorkload() *workload {
 	const readers = 50
-	return &work{
-		name:    "stalled",
-		about:   "unary calls, one at a time, while the server sends on 50 connections that nobody reads any more",
-		metrics: []metric{{"MiB more", 1.0 / (1 << 20)}, {"p50 µs", 1e6}},
-		most:    3,
-		plain:   true,
-		run: func(ctx context.Context, st *stage) ([]float64, error) {
-			before := st.memory()
-			l, err := st.startLoad(loadSpec{Kind: "stalled", Conns: readers})
+	return &workload{
+		name:      "stalled",
+		about:     "unary calls, one at a time, while the server sends on 50 connections that nobody reads any more",
+		metrics:   []metric{{"MiB more", 1.0 / (1 << 20)}, {"p50 µs", 1e6}},
+		maxRounds: 3,
+		skipTLS:   true,
+		run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+			before := tb.memory()
+			l, err := tb.startLoad(loadSpec{Kind: "stalled", Conns: readers})
 			if err != nil {
 				return nil, err
 			}
@@ -29,16 +30,16 @@ func stalledWork() *work {
 				return nil, err
 			}
 			pause(ctx, settleStalled)
-			more := st.memory() - before
-			calls, err := st.load(ctx, callsSpec(st, 1, 1))
+			more := tb.memory() - before
+			calls, err := tb.load(ctx, callsSpec(tb, 1, 1))
 			return []float64{more, calls.P50.Seconds()}, err
 		},
 	}
 }
 
-// stalledLoad begins to read on some connections, and stops.
+// stalledLoad reads the beginning on spec.Conns connections and then stops.
 func stalledLoad(ctx context.Context, spec loadSpec, report func(loadResult) error, next func() error) error {
-	conns := make([]net.Conn, spec.Conns) // which must stay open
+	conns := make([]net.Conn, spec.Conns) // kept open until next
 	err := inParallel(spec.Conns, spec.Conns, func(i int) error {
 		conn, err := dialOp(ctx, spec.Addr, opDown)
 		if err != nil {

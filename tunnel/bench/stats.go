@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// percentile returns the p-th percentile of what is sorted: the value that p
-// percent don't exceed. It is 0 of nothing.
+// percentile returns the p-th percentile of sorted: the smallest value that p percent
+// don't exceed. It returns 0 if sorted is empty.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -15,8 +15,7 @@ func percentile(sorted []time.Duration, p int) time.Duration {
 	return sorted[(len(sorted)*p+99)/100-1]
 }
 
-// median returns the middle of what is there: NaNs don't count, and are the
-// median of nothing.
+// median returns the median of values, ignoring NaN, or NaN if there are none.
 func median(values []float64) float64 {
 	values = slices.DeleteFunc(slices.Clone(values), math.IsNaN)
 	if len(values) == 0 {
@@ -27,7 +26,7 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// ratios divides round by round.
+// ratios returns the ratio of each round, or NaN if the base is 0.
 func ratios(values, bases []float64) []float64 {
 	r := make([]float64, len(values))
 	for i := range r {
@@ -39,9 +38,9 @@ func ratios(values, bases []float64) []float64 {
 	return r
 }
 
-// results are what was measured in all rounds.
+// results are the values of all rounds.
 type results struct {
-	values map[resultKey][]float64 // NaN in the rounds without
+	values map[resultKey][]float64 // by round; NaN if there is none
 	rounds int
 }
 
@@ -54,7 +53,7 @@ func newResults(rounds int) *results {
 	return &results{values: map[resultKey][]float64{}, rounds: rounds}
 }
 
-// add notes what a work gave in a round.
+// add records the values of a workload in one round.
 func (r *results) add(round int, work, system string, values []float64) {
 	for i, v := range values {
 		key := resultKey{work, system, i}
@@ -65,12 +64,12 @@ func (r *results) add(round int, work, system string, values []float64) {
 	}
 }
 
-// median is over the rounds, and NaN if there is nothing.
+// median returns the median over the rounds, or NaN without results.
 func (r *results) median(work, system string, metric int) float64 {
 	return median(r.values[resultKey{work, system, metric}])
 }
 
-// ratio is the median of the rounds' ratios, and NaN if there are none.
+// ratio returns the median of the rounds' ratios, or NaN without results.
 func (r *results) ratio(work, system, base string, metric int) float64 {
 	values, bases := r.values[resultKey{work, system, metric}], r.values[resultKey{work, base, metric}]
 	if values == nil || bases == nil {
@@ -79,7 +78,7 @@ func (r *results) ratio(work, system, base string, metric int) float64 {
 	return median(ratios(values, bases))
 }
 
-// has reports whether system was measured at all.
-func (r *results) has(work, system string) bool {
+// measured reports whether there are results of system for work.
+func (r *results) measured(work, system string) bool {
 	return r.values[resultKey{work, system, 0}] != nil
 }

@@ -57,7 +57,7 @@ func TestPercentile(t *testing.T) {
 	}
 }
 
-// A ratio is the median of ratios, not the ratio of medians: rounds differ.
+// A ratio is the median of the rounds' ratios, not the ratio of medians.
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	r := newResults(3)
@@ -76,7 +76,7 @@ func TestRatio(t *testing.T) {
 		{"base", "half", 0, 2},
 		{"once", "base", 0, 3},
 		{"never", "base", 0, nan},
-		{"half", "base", 1, nan}, // to nothing
+		{"half", "base", 1, nan}, // the base is 0
 		{"half", "unknown", 0, nan},
 		{"unknown", "base", 0, nan},
 	} {
@@ -87,7 +87,7 @@ func TestRatio(t *testing.T) {
 	if got := r.median("w", "base", 0); got != 20 {
 		t.Errorf("median = %v, want 20", got)
 	}
-	if r.has("w", "unknown") || r.has("other", "base") || !r.has("w", "once") {
-		t.Error("has: wrong about what was measured")
+	if r.measured("w", "unknown") || r.measured("other", "base") || !r.measured("w", "once") {
+		t.Error("measured: wrong result")
 	}
 }

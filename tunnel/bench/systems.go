@@ -7,56 +7,56 @@ import (
 	"net/url"
 )
 
-// system is what is measured: processes that lead from an address to the
-// server's.
+// system is a system under test: processes that forward connections from an address to
+// the server.
 type system struct {
 	name    string
-	secure  bool   // encrypts
-	binary  string // of wstun
-	perConn int    // how many open files a connection costs a process
+	secure  bool   // with TLS
+	binary  string // path of wstun; empty for other systems
+	perConn int    // open files per connection in one process
 
-	// start starts the system's processes in front of st.server and returns the
-	// address for the load.
-	start func(ctx context.Context, st *stage) (entry string, err error)
+	// start starts the processes, which forward to tb.server, and returns the address
+	// for the load.
+	start func(ctx context.Context, tb *testbed) (entry string, err error)
 }
 
-// The control: two systems that are the same.
+// The control: two identical systems.
 const (
 	basePair    = "pair"
 	controlPair = "pair2"
 )
 
-// systems returns all that can be had.
+// systems returns all systems that are installed.
 func systems(o *options) []*system {
 	var all []*system
 	for _, b := range o.wstun {
 		all = append(all, wstunSystem(b[0], b[1], false), wstunSystem(b[0]+"-wss", b[1], true))
 	}
 	for _, name := range []string{basePair, controlPair} {
-		all = append(all, &system{name: name, perConn: 2, start: twoSelves("pair", "pair")})
+		all = append(all, &system{name: name, perConn: 2, start: ownPair("pair", "pair")})
 	}
 	all = append(all,
 		&system{name: "pair-tls", secure: true, perConn: 2, start: startTLSPair},
-		&system{name: "yamux", perConn: 1, start: twoSelves("yamux-far", "yamux-near")},
+		&system{name: "yamux", perConn: 1, start: ownPair("yamux-far", "yamux-near")},
 	)
-	return append(all, peers(o)...)
+	return append(all, otherTunnels(o)...)
 }
 
-// wstunSystem is wstun dial ▸ wstun serve --raw.
+// wstunSystem returns the system wstun dial ▸ wstun serve --raw.
 func wstunSystem(name, path string, secure bool) *system {
 	s := &system{name: name, secure: secure, binary: path, perConn: 1}
-	s.start = func(ctx context.Context, st *stage) (string, error) {
-		serve := []string{"serve", "--raw", "--upstream", st.server, "--accept", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
+	s.start = func(ctx context.Context, tb *testbed) (string, error) {
+		serve := []string{"serve", "--raw", "--upstream", tb.server, "--accept", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
 		dial := []string{"dial", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
 		if secure {
-			cert, key, err := st.certificate()
+			cert, key, err := tb.certificate()
 			if err != nil {
 				return "", err
 			}
 			serve = append(serve, "--cert", cert, "--key", key)
 			dial = append(dial, "--cacert", cert)
 		}
-		far, err := st.part("wstun serve", path, serve...)
+		far, err := tb.startPart("wstun serve", path, serve...)
 		if err != nil {
 			return "", err
 		}
@@ -68,10 +68,10 @@ func wstunSystem(name, path string, secure bool) *system {
 		if err != nil {
 			return "", err
 		}
-		if u.Host, err = st.via(ctx, u.Host); err != nil {
+		if u.Host, err = tb.via(ctx, u.Host); err != nil {
 			return "", err
 		}
-		near, err := st.part("wstun dial", path, append(dial, u.String())...)
+		near, err := tb.startPart("wstun dial", path, append(dial, u.String())...)
 		if err != nil {
 			return "", err
 		}
@@ -81,7 +81,7 @@ func wstunSystem(name, path string, secure bool) *system {
 	return s
 }
 
-// event is a line of wstun --output json.
+// event is a line of the output of wstun --output json.
 type event struct {
 	Event   string
 	Address string
@@ -99,32 +99,32 @@ func wstunEvent(ctx context.Context, p *process) (e event, err error) {
 	return e, nil
 }
 
-// twoSelves is a system of two processes of this program.
-func twoSelves(far, near string) func(context.Context, *stage) (string, error) {
-	return func(ctx context.Context, st *stage) (string, error) {
-		addr, err := st.selfPart(ctx, far, st.server)
+// ownPair returns the start function of a system of two processes of this program.
+func ownPair(far, near string) func(context.Context, *testbed) (string, error) {
+	return func(ctx context.Context, tb *testbed) (string, error) {
+		addr, err := tb.startOwnPart(ctx, far, tb.server)
 		if err != nil {
 			return "", err
 		}
-		if addr, err = st.via(ctx, addr); err != nil {
+		if addr, err = tb.via(ctx, addr); err != nil {
 			return "", err
 		}
-		return st.selfPart(ctx, near, addr)
+		return tb.startOwnPart(ctx, near, addr)
 	}
 }
 
-// startTLSPair is the pair with TLS between the two.
-func startTLSPair(ctx context.Context, st *stage) (string, error) {
-	cert, key, err := st.certificate()
+// startTLSPair starts the pair with TLS between the two.
+func startTLSPair(ctx context.Context, tb *testbed) (string, error) {
+	cert, key, err := tb.certificate()
 	if err != nil {
 		return "", err
 	}
-	addr, err := st.selfPart(ctx, "pair-tls-far", st.server, cert, key)
+	addr, err := tb.startOwnPart(ctx, "pair-tls-far", tb.server, cert, key)
 	if err != nil {
 		return "", err
 	}
-	if addr, err = st.via(ctx, addr); err != nil {
+	if addr, err = tb.via(ctx, addr); err != nil {
 		return "", err
 	}
-	return st.selfPart(ctx, "pair-tls-near", addr, cert)
+	return tb.startOwnPart(ctx, "pair-tls-near", addr, cert)
 }

@@ -10,37 +10,37 @@ import (
 	"text/tabwriter"
 )
 
-// controlTolerance is how far two systems that are the same may be apart before
-// what else was measured is in doubt.
+// controlTolerance is the largest relative difference between the two identical systems
+// without a warning.
 const controlTolerance = 0.1
 
-// table shows results.
+// table formats results.
 type table struct {
-	header  string
-	works   []*work
-	systems []*system
-	bases   []string
-	results *results
-	notes   []string
+	header    string
+	workloads []*workload
+	systems   []*system
+	bases     []string
+	results   *results
+	notes     []string
 }
 
-// measured returns the works of which there are results.
-func (t *table) measured() []*work {
-	return slices.DeleteFunc(slices.Clone(t.works), func(w *work) bool {
-		return !slices.ContainsFunc(t.systems, func(s *system) bool { return t.results.has(w.name, s.name) })
+// measuredWorkloads returns the workloads with results.
+func (t *table) measuredWorkloads() []*workload {
+	return slices.DeleteFunc(slices.Clone(t.workloads), func(w *workload) bool {
+		return !slices.ContainsFunc(t.systems, func(s *system) bool { return t.results.measured(w.name, s.name) })
 	})
 }
 
-// basesOf returns the systems to compare with in w.
-func (t *table) basesOf(w *work) []string {
-	return slices.DeleteFunc(slices.Clone(t.bases), func(base string) bool { return !t.results.has(w.name, base) })
+// basesOf returns the bases with results for w.
+func (t *table) basesOf(w *workload) []string {
+	return slices.DeleteFunc(slices.Clone(t.bases), func(base string) bool { return !t.results.measured(w.name, base) })
 }
 
-// writeText writes a table for each work: a row for each system, and for each
-// metric a column, followed by its ratios.
+// writeText writes a table for each workload: a row for each system, and for each metric
+// a column followed by its ratios.
 func (t *table) writeText(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", t.header)
-	for _, work := range t.measured() {
+	for _, work := range t.measuredWorkloads() {
 		bases := t.basesOf(work)
 		fmt.Fprintf(w, "\n%s: %s\n", work.name, work.about)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -53,7 +53,7 @@ func (t *table) writeText(w io.Writer) {
 		}
 		fmt.Fprintln(tw)
 		for _, sys := range t.systems {
-			if !t.results.has(work.name, sys.name) {
+			if !t.results.measured(work.name, sys.name) {
 				continue
 			}
 			fmt.Fprintf(tw, "%s\t", sys.name)
@@ -78,12 +78,12 @@ func (t *table) writeMarkdown(w io.Writer) {
 		fmt.Fprintf(w, " | %s", sys.name)
 	}
 	fmt.Fprintf(w, " |\n|---%s|\n", strings.Repeat("|---", len(t.systems)))
-	for _, work := range t.measured() {
+	for _, work := range t.measuredWorkloads() {
 		for i, m := range work.metrics {
 			fmt.Fprintf(w, "| %s, %s", work.about, m.name)
 			for _, sys := range t.systems {
 				cell := ""
-				if t.results.has(work.name, sys.name) {
+				if t.results.measured(work.name, sys.name) {
 					cell = number(t.results.median(work.name, sys.name, i))
 				}
 				if r := t.results.ratio(work.name, sys.name, t.bases[0], i); !math.IsNaN(r) && sys.name != t.bases[0] {
@@ -97,7 +97,7 @@ func (t *table) writeMarkdown(w io.Writer) {
 	t.writeNotes(w, "- ")
 }
 
-// writeNotes says what the figures are worth.
+// writeNotes writes warnings of the control, and failures of workloads.
 func (t *table) writeNotes(w io.Writer, bullet string) {
 	notes := slices.Concat(t.control(), t.notes)
 	if len(notes) > 0 {
@@ -108,9 +108,10 @@ func (t *table) writeNotes(w io.Writer, bullet string) {
 	}
 }
 
-// control returns how far the two pairs are apart, if they were measured.
+// control returns a warning for each metric in which the two pairs differ by more than
+// controlTolerance.
 func (t *table) control() (notes []string) {
-	for _, work := range t.works {
+	for _, work := range t.workloads {
 		for i, m := range work.metrics {
 			r := t.results.ratio(work.name, controlPair, basePair, i)
 			if math.Abs(r-1) > controlTolerance {

@@ -14,12 +14,12 @@ func exampleTable() *table {
 		r.add(round, "bulk", "frp", []float64{1 * scale, nan})
 	}
 	return &table{
-		header:  "Medians of 2 rounds",
-		works:   []*work{{name: "bulk", about: "bytes", metrics: []metric{{"GB/s", 1}, {"CPU ns/B", 1}}}, {name: "never"}},
-		systems: []*system{{name: "wstun"}, {name: "pair"}, {name: "pair2"}, {name: "frp"}, {name: "chisel"}},
-		bases:   []string{"pair", "frp", "chisel"},
-		results: r,
-		notes:   []string{"bulk, round 1: chisel: it didn't start"},
+		header:    "Medians of 2 rounds",
+		workloads: []*workload{{name: "bulk", about: "bytes", metrics: []metric{{"GB/s", 1}, {"CPU ns/B", 1}}}, {name: "never"}},
+		systems:   []*system{{name: "wstun"}, {name: "pair"}, {name: "pair2"}, {name: "frp"}, {name: "chisel"}},
+		bases:     []string{"pair", "frp", "chisel"},
+		results:   r,
+		notes:     []string{"bulk, round 1: chisel: it didn't start"},
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// yamuxWindow is the window of the plain yamux. All else is as by default.
+// yamuxWindow is MaxStreamWindowSize of the yamux system. The rest of the configuration
+// is the default.
 const yamuxWindow = 4 << 20
 
 func yamuxConfig() *yamux.Config {
@@ -18,7 +19,8 @@ func yamuxConfig() *yamux.Config {
 	return config
 }
 
-// runYamuxFar accepts yamux sessions. Its argument is where to connect to.
+// runYamuxFar runs the far process of yamux, which accepts sessions. Its argument is the
+// address to connect to.
 func runYamuxFar(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 1); err != nil {
 		return err
@@ -50,8 +52,9 @@ func runYamuxFar(ctx context.Context, args []string, stdin io.Reader, stdout io.
 	})
 }
 
-// runYamuxNear opens a stream for each connection. Its argument is where to
-// connect to. A session that is lost is replaced when the next one comes.
+// runYamuxNear runs the near process of yamux, which opens a stream for each connection.
+// Its argument is the address to connect to. If the session is lost, the next connection
+// replaces it.
 func runYamuxNear(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := arguments(args, 1); err != nil {
 		return err

@@ -10,52 +10,53 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// maxOpenCalls bounds the memory for the calls of one connection. A connection with
-// more of them open at a time is forwarded, but its calls aren't tracked any more.
+// maxOpenCalls bounds the memory for the calls of one connection. If more are open at
+// the same time, their connection is still forwarded but no longer tracked.
 const maxOpenCalls = 1 << 14
 
-// calls tracks the calls open on one HTTP/2 connection, by the frames that pass. Draining
-// can thus tell a connection with open calls from an idle one, and the calls of a
-// connection that is lost can be ended.
+// calls tracks the open calls of one HTTP/2 connection from the frames that are
+// forwarded. With it, drain waits until a connection is idle, and explain ends the open
+// calls of a connection that is lost.
 type calls struct {
 	http2 atomic.Bool // the client speaks HTTP/2
 
 	requests  *h2.Scanner // used by the goroutine that writes to the server
-	responses *h2.Scanner // guarded by the flow's mutex for writing to the client
-	latest    *response   // of the last HEADERS or DATA frame of the server; may be nil
+	responses *h2.Scanner // guarded by flow.wmu, and so are the next two
+	latest    *response   // the last result of response
 	latestID  uint32      // its stream
 
-	mu     sync.Mutex
-	open   map[uint32]*response // by stream
-	lastID uint32               // the highest stream so far
-	opaque bool                 // not HTTP/2, or too many calls: never known to be idle
-	onIdle func()               // called once, when no call is open
+	mu        sync.Mutex
+	open      map[uint32]*response // by stream
+	lastID    uint32               // the highest stream so far
+	untracked bool                 // not HTTP/2, or too many calls: open is unknown
+	onIdle    func()               // called once, when no call is open
 }
 
-// response is the response to an open call, as far as the client has received it.
+// response is the part of the response to an open call that the client has received.
 type response struct {
-	begun    bool // with headers
+	begun    bool // the headers are complete
 	messages h2.Messages
 }
 
 func newCalls() *calls {
 	c := &calls{open: map[uint32]*response{}}
 	c.requests = h2.NewScanner(h2.FromClient, h2.Visitor{Frame: c.requestFrame})
-	c.responses = h2.NewScanner(h2.FromServer, h2.Visitor{Frame: c.responseFrame, Payload: c.responsePayload, End: c.responseEnd})
+	c.responses = h2.NewScanner(h2.FromServer, h2.Visitor{Payload: c.responsePayload, End: c.responseEnd})
 	return c
 }
 
-// scan scans p with one of the two scanners.
+// scan scans p with s, which is requests or responses.
 func (c *calls) scan(s *h2.Scanner, p []byte) {
 	if s.Err() != nil {
 		return
 	}
 	if s.Scan(p); s.Err() != nil {
-		c.update(c.giveUp)
+		c.update(c.stopTracking)
 	}
 }
 
-// requestFrame begins a call at its header, before the server receives it.
+// requestFrame handles the header of a client's frame. A call begins there, before the
+// server receives the frame.
 func (c *calls) requestFrame(h h2.Header) {
 	switch h.Type {
 	case http2.FrameHeaders:
@@ -67,24 +68,21 @@ func (c *calls) requestFrame(h h2.Header) {
 	}
 }
 
-func (c *calls) responseFrame(h h2.Header) {
-	if (h.Type == http2.FrameHeaders || h.Type == http2.FrameData) && (c.latest == nil || c.latestID != h.Stream) {
-		c.latest, c.latestID = c.response(h.Stream), h.Stream
-	}
-}
-
 func (c *calls) responsePayload(h h2.Header, p []byte) {
-	if h.Type == http2.FrameData && c.latest != nil {
-		c.latest.messages.Scan(p)
+	if h.Type == http2.FrameData {
+		if r := c.response(h.Stream); r != nil {
+			r.messages.Scan(p)
+		}
 	}
 }
 
-// responseEnd ends a call once the client has received all of its last frame.
+// responseEnd handles the end of a server's frame. A call ends there, when the client
+// has received the whole frame.
 func (c *calls) responseEnd(h h2.Header) {
 	switch h.Type {
 	case http2.FrameHeaders:
-		if c.latest != nil {
-			c.latest.begun = true
+		if r := c.response(h.Stream); r != nil {
+			r.begun = true
 		}
 		if h.Flags.Has(http2.FlagHeadersEndStream) {
 			c.end(h.Stream)
@@ -101,9 +99,9 @@ func (c *calls) responseEnd(h h2.Header) {
 func (c *calls) begin(stream uint32) {
 	c.update(func() {
 		switch {
-		case stream <= c.lastID || c.opaque: // the trailers of a request have the stream of its headers
+		case stream <= c.lastID || c.untracked: // not a new call: trailers of a request
 		case len(c.open) == maxOpenCalls:
-			c.giveUp()
+			c.stopTracking()
 		default:
 			c.lastID = stream
 			c.open[stream] = &response{}
@@ -113,21 +111,22 @@ func (c *calls) begin(stream uint32) {
 
 func (c *calls) end(stream uint32) { c.update(func() { delete(c.open, stream) }) }
 
-// giveUp stops tracking. The caller holds c.mu.
-func (c *calls) giveUp() { c.opaque, c.open = true, nil }
+// stopTracking forgets the calls of the connection. The caller holds c.mu.
+func (c *calls) stopTracking() { c.untracked, c.open = true, nil }
 
-// whenIdle calls f as soon as no call is open: now, or later. f must not block,
-// because a goroutine that forwards calls it.
+// whenIdle calls f once, as soon as no call is open. f must not block, because it may
+// be called by the goroutine that receives for a whole session.
 func (c *calls) whenIdle(f func()) {
 	c.update(func() { c.onIdle = f })
 }
 
-// update changes the open calls and calls onIdle if none is left.
+// update calls change, which changes the open calls, with c.mu held. Then it calls
+// onIdle if no call is open.
 func (c *calls) update(change func()) {
 	c.mu.Lock()
 	change()
 	f := c.onIdle
-	if f == nil || c.opaque || len(c.open) > 0 {
+	if f == nil || c.untracked || len(c.open) > 0 {
 		c.mu.Unlock()
 		return
 	}
@@ -136,21 +135,25 @@ func (c *calls) update(change func()) {
 	f()
 }
 
-// anyOpen reports whether a call is known to be open.
+// anyOpen reports whether a call is open. It is false if calls aren't tracked.
 func (c *calls) anyOpen() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open) > 0
 }
 
-// response returns the response to an open call, and nil for other streams.
+// response returns the response on stream, or nil if no call is open there. The caller
+// holds flow.wmu.
 func (c *calls) response(stream uint32) *response {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.open[stream]
+	if c.latest == nil || c.latestID != stream {
+		c.mu.Lock()
+		c.latest, c.latestID = c.open[stream], stream
+		c.mu.Unlock()
+	}
+	return c.latest
 }
 
-// betweenMessages returns the open calls that can end without cutting a message.
+// betweenMessages returns the open calls whose responses end with a whole message.
 func (c *calls) betweenMessages() map[uint32]*response {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,8 +17,9 @@ func rawFrame(kind http2.FrameType, flags http2.Flags, stream uint32, payload in
 	return append(header, make([]byte, payload)...)
 }
 
-// greeted returns the calls of a connection on which both sides have sent SETTINGS.
-func greeted() *calls {
+// newHTTP2Calls returns the calls of a connection on which both sides have sent their
+// preface.
+func newHTTP2Calls() *calls {
 	c := newCalls()
 	c.scan(c.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 6)...))
 	c.scan(c.responses, rawFrame(http2.FrameSettings, 0, 0, 0))
@@ -65,7 +66,7 @@ func TestCalls(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := greeted()
+			c := newHTTP2Calls()
 			for i, s := range test.steps {
 				scanner := c.responses
 				if s.fromClient {
@@ -73,17 +74,17 @@ func TestCalls(t *testing.T) {
 				}
 				c.scan(scanner, rawFrame(s.kind, s.flags, s.stream, (i+1)*100))
 			}
-			if got := len(c.open); got != test.open || c.opaque {
-				t.Errorf("%d open, opaque %v, want %d, false", got, c.opaque, test.open)
+			if got := len(c.open); got != test.open || c.untracked {
+				t.Errorf("%d open, untracked %v, want %d, false", got, c.untracked, test.open)
 			}
 		})
 	}
 }
 
-// A call isn't over before the client has received all of the last frame.
+// A call ends when the client has received all of the last frame.
 func TestCallsEndWithTheWholeFrame(t *testing.T) {
 	t.Parallel()
-	c := greeted()
+	c := newHTTP2Calls()
 	c.scan(c.requests, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
 	last := rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 18)
 	for i := range last {
@@ -97,37 +98,37 @@ func TestCallsEndWithTheWholeFrame(t *testing.T) {
 	}
 }
 
-// Calls of connections that aren't HTTP/2 aren't known.
-func TestCallsGiveUp(t *testing.T) {
+// Connections that aren't HTTP/2, and malformed ones, aren't tracked.
+func TestCallsStopTracking(t *testing.T) {
 	t.Parallel()
 	c := newCalls()
 	c.scan(c.requests, []byte("GET / HTTP/1.1\r\n"))
 	c.scan(c.requests, []byte("\r\n"))
-	if !c.opaque {
-		t.Error("not opaque")
+	if !c.untracked {
+		t.Error("untracked = false, want true")
 	}
-	c = greeted()
+	c = newHTTP2Calls()
 	c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
-	c.scan(c.responses, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // of nothing
-	if !c.opaque || len(c.open) > 0 {
-		t.Errorf("opaque %v, %d open, want true, 0", c.opaque, len(c.open))
+	c.scan(c.responses, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // without HEADERS
+	if !c.untracked || len(c.open) > 0 {
+		t.Errorf("untracked %v, %d open, want true, 0", c.untracked, len(c.open))
 	}
 }
 
 func TestCallsAreBounded(t *testing.T) {
 	t.Parallel()
-	c := greeted()
+	c := newHTTP2Calls()
 	for i := range uint32(maxOpenCalls) {
 		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*i+1, 0))
 	}
-	if len(c.open) != maxOpenCalls || c.opaque {
-		t.Fatalf("%d open, opaque %v, want %d, false", len(c.open), c.opaque, maxOpenCalls)
+	if len(c.open) != maxOpenCalls || c.untracked {
+		t.Fatalf("%d open, untracked %v, want %d, false", len(c.open), c.untracked, maxOpenCalls)
 	}
 	for i := range uint32(100) {
 		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*(maxOpenCalls+i)+1, 0))
 	}
-	if len(c.open) != 0 || !c.opaque {
-		t.Errorf("%d open, opaque %v, want 0, true", len(c.open), c.opaque)
+	if len(c.open) != 0 || !c.untracked {
+		t.Errorf("%d open, untracked %v, want 0, true", len(c.open), c.untracked)
 	}
 	c.scan(c.responses, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
 }
@@ -141,24 +142,23 @@ func TestCallsWhenIdle(t *testing.T) {
 	c.begin(3)
 	c.end(1)
 	if idle != 0 {
-		t.Error("idle while a call was open")
+		t.Error("whenIdle called its function while a call was open")
 	}
 	c.end(3)
 	c.begin(5)
 	c.end(5)
 	if idle != 1 {
-		t.Errorf("idle %d times, want once", idle)
+		t.Errorf("whenIdle called its function %d times, want once", idle)
 	}
 	c.whenIdle(func() { idle++ })
 	if idle != 2 {
-		t.Error("not idle though no call is open")
+		t.Error("whenIdle didn't call its function at once with no call open")
 	}
-	c.update(c.giveUp)
-	c.whenIdle(func() { t.Error("idle though the connection isn't HTTP/2") })
+	c.update(c.stopTracking)
+	c.whenIdle(func() { t.Error("whenIdle called its function on a connection that isn't tracked") })
 }
 
-// Padding, CONTINUATION frames and the borders of chunks don't hide where messages
-// end.
+// betweenMessages works with padding, CONTINUATION frames and chunks of any size.
 func TestCallsBetweenMessages(t *testing.T) {
 	t.Parallel()
 	message := "\x00\x00\x00\x00\x03abc"
@@ -180,15 +180,15 @@ func TestCallsBetweenMessages(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			for _, size := range []int{1, 1000} {
-				c := greeted()
+				c := newHTTP2Calls()
 				c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
 				for rest := []byte(test.response); len(rest) > 0; {
 					n := min(size, len(rest))
 					c.scan(c.responses, rest[:n])
 					rest = rest[n:]
 				}
-				if got := len(c.betweenMessages()) == 1; got != test.between || c.opaque {
-					t.Errorf("in chunks of %d: between messages %v, opaque %v, want %v, false", size, got, c.opaque, test.between)
+				if got := len(c.betweenMessages()) == 1; got != test.between || c.untracked {
+					t.Errorf("in chunks of %d: between messages %v, untracked %v, want %v, false", size, got, c.untracked, test.between)
 				}
 			}
 		})

@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// minChunk and maxChunk bound the bytes copied at a time. Large chunks are cheap,
-	// but on a slow link every other stream waits while one is sent.
+	// The sizes in bytes of one read and write. Large chunks are cheaper, but on a
+	// slow link all other streams wait while one is sent.
 	minChunk   = 4 * 1024
 	firstChunk = 16 * 1024
 	maxChunk   = 256 * 1024
 
-	// Chunks grow while writing one takes no longer than quickWrite, and shrink when
-	// it takes slowWrite.
+	// The chunk size doubles after a write that took at most quickWrite, and halves
+	// after one that took at least slowWrite.
 	quickWrite = 5 * time.Millisecond
 	slowWrite  = 50 * time.Millisecond
 )
 
-// buffers contain chunks. A goroutine takes a buffer only once data is ready, so that
-// idle connections need little memory.
+// buffers are for chunks. A goroutine takes a buffer only once data is ready, so idle
+// connections use little memory.
 var buffers = sync.Pool{New: func() any { return new([maxChunk]byte) }}
 
 func getBuffer() *[maxChunk]byte { return buffers.Get().(*[maxChunk]byte) } //nolint:errcheck // the pool contains nothing else
 
-// copyChunks copies src to dst until src has ended.
+// copyChunks copies src to dst. It returns nil when src returns io.EOF.
 func copyChunks(dst io.Writer, src chunkReader) error {
 	size := firstChunk
 	for {
@@ -57,10 +57,10 @@ func copyChunks(dst io.Writer, src chunkReader) error {
 	}
 }
 
-// chunkReader reads a connection.
+// chunkReader reads a connection without a buffer while it waits.
 type chunkReader interface {
-	// read waits until data is ready and only then takes a buffer, which the caller
-	// puts back. It reads at most size bytes.
+	// read waits until data is ready, takes a buffer, and reads at most size bytes.
+	// The caller returns buf to buffers unless it is nil.
 	read(size int) (buf *[maxChunk]byte, n int, err error)
 }
 
@@ -68,16 +68,17 @@ func newChunkReader(conn net.Conn) chunkReader {
 	if r := newSocketReader(conn); r != nil {
 		return r
 	}
-	return &plainReader{conn: conn}
+	return &connReader{conn: conn}
 }
 
-// plainReader reads a connection that isn't a socket. It waits with a small buffer.
-type plainReader struct {
+// connReader is the chunkReader of a connection that isn't a socket. It waits with a
+// small buffer.
+type connReader struct {
 	conn  net.Conn
 	first [512]byte
 }
 
-func (r *plainReader) read(size int) (*[maxChunk]byte, int, error) {
+func (r *connReader) read(size int) (*[maxChunk]byte, int, error) {
 	n, err := r.conn.Read(r.first[:min(size, len(r.first))])
 	if n == 0 {
 		return nil, 0, err

@@ -13,21 +13,21 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// pieces is a reader that hands out its pieces one by one.
-type pieces struct{ sizes []int }
+// sizedReader is a chunkReader whose source has so many bytes ready at a time.
+type sizedReader struct{ ready []int }
 
-func (p *pieces) read(size int) (*[maxChunk]byte, int, error) {
-	if len(p.sizes) == 0 {
+func (r *sizedReader) read(size int) (*[maxChunk]byte, int, error) {
+	if len(r.ready) == 0 {
 		return nil, 0, io.EOF
 	}
-	n := min(p.sizes[0], size)
-	if p.sizes[0] -= n; p.sizes[0] == 0 {
-		p.sizes = p.sizes[1:]
+	n := min(r.ready[0], size)
+	if r.ready[0] -= n; r.ready[0] == 0 {
+		r.ready = r.ready[1:]
 	}
 	return getBuffer(), n, nil
 }
 
-func TestCopyPieces(t *testing.T) {
+func TestCopyChunks(t *testing.T) {
 	t.Parallel()
 	const kib = 1024
 	tests := []struct {
@@ -48,16 +48,16 @@ func TestCopyPieces(t *testing.T) {
 					got = append(got, len(p))
 					<-time.After(tt.takes)
 					return len(p), nil
-				}), &pieces{tt.in})
+				}), &sizedReader{tt.in})
 				if err != nil || !slices.Equal(got, tt.want) {
-					t.Errorf("pieces of %v, %v, want %v", got, err, tt.want)
+					t.Errorf("chunks of %v, %v, want %v", got, err, tt.want)
 				}
 			})
 		})
 	}
 	failure := errors.New("failure")
 	fails := writerFunc(func([]byte) (int, error) { return 0, failure })
-	if err := copyChunks(fails, &pieces{[]int{1}}); !errors.Is(err, failure) {
+	if err := copyChunks(fails, &sizedReader{[]int{1}}); !errors.Is(err, failure) {
 		t.Errorf("copyChunks = %v, want the writer's error", err)
 	}
 }
@@ -66,8 +66,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// Each kind of connection is read to its end, and what waits for it has no
-// buffer.
+// Each kind of chunkReader reads a connection to its end, and returns a buffer only
+// with data.
 func TestChunkReaders(t *testing.T) {
 	t.Parallel()
 	for name, connect := range map[string]func(*testing.T) (near, far net.Conn){
@@ -109,7 +109,7 @@ func TestChunkReaders(t *testing.T) {
 			go func() {
 				_, _ = io.WriteString(far, "hello")
 				if _, ok := far.(interface{ CloseWrite() error }); ok {
-					_ = newSocketEnd(far).CloseWrite()
+					_ = newSocketEndpoint(far).CloseWrite()
 				} else {
 					_ = far.Close()
 				}
@@ -120,7 +120,7 @@ func TestChunkReaders(t *testing.T) {
 				got += r.text
 				if r.err != nil {
 					if !errors.Is(r.err, io.EOF) || got != "hello" {
-						t.Errorf("read %q, %v, want hello and its end", got, r.err)
+						t.Errorf("read %q, %v, want hello, io.EOF", got, r.err)
 					}
 					return
 				}
@@ -135,11 +135,11 @@ func TestSocketReaderEndsWithItsDeadline(t *testing.T) {
 	_ = near.SetReadDeadline(time.Unix(1, 0))
 	_, n, err := newChunkReader(near).read(1)
 	if ne, ok := errors.AsType[net.Error](err); n != 0 || !ok || !ne.Timeout() {
-		t.Errorf("read = %d, %v, want a time-out", n, err)
+		t.Errorf("read = %d, %v, want a timeout", n, err)
 	}
 }
 
-// socketPair returns two ends of a connection.
+// socketPair returns the two ends of a connection.
 func socketPair(tb testing.TB, network, addr string) (near, far net.Conn) {
 	tb.Helper()
 	l, err := new(net.ListenConfig).Listen(tb.Context(), network, addr)

@@ -10,8 +10,8 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// A connection whose calls always overlap drains as well: its client begins no
-// more, and each call that the server has executed gets its answer.
+// Shutdown also drains a connection whose calls always overlap: its client begins no
+// more calls there, and receives the response of each call that the server executed.
 func TestForwarderShutdownOfABusyConnection(t *testing.T) {
 	t.Parallel()
 	for range 20 {

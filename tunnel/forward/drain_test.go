@@ -27,7 +27,7 @@ func TestForwarderShutdown(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		sent string // by the local client
-		cut  bool   // the connection waits for ctx
+		cut  bool   // the connection is reset when ctx ends
 	}{
 		{"nothing sent", "", false},
 		{"idle HTTP/2", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)), false},
@@ -61,7 +61,7 @@ func TestForwarderShutdown(t *testing.T) {
 			go func() { ending <- f.Shutdown(ctx) }()
 			_, err := c.local.Read(make([]byte, 1))
 			if reset := !errors.Is(err, io.EOF); err == nil || reset != test.cut {
-				t.Errorf("Read = %v, want a reset: %v", err, test.cut)
+				t.Errorf("Read = %v, reset %v, want %v", err, reset, test.cut)
 			}
 			_ = c.local.Close()
 			switch err := tunneltest.Await(t, "Shutdown", ending); {
@@ -118,16 +118,16 @@ func TestForwarderShutdownClosesIdleClient(t *testing.T) {
 	}
 }
 
-// TestForwarderShutdownAnswersHeld: a call that waits for a session hears of it.
-func TestForwarderShutdownAnswersHeld(t *testing.T) {
+// A call that waits for a session fails with the reason.
+func TestForwarderShutdownFailsWaitingCalls(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: time.Hour}
 	cc := tunneltest.Caller(t, forward(t, f))
 	result := make(chan error, 1)
 	go func() { result <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
-	for held := 0; held == 0; {
+	for flows := 0; flows == 0; {
 		f.mu.Lock()
-		held = len(f.flows)
+		flows = len(f.flows)
 		f.mu.Unlock()
 	}
 	if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
@@ -135,12 +135,11 @@ func TestForwarderShutdownAnswersHeld(t *testing.T) {
 	}
 	err := tunneltest.Await(t, "the call", result)
 	if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "wstun: no session: shutting down" {
-		t.Errorf("call = %v, want that it is shutting down", err)
+		t.Errorf("call = %v, want Unavailable and shutting down", err)
 	}
 }
 
-// TestForwarderShutdownOfStalled: a write that hangs in a stalled session can't
-// be undone, but Shutdown doesn't hang with it.
+// Shutdown doesn't wait for a write that blocks on a stalled session.
 func TestForwarderShutdownOfStalled(t *testing.T) {
 	t.Parallel()
 	client, peer, relay := relayedSessions(t)
@@ -152,7 +151,7 @@ func TestForwarderShutdownOfStalled(t *testing.T) {
 	tunneltest.Expect(t, stream, "hello")
 	go func() { _, _ = io.Copy(io.Discard, stream) }()
 	relay.Freeze()
-	for { // until nothing goes any more
+	for { // until all buffers are full
 		_ = local.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
 		if _, err := local.Write(make([]byte, 1<<20)); err != nil {
 			break
@@ -163,7 +162,7 @@ func TestForwarderShutdownOfStalled(t *testing.T) {
 	ending := make(chan error, 1)
 	go func() { ending <- f.Shutdown(ctx) }()
 	if err, ok := tunneltest.Within(10*time.Second, ending); !ok || err == nil {
-		t.Errorf("Shutdown = %v, %v, want soon that a connection was cut", err, ok)
+		t.Errorf("Shutdown = %v, in time %v, want an error about a connection that was cut", err, ok)
 	}
 	_ = client.Close()
 }

@@ -14,9 +14,11 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// explain tells an HTTP/2 client why its connection ends. Open calls end with the
-// status UNAVAILABLE. Those with an unfinished message can't; they find the reason in
-// the debug data of a GOAWAY (RFC 9113 §6.8), which gRPC clients put into their errors.
+// explain tells an HTTP/2 client why its connection ends, and closes the connection
+// gracefully. It ends open calls with the status UNAVAILABLE. It can't end a call in
+// the middle of a message; for these, the debug data of a GOAWAY has the reason (RFC
+// 9113 §6.8), and gRPC clients include that in their errors. An error means that the
+// client can't be told.
 func (fl *flow) explain(reason error) error {
 	fl.wmu.Lock()
 	defer fl.wmu.Unlock()
@@ -25,7 +27,7 @@ func (fl *flow) explain(reason error) error {
 	}
 	text := "wstun: " + reason.Error()
 	var out bytes.Buffer
-	framer := http2.NewFramer(&out, nil) // its errors are those of the buffer, which has none
+	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors
 	for stream, r := range fl.calls.betweenMessages() {
 		_ = framer.WriteHeaders(http2.HeadersFrameParam{
 			StreamID: stream, BlockFragment: unavailable(text, r.begun), EndHeaders: true, EndStream: true,
@@ -40,9 +42,10 @@ func (fl *flow) explain(reason error) error {
 	return err
 }
 
-// unavailable returns the header block that ends a call with UNAVAILABLE, after the
-// headers of its response if they have begun (PROTOCOL-HTTP2.md of gRPC, Responses). It
-// leaves the dynamic table of the client's decoder alone, because the server uses that.
+// unavailable returns the header block that ends a call with UNAVAILABLE: trailers if
+// the response has begun, otherwise a Trailers-Only response (PROTOCOL-HTTP2.md of gRPC,
+// Responses). It doesn't change the dynamic table of the client's decoder, which belongs
+// to the server's encoder.
 func unavailable(text string, begun bool) []byte {
 	fields := []hpack.HeaderField{
 		{Name: "grpc-status", Value: strconv.Itoa(int(codes.Unavailable))},

@@ -15,20 +15,20 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// A call that is open when the session is lost ends with the reason, however far its
-// answer had come.
+// A call that is open when the session is lost ends with the reason, before or after
+// the headers or a message of its response.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		answer func(context.Context)               // holds up the answer for as long as it runs
-		await  func(*testing.T, grpc.ClientStream) // waits for what comes of it
+		serve func(context.Context)               // runs at the server before the response
+		await func(*testing.T, grpc.ClientStream) // waits for that part of the response
 	}{
-		"no answer": {
-			answer: func(ctx context.Context) { <-ctx.Done() },
-			await:  func(*testing.T, grpc.ClientStream) {},
+		"no response": {
+			serve: func(ctx context.Context) { <-ctx.Done() },
+			await: func(*testing.T, grpc.ClientStream) {},
 		},
 		"headers": {
-			answer: func(ctx context.Context) {
+			serve: func(ctx context.Context) {
 				_ = grpc.SendHeader(ctx, metadata.Pairs("some", "header"))
 				<-ctx.Done()
 			},
@@ -40,7 +40,7 @@ func TestExplain(t *testing.T) {
 			},
 		},
 		"message": {
-			answer: func(context.Context) {},
+			serve: func(context.Context) {},
 			await: func(t *testing.T, call grpc.ClientStream) {
 				t.Helper()
 				if err := call.RecvMsg(new(wrapperspb.StringValue)); err != nil {
@@ -56,7 +56,7 @@ func TestExplain(t *testing.T) {
 			addr := forward(t, f)
 			peer := serveCalls(t, f.Sessions, func(ctx context.Context) {
 				entered <- struct{}{}
-				tt.answer(ctx)
+				tt.serve(ctx)
 			})
 			call, err := tunneltest.Caller(t, addr).NewStream(tunneltest.Soon(t), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo")
 			if err != nil {
@@ -76,7 +76,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// A status behind a part of a message would be an error of another kind.
+// A call in the middle of a message fails with the GOAWAY's reason, not with a status:
+// trailers after a part of a message would be a protocol error.
 func TestExplainWithinAMessage(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t)}
@@ -100,8 +101,8 @@ func TestExplainWithinAMessage(t *testing.T) {
 	}
 }
 
-// A call whose server is stopped ends with the reason, too.
-func TestExplainServerLeft(t *testing.T) {
+// A call ends with the reason if its server is stopped.
+func TestExplainServerStopped(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{}, 1)
 	upstream := tunneltest.Listen(t)
@@ -115,7 +116,7 @@ func TestExplainServerLeft(t *testing.T) {
 	tunneltest.Await(t, "the call", entered)
 	srv.Stop()
 	s := status.Convert(tunneltest.Await(t, "the call's end", failed))
-	// The server resets the connection if the client has just sent something.
+	// The server resets the connection if it has unread bytes.
 	if s.Code() != codes.Unavailable || s.Message() != "wstun: the server closed the connection" && !strings.HasPrefix(s.Message(), "wstun: read tcp 127.0.0.1:") {
 		t.Errorf("call = %v, want Unavailable and the reason", s)
 	}

@@ -16,43 +16,42 @@ import (
 )
 
 const (
-	// drainGrace is the time in which a call arrives that the client sent before it
-	// received the GOAWAY.
-	drainGrace = 250 * time.Millisecond
+	// lastCallWait is how long a call may take to arrive that the client sent before
+	// it received a GOAWAY.
+	lastCallWait = 250 * time.Millisecond
 
 	// closeWait bounds how long the client of a drained connection may take to close
-	// its side, and how long Shutdown waits for the connections that it has cut.
+	// its side, and how long Shutdown waits for the connections that it has reset.
 	closeWait = time.Second
 )
 
 // errServerClosed means that the server closed the connection while calls were open,
-// as a server does that is stopped.
+// as a server does when it is stopped.
 var errServerClosed = errors.New("the server closed the connection")
 
-// flow is the connection of a gRPC client and, once there is one, the connection to
-// the server.
+// flow is the connection of a gRPC client together with its connection to the server.
 type flow struct {
-	client end
+	client endpoint
 	calls  *calls
 	cancel context.CancelCauseFunc // ends the wait for a session
 
 	mu       sync.Mutex
-	server   end // nil until it is connected
+	server   endpoint // nil until it is connected
 	draining bool
 
-	lost atomic.Pointer[error] // why the client's direction broke; the server's end was aborted then
+	clientFailure atomic.Pointer[error] // why the client's direction broke, after which the server's connection is reset
 
 	wmu       sync.Mutex // held while writing to client
-	goingAway bool       // a GOAWAY is to be written to client
+	goingAway bool       // a GOAWAY is still to be written to client
 }
 
-func newFlow(client end, cancel context.CancelCauseFunc) *flow {
+func newFlow(client endpoint, cancel context.CancelCauseFunc) *flow {
 	return &flow{client: client, calls: newCalls(), cancel: cancel}
 }
 
 // setServer sets the connection to the server. It returns false if the flow is
 // already draining.
-func (fl *flow) setServer(server end) bool {
+func (fl *flow) setServer(server endpoint) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if fl.draining {
@@ -63,14 +62,14 @@ func (fl *flow) setServer(server end) bool {
 }
 
 // connected returns the connection to the server, or nil.
-func (fl *flow) connected() end {
+func (fl *flow) connected() endpoint {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	return fl.server
 }
 
-// run copies both ways until both directions have ended, and closes both
-// connections. The error says why they didn't end in order.
+// run copies in both directions until both have ended, and closes both connections. It
+// returns nil if both directions ended in order.
 func (fl *flow) run() error {
 	server := fl.connected()
 	var clientErr, serverErr error
@@ -84,7 +83,7 @@ func (fl *flow) run() error {
 		serverErr = fl.endServer(err, server, toClient)
 		close(serverEnded)
 	})
-	// A stream needs no goroutine while it is idle, and a socket gets this one.
+	// A stream needs no goroutine while it is idle. A socket uses this one.
 	if fromClient != nil && fromServer != nil {
 		go fromServer()
 		fromServer = nil
@@ -104,12 +103,13 @@ func (fl *flow) run() error {
 	return errors.Join(clientErr, serverErr)
 }
 
-// endClient ends the client's direction, which has ended in order or broken with
-// err. It returns why the connection broke.
-func (fl *flow) endClient(err error, server end, serverEnded <-chan struct{}) error {
+// endClient runs when the client's direction has ended: in order, if err is nil. It
+// closes or resets the connection to the server, and returns why the connection broke.
+func (fl *flow) endClient(err error, server endpoint, serverEnded <-chan struct{}) error {
 	if err == nil {
 		_ = server.CloseWrite()
-		// Nothing else would notice now that the session of the client's stream ends.
+		// No Read of the client's stream is pending any more that would return when
+		// its session ends.
 		select {
 		case <-fl.client.sessionDone():
 			err = fl.client.sessionErr()
@@ -117,15 +117,15 @@ func (fl *flow) endClient(err error, server end, serverEnded <-chan struct{}) er
 		}
 	}
 	if err != nil {
-		fl.lost.CompareAndSwap(nil, &err)
+		fl.clientFailure.CompareAndSwap(nil, &err)
 		server.abort()
 	}
 	return err
 }
 
-// endServer ends the server's direction, which has ended in order or broken with
-// err. It returns why the connection broke.
-func (fl *flow) endServer(err error, server end, toClient *clientWriter) error {
+// endServer runs when the server's direction has ended: in order, if err is nil. It
+// closes the client's connection, or tells the client why it broke, and returns that.
+func (fl *flow) endServer(err error, server endpoint, toClient *clientWriter) error {
 	switch {
 	case err != nil:
 	case fl.calls.anyOpen():
@@ -144,31 +144,31 @@ func (fl *flow) endServer(err error, server end, toClient *clientWriter) error {
 	return err
 }
 
-// cause returns why the connection broke: err may only follow from the end of the
-// session, or of the client's direction.
+// cause returns the first cause of err, which may be a consequence of the end of the
+// session, or of an error in the client's direction.
 func (fl *flow) cause(err error) error {
 	if ended := fl.connected().sessionErr(); ended != nil {
 		return fmt.Errorf("session ended: %w", ended)
 	}
-	if first := fl.lost.Load(); first != nil {
+	if first := fl.clientFailure.Load(); first != nil {
 		return *first
 	}
 	return err
 }
 
-// awaitClose gives the client time to read how the server's direction ended and to
-// close its own, which nothing forwards any more.
+// awaitClose discards the client's bytes until it closes its direction, so that it can
+// first read how the server's direction ended.
 func (fl *flow) awaitClose(serverErr error) {
-	if serverErr == nil { // otherwise endServer has set a deadline, or cut the connection
+	if serverErr == nil { // otherwise endServer has set a deadline, or reset the connection
 		_ = fl.client.SetReadDeadline(time.Now().Add(closeWait))
 	}
 	if _, err := io.Copy(io.Discard, fl.client); err != nil {
-		fl.client.abort() // a stream would wait for the client as long as the session lasts
+		fl.client.abort() // otherwise a stream would stay open as long as the session
 	}
 }
 
 // drain ends the flow: at once if it isn't connected yet, otherwise when no call is
-// open. The client is asked to begin no more calls.
+// open. It sends the client a GOAWAY and doesn't block.
 func (fl *flow) drain() {
 	fl.mu.Lock()
 	fl.draining = true
@@ -178,15 +178,15 @@ func (fl *flow) drain() {
 		fl.cancel(tunnel.ErrShuttingDown)
 		return
 	}
-	go fl.goAway() // blocks if the client doesn't read
-	time.AfterFunc(drainGrace, func() { fl.calls.whenIdle(fl.startClosing) })
+	go fl.goAway() // may block on a client that doesn't read
+	time.AfterFunc(lastCallWait, func() { fl.calls.whenIdle(fl.startClosing) })
 }
 
-// startClosing closes gracefully in another goroutine: the caller forwards the bytes
-// of a whole session, and closing may block.
+// startClosing starts closeGracefully. It must not block, because its caller may be
+// the goroutine that receives for a whole session.
 func (fl *flow) startClosing() { go fl.closeGracefully() }
 
-// goAway asks an HTTP/2 client to begin no more calls on this connection.
+// goAway sends a GOAWAY to an HTTP/2 client, now or at the next frame boundary.
 func (fl *flow) goAway() {
 	fl.wmu.Lock()
 	defer fl.wmu.Unlock()
@@ -194,8 +194,8 @@ func (fl *flow) goAway() {
 	fl.writeGoAway()
 }
 
-// writeGoAway writes the GOAWAY if there is one to write and a frame may follow here.
-// The caller holds wmu.
+// writeGoAway writes the GOAWAY if it is due and the client is at a frame boundary. The
+// caller holds wmu.
 func (fl *flow) writeGoAway() {
 	if fl.goingAway && fl.calls.responses.AtBoundary() {
 		fl.goingAway = false
@@ -203,8 +203,8 @@ func (fl *flow) writeGoAway() {
 	}
 }
 
-// closeGracefully closes the connection as its server would: with a FIN, after which
-// the client closes its side, and then the server. It bounds how long they may take.
+// closeGracefully sends the client a FIN, as its server would. The client then closes
+// its side, and so does the server. It sets deadlines for both.
 func (fl *flow) closeGracefully() {
 	_ = fl.client.CloseWrite()
 	deadline := time.Now().Add(closeWait)
@@ -212,7 +212,7 @@ func (fl *flow) closeGracefully() {
 	_ = fl.connected().SetReadDeadline(deadline)
 }
 
-// cut resets both connections.
+// cut ends the wait for a session and resets both connections.
 func (fl *flow) cut() {
 	fl.cancel(tunnel.ErrShuttingDown)
 	fl.client.abort()

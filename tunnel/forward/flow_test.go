@@ -10,29 +10,29 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// stalledEnd is the client's end on a stalled link: CloseWrite blocks.
-type stalledEnd struct {
-	end
-	moves chan struct{}
+// stalledEndpoint is an endpoint on a stalled link: CloseWrite blocks.
+type stalledEndpoint struct {
+	endpoint
+	unblock chan struct{}
 }
 
-func (e stalledEnd) CloseWrite() error {
-	<-e.moves
+func (e stalledEndpoint) CloseWrite() error {
+	<-e.unblock
 	return nil
 }
 
-// The goroutine that forwards the end of the last call receives for a whole session.
-// It mustn't wait until one connection is closed.
-func TestClosingBlocksNoForwarding(t *testing.T) {
+// The goroutine that forwards the end of the last call may receive for a whole session,
+// so startClosing must not block.
+func TestStartClosingDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
-	moves := make(chan struct{})
-	defer close(moves)
-	fl := newFlow(stalledEnd{newSocketEnd(client), moves}, nil)
-	fl.setServer(newSocketEnd(server))
-	fl.calls = greeted()
+	unblock := make(chan struct{})
+	defer close(unblock)
+	fl := newFlow(stalledEndpoint{newSocketEndpoint(client), unblock}, nil)
+	fl.setServer(newSocketEndpoint(server))
+	fl.calls = newHTTP2Calls()
 	fl.calls.scan(fl.calls.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 10))
 	closing := make(chan struct{})
 	fl.calls.whenIdle(func() {
@@ -46,6 +46,6 @@ func TestClosingBlocksNoForwarding(t *testing.T) {
 	}()
 	tunneltest.Await(t, "the closing", closing)
 	if _, ok := tunneltest.Within(10*time.Second, scanned); !ok {
-		t.Error("forwarding the end of the last call waits for the connection to be closed")
+		t.Error("scan blocks until the connection is closed")
 	}
 }

@@ -9,11 +9,12 @@
 //
 //	err := f.Shutdown(ctx)
 //
-// Bytes pass unchanged. The two directions of a connection end separately, as those
-// of TCP do. Once one of them has ended, yamux gives the other five minutes.
+// Bytes are forwarded unchanged, and each direction of a connection can be closed
+// separately. The stream is reset if the other direction isn't closed within five
+// minutes.
 //
-// If an HTTP/2 connection breaks, its client gets the reason: open calls end with
-// UNAVAILABLE. A connection that doesn't carry HTTP/2 is reset.
+// If an HTTP/2 connection breaks, open calls of its client fail with UNAVAILABLE and
+// the reason. A connection that doesn't carry HTTP/2 is reset.
 //
 // All methods may be called from any goroutine. Nothing is logged unless a logger is
 // given.
@@ -34,37 +35,36 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// acceptPause is the wait after a temporary error of Accept, such as too many open
+// acceptPause is the delay after a temporary error of Accept, such as too many open
 // files.
 const acceptPause = 50 * time.Millisecond
 
-// Forwarder forwards the connections of gRPC clients to a server: each on a stream
-// of the newest session, or on a connection that Dial makes.
+// Forwarder forwards the connections of gRPC clients to a server: each on a stream of
+// the newest session, or on a connection from Dial.
 type Forwarder struct {
-	// Sessions has the sessions to use. It must be set unless Dial is.
+	// Sessions are the sessions to use. It must be set unless Dial is.
 	Sessions *tunnel.Sessions
 
-	// Dial, if set, connects to the server, instead of a stream. Calls fail with its
-	// error.
+	// Dial, if set, connects to the server, and Sessions isn't used. If it fails, the
+	// client's call fails with its error.
 	Dial func(context.Context) (net.Conn, error)
 
-	// Wait is how long a connection waits for a session. Then its first call is
-	// answered with UNAVAILABLE. A negative one means not at all.
-	// Default: tunnel.DefaultWait.
+	// Wait is how long a connection waits for a session before its call fails with
+	// UNAVAILABLE; negative: not at all. Default: tunnel.DefaultWait.
 	Wait time.Duration
 
-	// Logger receives each connection, at debug level. Default: discarded.
+	// Logger logs each connection at debug level. Default: nothing is logged.
 	Logger *slog.Logger
 
 	mu        sync.Mutex
-	closed    bool
+	closed    bool // Shutdown was called
 	listeners map[net.Listener]struct{}
 	flows     map[*flow]struct{}
-	running   sync.WaitGroup // the goroutines of flows
+	running   sync.WaitGroup // one for each of flows
 }
 
-// Serve forwards the connections that l accepts. It blocks until Shutdown, and then
-// returns nil, or until an error of l. It closes l.
+// Serve forwards the connections that l accepts. It blocks until Shutdown and then
+// returns nil, or until l fails and then returns its error. It closes l.
 func (f *Forwarder) Serve(l net.Listener) error {
 	defer l.Close()
 	if !f.add(l) {
@@ -74,7 +74,7 @@ func (f *Forwarder) Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
 		if err == nil {
-			f.start(newSocketEnd(conn))
+			f.start(newSocketEndpoint(conn))
 			continue
 		}
 		if f.isClosed() {
@@ -88,15 +88,15 @@ func (f *Forwarder) Serve(l net.Listener) error {
 	}
 }
 
-// ServeStreams forwards the streams that the peer of s opens. It blocks until s has
-// ended or is being shut down.
+// ServeStreams forwards the streams that the peer of s opens. It blocks until s ends or
+// its Shutdown begins.
 func (f *Forwarder) ServeStreams(s *wsmux.Session) {
 	for {
 		stream, err := s.Accept()
 		if err != nil {
 			return
 		}
-		f.start(streamEnd{stream})
+		f.start(streamEndpoint{stream})
 	}
 }
 
@@ -126,7 +126,7 @@ func (f *Forwarder) isClosed() bool {
 }
 
 // start forwards the connection of a client in a new goroutine.
-func (f *Forwarder) start(client end) {
+func (f *Forwarder) start(client endpoint) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := newFlow(client, cancel)
 	f.mu.Lock()
@@ -149,8 +149,8 @@ func (f *Forwarder) start(client end) {
 	})
 }
 
-// forward connects fl with the server and copies until both directions have ended.
-// It runs as long as the connection, so its stack frame is kept small.
+// forward connects fl to the server and copies until both directions have ended. Its
+// stack frame is kept small, because it exists as long as the connection.
 func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 	release := f.connect(ctx, fl)
 	if release == nil {
@@ -165,14 +165,14 @@ func (f *Forwarder) forward(ctx context.Context, fl *flow) {
 	}
 }
 
-// connect connects fl with the server. It returns a function to call when fl has
-// ended. If there is no connection, it answers the first call of fl with the reason
-// and returns nil.
+// connect connects fl to the server. It returns a function to call when fl has ended.
+// If it can't connect, it fails the client's first call with the reason, waits until
+// the client has gone, and returns nil.
 func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool) {
 	server, s, err := f.dial(ctx)
 	if err != nil {
 		f.debug(ctx, fl, "connection not forwarded", err)
-		var up <-chan struct{} // never: there is a session, and its peer takes no streams
+		var up <-chan struct{} // nil if a session is up but its peer accepts no streams
 		if errors.Is(err, tunnel.ErrNoSession) {
 			up = f.Sessions.Ready()
 		}
@@ -190,20 +190,20 @@ func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool)
 	return s.AfterReplace(fl.drain)
 }
 
-// dial connects to the server. The session is that of a stream, nil without one.
-func (f *Forwarder) dial(ctx context.Context) (end, *tunnel.Session, error) {
+// dial connects to the server. The session is nil unless it opened a stream.
+func (f *Forwarder) dial(ctx context.Context) (endpoint, *tunnel.Session, error) {
 	if f.Dial != nil {
 		conn, err := f.Dial(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
-		return newSocketEnd(conn), nil, nil
+		return newSocketEndpoint(conn), nil, nil
 	}
 	stream, s, err := f.Sessions.Open(ctx, f.Wait)
 	if err != nil {
 		return nil, nil, err
 	}
-	return streamEnd{stream}, s, nil
+	return streamEndpoint{stream}, s, nil
 }
 
 func (f *Forwarder) debug(ctx context.Context, fl *flow, msg string, err error) {
@@ -218,7 +218,7 @@ func (f *Forwarder) debug(ctx context.Context, fl *flow, msg string, err error) 
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err))
 	}
-	logger.DebugContext(ctx, msg, attrs...) //nolint:sloglint // the callers' are constant
+	logger.DebugContext(ctx, msg, attrs...) //nolint:sloglint // all callers pass constants
 }
 
 func (f *Forwarder) logger() *slog.Logger {
@@ -228,10 +228,10 @@ func (f *Forwarder) logger() *slog.Logger {
 	return f.Logger
 }
 
-// Shutdown closes the listeners, answers the connections that wait for a session
-// with UNAVAILABLE, and closes the others, each once no call is open on it. When ctx
-// ends, it cuts the rest, and the error says how many. A connection that hangs in a
-// stalled session ends with the session, for which Shutdown doesn't wait.
+// Shutdown closes the listeners, fails the calls that wait for a session with
+// UNAVAILABLE, and closes each other connection once no call is open on it. When ctx
+// ends, it resets the remaining connections and returns an error with their number. It
+// doesn't wait for a connection whose write blocks on a stalled session.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true

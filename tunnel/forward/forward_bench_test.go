@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// BenchmarkForward copies from a socket to a stream, and from that to a socket, as
-// between a gRPC client and its server: 128 KiB an operation.
+// BenchmarkForward copies from a socket to a stream and from that to another socket, as
+// from a gRPC client to its server: 128 KiB per operation.
 func BenchmarkForward(b *testing.B) {
 	client, server := sessionPair(b)
 	local, near := socketPair(b, "tcp", "127.0.0.1:0")
@@ -21,7 +21,7 @@ func BenchmarkForward(b *testing.B) {
 		b.Fatal(err)
 	}
 	var forwarding sync.WaitGroup
-	for _, hop := range [][2]end{{newSocketEnd(near), streamEnd{from}}, {streamEnd{to}, newSocketEnd(far)}} {
+	for _, hop := range [][2]endpoint{{newSocketEndpoint(near), streamEndpoint{from}}, {streamEndpoint{to}, newSocketEndpoint(far)}} {
 		fl := newFlow(hop[0], func(error) {})
 		fl.setServer(hop[1])
 		forwarding.Go(func() { _ = fl.run() })
@@ -42,7 +42,7 @@ func BenchmarkForward(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	newSocketEnd(local).abort()
-	newSocketEnd(remote).abort()
+	newSocketEndpoint(local).abort()
+	newSocketEndpoint(remote).abort()
 	forwarding.Wait()
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// forward has f forward what connects to the address that it returns, until the
-// test ends.
+// forward makes f serve on a new listener until the test ends, and returns its address.
 func forward(t *testing.T, f *Forwarder) (addr string) {
 	t.Helper()
 	l := tunneltest.Listen(t)
@@ -32,7 +31,7 @@ func forward(t *testing.T, f *Forwarder) (addr string) {
 	return l.Addr().String()
 }
 
-// forwardTo forwards to one session, and returns the peer's end of that.
+// forwardTo forwards to one session, and returns the peer's end of the session.
 func forwardTo(t *testing.T) (addr string, peer *wsmux.Session, f *Forwarder) {
 	t.Helper()
 	f = &Forwarder{Sessions: newSessions(t)}
@@ -41,7 +40,7 @@ func forwardTo(t *testing.T) (addr string, peer *wsmux.Session, f *Forwarder) {
 	return forward(t, f), server, f
 }
 
-// forwardCalls forwards to a gRPC server of echoServer's kind.
+// forwardCalls forwards to a tunneltest.EchoServer.
 func forwardCalls(t *testing.T, called func(context.Context)) (addr string, f *Forwarder) {
 	t.Helper()
 	f = &Forwarder{Sessions: newSessions(t)}
@@ -50,7 +49,7 @@ func forwardCalls(t *testing.T, called func(context.Context)) (addr string, f *F
 	return addr, f
 }
 
-// serveCalls adds a session to ss whose peer serves gRPC.
+// serveCalls adds a session to ss whose peer is a tunneltest.EchoServer.
 func serveCalls(t *testing.T, ss *tunnel.Sessions, called func(context.Context)) (peer *wsmux.Session) {
 	t.Helper()
 	client, peer := sessionPair(t)
@@ -74,7 +73,7 @@ func acceptStream(t *testing.T, s *wsmux.Session) *wsmux.Stream {
 	return stream
 }
 
-// fill writes to w until that fails, and then tells why.
+// fill starts to write to w until that fails, and sends the error.
 func fill(w io.Writer) <-chan error {
 	failed := make(chan error, 1)
 	go func() {
@@ -91,7 +90,7 @@ func fill(w io.Writer) <-chan error {
 func expectEnd(t *testing.T, r io.Reader) {
 	t.Helper()
 	if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-		t.Fatalf("Read = %d, %v, want the end", n, err)
+		t.Fatalf("Read = %d, %v, want 0, io.EOF", n, err)
 	}
 }
 
@@ -159,7 +158,7 @@ func TestForwardLocalReset(t *testing.T) {
 	_ = local.SetLinger(0)
 	_ = local.Close()
 	if n, err := stream.Read(make([]byte, 1)); err == nil {
-		t.Errorf("Read = %d, want the stream's end", n)
+		t.Errorf("Read = %d, nil, want an error", n)
 	}
 }
 
@@ -185,7 +184,7 @@ func TestForwardSessionLost(t *testing.T) {
 	}
 }
 
-func TestForwardHeldConnection(t *testing.T) {
+func TestForwardWaitsForSession(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: tunneltest.Patience}
 	local := tunneltest.DialTCP(t, forward(t, f))
@@ -232,14 +231,14 @@ func TestForwardFailsOver(t *testing.T) {
 			break
 		}
 		if deadline.Err() != nil {
-			t.Fatalf("call = %v, want it to go to the older session", err)
+			t.Fatalf("call = %v, want it forwarded on the older session", err)
 		}
 	}
 	cancel()
 	tunneltest.Await(t, "Shutdown", shut)
 }
 
-// failingListener fails temporarily, then for good.
+// failingListener returns errs from Accept.
 type failingListener struct {
 	net.Listener
 	errs []error
@@ -266,7 +265,7 @@ func TestForwarderServeErrors(t *testing.T) {
 		t.Errorf("Serve = %v, want the final error", err)
 	}
 	if _, err := l.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept = %v, want that the listener is closed", err)
+		t.Errorf("Accept after Serve = %v, want net.ErrClosed", err)
 	}
 	_ = f.Shutdown(tunneltest.Soon(t))
 	late := tunneltest.Listen(t)
@@ -274,7 +273,7 @@ func TestForwarderServeErrors(t *testing.T) {
 		t.Errorf("Serve after Shutdown = %v, want nil", err)
 	}
 	if _, err := late.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept = %v, want that the listener is closed", err)
+		t.Errorf("Accept = %v, want net.ErrClosed", err)
 	}
 }
 
@@ -284,7 +283,7 @@ func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts 
 		f := &Forwarder{Sessions: newSessions(t), Wait: time.Millisecond}
 		addr := forward(t, f)
 		for range 5 {
-			_ = tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, addr), "nobody answers")
+			_ = tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, addr), "no session")
 		}
 		serveCalls(t, f.Sessions, nil)
 		for range 10 {
@@ -300,7 +299,8 @@ func TestForwarderLeavesNothing(t *testing.T) { //nolint:paralleltest // counts 
 	})
 }
 
-// A server that waits for a client to read hears that the client has gone.
+// A server whose Write waits for the client to read gets an error when the client has
+// gone.
 func TestForwardToClientThatIsLost(t *testing.T) {
 	t.Parallel()
 	addr, peer, _ := forwardTo(t)
@@ -310,7 +310,7 @@ func TestForwardToClientThatIsLost(t *testing.T) {
 	tunneltest.Expect(t, stream, "x")
 	written := fill(stream)
 	tunneltest.Expect(t, local, "\x00")
-	newSocketEnd(local).abort()
+	newSocketEndpoint(local).abort()
 	if err := tunneltest.Await(t, "the server's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the server's Write = %v, want a reset", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
 
-// relayedSessions returns both ends of a session through a relay.
+// relayedSessions returns both ends of a session through a relay. They end with t.
 func relayedSessions(t *testing.T) (client, server *wsmux.Session, relay *tunneltest.Relay) {
 	t.Helper()
 	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
@@ -30,7 +30,7 @@ func relayedSessions(t *testing.T) (client, server *wsmux.Session, relay *tunnel
 	return client, server, relay
 }
 
-// sessionPair returns both ends of a session, which end with the test.
+// sessionPair returns both ends of a session. They end with tb.
 func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
 	tb.Helper()
 	dialed, accepted := tunneltest.WebSockets(tb)

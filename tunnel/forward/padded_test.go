@@ -20,9 +20,9 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// responseFrames returns the frames that answer a call on stream with headers and a
-// message, in the most scattered form: a header block in CONTINUATION frames, and
-// the message in DATA frames of one byte, all of them padded.
+// responseFrames returns a response with headers and a message in as many frames as
+// possible: a HEADERS frame and CONTINUATION frames, and padded DATA frames of one byte
+// each.
 func responseFrames(t *testing.T, stream uint32, message string) []byte {
 	t.Helper()
 	var out, block bytes.Buffer
@@ -30,7 +30,7 @@ func responseFrames(t *testing.T, stream uint32, message string) []byte {
 	for name, value := range map[string]string{"content-type": "application/grpc", "some": "header"} {
 		_ = encoder.WriteField(hpack.HeaderField{Name: name, Value: value})
 	}
-	status := append([]byte{0x88}, block.Bytes()...) // :status 200, which comes first
+	status := append([]byte{0x88}, block.Bytes()...) // :status 200 must be first
 	framer := http2.NewFramer(&out, nil)
 	check := func(err error) {
 		if err != nil {
@@ -49,8 +49,8 @@ func responseFrames(t *testing.T, stream uint32, message string) []byte {
 	return out.Bytes()
 }
 
-// serveFrames answers the first call on conn with responseFrames, in chunks of random
-// length.
+// serveFrames responds to the first call on conn with responseFrames, in chunks of
+// random length.
 func serveFrames(t *testing.T, conn net.Conn, message string) {
 	t.Helper()
 	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
@@ -85,8 +85,8 @@ func serveFrames(t *testing.T, conn net.Conn, message string) {
 	}
 }
 
-// A call whose response is padded and split in every way ends with the reason when
-// its session is lost.
+// A call whose response is padded and split ends with the reason when its session is
+// lost.
 func TestExplainAfterPaddedResponse(t *testing.T) {
 	t.Parallel()
 	addr, peer, _ := forwardTo(t)

@@ -21,8 +21,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// forwardStreams forwards the streams of a session to an upstream. It returns the
-// session's other end.
+// forwardStreams forwards the streams of a session to connections from dial. It returns
+// the session's other end.
 func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) (*wsmux.Session, *Forwarder) {
 	t.Helper()
 	client, server := sessionPair(t)
@@ -40,7 +40,8 @@ func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) 
 	return client, f
 }
 
-// callUpstream returns a gRPC client whose streams are forwarded to upstream.
+// callUpstream returns a gRPC client on a session whose streams are forwarded to
+// upstream.
 func callUpstream(t *testing.T, upstream net.Listener) (*grpc.ClientConn, *Forwarder) {
 	t.Helper()
 	client, f := forwardStreams(t, func(ctx context.Context) (net.Conn, error) {
@@ -109,38 +110,39 @@ func TestForwardStreamsUpstreamLost(t *testing.T) {
 	failed := make(chan error, 1)
 	go func() { failed <- tunneltest.Call(tunneltest.Soon(t), cc, "hello") }()
 	tunneltest.Await(t, "the call", called)
-	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // as good as any loss
+	_ = (<-conns).SetReadDeadline(time.Unix(1, 0)) // breaks the connection
 	if err := tunneltest.Await(t, "the end of the call", failed); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "i/o timeout") {
 		t.Errorf("call = %v, want Unavailable and the reason", err)
 	}
 }
 
-// goneServer is the connection to a server that has answered, ended and gone: Linux
-// tells of its reset whichever call comes first, the other one hears of an end.
+// goneServer is the connection to a server that has responded and exited. After the
+// first Write, its kernel sends an RST. Linux reports that to the next Read or Write
+// only.
 type goneServer struct {
 	net.Conn
-	answer io.Reader
-	taken  bool
+	response io.Reader
+	written  bool
 }
 
-func (c *goneServer) Read(p []byte) (int, error) { return c.answer.Read(p) }
+func (c *goneServer) Read(p []byte) (int, error) { return c.response.Read(p) }
 
 func (c *goneServer) Write(p []byte) (int, error) {
-	if c.taken {
+	if c.written {
 		return 0, syscall.ECONNRESET
 	}
-	c.taken = true
+	c.written = true
 	return len(p), nil
 }
 
-// A client that sends on to a server that has gone gets the answer, and then hears
-// that nobody reads, also if it waits for that.
+// A client that still sends to a server that has exited receives the response, and then
+// its Write fails, even if it waits for the server to read.
 func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 	t.Parallel()
 	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // an HTTP/2 frame
 	for name, server := range map[string]goneServer{
-		"in order":      {answer: strings.NewReader("no room")},
-		"HTTP/2, reset": {answer: io.MultiReader(strings.NewReader(settings), iotest.ErrReader(syscall.ECONNRESET))},
+		"in order":      {response: strings.NewReader("no room")},
+		"HTTP/2, reset": {response: io.MultiReader(strings.NewReader(settings), iotest.ErrReader(syscall.ECONNRESET))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -153,8 +155,8 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 			defer stream.Close()
 			_ = stream.SetDeadline(time.Now().Add(30 * time.Second))
 			written := fill(stream)
-			if answer, err := io.ReadAll(stream); len(answer) == 0 || err != nil {
-				t.Errorf("the answer = %q, %v", answer, err)
+			if response, err := io.ReadAll(stream); len(response) == 0 || err != nil {
+				t.Errorf("ReadAll = %q, %v, want the response", response, err)
 			}
 			if err := tunneltest.Await(t, "the client's Write", written); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the client's Write = %v, want a reset", err)
@@ -163,9 +165,9 @@ func TestForwardStreamsToAServerThatHasGone(t *testing.T) {
 	}
 }
 
-// silentUpstream takes connections, reads them to their end and never answers.
-// ended has a value for each that the client has ended, closed for each that
-// the dialing side has closed.
+// silentUpstream accepts connections, reads them to their end and never responds. ended
+// receives a value when the client closes its direction of a connection, and closed
+// when the connection from dial is closed.
 func silentUpstream(t *testing.T) (dial func(context.Context) (net.Conn, error), ended, closed <-chan struct{}) {
 	t.Helper()
 	upstream := tunneltest.Listen(t)
@@ -190,7 +192,7 @@ func silentUpstream(t *testing.T) (dial func(context.Context) (net.Conn, error),
 	}, ends, closes
 }
 
-// watchedConn tells when it is closed.
+// watchedConn sends to closed when it is closed.
 type watchedConn struct {
 	*net.TCPConn
 	once   sync.Once

@@ -12,8 +12,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// A gRPC client whose session is replaced finishes its call there and makes the next
-// one on the new session.
+// When a session is replaced, calls in flight finish on it, and the client makes the
+// next call on the new session.
 func TestForwarderMovesToTheNextSession(t *testing.T) {
 	t.Parallel()
 	called, finish := make(chan struct{}), make(chan struct{})
@@ -47,7 +47,7 @@ func TestForwarderMovesToTheNextSession(t *testing.T) {
 	reconnect <- struct{}{}
 	tunneltest.Await(t, "the second session", up)
 	if !cc.WaitForStateChange(tunneltest.Soon(t), connectivity.Ready) {
-		t.Fatal("the client hasn't noticed")
+		t.Fatal("the client's connection is still ready")
 	}
 	next := make(chan error, 1)
 	go func() { next <- tunneltest.Call(tunneltest.Soon(t), cc, "new") }()

@@ -15,8 +15,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// Many uploads that fill a slow link are no reason to take it for dead, and a
-// small call beside them completes.
+// A slow link that is full of uploads doesn't count as dead, and a small call still
+// completes.
 func TestSlowLinkFullOfUploads(t *testing.T) {
 	t.Parallel()
 	busy := 3 * time.Second
@@ -25,7 +25,7 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 	}
 	const uploads, rate = 64, 128 << 10
 
-	// The far end swallows what begins with a 0 and echoes what doesn't.
+	// The far end discards streams that begin with a 0 byte, and echoes the others.
 	far := &tunnel.Sessions{}
 	far.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
 		go func() {
@@ -34,7 +34,7 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 				if err != nil {
 					return
 				}
-				go swallowOrEcho(stream)
+				go discardOrEcho(stream)
 			}
 		}()
 	}})
@@ -97,7 +97,7 @@ func TestSlowLinkFullOfUploads(t *testing.T) {
 	_ = far.Shutdown(ended)
 }
 
-func swallowOrEcho(stream *wsmux.Stream) {
+func discardOrEcho(stream *wsmux.Stream) {
 	defer stream.Close()
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(stream, first); err != nil {
@@ -111,8 +111,8 @@ func swallowOrEcho(stream *wsmux.Stream) {
 	_, _ = io.Copy(stream, stream)
 }
 
-// serve runs f on a new loopback listener and returns its address. It waits
-// for f to return when t ends.
+// serve runs f on a new loopback listener and returns its address. When t ends, it
+// closes the listener and waits for f to return.
 func serve(t *testing.T, f func(net.Listener) error) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

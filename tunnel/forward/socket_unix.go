@@ -13,10 +13,10 @@ import (
 type socketWriter struct {
 	net     net.Conn // the socket
 	conn    syscall.RawConn
-	tryOnce func(fd uintptr) (done bool)
+	tryOnce func(fd uintptr) (done bool) // the method try, without an allocation for each call
 
-	p   []byte
-	n   int
+	p   []byte // argument of tryWrite
+	n   int    // results of tryWrite
 	err error
 }
 
@@ -53,7 +53,7 @@ func (w *socketWriter) try(fd uintptr) bool {
 	return true
 }
 
-// opError returns err, of a system call, as package net would.
+// opError wraps the error of a system call as package net does.
 func opError(op string, conn net.Conn, err error) error {
 	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
@@ -77,8 +77,8 @@ type socketReader struct {
 	conn    syscall.RawConn
 	tryOnce func(fd uintptr) (done bool)
 
-	size int
-	buf  *[maxChunk]byte
+	size int             // argument of read
+	buf  *[maxChunk]byte // results of read
 	n    int
 	err  error
 }
@@ -105,7 +105,7 @@ func (r *socketReader) read(size int) (*[maxChunk]byte, int, error) {
 	return r.buf, r.n, r.err
 }
 
-// try reads once. It puts the buffer back if no data is ready.
+// try reads once. If no data is ready, it frees the buffer and returns false.
 func (r *socketReader) try(fd uintptr) bool {
 	buf := getBuffer()
 	for {

@@ -16,24 +16,19 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-const (
-	// unavailableWait bounds how long a connection that can't be forwarded waits for
-	// its first call, and then for the client to close it.
-	unavailableWait = 5 * time.Second
+// unavailableWait bounds how long a connection that can't be forwarded waits for its
+// first call, and then for the client to close it.
+const unavailableWait = 5 * time.Second
 
-	// lastCallWait is the time in which a call arrives that has been sent already.
-	lastCallWait = 250 * time.Millisecond
-)
-
-// answerUnavailable answers the first call on conn, and those that arrive with
-// it, with UNAVAILABLE and the reason. Then it closes conn, so that the client
-// dials again. Without a call it closes conn soon after ctx has ended or up is
-// closed, because the next try may then succeed. It cuts a client that doesn't speak
-// HTTP/2 at once. answerUnavailable returns when conn is closed.
+// answerUnavailable fails the first call on conn, and those that arrive at the same
+// time, with UNAVAILABLE and the reason. Then it closes conn, so that the client
+// connects again. If there is no call, it closes conn soon after ctx ends or up is
+// closed, because the next connection may be forwarded. It closes a connection that
+// doesn't carry HTTP/2 at once. It blocks until conn is closed.
 func answerUnavailable(ctx context.Context, conn net.Conn, reason error, up <-chan struct{}) {
 	answered := make(chan struct{})
 	var once sync.Once
-	l := newOneConn(conn)
+	l := newOneConnListener(conn)
 	srv := grpc.NewServer(
 		grpc.ConnectionTimeout(unavailableWait),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: unavailableWait}),
@@ -54,7 +49,7 @@ func answerUnavailable(ctx context.Context, conn net.Conn, reason error, up <-ch
 		case <-ctx.Done():
 			l.conn.wait(answered, lastCallWait)
 		}
-		if !l.conn.greeted.Load() { // GracefulStop would wait for the greeting
+		if !l.conn.prefaceDone.Load() { // GracefulStop would wait for the preface
 			_ = l.conn.Close()
 		}
 		stuck := time.AfterFunc(unavailableWait, func() { _ = l.conn.Close() })
@@ -65,21 +60,21 @@ func answerUnavailable(ctx context.Context, conn net.Conn, reason error, up <-ch
 	wg.Wait()
 }
 
-// oneConn is a listener of one connection.
-type oneConn struct {
+// oneConnListener is a listener of one connection.
+type oneConnListener struct {
 	conn  *scannedConn
-	conns chan net.Conn // conn, until it is accepted
+	conns chan net.Conn // holds conn until it is accepted
 	once  sync.Once
 	done  chan struct{} // closed by Close
 }
 
-func newOneConn(conn net.Conn) *oneConn {
-	l := &oneConn{conn: newScannedConn(conn), conns: make(chan net.Conn, 1), done: make(chan struct{})}
+func newOneConnListener(conn net.Conn) *oneConnListener {
+	l := &oneConnListener{conn: newScannedConn(conn), conns: make(chan net.Conn, 1), done: make(chan struct{})}
 	l.conns <- l.conn
 	return l
 }
 
-func (l *oneConn) Accept() (net.Conn, error) {
+func (l *oneConnListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.conns:
 		return conn, nil
@@ -89,19 +84,19 @@ func (l *oneConn) Accept() (net.Conn, error) {
 }
 
 // Close makes Accept return. The connection stays open.
-func (l *oneConn) Close() error {
+func (l *oneConnListener) Close() error {
 	l.once.Do(func() { close(l.done) })
 	return nil
 }
 
-func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
+func (l *oneConnListener) Addr() net.Addr { return l.conn.LocalAddr() }
 
-// scannedConn is the server's end of a connection that must be HTTP/2: reading ends
-// at the first byte that differs.
+// scannedConn is the server's end of an HTTP/2 connection. Read fails at the first byte
+// that isn't HTTP/2.
 type scannedConn struct {
 	net.Conn
 	received, sent *h2.Scanner
-	greeted        atomic.Bool   // the client has sent its greeting
+	prefaceDone    atomic.Bool   // the client's preface is complete
 	goneAway       chan struct{} // closed when a GOAWAY has been sent
 
 	closeOnce sync.Once
@@ -128,7 +123,7 @@ func (c *scannedConn) Read(p []byte) (int, error) {
 	if err := c.received.Err(); err != nil {
 		return 0, err
 	}
-	c.greeted.Store(c.received.Greeted())
+	c.prefaceDone.Store(c.received.PrefaceDone())
 	return n, err
 }
 
@@ -143,7 +138,7 @@ func (c *scannedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// wait waits for event, but not longer than d, and not once c is closed.
+// wait waits for event, for d, or until c is closed.
 func (c *scannedConn) wait(event <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -33,8 +33,7 @@ func TestForwardUnavailable(t *testing.T) {
 	}
 }
 
-// TestForwardUnavailableEndsWithTheNextSession: a client that has connected, but
-// not called, gets a new connection once a session is up.
+// The connection of a client that makes no call is closed once a session is up.
 func TestForwardUnavailableEndsWithTheNextSession(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{
@@ -52,13 +51,13 @@ func TestForwardUnavailableEndsWithTheNextSession(t *testing.T) {
 			}
 			client, _ := sessionPair(t)
 			f.Sessions.Add(client, "")
-			endsEarly(t, name, local)
+			expectEarlyEnd(t, name, local)
 		})
 	}
 }
 
-// endsEarly wants the end of what comes on local well before unavailableWait.
-func endsEarly(t *testing.T, what string, local io.Reader) {
+// expectEarlyEnd fails the test unless local ends well before unavailableWait.
+func expectEarlyEnd(t *testing.T, sent string, local io.Reader) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
@@ -67,13 +66,13 @@ func endsEarly(t *testing.T, what string, local io.Reader) {
 	}()
 	const early = unavailableWait - time.Second
 	if _, ok := tunneltest.Within(early, ended); !ok {
-		t.Errorf("%q isn't cut within %v", what, early)
+		t.Errorf("the connection of %q isn't closed within %v", sent, early)
 		<-ended
 	}
 }
 
-// TestForwardUnavailableSendsIdleClientAway is the same for a gRPC client.
-func TestForwardUnavailableSendsIdleClientAway(t *testing.T) {
+// The same for a gRPC client.
+func TestForwardUnavailableClosesIdleGRPCClient(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
 	cc := tunneltest.Caller(t, forward(t, f))
@@ -88,14 +87,14 @@ func TestForwardUnavailableSendsIdleClientAway(t *testing.T) {
 	away := make(chan bool, 1)
 	go func() { away <- cc.WaitForStateChange(ctx, connectivity.Ready) }()
 	if _, ok := tunneltest.Within(unavailableWait-time.Second, away); !ok {
-		t.Errorf("still there after %v", unavailableWait-time.Second)
+		t.Errorf("the client is still connected after %v", unavailableWait-time.Second)
 	}
 	if err := tunneltest.Call(ctx, cc, "hello"); err != nil {
 		t.Errorf("call = %v", err)
 	}
 }
 
-func TestForwardUnavailableCutsOthers(t *testing.T) {
+func TestForwardUnavailableClosesOtherProtocols(t *testing.T) {
 	t.Parallel()
 	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
 	addr := forward(t, f)
@@ -105,11 +104,11 @@ func TestForwardUnavailableCutsOthers(t *testing.T) {
 		if first == "PRI * HTTP/1" {
 			tunneltest.Write(t, local, "!")
 		}
-		endsEarly(t, first, local)
+		expectEarlyEnd(t, first, local)
 	}
 }
 
-// messages is a log whose messages can be waited for.
+// messages is a slog.Handler that sends the messages of records.
 type messages chan string
 
 func (m messages) Enabled(context.Context, slog.Level) bool { return true }

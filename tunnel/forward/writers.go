@@ -2,13 +2,12 @@ package forward
 
 import "sync"
 
-// serverWriter writes the bytes of the client to the server. It scans them first:
-// a call counts as open before the server receives it, so that draining doesn't take
-// the connection for idle.
+// serverWriter writes the client's bytes to the server. It scans them first: a call
+// must count as open before the server receives it.
 type serverWriter struct {
 	fl      *flow
-	server  end
-	scanned int // bytes of the next write that have been scanned already
+	server  endpoint
+	scanned int // how many bytes of the next write have already been scanned
 }
 
 func (w *serverWriter) Write(p []byte) (int, error)    { return w.write(p, w.server.Write) }
@@ -24,22 +23,22 @@ func (w *serverWriter) write(p []byte, write func([]byte) (int, error)) (int, er
 	return n, err
 }
 
-// maxHeld is the longest beginning of a frame that a clientWriter holds back. gRPC
-// servers send 16 KiB in a frame, unless the client allows more.
-const maxHeld = 32 * 1024
+// maxPartial is how many bytes of an incomplete frame a clientWriter buffers. gRPC
+// servers send frames of 16 KiB unless the client allows more.
+const maxPartial = 32 * 1024
 
-var heldBuffers = sync.Pool{New: func() any { return new([maxHeld]byte) }}
+var partialBuffers = sync.Pool{New: func() any { return new([maxPartial]byte) }}
 
-// clientWriter writes the bytes of the server to the client. A client that speaks
-// HTTP/2 receives whole frames, and can't use a part of one anyway: if the rest never
-// arrives, a GOAWAY can still follow and say why. It scans bytes once they are
-// written: a call is over when the client has received its end.
+// clientWriter writes the server's bytes to the client. If the client speaks HTTP/2, it
+// writes only whole frames and buffers an incomplete one. If the rest of that never
+// arrives, explain can thus still write frames. It scans bytes after writing them: a
+// call ends when the client has received its end.
 //
-// The flow's wmu guards the fields.
+// flow.wmu guards the fields.
 type clientWriter struct {
-	fl     *flow
-	held   []byte         // the beginning of a frame
-	buffer *[maxHeld]byte // contains held; nil while it is empty
+	fl      *flow
+	partial []byte            // the incomplete frame
+	buffer  *[maxPartial]byte // contains partial; nil while that is empty
 }
 
 func (w *clientWriter) Write(p []byte) (int, error) {
@@ -63,68 +62,68 @@ func (w *clientWriter) TryWrite(p []byte) (int, error) {
 	return w.write(p, w.fl.client.TryWrite)
 }
 
-// flush writes the held bytes at the end of the server's direction.
+// flush writes the incomplete frame at the end of the server's direction.
 func (w *clientWriter) flush() error {
 	w.fl.wmu.Lock()
 	defer w.fl.wmu.Unlock()
-	return w.writeHeld(w.fl.client.Write)
+	return w.writePartial(w.fl.client.Write)
 }
 
-// write writes the held bytes and p up to the last boundary between frames, and
-// holds the rest. It returns how much of p is written or held.
+// write writes the partial frame and p up to the last frame boundary, and buffers the
+// rest. It returns how many bytes of p it wrote or buffered.
 func (w *clientWriter) write(p []byte, write func([]byte) (int, error)) (n int, err error) {
-	if whole := w.whole(p) - len(w.held); whole >= 0 {
-		if err := w.writeHeld(write); err != nil || len(w.held) > 0 {
+	if whole := w.writable(p) - len(w.partial); whole >= 0 {
+		if err := w.writePartial(write); err != nil || len(w.partial) > 0 {
 			return 0, err
 		}
-		if n, err = w.put(p[:whole], write); err != nil || n < whole {
+		if n, err = w.writeAndScan(p[:whole], write); err != nil || n < whole {
 			return n, err
 		}
 	}
 	if n < len(p) {
-		w.hold(p[n:])
+		w.savePartial(p[n:])
 	}
 	return len(p), nil
 }
 
-// whole returns how many of the held bytes and p may be written. The held bytes
-// contain no boundary.
-func (w *clientWriter) whole(p []byte) int {
-	all := len(w.held) + len(p)
+// writable returns how many bytes of w.partial followed by p may be written: up to the
+// last frame boundary, or all if they aren't HTTP/2 or too many to buffer.
+func (w *clientWriter) writable(p []byte) int {
+	all := len(w.partial) + len(p)
 	if !w.fl.calls.http2.Load() {
 		return all
 	}
 	whole := 0
-	ahead := w.fl.calls.responses.Ahead()
-	ahead.Scan(w.held)
+	ahead := w.fl.calls.responses.Lookahead()
+	ahead.Scan(w.partial)
 	if n := ahead.Scan(p); n > 0 {
-		whole = len(w.held) + n
+		whole = len(w.partial) + n
 	}
-	if !ahead.Greeted() || ahead.Err() != nil || all-whole > maxHeld {
+	if !ahead.PrefaceDone() || ahead.Err() != nil || all-whole > maxPartial {
 		return all
 	}
 	return whole
 }
 
-func (w *clientWriter) hold(p []byte) {
+func (w *clientWriter) savePartial(p []byte) {
 	if w.buffer == nil {
-		w.buffer = heldBuffers.Get().(*[maxHeld]byte) //nolint:errcheck // it contains nothing else
-		w.held = w.buffer[:0]
+		w.buffer = partialBuffers.Get().(*[maxPartial]byte) //nolint:errcheck // it contains nothing else
+		w.partial = w.buffer[:0]
 	}
-	w.held = append(w.held, p...)
+	w.partial = append(w.partial, p...)
 }
 
-func (w *clientWriter) writeHeld(write func([]byte) (int, error)) error {
-	n, err := w.put(w.held, write)
-	if w.held = w.held[n:]; len(w.held) == 0 && w.buffer != nil {
-		heldBuffers.Put(w.buffer)
-		w.held, w.buffer = nil, nil
+func (w *clientWriter) writePartial(write func([]byte) (int, error)) error {
+	n, err := w.writeAndScan(w.partial, write)
+	if w.partial = w.partial[n:]; len(w.partial) == 0 && w.buffer != nil {
+		partialBuffers.Put(w.buffer)
+		w.partial, w.buffer = nil, nil
 	}
 	return err
 }
 
-// put writes p, and scans as much of it as has been written.
-func (w *clientWriter) put(p []byte, write func([]byte) (int, error)) (int, error) {
+// writeAndScan writes p and scans the bytes that were written.
+func (w *clientWriter) writeAndScan(p []byte, write func([]byte) (int, error)) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}

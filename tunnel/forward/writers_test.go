@@ -14,9 +14,9 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// newHTTP2Flow returns a flow whose client has begun to speak HTTP/2.
+// newHTTP2Flow returns a flow whose client has sent the HTTP/2 preface.
 func newHTTP2Flow(client net.Conn) *flow {
-	fl := newFlow(newSocketEnd(client), func(error) {})
+	fl := newFlow(newSocketEndpoint(client), func(error) {})
 	fl.calls.scan(fl.calls.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 0)...))
 	return fl
 }
@@ -36,7 +36,7 @@ func generate(rnd *rand.Rand) []byte {
 	return out
 }
 
-func TestClientGetsWholeFrames(t *testing.T) {
+func TestClientWriterWritesWholeFrames(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
@@ -51,7 +51,7 @@ func TestClientGetsWholeFrames(t *testing.T) {
 		}()
 		fl := newHTTP2Flow(near)
 		w := &clientWriter{fl: fl}
-		const greetingLen = h2.HeaderLen + 6 // passes at once
+		const settingsLen = h2.HeaderLen + 6 // may be written in parts
 		sent := append(generate(rnd), "the beginning of a frame"...)
 		for rest := sent; len(rest) > 0; {
 			p := rest[:min(len(rest), 1+rnd.IntN(5000))]
@@ -66,7 +66,7 @@ func TestClientGetsWholeFrames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(sent)-len(rest) > greetingLen && !fl.calls.responses.AtBoundary() {
+			if len(sent)-len(rest) > settingsLen && !fl.calls.responses.AtBoundary() {
 				t.Fatalf("seed %d: a part of a frame has been written", seed)
 			}
 		}
@@ -75,36 +75,36 @@ func TestClientGetsWholeFrames(t *testing.T) {
 		}
 		_ = fl.client.CloseWrite()
 		if data := tunneltest.Await(t, "the client", got); !bytes.Equal(data, sent) {
-			t.Errorf("seed %d: %d bytes have come, not the %d that were sent", seed, len(data), len(sent))
+			t.Errorf("seed %d: the client received %d bytes, want the %d that were sent", seed, len(data), len(sent))
 		}
 	}
 }
 
-// What isn't HTTP/2 goes on as it comes, and so do frames that are very long.
-func TestClientGetsTheRestAtOnce(t *testing.T) {
+// Other protocols and very long frames aren't buffered.
+func TestClientWriterBuffersNothingElse(t *testing.T) {
 	t.Parallel()
 	begun := string(rawFrame(http2.FrameSettings, 0, 0, 0))
 	for name, tt := range map[string]struct {
 		newFlow func(net.Conn) *flow
-		pieces  []string
+		chunks  []string
 	}{
-		"another client":  {func(near net.Conn) *flow { return newFlow(newSocketEnd(near), nil) }, []string{begun, begun[:4], begun[4:8]}},
+		"another client":  {func(near net.Conn) *flow { return newFlow(newSocketEndpoint(near), nil) }, []string{begun, begun[:4], begun[4:8]}},
 		"another server":  {newHTTP2Flow, []string{"H", "TTP/1.1 200 OK\r\n"}},
-		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(http2.FrameData, 0, 1, 2*maxHeld))[:maxHeld+1]}},
+		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(http2.FrameData, 0, 1, 2*maxPartial))[:maxPartial+1]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			near, far := socketPair(t, "tcp", "127.0.0.1:0")
 			w := &clientWriter{fl: tt.newFlow(near)}
-			for _, piece := range tt.pieces {
-				tunneltest.Write(t, w, piece)
-				tunneltest.Expect(t, far, piece)
+			for _, chunk := range tt.chunks {
+				tunneltest.Write(t, w, chunk)
+				tunneltest.Expect(t, far, chunk)
 			}
 		})
 	}
 }
 
-// bufferConn is a connection that is only written to.
+// bufferConn is a connection that collects written bytes.
 type bufferConn struct {
 	net.Conn
 	bytes.Buffer
@@ -127,17 +127,18 @@ func FuzzClientWriter(f *testing.F) {
 			if n, err := w.Write(p); n != len(p) || err != nil {
 				t.Fatalf("Write of %d bytes = %d, %v", len(p), n, err)
 			}
-			if len(w.held) > maxHeld {
-				t.Fatalf("%d bytes are held", len(w.held))
+			if len(w.partial) > maxPartial {
+				t.Fatalf("%d bytes are buffered, want at most %d", len(w.partial), maxPartial)
 			}
 		}
 		if err := w.flush(); err != nil || !bytes.Equal(near.Bytes(), data) {
-			t.Errorf("flush = %v, and %d bytes of %d have come", err, near.Len(), len(data))
+			t.Errorf("flush = %v with %d bytes written, want nil with %d", err, near.Len(), len(data))
 		}
 	})
 }
 
-// A session that is lost in the middle of a frame still leaves room to say why.
+// If a session is lost in the middle of a frame, the client receives a GOAWAY with the
+// reason.
 func TestForwardSessionLostWithinAFrame(t *testing.T) {
 	t.Parallel()
 	client, peer, relay := relayedSessions(t)
@@ -157,7 +158,7 @@ func TestForwardSessionLostWithinAFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if goAway, ok := frame.(*http2.GoAwayFrame); !ok || !strings.Contains(string(goAway.DebugData()), "session ended") {
-		t.Errorf("the client got %v, want a GOAWAY that says why", frame)
+		t.Errorf("the client received %v, want a GOAWAY with the reason", frame)
 	}
 	expectEnd(t, local)
 }

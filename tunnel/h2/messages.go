@@ -2,20 +2,20 @@ package h2
 
 import "encoding/binary"
 
-// prefixLen is the length of the prefix of a message: a flag, then the message's
-// length in four bytes.
+// prefixLen is the length of a message's prefix: a flag byte, and the message's length
+// in four bytes.
 const prefixLen = 5
 
-// Messages follows the messages in one direction of a gRPC call, which is the
-// payload of its DATA frames (PROTOCOL-HTTP2.md of gRPC, Length-Prefixed-Message).
+// Messages finds the message boundaries in one direction of a gRPC call, which are in
+// the payload of its DATA frames (PROTOCOL-HTTP2.md of gRPC, Length-Prefixed-Message).
 // The zero value is at the beginning of a call.
 type Messages struct {
-	prefix [prefixLen]byte
-	have   uint8  // bytes of prefix
-	left   uint32 // bytes of the message still to scan
+	prefix     [prefixLen]byte
+	prefixRead uint8  // bytes in prefix
+	left       uint32 // bytes of the message still to scan
 }
 
-// Scan follows p, the next bytes of the call.
+// Scan scans p, the next bytes of the call.
 func (m *Messages) Scan(p []byte) {
 	for len(p) > 0 {
 		if m.left > 0 {
@@ -24,13 +24,13 @@ func (m *Messages) Scan(p []byte) {
 			p = p[n:]
 			continue
 		}
-		n := copy(m.prefix[m.have:], p)
+		n := copy(m.prefix[m.prefixRead:], p)
 		p = p[n:]
-		if m.have += uint8(n); m.have == prefixLen { //nolint:gosec // at most prefixLen
-			m.have, m.left = 0, binary.BigEndian.Uint32(m.prefix[1:])
+		if m.prefixRead += uint8(n); m.prefixRead == prefixLen { //nolint:gosec // at most prefixLen
+			m.prefixRead, m.left = 0, binary.BigEndian.Uint32(m.prefix[1:])
 		}
 	}
 }
 
 // AtBoundary reports whether the bytes scanned so far end with a whole message.
-func (m *Messages) AtBoundary() bool { return m.have == 0 && m.left == 0 }
+func (m *Messages) AtBoundary() bool { return m.prefixRead == 0 && m.left == 0 }

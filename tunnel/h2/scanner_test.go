@@ -24,11 +24,11 @@ func rawFrame(kind http2.FrameType, flags http2.Flags, stream uint32, payload st
 }
 
 var (
-	settings = rawFrame(http2.FrameSettings, 0, 0, "\x00\x04\x00\x10\x00\x00")
-	greeting = http2.ClientPreface + settings
+	settings      = rawFrame(http2.FrameSettings, 0, 0, "\x00\x04\x00\x10\x00\x00")
+	clientPreface = http2.ClientPreface + settings
 )
 
-// events records what a Scanner finds: a line for each frame.
+// events records the calls of a Visitor: a line for each frame.
 type events struct {
 	lines []string
 	open  []byte // the payload of the current frame
@@ -39,7 +39,7 @@ func (e *events) visitor() Visitor {
 		Frame: func(Header) { e.open = nil },
 		Payload: func(_ Header, p []byte) {
 			if len(p) == 0 {
-				e.lines = append(e.lines, "empty piece")
+				e.lines = append(e.lines, "empty payload")
 			}
 			e.open = append(e.open, p...)
 		},
@@ -51,8 +51,8 @@ func (e *events) add(h Header, payload []byte) {
 	e.lines = append(e.lines, fmt.Sprintf("%v %x on %d: %x", h.Type, uint8(h.Flags), h.Stream, payload))
 }
 
-// scan scans data in chunks of random length. It returns the events, the Scanner and
-// the offsets at which Scan says that another frame may follow.
+// scan scans data in chunks of the given sizes. It returns the events, the Scanner, and
+// the frame boundaries that Scan returned, as offsets in data.
 func scan(d Direction, data string, size func() int) (*events, *Scanner, []int) {
 	e := &events{}
 	s := NewScanner(d, e.visitor())
@@ -148,41 +148,41 @@ func TestScannerStops(t *testing.T) {
 	}
 }
 
-func TestScannerGreeted(t *testing.T) {
+func TestScannerPrefaceDone(t *testing.T) {
 	t.Parallel()
-	for d, bytes := range map[Direction]string{FromClient: greeting, FromServer: settings} {
+	for d, bytes := range map[Direction]string{FromClient: clientPreface, FromServer: settings} {
 		s := NewScanner(d, Visitor{})
 		for i := range len(bytes) {
-			if s.Greeted() {
-				t.Errorf("greeted after %d bytes of %d", i, len(bytes))
+			if s.PrefaceDone() {
+				t.Errorf("PrefaceDone() = true after %d bytes of %d", i, len(bytes))
 			}
 			s.Scan([]byte{bytes[i]})
 		}
-		if s.Scan([]byte("the beginning of a frame")); !s.Greeted() {
-			t.Error("not greeted after the whole greeting")
+		if s.Scan([]byte("the beginning of a frame")); !s.PrefaceDone() {
+			t.Error("PrefaceDone() = false after the whole preface")
 		}
 	}
 }
 
-func TestScannerAhead(t *testing.T) {
+func TestScannerLookahead(t *testing.T) {
 	t.Parallel()
 	e := &events{}
 	s := NewScanner(FromServer, e.visitor())
 	s.Scan([]byte(settings[:12]))
-	ahead := s.Ahead()
+	ahead := s.Lookahead()
 	rest := settings[12:] + rawFrame(http2.FrameData, 0, 1, "abc") + "\x00\x00"
 	if got, want := ahead.Scan([]byte(rest)), len(rest)-2; got != want {
-		t.Errorf("Scan ahead = %d, want %d", got, want)
+		t.Errorf("Scan of the copy = %d, want %d", got, want)
 	}
 	if len(e.lines) > 0 {
-		t.Errorf("scanning ahead called the visitor: %q", e.lines)
+		t.Errorf("Scan of the copy called the visitor: %q", e.lines)
 	}
 	if got, want := s.Scan([]byte(rest)), len(rest)-2; got != want || len(e.lines) != 2 {
 		t.Errorf("Scan = %d, %d frames, want %d, 2", got, len(e.lines), want)
 	}
 }
 
-// generate writes random frames with x/net's Framer.
+// generate returns random frames from x/net's Framer.
 func generate(t *testing.T, rnd *rand.Rand, d Direction) string {
 	t.Helper()
 	var buf bytes.Buffer
@@ -228,8 +228,7 @@ func generate(t *testing.T, rnd *rand.Rand, d Direction) string {
 	return buf.String()
 }
 
-// reference returns the events that x/net's Framer finds, and the offsets of the
-// boundaries between frames and outside of header blocks.
+// reference returns the events and the frame boundaries that x/net's Framer finds.
 func reference(t *testing.T, data string, d Direction) (*events, []int) {
 	t.Helper()
 	e := &events{}
@@ -265,7 +264,7 @@ func reference(t *testing.T, data string, d Direction) (*events, []int) {
 			if whole = f.HeadersEnded(); whole {
 				e.add(headers, block)
 			}
-		default: // the Framer parses the others: take the payload as it stands
+		default: // the Framer doesn't return the payload of other frames
 			at := len(data) - r.Len()
 			e.add(h, []byte(data[at-int(h.Length):at]))
 		}
@@ -296,7 +295,7 @@ func TestScannerAgreesWithFramer(t *testing.T) {
 }
 
 func FuzzScanner(f *testing.F) {
-	f.Add(greeting+rawFrame(http2.FrameHeaders, 4, 1, "block"), false, byte(1))
+	f.Add(clientPreface+rawFrame(http2.FrameHeaders, 4, 1, "block"), false, byte(1))
 	f.Add(settings+rawFrame(http2.FrameHeaders, 0x28, 1, "\x02PPPPPblock\x00\x00")+rawFrame(http2.FrameContinuation, 4, 1, "k"), true, byte(3))
 	f.Add(settings+rawFrame(http2.FrameData, 8, 1, "\xff"), true, byte(2))
 	f.Add("HTTP/1.1 200 OK\r\n\r\n", true, byte(7))

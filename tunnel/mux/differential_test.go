@@ -20,24 +20,25 @@ import (
 // patience bounds a script and each wait in it.
 const patience = 30 * time.Second
 
-// How many scripts FuzzDifferential runs without -fuzz, which gives a script ten
-// seconds and doesn't say what hangs: for a long run on a busy machine,
+// The scripts that FuzzDifferential runs without -fuzz. (With -fuzz, a script may
+// take only ten seconds, and there is no stack dump if it hangs.) For a long run:
 //
 //	go test -race -run Differential -scripts 50000 -seed 1000 -timeout 0 ./tunnel/mux
 var (
 	scripts   = flag.Uint64("scripts", 60, "the number of scripts of FuzzDifferential")
-	firstSeed = flag.Uint64("seed", 0, "the seed of the first")
+	firstSeed = flag.Uint64("seed", 0, "the seed of the first script")
 )
 
 // FuzzDifferential runs a random script between a session of this package and
 // one of hashicorp/yamux, in either role: opens, writes, half-closes, early
-// closes, resets, Pings, GoAway and disconnects, over a connection that is read
-// in random pieces. Every byte that is read must be the one that was written, a
-// stream must end as its writer ended it, and nothing may end a session that no
-// script ends; either end does so when its peer exceeds a window.
+// closes, resets, Pings, GoAway and disconnects, over a connection whose Read
+// returns random numbers of bytes. Every byte that is read must be the one that was
+// written, a stream must end as its writer ended it, and a session must stay up
+// unless the script ends it. (Either end closes the session if its peer exceeds a
+// window.)
 //
-// The script follows from the seed. The hashicorp/yamux of go.mod is the peer; to
-// run with another version:
+// The seed determines the script. The peer is the hashicorp/yamux of go.mod; to run
+// with another version:
 //
 //	cp go.mod /tmp/other.mod && cp go.sum /tmp/other.sum
 //	go mod edit -require github.com/hashicorp/yamux@v0.1.1 /tmp/other.mod
@@ -58,14 +59,13 @@ type script struct {
 	conns [2]net.Conn
 	plans [2][]*plan // of the streams that each end opens
 
-	cut      bool         // an end, or the connection, is closed in the middle
-	goesAway bool         // an end sends GoAway in the middle
-	middle   int64        // after that many operations
-	atMiddle func()       // does it
-	ops      atomic.Int64 // operations so far
-	cutDown  atomic.Bool  // from then on anything may fail
-	refusing atomic.Bool  // from then on streams may be refused
-	anyReset atomic.Bool  // a stream was closed early or reset
+	ops          atomic.Int64 // operations so far
+	interruptAt  int64        // call interrupt after so many operations
+	interrupt    func()       // closes an end or a connection, or sends GoAway; may be nil
+	sendsGoAway  bool         // interrupt sends GoAway
+	disconnected atomic.Bool  // an end or a connection was closed: all operations may fail
+	refusing     atomic.Bool  // GoAway was sent: streams may be refused
+	anyReset     atomic.Bool  // a stream was closed early or reset
 }
 
 func newScript(t *testing.T, seed uint64) *script {
@@ -93,20 +93,19 @@ func newScript(t *testing.T, seed uint64) *script {
 		opener := rng.IntN(2)
 		s.plans[opener] = append(s.plans[opener], newPlan(rng))
 	}
-	s.middle = int64(rng.IntN(300))
+	s.interruptAt = int64(rng.IntN(300))
 	switch rng.IntN(5) {
 	case 0:
-		s.cut = true
 		closers := []func(){s.ends[0].close, s.ends[1].close, func() { _ = s.conns[0].Close() }, func() { _ = s.conns[1].Close() }}
 		closer := closers[rng.IntN(len(closers))]
-		s.atMiddle = func() {
-			s.cutDown.Store(true)
+		s.interrupt = func() {
+			s.disconnected.Store(true)
 			closer()
 		}
 	case 1:
-		s.goesAway = true
+		s.sendsGoAway = true
 		end := s.ends[rng.IntN(2)]
-		s.atMiddle = func() {
+		s.interrupt = func() {
 			s.refusing.Store(true)
 			end.goAway()
 		}
@@ -114,10 +113,10 @@ func newScript(t *testing.T, seed uint64) *script {
 	return s
 }
 
-// op counts an operation, and does what happens in the middle when it is time.
+// op counts an operation, and starts the interrupt when it is due.
 func (s *script) op() {
-	if s.ops.Add(1) == s.middle && s.atMiddle != nil {
-		go s.atMiddle()
+	if s.ops.Add(1) == s.interruptAt && s.interrupt != nil {
+		go s.interrupt()
 	}
 }
 
@@ -133,7 +132,7 @@ func (s *script) run() {
 		}
 		streams.start(func() {
 			for range 3 {
-				if err := end.ping(ctx); err != nil && !s.cutDown.Load() {
+				if err := end.ping(ctx); err != nil && !s.disconnected.Load() {
 					s.t.Errorf("Ping: %v", err)
 				}
 				s.op()
@@ -152,7 +151,7 @@ func (s *script) run() {
 		s.t.Fatalf("the script of seed %d hangs with %d and %d streams\n%s", s.seed, s.ends[0].streams(), s.ends[1].streams(), stacks[:runtime.Stack(stacks, true)])
 	}
 	s.check()
-	s.cutDown.Store(true)
+	s.disconnected.Store(true)
 	s.ends[0].close()
 	s.ends[1].close()
 	accepting.Wait()
@@ -166,9 +165,9 @@ func (s *script) acceptAll(end endpoint, plans []*plan, streams *tasks) {
 		}
 		streams.start(func() {
 			_ = st.SetDeadline(time.Now().Add(patience))
-			var number [4]byte // the first bytes say which plan the stream follows
+			var number [4]byte // the index of the stream's plan
 			if _, err := io.ReadFull(st, number[:]); err != nil {
-				if !s.cutDown.Load() && !s.refusing.Load() && !s.anyReset.Load() {
+				if !s.disconnected.Load() && !s.refusing.Load() && !s.anyReset.Load() {
 					s.t.Errorf("read the number of a stream: %v", err)
 				}
 				_ = st.Close()
@@ -187,14 +186,14 @@ func (s *script) open(ctx context.Context, end endpoint, n int, p *plan) {
 	s.op()
 	st, err := end.open(ctx)
 	if err != nil {
-		if !s.cutDown.Load() && !s.refusing.Load() {
+		if !s.disconnected.Load() && !s.refusing.Load() {
 			s.t.Errorf("open: %v", err)
 		}
 		return
 	}
 	_ = st.SetDeadline(time.Now().Add(patience))
 	if _, err := st.Write(binary.BigEndian.AppendUint32(nil, uint32(n))); err != nil {
-		if !s.cutDown.Load() && !s.refusing.Load() {
+		if !s.disconnected.Load() && !s.refusing.Load() {
 			s.t.Errorf("write the number of a stream: %v", err)
 		}
 		_ = st.Close()
@@ -203,11 +202,11 @@ func (s *script) open(ctx context.Context, end endpoint, n int, p *plan) {
 	s.follow(st, p, 0)
 }
 
-// follow does what the plan says for one end.
+// follow executes a plan at one end.
 func (s *script) follow(st testStream, p *plan, end int) {
 	var writing sync.WaitGroup
-	writing.Go(func() { s.write(st, p, &p.ways[end]) })
-	s.read(st, p, &p.ways[1-end], end)
+	writing.Go(func() { s.write(st, p, &p.directions[end]) })
+	s.read(st, p, &p.directions[1-end], end)
 	writing.Wait()
 	_ = st.Close()
 	p.ended.Add(1)
@@ -222,7 +221,7 @@ func (s *script) write(st testStream, p *plan, d *direction) {
 		s.op()
 		if err != nil {
 			if !p.aborted() {
-				d.wrong = fmt.Errorf("write: %w", err)
+				d.failure = fmt.Errorf("write: %w", err)
 			}
 			return
 		}
@@ -244,7 +243,7 @@ func (s *script) read(st testStream, p *plan, d *direction, end int) {
 		n, err := st.Read(got)
 		fill(want[:n], d.seed, d.read)
 		if !bytes.Equal(got[:n], want[:n]) {
-			d.wrong = fmt.Errorf("wrong bytes after %d", d.read)
+			d.failure = fmt.Errorf("wrong bytes after %d", d.read)
 			_ = st.Close()
 			return
 		}
@@ -253,21 +252,21 @@ func (s *script) read(st testStream, p *plan, d *direction, end int) {
 		if err != nil {
 			d.readErr = err
 			if p.aborted() {
-				_ = st.Close() // a Write may wait for a peer that reads no more
+				_ = st.Close() // a Write may be waiting for a peer that no longer reads
 			}
 			return
 		}
 	}
 }
 
-// check compares what has happened with the plans.
+// check compares the results with the plans.
 func (s *script) check() {
-	if s.cutDown.Load() {
+	if s.disconnected.Load() {
 		for i, end := range s.ends {
 			select {
 			case <-end.done():
 			case <-time.After(2 * time.Second):
-				s.t.Errorf("end %d is up two seconds after the session was cut", i)
+				s.t.Errorf("the session at end %d is still up two seconds after the disconnect", i)
 			}
 		}
 		return
@@ -284,26 +283,26 @@ func (s *script) check() {
 			switch {
 			case p.ended.Load() == 2:
 				s.checkStream(fmt.Sprintf("stream %d of end %d", i, opener), p, opener)
-			case !s.goesAway && !p.aborted():
-				s.t.Errorf("stream %d of end %d is done at %d ends", i, opener, p.ended.Load())
+			case !s.sendsGoAway && !p.aborted():
+				s.t.Errorf("stream %d of end %d has finished at %d ends, want 2", i, opener, p.ended.Load())
 			}
 		}
 	}
-	if s.goesAway {
-		return // streams that GoAway has refused may linger at hashicorp's end
+	if s.sendsGoAway {
+		return // streams refused after GoAway may linger at hashicorp's end
 	}
-	eventually(s.t, "both ends to forget all streams", func() bool { return s.ends[0].streams()+s.ends[1].streams() == 0 })
-	eventually(s.t, "the places of streams that weren't accepted", func() bool { return len(s.ours.opening) == 0 })
-	eventually(s.t, "the growth of windows to be released", func() bool { return s.ours.budget.growth.Load() == 0 })
+	eventually(s.t, "both ends to remove all streams", func() bool { return s.ends[0].streams()+s.ends[1].streams() == 0 })
+	eventually(s.t, "the return of all tokens of Session.opening", func() bool { return len(s.ours.opening) == 0 })
+	eventually(s.t, "the release of window growth", func() bool { return s.ours.budget.growth.Load() == 0 })
 }
 
 func (s *script) checkStream(name string, p *plan, opener int) {
-	for from := range p.ways {
-		d, to := &p.ways[from], 1-from
-		_, hashicorps := s.ends[opener^from].(hashicorpSession) // whose Close may overtake a Write
+	for from := range p.directions {
+		d, to := &p.directions[from], 1-from
+		_, hashicorps := s.ends[opener^from].(hashicorpSession) // its Close may overtake a Write
 		switch {
-		case d.wrong != nil:
-			s.t.Errorf("%s: %v (%d written, %d read)", name, d.wrong, d.written, d.read)
+		case d.failure != nil:
+			s.t.Errorf("%s: %v (%d written, %d read)", name, d.failure, d.written, d.read)
 		case !p.aborted():
 			if !errors.Is(d.readErr, io.EOF) || d.read != d.written {
 				s.t.Errorf("%s: %d of %d bytes read, and then %v, want io.EOF", name, d.read, d.written, d.readErr)

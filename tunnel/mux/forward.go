@@ -5,61 +5,59 @@ import (
 	"os"
 )
 
-// TryWriter is a writer that can write without blocking.
+// TryWriter is a writer that can also write without blocking.
 type TryWriter interface {
 	io.Writer
 
-	// TryWrite writes as much of p as it can without blocking, which may be
-	// nothing, and returns how much that was.
+	// TryWrite writes the part of p that doesn't block, which may be empty, and
+	// returns its length.
 	TryWrite(p []byte) (n int, err error)
 }
 
-// forwarding is the state of ForwardTo. The stream's mutex guards it; to is used
-// by the goroutine that has set busy.
+// forwarding is the state of ForwardTo. Stream.mu guards it, except that the
+// goroutine that has set busy uses w without the lock.
 type forwarding struct {
-	to    TryWriter // nil: nothing is forwarded
+	w     TryWriter // nil: the stream isn't forwarded
 	ended func(error)
-	busy  bool  // a goroutine writes to to, or is about to call ended
-	err   error // to's
+	busy  bool  // a goroutine is writing to w, or is about to call ended
+	err   error // returned by w
 }
 
-// idle reports whether bytes that arrive may be written to f.to at once.
-func (f *forwarding) idle() bool { return f.to != nil && !f.busy && f.err == nil }
+// idle reports whether bytes that arrive may be written to f.w at once.
+func (f *forwarding) idle() bool { return f.w != nil && !f.busy && f.err == nil }
 
-// ForwardTo writes the bytes of the stream to w, and returns at once. The
-// session's receiving goroutine writes what w takes without blocking; another
-// goroutine writes the rest, and exists only while there is some. Calls of w's
-// methods follow one another. Nothing else may read the stream until ended has
-// been called.
+// ForwardTo copies the stream to w in the background until either ends. The
+// session's receiving goroutine calls w.TryWrite as bytes arrive. Another goroutine
+// calls w.Write with the bytes that w.TryWrite has left, and exists only while there
+// are some. The calls don't overlap. The caller must not read the stream until ended is called.
 //
-// ended is called once, in a goroutine of its own: with nil when the peer has
-// closed its direction, and otherwise with w's error, or the one that Read
-// would have returned.
+// ended is called once, in its own goroutine: with nil when the peer has closed its
+// direction, and otherwise with the error of w, or the one that Read would return.
 func (s *Stream) ForwardTo(w TryWriter, ended func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forwarding = forwarding{to: w, ended: ended}
+	s.forwarding = forwarding{w: w, ended: ended}
 	s.startForwarding()
 }
 
-// tryForward writes p as far as that doesn't block, and returns how much that
-// was. The caller holds s.mu, which is released meanwhile.
+// tryForward writes the part of p that doesn't block, and returns its length. The
+// caller holds s.mu, which is released during the write.
 func (s *Stream) tryForward(p []byte) int {
 	f := &s.forwarding
 	f.busy = true
 	s.mu.Unlock()
-	n, err := f.to.TryWrite(p)
+	n, err := f.w.TryWrite(p)
 	s.mu.Lock()
 	f.busy, f.err = false, err
 	s.consumed(n)
 	return n
 }
 
-// startForwarding starts the goroutine that forwards, if it has something to do
-// and doesn't run. The caller holds s.mu.
+// startForwarding starts forwardBuffered if bytes are buffered or forwarding has
+// ended, and it isn't running yet. The caller holds s.mu.
 func (s *Stream) startForwarding() {
 	f := &s.forwarding
-	if f.to == nil || f.busy {
+	if f.w == nil || f.busy {
 		return
 	}
 	if s.recv.size > 0 || f.err != nil || s.readErr() != nil || s.readDeadline.passed() {
@@ -68,15 +66,15 @@ func (s *Stream) startForwarding() {
 	}
 }
 
-// forwardBuffered writes the receive buffer until it is empty or forwarding
-// ends.
+// forwardBuffered writes the receive buffer until it is empty or forwarding ends.
+// In the latter case it calls ended.
 func (s *Stream) forwardBuffered() {
 	s.mu.Lock()
 	f := &s.forwarding
-	for s.recv.size > 0 && s.forwards() {
+	for s.recv.size > 0 && s.wantsBytes() {
 		s.forwardChunks(s.recv.take())
 	}
-	over, err := s.forwardingOver()
+	over, err := s.forwardingResult()
 	if !over {
 		f.busy = false
 		s.mu.Unlock()
@@ -88,9 +86,9 @@ func (s *Stream) forwardBuffered() {
 	ended(err)
 }
 
-// forwardingOver reports whether forwarding has ended, and with which error. The
-// receive buffer is empty, or nobody wants its bytes. The caller holds s.mu.
-func (s *Stream) forwardingOver() (over bool, err error) {
+// forwardingResult reports whether forwarding has ended, and with which error, once
+// the receive buffer is empty or will not be forwarded. The caller holds s.mu.
+func (s *Stream) forwardingResult() (over bool, err error) {
 	if s.forwarding.err != nil {
 		return true, s.forwarding.err
 	}
@@ -105,16 +103,16 @@ func (s *Stream) forwardingOver() (over bool, err error) {
 	return false, nil
 }
 
-// forwards reports whether received bytes are still to be forwarded. The caller
+// wantsBytes reports whether buffered bytes are still to be forwarded. The caller
 // holds s.mu.
-func (s *Stream) forwards() bool { return s.forwarding.err == nil && !s.closed && s.reset == nil }
+func (s *Stream) wantsBytes() bool { return s.forwarding.err == nil && !s.closed && s.reset == nil }
 
-// forwardChunks writes the chunks from c on. The caller holds s.mu, which is
-// released while it writes.
+// forwardChunks writes c and the chunks after it, and frees them. The caller holds
+// s.mu, which is released during each write.
 func (s *Stream) forwardChunks(c *chunk) {
-	for ; c != nil && s.forwards(); c = c.freeFirst() {
+	for ; c != nil && s.wantsBytes(); c = c.freeFirst() {
 		s.mu.Unlock()
-		n, err := s.forwarding.to.Write(c.data[c.r:c.w])
+		n, err := s.forwarding.w.Write(c.data[c.r:c.w])
 		s.mu.Lock()
 		s.forwarding.err = err
 		s.consumed(n)

@@ -12,17 +12,16 @@ import (
 	"time"
 )
 
-// sink is a writer that takes some bytes without blocking, and the rest when it
-// is let.
+// sink is a TryWriter that accepts some bytes in TryWrite and the rest in Write.
 type sink struct {
-	t     *testing.T
-	got   bytes.Buffer
-	takes int // of what TryWrite is given: all, half, nothing, and so on
-	let   chan struct{}
-	busy  atomic.Bool
-	tried atomic.Int64 // bytes
-	wrote atomic.Int64
-	fail  error
+	t       *testing.T
+	got     bytes.Buffer
+	tries   int           // TryWrite accepts in turn all bytes, half of them, and none
+	unblock chan struct{} // Write blocks until it is closed; nil: it doesn't block
+	busy    atomic.Bool
+	tried   atomic.Int64 // bytes that TryWrite accepted
+	wrote   atomic.Int64 // bytes that Write accepted
+	err     error        // returned by both
 }
 
 func (s *sink) enter() (leave func()) {
@@ -34,21 +33,21 @@ func (s *sink) enter() (leave func()) {
 
 func (s *sink) Write(p []byte) (int, error) {
 	defer s.enter()()
-	if s.let != nil {
-		<-s.let
+	if s.unblock != nil {
+		<-s.unblock
 	}
 	s.wrote.Add(int64(len(p)))
 	n, _ := s.got.Write(p)
-	return n, s.fail
+	return n, s.err
 }
 
 func (s *sink) TryWrite(p []byte) (int, error) {
 	defer s.enter()()
-	n := []int{len(p), len(p) / 2, 0}[s.takes%3]
-	s.takes++
+	n := []int{len(p), len(p) / 2, 0}[s.tries%3]
+	s.tries++
 	s.tried.Add(int64(n))
 	s.got.Write(p[:n])
-	return n, s.fail
+	return n, s.err
 }
 
 // forward forwards st to w and returns the error at the end.
@@ -80,16 +79,16 @@ func TestForward(t *testing.T) {
 		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, s.got.Len(), len(data))
 	}
 	if s.tried.Load() == 0 || s.wrote.Load() == 0 {
-		t.Errorf("%d bytes were written without blocking, %d by a goroutine, want some of both", s.tried.Load(), s.wrote.Load())
+		t.Errorf("TryWrite accepted %d bytes, Write %d, want some of both", s.tried.Load(), s.wrote.Load())
 	}
 }
 
-// taker takes all bytes without blocking.
-type taker struct{ n int }
+// discard is a TryWriter that counts bytes and never blocks.
+type discard struct{ n int }
 
-func (w *taker) Write(p []byte) (int, error) { return w.TryWrite(p) }
+func (w *discard) Write(p []byte) (int, error) { return w.TryWrite(p) }
 
-func (w *taker) TryWrite(p []byte) (int, error) {
+func (w *discard) TryWrite(p []byte) (int, error) {
 	w.n += len(p)
 	return len(p), nil
 }
@@ -104,7 +103,7 @@ func TestForwardUpdates(t *testing.T) {
 		mustWrite(t, a, strings.Repeat("x", 10*initialWindow))
 		_ = a.Close()
 	}()
-	var w taker
+	var w discard
 	if err := forward(b, &w); err != nil || w.n != 10*initialWindow {
 		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, w.n, 10*initialWindow)
 	}
@@ -124,13 +123,13 @@ func TestForwardBuffered(t *testing.T) {
 	}
 }
 
-// A writer that blocks holds up its own stream only, and no more than a window.
-func TestForwardHoldsUpItsStreamOnly(t *testing.T) {
+// A writer that blocks stops only its own stream, which buffers one window.
+func TestForwardBlocksOneStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, server := pipePair(t, &Options{Window: initialWindow})
 		a, b := streamPair(t, client, server)
-		stuck := &sink{t: t, takes: 2, let: make(chan struct{})}
+		stuck := &sink{t: t, tries: 2, unblock: make(chan struct{})}
 		done := make(chan error, 1)
 		b.ForwardTo(stuck, func(err error) { done <- err })
 		go func() {
@@ -144,14 +143,14 @@ func TestForwardHoldsUpItsStreamOnly(t *testing.T) {
 		c, d := streamPair(t, client, server)
 		mustWrite(t, c, "passes")
 		mustRead(t, d, "passes")
-		close(stuck.let)
+		close(stuck.unblock)
 		if err := <-done; err != nil || stuck.got.Len() != 2*initialWindow {
 			t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, stuck.got.Len(), 2*initialWindow)
 		}
 	})
 }
 
-// ForwardTo ends with the writer's error, or with that of a Read.
+// ForwardTo ends with the writer's error, or with the error that Read would return.
 func TestForwardEnds(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("failure")
@@ -161,8 +160,8 @@ func TestForwardEnds(t *testing.T) {
 		do   func(a, b *Stream)
 		want error
 	}{
-		"Write fails":    {&sink{takes: 2, fail: failure}, write, failure},
-		"TryWrite fails": {&sink{fail: failure}, write, failure},
+		"Write fails":    {&sink{tries: 2, err: failure}, write, failure},
+		"TryWrite fails": {&sink{err: failure}, write, failure},
 		"deadline":       {&sink{}, func(_, b *Stream) { _ = b.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
 		"later deadline": {&sink{}, func(_, b *Stream) { _ = b.SetReadDeadline(time.Now().Add(time.Millisecond)) }, os.ErrDeadlineExceeded},
 		"Close":          {&sink{}, func(_, b *Stream) { _ = b.Close() }, net.ErrClosed},
@@ -199,7 +198,7 @@ func (c closer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A window that has been released doesn't grow any more.
+// The window of a stream that its writer closes doesn't grow afterwards.
 func TestForwardClosesItsStream(t *testing.T) {
 	t.Parallel()
 	for _, buffered := range []bool{false, true} {
@@ -219,14 +218,14 @@ func TestForwardClosesItsStream(t *testing.T) {
 			t.Errorf("ForwardTo ends with %v, want net.ErrClosed", err)
 		}
 		if n := server.budget.growth.Load(); n != 0 {
-			t.Errorf("windows have grown by %d bytes, with no stream open", n)
+			t.Errorf("windows have grown by %d bytes, want 0 with no stream open", n)
 		}
 	}
 }
 
-// Bytes and the end that arrive at the moment at which the deadline passes are
-// not lost for a Read or ForwardTo that waits.
-func TestBytesInTime(t *testing.T) {
+// A pending Read or ForwardTo returns bytes and a FIN that arrive just as the
+// deadline passes.
+func TestBytesArriveAtDeadline(t *testing.T) {
 	t.Parallel()
 	for name, wait := range map[string]func(*Stream) (string, error){
 		"Read": func(b *Stream) (string, error) {
@@ -235,7 +234,7 @@ func TestBytesInTime(t *testing.T) {
 			return string(p[:n]), err
 		},
 		"ForwardTo": func(b *Stream) (string, error) {
-			w := &sink{takes: 2}
+			w := &sink{tries: 2}
 			err := forward(b, w)
 			return w.got.String(), err
 		},

@@ -13,10 +13,10 @@ const (
 	typePing         = 2 // length: an opaque value
 	typeGoAway       = 3 // length: a code
 
-	flagSYN = 1 // opens a stream; asks for a reply to a Ping
-	flagACK = 2 // accepts a stream; replies to a Ping
-	flagFIN = 4 // closes one direction
-	flagRST = 8 // ends both directions at once
+	flagSYN = 1 // opens a stream, or requests a reply to a Ping
+	flagACK = 2 // accepts a stream, or replies to a Ping
+	flagFIN = 4 // closes the sender's direction
+	flagRST = 8 // closes both directions at once
 
 	goAwayNormal   = 0
 	goAwayProtocol = 1

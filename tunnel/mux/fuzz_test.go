@@ -8,18 +8,18 @@ import (
 	"testing/synctest"
 )
 
-// bytesConn is a connection to a peer that sends given bytes, closes its end and
-// takes everything.
+// bytesConn is a connection to a peer that sends the given bytes and closes its
+// direction. Write discards.
 type bytesConn struct {
-	net.Conn // whose addresses and Close are used
+	net.Conn // for its addresses and Close
 	*bytes.Reader
 }
 
 func (c bytesConn) Read(p []byte) (int, error)  { return c.Reader.Read(p) }
 func (c bytesConn) Write(p []byte) (int, error) { return len(p), nil }
 
-// frames joins frames; a data frame has as many zeros as its header says, at
-// most 1000.
+// frames returns the bytes of frames. The body of a data frame is zeros, at most 1000
+// of them.
 func frames(headers ...header) (data []byte) {
 	for _, h := range headers {
 		data = append(data, h[:]...)
@@ -30,7 +30,7 @@ func frames(headers ...header) (data []byte) {
 	return data
 }
 
-// FuzzReceive has the peer send any bytes. The session must end at their end
+// FuzzReceive sends arbitrary bytes to a session. The session must end at their end
 // without a panic, leave no goroutine, and deliver no more bytes than were sent.
 func FuzzReceive(f *testing.F) {
 	for _, seed := range [][]byte{
@@ -53,7 +53,7 @@ func FuzzReceive(f *testing.F) {
 		if server {
 			role = Server
 		}
-		synctest.Test(t, func(t *testing.T) { receiveBytes(t, data, role) }) // which fails if a goroutine stays
+		synctest.Test(t, func(t *testing.T) { receiveBytes(t, data, role) }) // fails if a goroutine is left
 	})
 }
 
@@ -86,10 +86,10 @@ func receiveBytes(t *testing.T, data []byte, role Role) {
 		sum += <-delivered
 	}
 	if sum > int64(len(data)) {
-		t.Errorf("%d bytes are delivered of %d sent", sum, len(data))
+		t.Errorf("%d bytes delivered, want at most the %d sent", sum, len(data))
 	}
-	<-s.Done() // fails if it isn't closed
+	<-s.Done() // synctest fails if this blocks
 	if n := s.Stats().Streams; n != 0 {
-		t.Errorf("%d streams after the end, want 0", n)
+		t.Errorf("%d streams after the end of the session, want 0", n)
 	}
 }

@@ -2,45 +2,46 @@ package mux
 
 import "sync"
 
-// StreamObserver is told what happens on one stream. Functions that are nil are
-// not called. The calls for a stream follow one another, and End is the last.
+// StreamObserver receives the events of one stream. Nil functions aren't called. The
+// calls for a stream don't overlap, and End is the last.
 //
-// The functions run in the goroutines that send and receive: they must not
-// block, must not call the stream or its session, and must not keep the bytes
-// that they are given.
+// The functions run in the goroutines that send and receive: they must not block,
+// call the stream or its session, or keep a reference to p.
 type StreamObserver struct {
-	// Accepted is called when the stream has been accepted: by this end, or, if
-	// this end opened it, when the peer's acknowledgment arrives.
+	// Accepted is called when this end accepts the stream, or when the ACK arrives
+	// for a stream that this end opened.
 	Accepted func()
 
 	// Received is called with the bytes of data frames as they arrive, before
-	// they can be read.
+	// Read returns them.
 	Received func(p []byte)
 
-	// Sent is called with the body of each data frame before it is sent, so
-	// that it comes before the peer's reaction.
+	// Sent is called with the body of each data frame before it is sent, and so
+	// before any bytes that the peer sends in response are received.
 	Sent func(p []byte)
 
-	// Closed is called when one direction is closed in order: the peer's, or
-	// this end's.
+	// Closed is called when a direction is closed by a FIN: the peer's direction,
+	// or this end's.
 	Closed func(byPeer bool)
 
 	// End is called when the stream has ended at both ends. err is nil if both
-	// directions were closed in order, and otherwise the reason: it is ErrReset
-	// if the peer reset the stream, or this end did because the peer left it
-	// half-open; net.ErrClosed after Reset; or the reason of the session's end.
+	// directions were closed by a FIN. Otherwise it is ErrReset if the peer reset
+	// the stream, or this end did after five minutes half-closed; net.ErrClosed
+	// after Reset; or why the session ended.
 	End func(err error)
 }
 
-// observation calls a StreamObserver. A nil one does nothing.
-type observation struct {
-	mu    sync.Mutex
-	o     *StreamObserver
-	shut  [2]bool // Closed was called for this end's direction, for the peer's
-	ended bool
+// observer calls the functions of a StreamObserver in order. A nil observer does
+// nothing.
+type observer struct {
+	mu               sync.Mutex
+	o                *StreamObserver
+	closedDirections [2]bool // Closed was called: for this end's direction, for the peer's
+	ended            bool
 }
 
-func (s *Session) observe(stream uint32, opened bool) *observation {
+// observe returns the observer of a new stream, or nil.
+func (s *Session) observe(stream uint32, opened bool) *observer {
 	if s.opts.Observe == nil {
 		return nil
 	}
@@ -48,11 +49,11 @@ func (s *Session) observe(stream uint32, opened bool) *observation {
 	if o == nil {
 		return nil
 	}
-	return &observation{o: o}
+	return &observer{o: o}
 }
 
 // call calls f unless the stream has ended.
-func (ob *observation) call(f func(o *StreamObserver)) {
+func (ob *observer) call(f func(o *StreamObserver)) {
 	if ob == nil {
 		return
 	}
@@ -63,7 +64,7 @@ func (ob *observation) call(f func(o *StreamObserver)) {
 	}
 }
 
-func (ob *observation) accepted() {
+func (ob *observer) accepted() {
 	ob.call(func(o *StreamObserver) {
 		if o.Accepted != nil {
 			o.Accepted()
@@ -71,8 +72,8 @@ func (ob *observation) accepted() {
 	})
 }
 
-func (ob *observation) received(p []byte) {
-	if ob == nil { // before a closure is made
+func (ob *observer) received(p []byte) {
+	if ob == nil { // before the closure is allocated
 		return
 	}
 	ob.call(func(o *StreamObserver) {
@@ -82,7 +83,7 @@ func (ob *observation) received(p []byte) {
 	})
 }
 
-func (ob *observation) sent(p []byte) {
+func (ob *observer) sent(p []byte) {
 	if ob == nil {
 		return
 	}
@@ -93,25 +94,25 @@ func (ob *observation) sent(p []byte) {
 	})
 }
 
-func (ob *observation) closed(byPeer bool) {
+func (ob *observer) closed(byPeer bool) {
 	ob.call(func(*StreamObserver) { ob.close(byPeer) })
 }
 
 // close calls Closed, once for each direction. The caller holds ob.mu.
-func (ob *observation) close(byPeer bool) {
-	way := &ob.shut[0]
+func (ob *observer) close(byPeer bool) {
+	called := &ob.closedDirections[0]
 	if byPeer {
-		way = &ob.shut[1]
+		called = &ob.closedDirections[1]
 	}
-	if !*way && ob.o.Closed != nil {
+	if !*called && ob.o.Closed != nil {
 		ob.o.Closed(byPeer)
 	}
-	*way = true
+	*called = true
 }
 
-func (ob *observation) end(err error) {
+func (ob *observer) end(err error) {
 	ob.call(func(o *StreamObserver) {
-		if err == nil { // the goroutine that closed the other direction may not have said so yet
+		if err == nil { // the goroutine that closed the other direction may not have called closed yet
 			ob.close(false)
 			ob.close(true)
 		}

@@ -115,7 +115,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A stream that isn't accepted ends as well.
+// End is also called for a stream that is never accepted.
 func TestObserveRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -135,8 +135,8 @@ func TestObserveRefused(t *testing.T) {
 	})
 }
 
-// When both ends close at the same time, each is told of both directions, and
-// End is the last call.
+// When both ends close at the same time, each observer sees both directions close
+// before End.
 func TestObserveRaces(t *testing.T) {
 	t.Parallel()
 	recorders := [2]*recorder{{events: map[uint32][]string{}}, {events: map[uint32][]string{}}}
@@ -168,7 +168,7 @@ func TestObserveRaces(t *testing.T) {
 	}
 }
 
-// Functions that are nil, and a nil observer, are not called.
+// Nil functions and nil observers aren't called.
 func TestObserveNil(t *testing.T) {
 	t.Parallel()
 	for _, o := range []*StreamObserver{nil, {}} {

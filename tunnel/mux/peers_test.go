@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// endpoint is one end of a session: of this package, or of hashicorp/yamux.
+// endpoint is one end of a session, of this package or of hashicorp/yamux.
 type endpoint interface {
 	open(ctx context.Context) (testStream, error)
 	accept() (testStream, error)
@@ -24,13 +24,13 @@ type endpoint interface {
 	streams() int
 }
 
-// testStream is a stream of either.
+// testStream is a stream of an endpoint.
 type testStream interface {
 	io.ReadWriter
 	CloseWrite() error
 	Close() error
 	SetDeadline(t time.Time) error
-	reset() bool // false: it can't
+	reset() bool // false: not supported
 }
 
 type ourSession struct{ *Session }
@@ -75,9 +75,8 @@ func newHashicorpStream(st *yamux.Stream) hashicorpStream {
 	return hashicorpStream{st, readEnd, sync.OnceFunc(func() { close(readEnd) })}
 }
 
-// losesAfterCloseWrite reports whether the hashicorp/yamux at hand has the bug of
-// v0.1.1: on a stream that is closed at the local end, Read returns io.EOF
-// whenever no bytes have arrived yet.
+// losesAfterCloseWrite reports whether the linked hashicorp/yamux has the bug of
+// v0.1.1: after Close, Read returns io.EOF whenever no bytes are buffered.
 var losesAfterCloseWrite = sync.OnceValue(func() bool {
 	a, b := net.Pipe()
 	config := yamux.DefaultConfig()
@@ -102,8 +101,8 @@ var losesAfterCloseWrite = sync.OnceValue(func() bool {
 	return errors.Is(err, io.EOF)
 })
 
-// CloseWrite closes this end's direction. If Read would lose bytes after that, it
-// waits until reading has ended. The other end of a script doesn't wait.
+// CloseWrite closes this end's direction. If Read would lose bytes afterwards, it
+// first waits until reading has ended.
 func (s hashicorpStream) CloseWrite() error {
 	if losesAfterCloseWrite() {
 		<-s.readEnd
@@ -121,7 +120,7 @@ func (s hashicorpStream) Read(p []byte) (int, error) {
 
 func (s hashicorpStream) reset() bool { return false }
 
-// Close also ends the local Read, which hashicorp's Close doesn't.
+// Close also makes a pending Read return, unlike hashicorp's Close.
 func (s hashicorpStream) Close() error {
 	s.endRead()
 	err := s.Stream.Close()
@@ -168,7 +167,7 @@ func startHashicorp(tb testing.TB, conn net.Conn, role Role, window uint32) *yam
 
 func startOurs(tb testing.TB, conn net.Conn, role Role, opts *Options) *Session {
 	tb.Helper()
-	s, err := New(NewTransport(conn), role, opts)
+	s, err := New(newTransport(conn), role, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -197,7 +196,7 @@ func streamPair(tb testing.TB, from, to *Session) (opened, accepted *Stream) {
 	return opened, accepted
 }
 
-// choppedConn is read in random pieces.
+// choppedConn returns random numbers of bytes from Read.
 type choppedConn struct {
 	net.Conn
 	mu  sync.Mutex

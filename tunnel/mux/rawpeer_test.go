@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// rawPeer is a peer that a test scripts frame by frame.
+// rawPeer is a peer that sends and expects single frames.
 type rawPeer struct {
 	t    *testing.T
 	conn net.Conn
 }
 
-// startWithRawPeer starts a session over TCP.
+// startWithRawPeer starts a session with a rawPeer over TCP.
 func startWithRawPeer(t *testing.T, role Role, opts *Options) (*Session, *rawPeer) {
 	t.Helper()
 	a, b := tcpPair(t)
-	_ = b.SetDeadline(time.Now().Add(10 * time.Second)) // fails rather than hangs
+	_ = b.SetDeadline(time.Now().Add(10 * time.Second)) // so that a failing test doesn't hang
 	return startOurs(t, a, role, opts), &rawPeer{t, b}
 }
 
@@ -56,7 +56,7 @@ func (p *rawPeer) next() (h header, body []byte) {
 	return h, body
 }
 
-// expect reads a frame and compares it.
+// expect reads a frame and fails the test unless its header is the given one.
 func (p *rawPeer) expect(kind byte, flags uint16, stream, length uint32) {
 	p.t.Helper()
 	if got, _ := p.next(); got != newHeader(kind, flags, stream, length) {
@@ -64,14 +64,14 @@ func (p *rawPeer) expect(kind byte, flags uint16, stream, length uint32) {
 	}
 }
 
-// roundTrip waits until the session has handled everything sent before.
+// roundTrip waits until the session has handled all frames sent before.
 func (p *rawPeer) roundTrip() {
 	p.t.Helper()
 	p.send(typePing, flagSYN, 0, 77)
 	p.expect(typePing, flagACK, 0, 77)
 }
 
-// waitErr waits for the session's end and returns its reason.
+// waitErr waits until s ends and returns Err.
 func waitErr(t *testing.T, s *Session) error {
 	t.Helper()
 	select {
@@ -82,8 +82,7 @@ func waitErr(t *testing.T, s *Session) error {
 	return s.Err()
 }
 
-// protocolError waits for the session's end and returns the reason, which must
-// be a ProtocolError.
+// protocolError waits until s ends and returns Err, which must be a ProtocolError.
 func protocolError(t *testing.T, s *Session) *ProtocolError {
 	t.Helper()
 	err := waitErr(t, s)
@@ -117,12 +116,12 @@ func mustRead(t *testing.T, r io.Reader, want string) {
 	}
 }
 
-// within fails the test unless f returns in time.
-func within(t *testing.T, limit time.Duration, what string, f func()) {
+// within fails the test unless f returns within limit.
+func within(t *testing.T, limit time.Duration, name string, f func()) {
 	t.Helper()
 	start := time.Now()
 	f()
 	if took := time.Since(start); took > limit {
-		t.Errorf("%s took %v, want at most %v", what, took, limit)
+		t.Errorf("%s took %v, want at most %v", name, took, limit)
 	}
 }

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -8,9 +9,9 @@ import (
 	"time"
 )
 
-// Read reads from the stream. It returns io.EOF once the peer has closed its
-// direction, or has ended the whole session in order; ErrReset, wrapped, after a
-// reset; and why the session ended otherwise.
+// Read reads from the stream. At the end, the error is io.EOF if the peer has closed
+// its direction or closed the session in order, ErrReset (wrapped) after a reset,
+// and otherwise why the session ended.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -28,7 +29,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 			n := s.recv.read(p)
 			s.consumed(n)
 			if s.recv.size > 0 {
-				s.readable.Signal() // another Read may wait
+				s.readable.Signal() // for another pending Read
 			}
 			return n, nil
 		case s.readDeadline.passed():
@@ -38,8 +39,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 	}
 }
 
-// readErr returns the error that reading ends with: nil while there are bytes to
-// read, or may be. The caller holds s.mu.
+// readErr returns the error that Read returns at the end, or nil while there are
+// unread bytes or more may arrive. The caller holds s.mu.
 func (s *Stream) readErr() error {
 	switch {
 	case s.closed:
@@ -50,8 +51,8 @@ func (s *Stream) readErr() error {
 		return nil
 	case s.finReceived:
 		return io.EOF
-	case s.ended:
-		if err := s.session.Err(); !isOrderly(err) {
+	case s.sessionOver:
+		if err := s.session.Err(); !errors.Is(err, io.EOF) {
 			return s.opError("read", fmt.Errorf("session ended: %w", err))
 		}
 		return io.EOF
@@ -59,9 +60,9 @@ func (s *Stream) readErr() error {
 	return nil
 }
 
-// mayReceive records that a data frame with n bytes begins to arrive. It returns
-// false if the window has no room for it.
-func (s *Stream) mayReceive(n uint32) bool {
+// startFrame records the header of a data frame with n bytes. It returns false if
+// the frame exceeds the receive window.
+func (s *Stream) startFrame(n uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.FramesReceived++
@@ -69,8 +70,8 @@ func (s *Stream) mayReceive(n uint32) bool {
 	return s.window.receive(n)
 }
 
-// deliver takes the bytes of c, which have arrived. It returns true if it keeps
-// c. It runs in the session's receiving goroutine and doesn't block.
+// deliver forwards or buffers the bytes of c, which have arrived. It reports whether
+// it keeps c itself. It runs in the session's receiving goroutine and doesn't block.
 func (s *Stream) deliver(c *chunk) (kept bool) {
 	s.observer.received(c.data[:c.w])
 	s.mu.Lock()
@@ -92,10 +93,10 @@ func (s *Stream) deliver(c *chunk) (kept bool) {
 	return kept
 }
 
-// consumed records that n bytes were read, and lets the peer send more. The
-// caller holds s.mu.
+// consumed records that n bytes have been read or forwarded, and sends a window
+// update if one is due. The caller holds s.mu.
 func (s *Stream) consumed(n int) {
-	if n == 0 || s.closed || s.reset != nil || s.ended || s.finReceived {
+	if n == 0 || s.closed || s.reset != nil || s.sessionOver || s.finReceived {
 		return
 	}
 	if more := s.window.consume(&s.session.budget, n); more > 0 {

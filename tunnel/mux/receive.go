@@ -6,11 +6,11 @@ import (
 	"log/slog"
 )
 
-// maxUnreadable bounds ProtocolError.Received, in bytes.
-const maxUnreadable = 256
+// maxReceived bounds ProtocolError.Received, in bytes.
+const maxReceived = 256
 
-// receive handles the frames of the peer until the session ends. It is the only
-// goroutine that a session always has.
+// receive handles the peer's frames until the session ends. It is the only
+// goroutine that every session has.
 func (s *Session) receive() {
 	for {
 		if err := s.receiveFrame(); err != nil {
@@ -34,12 +34,12 @@ func (s *Session) receiveFrame() error {
 	return s.receiveStreamFrame(h)
 }
 
-// readHeader reads a header. It fails at the first byte that can't belong to
-// one, so that a peer that doesn't speak yamux and waits is recognized.
+// readHeader reads a header. It fails at the first wrong byte instead of waiting
+// for 12 bytes: a peer that doesn't speak yamux may send fewer and wait.
 func (s *Session) readHeader() error {
 	h := &s.header
 	for n := 0; n < headerSize; {
-		k, err := s.in.Read(h[n:])
+		k, err := s.br.Read(h[n:])
 		n += k
 		switch {
 		case n >= 1 && h.version() != version:
@@ -55,34 +55,33 @@ func (s *Session) readHeader() error {
 	return nil
 }
 
-// notYamux is the error of a header of which n bytes have been read.
+// notYamux returns the error for a header of which n bytes have been read.
 func (s *Session) notYamux(format string, value byte, n int) error {
-	more, _ := s.in.Peek(min(s.in.Buffered(), maxUnreadable-n))
+	more, _ := s.br.Peek(min(s.br.Buffered(), maxReceived-n))
 	return &ProtocolError{
 		Text:     fmt.Sprintf(format+": the peer doesn't speak yamux", value),
 		Received: append(bytes.Clone(s.header[:n]), more...),
 	}
 }
 
-// receivePing replies to a Ping, or ends the wait of the one that h replies to.
+// receivePing replies to the peer's Ping, or completes the Ping that h replies to.
 //
-// The Pings of this end are numbered from a random value on: a Ping of the peer
-// with the number of one that waits for its reply can only be that one, sent
-// back.
+// This end's Ping IDs start at a random value. If the peer sends a Ping with the ID
+// of a pending one, it echoes bytes and doesn't speak yamux.
 func (s *Session) receivePing(h *header) error {
-	id, asked := h.length(), h.flags()&flagSYN != 0
+	id, isRequest := h.length(), h.flags()&flagSYN != 0
 	s.mu.Lock()
 	replied := s.pings[id]
-	if replied != nil && !asked {
+	if replied != nil && !isRequest {
 		delete(s.pings, id)
 		close(replied)
 	}
 	s.mu.Unlock()
 	switch {
-	case !asked:
+	case !isRequest:
 		return nil
 	case replied != nil:
-		return &ProtocolError{Text: "the peer doesn't speak yamux: it sends back what it gets"}
+		return &ProtocolError{Text: "the peer doesn't speak yamux: it echoes the bytes that it receives"}
 	}
 	return s.reply(newHeader(typePing, flagACK, 0, id))
 }
@@ -91,9 +90,9 @@ func (s *Session) receiveGoAway(code uint32) error {
 	switch code {
 	case goAwayNormal:
 		select {
-		case <-s.remoteGone:
+		case <-s.remoteGoAway:
 		default:
-			close(s.remoteGone) // by this goroutine alone
+			close(s.remoteGoAway) // only this goroutine does
 		}
 		return nil
 	case goAwayProtocol:
@@ -101,11 +100,10 @@ func (s *Session) receiveGoAway(code uint32) error {
 	case goAwayInternal:
 		return &ProtocolError{Text: "the peer reports an internal error", ByPeer: true}
 	}
-	return &ProtocolError{Text: fmt.Sprintf("the peer goes away with the unknown code %d", code), ByPeer: true}
+	return &ProtocolError{Text: fmt.Sprintf("the peer sent GoAway with the unknown code %d", code), ByPeer: true}
 }
 
-// reply sends a frame that the peer has provoked. It blocks while the peer takes
-// none of those before.
+// reply sends a reply to the peer's frame. It blocks while maxReplies are queued.
 func (s *Session) reply(h header) error {
 	if s.conn.Queued() < maxReplies*headerSize {
 		s.conn.QueueFrame(h[:])
@@ -116,7 +114,7 @@ func (s *Session) reply(h header) error {
 
 func (s *Session) receiveStreamFrame(h *header) error {
 	id, flags, length := h.stream(), h.flags(), h.length()
-	if flags&flagSYN != 0 && flags&flagRST == 0 { // a stream that is opened and reset at once never was
+	if flags&flagSYN != 0 && flags&flagRST == 0 { // SYN with RST opens nothing
 		if err := s.receiveSYN(id); err != nil {
 			return err
 		}
@@ -125,7 +123,7 @@ func (s *Session) receiveStreamFrame(h *header) error {
 	st := s.streams[id]
 	s.mu.Unlock()
 	switch {
-	case st == nil: // reset at this end, ended, or refused
+	case st == nil: // reset by this end, ended, or refused
 		s.logger.Debug("yamux: frame for missing stream", slog.Uint64("stream", uint64(id)), slog.Uint64("length", uint64(length)))
 		return s.dropBody(h)
 	case flags&flagRST != 0:
@@ -148,18 +146,18 @@ func (s *Session) receiveStreamFrame(h *header) error {
 
 // receiveSYN adds a stream that the peer opens, or refuses it.
 func (s *Session) receiveSYN(id uint32) error {
-	if s.conn.Queued() > maxQueued { // the peer opens and closes streams, and takes no ACK and no FIN
+	if s.conn.Queued() > maxQueued { // the peer opens streams but doesn't receive ACKs and FINs
 		if err := s.conn.WriteFrame(nil, nil); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	duplicate := s.streams[id] != nil
-	tooMany := s.incoming >= s.opts.MaxStreams
-	refused := tooMany || s.goneAway || len(s.backlog) >= acceptBacklog
+	tooMany := s.numIncoming >= s.opts.MaxStreams
+	refused := tooMany || s.localGoAway || len(s.backlog) >= acceptBacklog
 	s.mu.Unlock()
-	if tooMany && !s.warned {
-		s.warned = true
+	if tooMany && !s.warnedTooMany {
+		s.warnedTooMany = true
 		s.logger.Warn("stream refused", slog.Int("max_streams", s.opts.MaxStreams))
 	}
 	switch {
@@ -176,14 +174,14 @@ func (s *Session) refuse(id uint32) error {
 	return s.reply(newHeader(typeWindowUpdate, flagRST, id, 0))
 }
 
-// addIncoming adds a stream that the peer opens, unless the session has ended,
-// has sent GoAway or has opened a stream with this number meanwhile.
+// addIncoming adds st, which the peer opens, to the backlog. It repeats the checks of
+// receiveSYN, because s.mu was released to call Options.Observe.
 func (s *Session) addIncoming(st *Stream) error {
 	s.mu.Lock()
-	refused, duplicate := s.goneAway || s.err != nil, s.streams[st.id] != nil
+	refused, duplicate := s.localGoAway || s.err != nil, s.streams[st.id] != nil
 	if !refused && !duplicate {
 		s.streams[st.id] = st
-		s.incoming++
+		s.numIncoming++
 		s.backlog = append(s.backlog, st)
 	}
 	s.mu.Unlock()
@@ -196,17 +194,17 @@ func (s *Session) addIncoming(st *Stream) error {
 		st.observer.end(ErrReset)
 		return s.refuse(st.id)
 	}
-	signal(s.acceptable)
+	signal(s.backlogReady)
 	return nil
 }
 
-// receiveBody delivers the body of a data frame to st.
+// receiveBody reads the body of a data frame and delivers it to st.
 func (s *Session) receiveBody(st *Stream, length uint32) error {
 	if length == 0 {
 		return nil
 	}
-	if !st.mayReceive(length) { // found out before the body takes memory
-		return &ProtocolError{Text: "recv window exceeded", announce: true}
+	if !st.startFrame(length) { // before the body uses memory
+		return &ProtocolError{Text: "recv window exceeded", sendGoAway: true}
 	}
 	var c *chunk
 	defer func() { c.free() }()
@@ -214,7 +212,7 @@ func (s *Session) receiveBody(st *Stream, length uint32) error {
 		if c == nil {
 			c = newChunk(min(left, maxChunk))
 		}
-		n, err := s.in.Read(c.data[:min(left, len(c.data))])
+		n, err := s.br.Read(c.data[:min(left, len(c.data))])
 		left -= n
 		if c.r, c.w = 0, n; n > 0 && st.deliver(c) {
 			c = nil
@@ -227,11 +225,11 @@ func (s *Session) receiveBody(st *Stream, length uint32) error {
 	return nil
 }
 
-// dropBody reads the body of a frame whose stream doesn't want it.
+// dropBody reads and discards the body of a frame.
 func (s *Session) dropBody(h *header) error {
 	if h.kind() != typeData {
 		return nil
 	}
-	_, err := s.in.Discard(int(h.length()))
+	_, err := s.br.Discard(int(h.length()))
 	return err
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // A peer that doesn't speak yamux is recognized at its first wrong byte, and the
-// error holds what it has sent.
+// error has the bytes that it sent.
 func TestReceiveNotYamux(t *testing.T) {
 	t.Parallel()
 	onStream0 := newHeader(typeWindowUpdate, flagSYN, 0, 0)
@@ -28,12 +28,12 @@ func TestReceiveNotYamux(t *testing.T) {
 			s, p := startWithRawPeer(t, Server, nil)
 			p.write([]byte(tt.sent))
 			pe := protocolError(t, s)
-			want := tt.sent[:min(len(tt.sent), maxUnreadable)]
+			want := tt.sent[:min(len(tt.sent), maxReceived)]
 			if !strings.Contains(pe.Error(), tt.want) || pe.ByPeer || string(pe.Received) != want {
 				t.Errorf("Err() = %v with %q, want %q with %q", pe, pe.Received, tt.want, want)
 			}
 			if _, err := p.conn.Read(make([]byte, 1)); err == nil {
-				t.Error("the session sends something to a peer that doesn't speak yamux")
+				t.Error("the session writes to a peer that doesn't speak yamux")
 			}
 		})
 	}
@@ -74,8 +74,8 @@ func TestReceiveProtocolErrors(t *testing.T) {
 	}
 }
 
-// The number of a stream that has ended can be used again.
-func TestReceiveNumberAgain(t *testing.T) {
+// The peer may reuse the ID of a stream that has ended.
+func TestReceiveReusedID(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
 	for range 3 {
@@ -100,7 +100,7 @@ func TestReceiveGoAway(t *testing.T) {
 	} {
 		s, p := startWithRawPeer(t, Client, nil)
 		p.send(typeGoAway, 0, 0, goAwayNormal)
-		p.send(typeGoAway, 0, 0, goAwayNormal) // twice is once
+		p.send(typeGoAway, 0, 0, goAwayNormal) // the second changes nothing
 		p.roundTrip()
 		if !s.Stats().GoingAway {
 			t.Error("GoingAway = false after GoAway, want true")
@@ -112,12 +112,12 @@ func TestReceiveGoAway(t *testing.T) {
 	}
 }
 
-// A peer that sends back what it gets is recognized by either kind of frame.
+// A peer that echoes bytes is recognized by a Ping and by a SYN.
 func TestReceiveEcho(t *testing.T) {
 	t.Parallel()
-	for want, provoke := range map[string]func(*Session){
-		"sends back what it gets": func(s *Session) { _, _ = s.Ping(t.Context()) },
-		"yamux role server":       func(s *Session) { _, _ = s.Open(t.Context()) },
+	for want, send := range map[string]func(*Session){
+		"echoes the bytes that it receives": func(s *Session) { _, _ = s.Ping(t.Context()) },
+		"yamux role server":                 func(s *Session) { _, _ = s.Open(t.Context()) },
 	} {
 		s, p := startWithRawPeer(t, Server, nil)
 		echoed := make(chan struct{})
@@ -125,7 +125,7 @@ func TestReceiveEcho(t *testing.T) {
 			_, _ = io.Copy(p.conn, p.conn)
 			close(echoed)
 		}()
-		provoke(s)
+		send(s)
 		if pe := protocolError(t, s); !strings.Contains(pe.Error(), want) {
 			t.Errorf("Err() = %v, want %q", pe, want)
 		}
@@ -136,7 +136,7 @@ func TestReceiveEcho(t *testing.T) {
 func TestPing(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Client, nil)
-	p.send(typePing, flagACK, 0, 5) // a reply to nothing
+	p.send(typePing, flagACK, 0, 5) // no Ping is pending
 	done := make(chan error, 2)
 	for range 2 {
 		go func() {
@@ -147,9 +147,9 @@ func TestPing(t *testing.T) {
 	first, _ := p.next()
 	second, _ := p.next()
 	if first.flags() != flagSYN || second.length() != first.length()+1 {
-		t.Errorf("the Pings are %v and %v, want numbers in sequence", first, second)
+		t.Errorf("the Pings are %v and %v, want consecutive IDs", first, second)
 	}
-	p.send(typePing, flagSYN, 0, first.length()+5) // of the peer
+	p.send(typePing, flagSYN, 0, first.length()+5) // the peer's own
 	p.expect(typePing, flagACK, 0, first.length()+5)
 	for _, h := range []header{second, first} {
 		p.send(typePing, flagACK, 0, h.length())
@@ -158,12 +158,12 @@ func TestPing(t *testing.T) {
 		}
 	}
 	if n := len(s.pings); n != 0 {
-		t.Errorf("%d Pings wait, want 0", n)
+		t.Errorf("%d Pings are pending, want 0", n)
 	}
 }
 
-// A peer that floods Pings and reads nothing is held up; once it reads, it gets
-// all replies.
+// A session stops reading from a peer that floods Pings and reads nothing. Once the
+// peer reads, it receives all replies.
 func TestReceivePingFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestReceivePingFlood(t *testing.T) {
 		}()
 		synctest.Wait()
 		if limit := 2*maxReplies + 4096/headerSize + 2; sent > limit { // one queue is being sent
-			t.Errorf("%d Pings are taken from a peer that reads nothing, want at most %d", sent, limit)
+			t.Errorf("%d Pings are read from a peer that reads nothing, want at most %d", sent, limit)
 		}
 		if n := s.conn.Queued(); n > maxReplies*headerSize {
 			t.Errorf("%d bytes are queued, want at most %d", n, maxReplies*headerSize)
@@ -192,7 +192,7 @@ func TestReceivePingFlood(t *testing.T) {
 	})
 }
 
-// Refused streams count as well.
+// Resets of refused streams count as replies.
 func TestReceiveRefusedFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestReceiveUnknownStreams(t *testing.T) {
 	}
 }
 
-// RST counts at once, whatever follows in its frame.
+// RST takes effect before the body of its frame, which may exceed the window.
 func TestReceiveResetWithBody(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
@@ -249,7 +249,7 @@ func TestReceiveResetWithBody(t *testing.T) {
 	}
 }
 
-// A stream that was reset before it was accepted is never accepted.
+// Accept skips a stream that was reset before.
 func TestReceiveResetBeforeAccept(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
@@ -262,8 +262,8 @@ func TestReceiveResetBeforeAccept(t *testing.T) {
 	}
 }
 
-// Bytes arrive in any pieces, whatever flags their frames have.
-func TestReceivePieces(t *testing.T) {
+// Data frames may have any flags and arrive byte by byte.
+func TestReceiveByteByByte(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
 	var frames bytes.Buffer
@@ -284,8 +284,8 @@ func TestReceivePieces(t *testing.T) {
 	}
 }
 
-// The first window update is part of the SYN and of the ACK, and a Write uses
-// exactly the window that the peer gives.
+// SYN and ACK contain the first window update, and a Write uses exactly the window
+// that the peer grants.
 func TestReceiveUpdates(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Client, &Options{Window: 1 << 20})
@@ -307,7 +307,7 @@ func TestReceiveUpdates(t *testing.T) {
 	p.expect(typeData, 0, 1, initialWindow-5)
 }
 
-// A send window that is full stays full.
+// A send window doesn't overflow.
 func TestReceiveTooLargeUpdate(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Client, nil)

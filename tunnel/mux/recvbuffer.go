@@ -10,9 +10,9 @@ const (
 	minChunk     = 1 << minChunkBits
 	maxChunk     = 256 * 1024
 
-	// smallPiece is the size below which bytes are copied to the end of the
-	// last chunk although they would fill a chunk of their own well.
-	smallPiece = 4096
+	// copyBelow is the size in bytes below which push copies to the end of the
+	// last chunk even if the bytes fill their own chunk well.
+	copyBelow = 4096
 )
 
 // chunk is a pooled buffer whose size is a power of two.
@@ -22,14 +22,15 @@ type chunk struct {
 	r, w int // data[r:w] is unread
 }
 
-var chunkPools [10]sync.Pool // of 512 bytes to 256 KiB
+var chunkPools [10]sync.Pool // chunks of 512 bytes, 1 KiB, … 256 KiB
 
-// chunkClass is the index of the pool with the smallest chunks for size bytes.
+// chunkClass returns the index of the pool with the smallest chunks that hold size
+// bytes.
 func chunkClass(size int) int {
 	return max(bits.Len(uint(size-1))-minChunkBits, 0)
 }
 
-// newChunk returns an empty chunk for size bytes, at most maxChunk.
+// newChunk returns an empty chunk with room for size bytes, at most maxChunk.
 func newChunk(size int) *chunk {
 	class := chunkClass(size)
 	if c, ok := chunkPools[class].Get().(*chunk); ok {
@@ -45,7 +46,7 @@ func (c *chunk) free() {
 	}
 }
 
-// freeFirst returns c alone to its pool, and the chunk after it to the caller.
+// freeFirst returns only c to its pool. It returns the next chunk, or nil.
 func (c *chunk) freeFirst() *chunk {
 	next := c.next
 	c.next, c.r, c.w = nil, 0, 0
@@ -53,24 +54,23 @@ func (c *chunk) freeFirst() *chunk {
 	return next
 }
 
-// recvBuffer holds the bytes that have arrived and haven't been read. It holds
-// no memory while it is empty.
+// recvBuffer is a FIFO of unread bytes. It uses no memory while it is empty.
 type recvBuffer struct {
 	head, tail *chunk
-	size       int
+	size       int // of the unread bytes
 }
 
-// push appends the unread bytes of c. It returns true if it keeps c itself;
-// otherwise it has copied them.
+// push appends the unread bytes of c. It either keeps c itself, or copies the bytes
+// and returns false.
 func (b *recvBuffer) push(c *chunk) (kept bool) {
 	p := c.data[c.r:c.w]
 	b.size += len(p)
 	fits := chunkClass(len(p)) == chunkClass(len(c.data))
-	if b.tail != nil && len(p) <= len(b.tail.data)-b.tail.w && (!fits || len(p) < smallPiece) {
+	if b.tail != nil && len(p) <= len(b.tail.data)-b.tail.w && (!fits || len(p) < copyBelow) {
 		b.tail.w += copy(b.tail.data[b.tail.w:], p)
 		return false
 	}
-	if !fits { // c is much larger than what it holds
+	if !fits { // a smaller chunk is enough
 		c = newChunk(len(p))
 		c.w = copy(c.data, p)
 	}
@@ -99,7 +99,7 @@ func (b *recvBuffer) read(p []byte) (n int) {
 	return n
 }
 
-// take removes all chunks and returns the first.
+// take empties the buffer and returns the first of its chunks, or nil.
 func (b *recvBuffer) take() *chunk {
 	head := b.head
 	*b = recvBuffer{}

@@ -20,16 +20,15 @@ func TestChunkClass(t *testing.T) {
 	}
 }
 
-// held returns how much memory b holds.
-func held(b *recvBuffer) (size int) {
+// allocated returns how much memory b uses.
+func allocated(b *recvBuffer) (size int) {
 	for c := b.head; c != nil; c = c.next {
 		size += len(c.data)
 	}
 	return size
 }
 
-// A buffer gives the bytes that it has been given, holds little more memory than
-// they need, and none while it is empty.
+// A buffer returns the bytes that were pushed, in order, and is empty after the last.
 func TestRecvBuffer(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
@@ -58,7 +57,7 @@ func TestRecvBuffer(t *testing.T) {
 	}
 }
 
-// push gives both buffers a chunk of random content.
+// push appends a chunk of random bytes to both buffers.
 func push(b *recvBuffer, want *bytes.Buffer, rng *rand.Rand) {
 	c := newChunk(1 + rng.IntN(1<<rng.IntN(19)))
 	c.w = 1 + rng.IntN(min(len(c.data), 1<<rng.IntN(19)))
@@ -66,17 +65,17 @@ func push(b *recvBuffer, want *bytes.Buffer, rng *rand.Rand) {
 	fill(c.data[:c.w], rng.Uint64(), 0)
 	want.Write(c.data[c.r:c.w])
 	if !b.push(c) {
-		clear(c.data) // the caller uses it again
+		clear(c.data) // b mustn't use it any more
 		c.free()
 	}
 }
 
-// checkRest takes the chunks.
+// checkRest compares the bytes that take returns with want.
 func checkRest(t *testing.T, b *recvBuffer, want []byte) {
 	t.Helper()
 	c := b.take()
 	if b.size != 0 || b.head != nil || b.tail != nil {
-		t.Errorf("the buffer holds %d bytes after take, want 0", b.size)
+		t.Errorf("the buffer has %d bytes after take, want 0", b.size)
 	}
 	var got []byte
 	for ; c != nil; c = c.freeFirst() {
@@ -87,7 +86,8 @@ func checkRest(t *testing.T, b *recvBuffer, want []byte) {
 	}
 }
 
-// The memory is a small multiple of the bytes, in pieces of any size.
+// A buffer uses at most three times the memory of its bytes, pushed in chunks of any
+// size, and none while it is empty.
 func TestRecvBufferMemory(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 100, 511, 512, 513, 4095, 4096, 4097, 100_000} {
@@ -100,18 +100,18 @@ func TestRecvBufferMemory(t *testing.T) {
 			}
 		}
 		c.free()
-		if got, limit := held(&b), 3*b.size; got > limit {
-			t.Errorf("%d bytes of memory for %d bytes in pieces of %d, want at most %d", got, b.size, size, limit)
+		if got, limit := allocated(&b), 3*b.size; got > limit {
+			t.Errorf("%d bytes of memory for %d bytes in chunks of %d, want at most %d", got, b.size, size, limit)
 		}
 		b.read(make([]byte, b.size))
-		if got := held(&b); got != 0 {
-			t.Errorf("an empty buffer holds %d bytes, want 0", got)
+		if got := allocated(&b); got != 0 {
+			t.Errorf("an empty buffer uses %d bytes, want 0", got)
 		}
 	}
 }
 
-// A stream's buffer holds no memory once it is closed, reset or read.
-func TestStreamReleasesItsBuffer(t *testing.T) {
+// A stream's buffer uses no memory once the stream is closed, reset or read.
+func TestStreamFreesItsBuffer(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(a, b *Stream){
 		"Close":        func(_, b *Stream) { _ = b.Close() },

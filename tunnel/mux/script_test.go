@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// plan is what happens on a stream. Its ends are the opening one and the
-// accepting one.
+// plan is the script of one stream. The arrays are indexed by end: 0 opens the
+// stream, 1 accepts it.
 type plan struct {
-	delay   int
-	ways    [2]direction // from each end
-	abortAt [2]int       // after reading how many bytes each end closes early; -1: never
-	resets  [2]bool
-	ended   atomic.Int32 // how many ends are done
+	delay      int          // before Open, in calls of runtime.Gosched
+	directions [2]direction // by writing end
+	abortAt    [2]int       // the end closes early after reading so many bytes; -1: it doesn't
+	resets     [2]bool      // the early close is a reset
+	ended      atomic.Int32 // how many ends have finished
 }
 
 // direction is one direction of a stream.
@@ -24,14 +24,14 @@ type direction struct {
 	seed    uint64 // of the bytes
 	written int
 	read    int
-	readErr error // that reading ended with
-	wrong   error
+	readErr error // the last error of Read
+	failure error // a write error, or wrong bytes
 }
 
 func newPlan(rng *rand.Rand) *plan {
 	p := &plan{delay: rng.IntN(200), abortAt: [2]int{-1, -1}}
-	for i := range p.ways {
-		p.ways[i].seed = rng.Uint64()
+	for i := range p.directions {
+		p.directions[i].seed = rng.Uint64()
 		for range rng.IntN(6) {
 			size := 0
 			switch rng.IntN(5) {
@@ -43,7 +43,7 @@ func newPlan(rng *rand.Rand) *plan {
 			default:
 				size = 1 + rng.IntN(900_000)
 			}
-			p.ways[i].sizes = append(p.ways[i].sizes, size)
+			p.directions[i].sizes = append(p.directions[i].sizes, size)
 		}
 	}
 	if rng.IntN(6) == 0 {
@@ -54,10 +54,10 @@ func newPlan(rng *rand.Rand) *plan {
 	return p
 }
 
-// aborted reports whether an end may close early.
+// aborted reports whether an end may close the stream early.
 func (p *plan) aborted() bool { return p.abortAt[0] >= 0 || p.abortAt[1] >= 0 }
 
-// fill sets p to the bytes of a direction from the given offset on.
+// fill sets p to pseudorandom bytes that depend on seed and the offset of each byte.
 func fill(p []byte, seed uint64, offset int) {
 	for i := range p {
 		x := uint64(offset+i) * 0x9e3779b97f4a7c15
@@ -65,8 +65,8 @@ func fill(p []byte, seed uint64, offset int) {
 	}
 }
 
-// tasks counts goroutines. Unlike with a sync.WaitGroup, one may start while the
-// last ends.
+// tasks waits for goroutines. Unlike with a sync.WaitGroup, a goroutine may start
+// while the count is 0 and wait is blocked.
 type tasks struct {
 	mu    sync.Mutex
 	n     int
@@ -103,8 +103,8 @@ func (ts *tasks) wait() {
 	}
 }
 
-// eventually waits for cond.
-func eventually(t *testing.T, what string, cond func() bool) {
+// eventually waits until cond returns true, for five seconds.
+func eventually(t *testing.T, event string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -113,7 +113,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Errorf("waited in vain for %s", what)
+			t.Errorf("waited in vain for %s", event)
 			return
 		}
 	}

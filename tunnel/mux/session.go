@@ -16,10 +16,10 @@ import (
 
 // Session is one end of a yamux session.
 //
-// Locks: mu guards the session's state, Stream.mu that of a stream. mu may be taken
-// with Stream.mu held, not the other way round. Neither is held across a call that
-// can block or that calls an observer. Transport.QueueFrame and Options.RoundTrip
-// don't block and are called under either.
+// Locks: mu guards the session's state, and Stream.mu that of a stream. The order is
+// Stream.mu, then mu. Neither is held during a call that may block or that calls an
+// observer. Transport.QueueFrame and Options.RoundTrip don't block and may be called
+// with either held.
 type Session struct {
 	conn     Transport
 	role     Role
@@ -28,35 +28,36 @@ type Session struct {
 	budget   windowBudget
 	counters counters
 
-	in     *bufio.Reader // used by the receiving goroutine alone
-	header header        // as above
-	warned bool          // as above: that the peer opens too many streams
+	// For the receiving goroutine only.
+	br            *bufio.Reader
+	header        header // of the current frame
+	warnedTooMany bool   // the peer exceeding MaxStreams has been logged
 
-	opening    chan struct{} // holds a token for each stream that the peer hasn't acknowledged
-	acceptable chan struct{} // holds a token if backlog may have streams
-	draining   chan struct{} // closed when Shutdown begins
-	idle       chan struct{} // closed when draining and no stream is open here
-	remoteGone chan struct{} // closed when the peer's GoAway has arrived
-	done       chan struct{} // closed when the session has ended
+	opening      chan struct{} // holds a token for each stream that the peer hasn't acknowledged
+	backlogReady chan struct{} // holds a token if backlog may have streams
+	draining     chan struct{} // closed when Shutdown begins
+	idle         chan struct{} // closed when draining and numOpen is 0
+	remoteGoAway chan struct{} // closed when the peer's GoAway arrives
+	done         chan struct{} // closed when the session ends
 
-	mu        sync.Mutex
-	err       error // why the session has ended
-	nextID    uint32
-	streams   map[uint32]*Stream // those that haven't ended at both ends
-	incoming  int                // how many of them the peer opened
-	backlog   []*Stream          // those of them that wait to be accepted, oldest first
-	open      int                // how many streams Open and Accept returned that haven't been closed here
-	goneAway  bool               // GoAway has been sent: streams that the peer opens are reset
-	isDrained bool               // draining is closed
-	isIdle    bool               // idle is closed
-	lingering []*Stream          // closed here first, oldest first; may contain streams that have ended since
-	sweepAt   int                // with more of them, those that have ended are dropped
-	pings     map[uint32]chan struct{}
-	nextPing  uint32
+	mu          sync.Mutex
+	err         error // why the session has ended
+	nextID      uint32
+	streams     map[uint32]*Stream       // streams that haven't ended at both ends
+	numIncoming int                      // entries of streams that the peer opened
+	backlog     []*Stream                // entries of streams that wait for Accept, oldest first
+	numOpen     int                      // streams that Open or Accept returned and that aren't closed at this end
+	localGoAway bool                     // GoAway has been sent: streams that the peer opens are reset
+	isDraining  bool                     // draining is closed
+	isIdle      bool                     // idle is closed
+	lingering   []*Stream                // closed at this end first, oldest first; some may have ended since
+	sweepAt     int                      // the length of lingering at which ended streams are removed from it
+	pings       map[uint32]chan struct{} // by ID; closed when the reply arrives
+	nextPing    uint32
 }
 
-// New starts a session on conn, which it takes over. opts may be nil. An error
-// is about opts, and conn isn't touched then.
+// New starts a session on conn and takes ownership of it. opts may be nil. An
+// error means that opts are invalid; conn is then untouched.
 func New(conn Transport, role Role, opts *Options) (*Session, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -65,21 +66,21 @@ func New(conn Transport, role Role, opts *Options) (*Session, error) {
 		return nil, fmt.Errorf("yamux: a window of %d bytes, want at least %d", opts.Window, initialWindow)
 	}
 	s := &Session{
-		conn:       conn,
-		role:       role,
-		opts:       *opts,
-		logger:     opts.Logger,
-		in:         bufio.NewReader(conn),
-		opening:    make(chan struct{}, acceptBacklog),
-		acceptable: make(chan struct{}, 1),
-		draining:   make(chan struct{}),
-		idle:       make(chan struct{}),
-		remoteGone: make(chan struct{}),
-		done:       make(chan struct{}),
-		nextID:     1,
-		streams:    map[uint32]*Stream{},
-		pings:      map[uint32]chan struct{}{},
-		nextPing:   rand.Uint32(), //nolint:gosec // see receivePing
+		conn:         conn,
+		role:         role,
+		opts:         *opts,
+		logger:       opts.Logger,
+		br:           bufio.NewReader(conn),
+		opening:      make(chan struct{}, acceptBacklog),
+		backlogReady: make(chan struct{}, 1),
+		draining:     make(chan struct{}),
+		idle:         make(chan struct{}),
+		remoteGoAway: make(chan struct{}),
+		done:         make(chan struct{}),
+		nextID:       1,
+		streams:      map[uint32]*Stream{},
+		pings:        map[uint32]chan struct{}{},
+		nextPing:     rand.Uint32(), //nolint:gosec // see receivePing
 	}
 	if role == Server {
 		s.nextID = 2
@@ -102,10 +103,10 @@ func (s *Session) LocalAddr() net.Addr { return s.conn.LocalAddr() }
 // RemoteAddr returns the peer's address.
 func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
-// Done returns a channel that is closed when the session has ended.
+// Done returns a channel that is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Err returns why the session has ended, and nil while it hasn't: the reason
+// Err returns nil while the session is up, and then why it ended: the reason
 // given to CloseWithError, a *ProtocolError, the connection's error, or
 // net.ErrClosed if this end closed it.
 func (s *Session) Err() error {
@@ -114,11 +115,11 @@ func (s *Session) Err() error {
 	return s.err
 }
 
-// endedErr is the error of a call on a session that has ended.
+// endedErr returns the error of a call on a session that has ended.
 func (s *Session) endedErr() error { return fmt.Errorf("session ended: %w", s.Err()) }
 
-// Open opens a stream. It blocks while the peer hasn't accepted 256 of those
-// opened before. Bytes can be written before the peer accepts the stream.
+// Open opens a stream. It blocks while 256 earlier streams wait for the peer to
+// accept them. The stream can be written before the peer accepts it.
 func (s *Session) Open(ctx context.Context) (*Stream, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (s *Session) Open(ctx context.Context) (*Stream, error) {
 	case s.opening <- struct{}{}:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the peer accepts no streams: %w", context.Cause(ctx))
-	case <-s.remoteGone:
+	case <-s.remoteGoAway:
 		return nil, ErrRemoteGoAway
 	case <-s.draining:
 		return nil, net.ErrClosed
@@ -154,20 +155,20 @@ func (s *Session) openErr() error {
 	select {
 	case <-s.draining:
 		return net.ErrClosed
-	case <-s.remoteGone:
+	case <-s.remoteGoAway:
 		return ErrRemoteGoAway
 	default:
 		return nil
 	}
 }
 
-// add adds a new stream and queues its first frame.
+// add creates a stream and registers it.
 func (s *Session) add() (*Stream, error) {
 	s.mu.Lock()
 	id := s.nextID
 	if id >= math.MaxUint32-1 {
 		s.mu.Unlock()
-		return nil, ErrStreamsExhausted
+		return nil, errStreamsExhausted
 	}
 	s.nextID += 2
 	s.mu.Unlock()
@@ -180,14 +181,14 @@ func (s *Session) add() (*Stream, error) {
 	return st, err
 }
 
-// register makes st, which this end opens, known to the session and the peer.
+// register adds st, which this end opens, to s.streams and queues its SYN.
 func (s *Session) register(st *Stream) error {
 	s.mu.Lock()
 	switch {
 	case s.err != nil:
 		s.mu.Unlock()
 		return s.endedErr()
-	case s.isDrained:
+	case s.isDraining:
 		s.mu.Unlock()
 		return net.ErrClosed
 	case s.streams[st.id] != nil:
@@ -197,24 +198,24 @@ func (s *Session) register(st *Stream) error {
 	}
 	defer s.mu.Unlock()
 	s.streams[st.id] = st
-	s.open++
+	s.numOpen++
 	s.counters.opened.Add(1)
-	h := newHeader(typeWindowUpdate, flagSYN, st.id, s.firstUpdate())
+	h := newHeader(typeWindowUpdate, flagSYN, st.id, s.initialIncrement())
 	s.conn.QueueFrame(h[:])
 	return nil
 }
 
-// sameRoleError means that the two ends number their streams alike.
+// sameRoleError returns the error for a stream ID that both ends have used.
 func (s *Session) sameRoleError(stream uint32) error {
-	return &ProtocolError{Text: fmt.Sprintf("duplicate stream initiated: both ends have the yamux role %v", s.role), Duplicate: stream, announce: true}
+	return &ProtocolError{Text: fmt.Sprintf("duplicate stream initiated: both ends have the yamux role %v", s.role), Duplicate: stream, sendGoAway: true}
 }
 
-// firstUpdate is by how much the first window update of a stream enlarges the
-// peer's send window.
-func (s *Session) firstUpdate() uint32 { return max(s.opts.Window, initialWindow) - initialWindow }
+// initialIncrement returns the increment in the SYN or ACK of a stream: by how much
+// the configured window exceeds the protocol's initial window.
+func (s *Session) initialIncrement() uint32 { return max(s.opts.Window, initialWindow) - initialWindow }
 
-// Accept waits for a stream that the peer opens. It returns net.ErrClosed once
-// Shutdown has begun, and the reason of the session's end otherwise.
+// Accept waits for the peer to open a stream, and returns it. The error is
+// net.ErrClosed once Shutdown has begun, and otherwise why the session ended.
 func (s *Session) Accept() (*Stream, error) {
 	for {
 		st, err := s.nextIncoming()
@@ -226,19 +227,20 @@ func (s *Session) Accept() (*Stream, error) {
 			return st, nil
 		}
 		select {
-		case <-s.acceptable:
+		case <-s.backlogReady:
 		case <-s.draining:
 		case <-s.done:
 		}
 	}
 }
 
-// nextIncoming returns the oldest stream of the backlog, or nil if that is empty.
+// nextIncoming removes the oldest stream from the backlog and returns it, or nil if
+// the backlog is empty.
 func (s *Session) nextIncoming() (*Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.isDrained:
+	case s.isDraining:
 		return nil, net.ErrClosed
 	case s.err != nil:
 		return nil, fmt.Errorf("session ended: %w", s.err)
@@ -248,14 +250,14 @@ func (s *Session) nextIncoming() (*Stream, error) {
 	st := s.backlog[0]
 	s.backlog = slices.Delete(s.backlog, 0, 1)
 	if len(s.backlog) > 0 {
-		signal(s.acceptable)
+		signal(s.backlogReady)
 	}
-	s.open++
+	s.numOpen++
 	s.counters.accepted.Add(1)
 	return st, nil
 }
 
-// signal puts a token into c, unless it holds one.
+// signal puts a token into c, which has room for one, unless it is full.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -263,7 +265,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Ping sends a yamux Ping and returns how long the reply took.
+// Ping sends a yamux Ping, waits for the reply, and returns the round-trip time.
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	replied := make(chan struct{})
 	s.mu.Lock()
@@ -291,29 +293,27 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// remove forgets a stream that has ended.
+// remove removes st, which has ended at both ends.
 func (s *Session) remove(st *Stream) {
 	s.mu.Lock()
 	if s.streams[st.id] == st {
 		delete(s.streams, st.id)
 		if st.incoming {
-			s.incoming--
-			if i := slices.Index(s.backlog, st); i >= 0 { // reset by the peer
+			s.numIncoming--
+			if i := slices.Index(s.backlog, st); i >= 0 { // reset before it was accepted
 				s.backlog = slices.Delete(s.backlog, i, i+1)
 			}
 		}
 	}
 	s.mu.Unlock()
-	if st.takeOpening() {
-		<-s.opening
-	}
+	st.releaseOpening()
 }
 
-// closedHere records that a stream was closed at this end. It lingers if the
-// peer hasn't closed it.
-func (s *Session) closedHere(st *Stream, lingers bool) {
+// streamClosed records that st was closed at this end. lingers reports whether the
+// peer hasn't closed it yet.
+func (s *Session) streamClosed(st *Stream, lingers bool) {
 	s.mu.Lock()
-	s.open--
+	s.numOpen--
 	s.checkIdle()
 	var oldest *Stream
 	if lingers && s.err == nil {
@@ -332,9 +332,9 @@ func (s *Session) closedHere(st *Stream, lingers bool) {
 	}
 }
 
-// checkIdle wakes Shutdown if no stream is open. The caller holds s.mu.
+// checkIdle wakes Shutdown if no stream is open at this end. The caller holds s.mu.
 func (s *Session) checkIdle() {
-	if s.isDrained && s.open == 0 && !s.isIdle {
+	if s.isDraining && s.numOpen == 0 && !s.isIdle {
 		s.isIdle = true
 		close(s.idle)
 	}

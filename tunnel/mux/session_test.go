@@ -31,7 +31,7 @@ func TestOpenBlocks(t *testing.T) {
 			}()
 			synctest.Wait()
 			if len(opened) > 0 {
-				t.Fatalf("Open returns %v with %d streams that aren't accepted", <-opened, acceptBacklog)
+				t.Fatalf("Open = %v with %d streams that aren't accepted, want it to block", <-opened, acceptBacklog)
 			}
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -56,7 +56,7 @@ func TestOpenBlocks(t *testing.T) {
 	})
 }
 
-// A reset gives the place of a stream that wasn't accepted back.
+// The peer may reset a stream instead of accepting it; another Open can then proceed.
 func TestOpenAfterReset(t *testing.T) {
 	t.Parallel()
 	client, p := startWithRawPeer(t, Client, nil)
@@ -81,11 +81,11 @@ func TestOpenErrors(t *testing.T) {
 		before func(client, server *Session)
 		want   error
 	}{
-		"context":           {func(_, _ *Session) {}, context.Canceled},
-		"GoAway":            {func(_, server *Session) { _ = server.GoAway() }, ErrRemoteGoAway},
-		"Shutdown":          {func(client, _ *Session) { client.drain() }, net.ErrClosed},
-		"Close":             {func(client, _ *Session) { _ = client.Close() }, net.ErrClosed},
-		"number exhaustion": {func(client, _ *Session) { client.nextID = math.MaxUint32 }, ErrStreamsExhausted},
+		"context":       {func(_, _ *Session) {}, context.Canceled},
+		"GoAway":        {func(_, server *Session) { _ = server.GoAway() }, ErrRemoteGoAway},
+		"Shutdown":      {func(client, _ *Session) { client.drain() }, net.ErrClosed},
+		"Close":         {func(client, _ *Session) { _ = client.Close() }, net.ErrClosed},
+		"ID exhaustion": {func(client, _ *Session) { client.nextID = math.MaxUint32 }, errStreamsExhausted},
 	} {
 		client, server := sessionPair(t, nil)
 		tt.before(client, server)
@@ -105,8 +105,8 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// The last number of either role can be used, and none after it.
-func TestLastNumber(t *testing.T) {
+// Each role can use its last ID, and no further one.
+func TestLastID(t *testing.T) {
 	t.Parallel()
 	for role, last := range map[Role]uint32{Client: math.MaxUint32 - 2, Server: math.MaxUint32 - 3} {
 		s, _ := startWithRawPeer(t, role, nil)
@@ -114,8 +114,8 @@ func TestLastNumber(t *testing.T) {
 		if st, err := s.Open(t.Context()); err != nil || st.ID() != last {
 			t.Errorf("Open = %v, want stream %d", err, last)
 		}
-		if _, err := s.Open(t.Context()); !errors.Is(err, ErrStreamsExhausted) {
-			t.Errorf("Open = %v, want ErrStreamsExhausted", err)
+		if _, err := s.Open(t.Context()); !errors.Is(err, errStreamsExhausted) {
+			t.Errorf("Open = %v, want errStreamsExhausted", err)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// Streams that were open before GoAway go on; later ones are reset.
+// Streams that were opened before GoAway aren't affected; later ones are reset.
 func TestGoAwayRefusesStreams(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
@@ -175,10 +175,10 @@ func TestShutdown(t *testing.T) {
 		if _, err := waiting.Read(make([]byte, 1)); !errors.Is(err, ErrReset) {
 			t.Errorf("Read of a stream that waits to be accepted = %v, want ErrReset", err)
 		}
-		mustWrite(t, a, "goes on")
-		mustRead(t, b, "goes on")
+		mustWrite(t, a, "still open")
+		mustRead(t, b, "still open")
 		if len(done) > 0 {
-			t.Errorf("Shutdown returns %v with a stream open", <-done)
+			t.Errorf("Shutdown = %v with a stream open, want it to block", <-done)
 		}
 		_ = b.Close()
 		for range 2 {
@@ -190,7 +190,7 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("Err() = %v, want ErrShutdown", err)
 		}
 		if err := server.Shutdown(t.Context()); err != nil {
-			t.Errorf("Shutdown after Shutdown = %v, want nil", err)
+			t.Errorf("second Shutdown = %v, want nil", err)
 		}
 	})
 }
@@ -206,7 +206,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		t.Errorf("Shutdown = %v, want the cause of its context", err)
 	}
 	if _, err := a.Read(make([]byte, 1)); err == nil {
-		t.Error("the peer's stream goes on after Shutdown")
+		t.Error("the peer's stream is still open after Shutdown")
 	}
 	if err := server.Err(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Err() = %v, want net.ErrClosed", err)
@@ -276,9 +276,9 @@ func TestMaxStreams(t *testing.T) {
 	p.roundTrip()
 }
 
-// A peer that opens and closes streams and takes no answer is held up, before the
-// answers take memory.
-func TestAnswersAreBounded(t *testing.T) {
+// A session stops reading from a peer that opens and closes streams but receives no
+// ACKs and FINs, before these use much memory.
+func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	a, peer := net.Pipe()
 	defer peer.Close()
@@ -295,16 +295,16 @@ func TestAnswersAreBounded(t *testing.T) {
 			closed <- struct{}{}
 		}
 	}()
-	const answers = 2 * headerSize // ACK, FIN
+	const answers = 2 * headerSize // ACK and FIN of one stream
 	for i := range uint32(10_000) {
 		_ = peer.SetWriteDeadline(time.Now().Add(time.Second))
 		h := newHeader(typeWindowUpdate, flagSYN|flagFIN, 2*i+1, 0)
 		if _, err := peer.Write(h[:]); err != nil {
-			break // held up
+			break // the session doesn't read
 		}
 		select {
 		case <-closed:
-		case <-time.After(time.Second): // it waits before it adds the stream
+		case <-time.After(time.Second): // the session blocks before it adds the stream
 		}
 	}
 	if n := s.conn.Queued(); n == 0 || n > maxQueued+2*answers {
@@ -315,7 +315,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// More streams than may wait to be accepted are refused.
+// Streams beyond acceptBacklog are refused.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
@@ -331,8 +331,8 @@ func TestBacklog(t *testing.T) {
 	}
 }
 
-// Of the streams that only this end has closed, no more than maxLingering stay,
-// and none that the peer has closed.
+// Of the streams that only this end has closed, the session keeps the newest
+// maxLingering.
 func TestLingering(t *testing.T) {
 	t.Parallel()
 	const more = 100
@@ -358,7 +358,7 @@ func TestLingering(t *testing.T) {
 	}
 	for i, id := range resets {
 		if want := uint32(2*i + 1); id != want {
-			t.Fatalf("reset %d is of stream %d, want the oldest, %d", i, id, want)
+			t.Fatalf("reset %d is for stream %d, want the oldest, %d", i, id, want)
 		}
 	}
 	p.roundTripAfter(flagFIN)
@@ -367,7 +367,7 @@ func TestLingering(t *testing.T) {
 	}
 }
 
-// roundTripAfter is roundTrip with frames that have a flag in between.
+// roundTripAfter is roundTrip that skips frames with the given flag.
 func (p *rawPeer) roundTripAfter(flag uint16) {
 	p.t.Helper()
 	p.send(typePing, flagSYN, 0, 78)

@@ -7,12 +7,12 @@ import (
 	"net"
 )
 
-// ErrShutdown is the reason of a session that Shutdown has ended. It reads as
-// net.ErrClosed, and is one.
+// ErrShutdown is the reason of a session that Shutdown has ended. It wraps
+// net.ErrClosed and has the same text.
 var ErrShutdown = fmt.Errorf("%w", net.ErrClosed)
 
-// GoAway asks the peer to open no more streams. Those that it opens all the
-// same are reset; open streams go on.
+// GoAway tells the peer to open no more streams, and resets those that it opens
+// nevertheless. Open streams aren't affected.
 func (s *Session) GoAway() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,19 +23,20 @@ func (s *Session) GoAway() error {
 	return nil
 }
 
-// sendGoAway sends GoAway, once. The caller holds s.mu.
+// sendGoAway queues GoAway unless it was sent before. The caller holds s.mu.
 func (s *Session) sendGoAway() {
-	if s.goneAway {
+	if s.localGoAway {
 		return
 	}
-	s.goneAway = true
+	s.localGoAway = true
 	h := newHeader(typeGoAway, 0, 0, goAwayNormal)
 	s.conn.QueueFrame(h[:])
 }
 
-// Shutdown sends GoAway, makes Accept and Open return net.ErrClosed, waits until
-// all streams are closed at this end, and closes the session. If ctx ends
-// first, it closes the session at once and returns an error.
+// Shutdown sends GoAway, makes Accept and Open return net.ErrClosed, resets the
+// streams that haven't been accepted, waits until all others are closed at this end,
+// and closes the session. If ctx ends first, it closes the session at once and
+// returns an error.
 func (s *Session) Shutdown(ctx context.Context) error {
 	s.drain()
 	var err error
@@ -49,14 +50,15 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drain sends GoAway and resets the streams that wait to be accepted.
+// drain begins a Shutdown: it sends GoAway, makes Accept and Open fail, and resets
+// the backlog.
 func (s *Session) drain() {
 	s.mu.Lock()
-	if s.isDrained {
+	if s.isDraining {
 		s.mu.Unlock()
 		return
 	}
-	s.isDrained = true
+	s.isDraining = true
 	close(s.draining)
 	refused := s.backlog
 	s.backlog = nil
@@ -70,30 +72,30 @@ func (s *Session) drain() {
 	}
 }
 
-// Close ends the session and all its streams at once, and returns when the
-// connection is closed.
+// Close ends the session and all its streams at once. It returns when the
+// connection is closed, within the bound of Transport.Close.
 func (s *Session) Close() error {
 	s.CloseWithError(net.ErrClosed)
 	return nil
 }
 
-// CloseWithError is Close with a reason, which Err returns unless the session
-// has ended before.
+// CloseWithError is Close with a reason for Err to return, unless the session has
+// already ended. A nil reason is net.ErrClosed.
 func (s *Session) CloseWithError(reason error) {
 	if reason == nil {
 		reason = net.ErrClosed
 	}
-	if streams, first := s.end(reason); first {
+	if streams, first := s.markEnded(reason); first {
 		for _, st := range streams {
-			st.end()
+			st.sessionEnded()
 		}
 	}
 	s.conn.Close(s.Err())
 }
 
-// end ends the session. It returns the streams whose end is to follow, and
-// whether the session hadn't ended before.
-func (s *Session) end(reason error) (streams []*Stream, first bool) {
+// markEnded marks the session as ended and closes done. On the first call it returns true
+// and the streams, which the caller must end.
+func (s *Session) markEnded(reason error) (streams []*Stream, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -105,8 +107,8 @@ func (s *Session) end(reason error) (streams []*Stream, first bool) {
 		streams = append(streams, st)
 	}
 	clear(s.streams)
-	s.backlog, s.lingering, s.incoming = nil, nil, 0
-	if pe, ok := errors.AsType[*ProtocolError](reason); ok && pe.announce {
+	s.backlog, s.lingering, s.numIncoming = nil, nil, 0
+	if pe, ok := errors.AsType[*ProtocolError](reason); ok && pe.sendGoAway {
 		h := newHeader(typeGoAway, 0, 0, goAwayProtocol)
 		s.conn.QueueFrame(h[:])
 	}

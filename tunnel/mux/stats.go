@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// counters are those of a session.
+// counters are the counters of a session.
 type counters struct {
 	bytesSent, bytesReceived   atomic.Int64
 	framesSent, framesReceived atomic.Int64
@@ -22,20 +22,20 @@ func (c *counters) received(n int) {
 	c.framesReceived.Add(1)
 }
 
-// Stats are figures of a session since its start. Bytes are those of streams,
-// and frames those with data, without headers, window updates and the like.
+// Stats are the statistics of a session since its start. Bytes and frames are those
+// of data frames, without their headers.
 type Stats struct {
 	BytesSent, BytesReceived   int64
 	FramesSent, FramesReceived int64
 
 	Opened   int64 // streams that this end opened
 	Accepted int64 // streams that the peer opened and this end accepted
-	Streams  int   // streams of either kind that haven't ended at both ends
+	Streams  int   // streams that haven't ended at both ends
 
 	GoingAway bool // the peer has sent GoAway: it accepts no more streams
 }
 
-// Stats returns the session's figures.
+// Stats returns the session's statistics.
 func (s *Session) Stats() Stats {
 	c := &s.counters
 	st := Stats{
@@ -44,7 +44,7 @@ func (s *Session) Stats() Stats {
 		Opened: c.opened.Load(), Accepted: c.accepted.Load(),
 	}
 	select {
-	case <-s.remoteGone:
+	case <-s.remoteGoAway:
 		st.GoingAway = true
 	default:
 	}
@@ -54,17 +54,16 @@ func (s *Session) Stats() Stats {
 	return st
 }
 
-// StreamStats are figures of a stream since it was opened; see [Stats].
+// StreamStats are the statistics of a stream since it was opened; see [Stats].
 type StreamStats struct {
 	BytesSent, BytesReceived   int64
 	FramesSent, FramesReceived int64
 
-	// LastActivity is when bytes were last sent or received; the zero time if
-	// none were.
+	// LastActivity is when data was last sent or received, or the zero time.
 	LastActivity time.Time
 }
 
-// Stats returns the stream's figures.
+// Stats returns the stream's statistics.
 func (s *Stream) Stats() StreamStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

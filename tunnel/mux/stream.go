@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// Stream is a net.Conn whose two directions end separately.
+// Stream is a net.Conn with half-close: its two directions end separately.
 //
 //	open ── CloseWrite ──▶ finSent ───── peer's FIN ──▶ over
 //	open ── peer's FIN ──▶ finReceived ─ CloseWrite ──▶ over
 //	any  ── RST from either end, or five minutes half-closed ──▶ reset, over
 //
-// closed says in addition that nobody reads or writes at this end any more. The
-// session forgets a stream that is over; received bytes can still be read.
+// In any state, closed means that the caller has called Close or Reset. The session
+// removes a stream that is over; bytes that have arrived can still be read.
 type Stream struct {
 	session  *Session
 	id       uint32
 	incoming bool // the peer opened it
-	observer *observation
+	observer *observer
 
-	unacknowledged atomic.Bool // holds a token of Session.opening
+	unacknowledged atomic.Bool // the peer hasn't accepted it: it holds a token of Session.opening
 
 	mu       sync.Mutex
-	readable sync.Cond // of mu: bytes have arrived, or something has ended
-	writable sync.Cond // of mu: the window has room, or something has ended
+	readable sync.Cond // on mu: bytes have arrived, the deadline has passed, or reading has ended
+	writable sync.Cond // on mu: the send window has grown, a Write has returned, the deadline has passed, or writing has ended
 
-	closed      bool        // Close or Reset was called
-	finSent     bool        // this end's direction is closed
-	finReceived bool        // the peer's direction is closed
-	reset       error       // why both directions ended at once
-	ended       bool        // the session has ended
-	halfClosed  *time.Timer // resets the stream; nil unless half-closed
+	closed         bool        // Close or Reset was called
+	finSent        bool        // this end's direction is closed
+	finReceived    bool        // the peer's direction is closed
+	reset          error       // why both directions ended at once; nil otherwise
+	sessionOver    bool        // the session has ended
+	halfCloseTimer *time.Timer // resets the stream; nil unless half-closed by this end
 
 	recv          recvBuffer
 	window        receiveWindow
@@ -41,68 +41,73 @@ type Stream struct {
 	readDeadline  deadline
 	writeDeadline deadline
 
-	writing bool   // a Write has its turn
-	sending bool   // it is sending a frame
-	after   uint16 // flags to send after that frame
-	credit  uint32 // how much may be sent
-	header  header // of the frame that is being sent
+	writing       bool   // a Write is running; others wait for it
+	sending       bool   // it is sending a data frame, without mu
+	deferredFlags uint16 // to send after that frame
+	sendWindow    uint32 // how many bytes may be sent
+	header        header // of the data frame that is being sent
 
 	stats StreamStats
 }
 
 func newStream(s *Session, id uint32, incoming bool) *Stream {
 	st := &Stream{
-		session:  s,
-		id:       id,
-		incoming: incoming,
-		observer: s.observe(id, !incoming),
-		window:   newReceiveWindow(s.opts.Window),
-		credit:   initialWindow,
+		session:    s,
+		id:         id,
+		incoming:   incoming,
+		observer:   s.observe(id, !incoming),
+		window:     newReceiveWindow(s.opts.Window),
+		sendWindow: initialWindow,
 	}
 	st.readable.L, st.writable.L = &st.mu, &st.mu
 	st.unacknowledged.Store(!incoming)
 	return st
 }
 
-// ID returns the stream's number.
+// ID returns the stream's ID.
 func (s *Stream) ID() uint32 { return s.id }
 
 // Session returns the session that the stream is on.
 func (s *Stream) Session() *Session { return s.session }
 
-// over reports whether the session is to forget the stream. The caller holds
-// s.mu.
+// over reports whether the stream has ended at both ends. The caller holds s.mu.
 func (s *Stream) over() bool { return s.reset != nil || s.finSent && s.finReceived }
 
-// takeOpening reports whether the caller must return the token of
-// Session.opening.
-func (s *Stream) takeOpening() bool { return s.unacknowledged.CompareAndSwap(true, false) }
+// releaseOpening returns the stream's token of Session.opening. It returns false if
+// the stream holds none.
+func (s *Stream) releaseOpening() bool {
+	held := s.unacknowledged.CompareAndSwap(true, false)
+	if held {
+		<-s.session.opening
+	}
+	return held
+}
 
-// wake wakes everything that waits on the stream. The caller holds s.mu.
+// wake wakes all Reads and Writes and restarts forwarding. The caller holds s.mu.
 func (s *Stream) wake() {
 	s.readable.Broadcast()
 	s.writable.Broadcast()
 	s.startForwarding()
 }
 
-// sendFlags queues a frame with flags, or has it queued after the data frame
-// that is being sent. The caller holds s.mu.
+// sendFlags queues a frame with flags. While a data frame is being sent, it leaves
+// that to sendData. The caller holds s.mu.
 func (s *Stream) sendFlags(flags uint16) {
 	switch {
-	case s.ended:
+	case s.sessionOver:
 	case s.sending:
-		s.after |= flags
+		s.deferredFlags |= flags
 	default:
 		h := newHeader(typeWindowUpdate, flags, s.id, 0)
 		s.session.conn.QueueFrame(h[:])
 	}
 }
 
-// acknowledge tells the peer that the stream has been accepted.
+// acknowledge sends the ACK of an accepted stream.
 func (s *Stream) acknowledge() {
 	s.mu.Lock()
-	if s.reset == nil && !s.ended {
-		h := newHeader(typeWindowUpdate, flagACK, s.id, s.session.firstUpdate())
+	if s.reset == nil && !s.sessionOver {
+		h := newHeader(typeWindowUpdate, flagACK, s.id, s.session.initialIncrement())
 		s.session.conn.QueueFrame(h[:])
 	}
 	s.mu.Unlock()
@@ -110,17 +115,16 @@ func (s *Stream) acknowledge() {
 }
 
 func (s *Stream) receiveACK() {
-	if s.takeOpening() {
-		<-s.session.opening
+	if s.releaseOpening() {
 		s.observer.accepted()
 	}
 }
 
-// receiveUpdate enlarges the send window.
+// receiveUpdate enlarges the send window, up to the largest uint32.
 func (s *Stream) receiveUpdate(more uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.credit += min(more, ^uint32(0)-s.credit)
+	s.sendWindow += min(more, ^uint32(0)-s.sendWindow)
 	s.writable.Broadcast()
 }
 
@@ -129,7 +133,7 @@ func (s *Stream) receiveFIN() error {
 	s.mu.Lock()
 	if s.finReceived {
 		s.mu.Unlock()
-		return &ProtocolError{Text: "unexpected flag", announce: true}
+		return &ProtocolError{Text: "unexpected flag", sendGoAway: true}
 	}
 	s.finReceived = true
 	s.wake()
@@ -142,10 +146,11 @@ func (s *Stream) receiveFIN() error {
 	return nil
 }
 
-// abort ends both directions at once and sends flags, unless the stream is over.
+// abort ends both directions at once with reason. It sends flags: flagRST, or 0 if
+// the peer has reset the stream. It does nothing if the stream is over.
 func (s *Stream) abort(reason error, flags uint16) {
 	s.mu.Lock()
-	if s.over() || s.ended {
+	if s.over() || s.sessionOver {
 		s.mu.Unlock()
 		return
 	}
@@ -153,20 +158,20 @@ func (s *Stream) abort(reason error, flags uint16) {
 	if flags != 0 {
 		s.sendFlags(flags)
 	}
-	s.release()
+	s.freeBuffer()
 	s.mu.Unlock()
 	s.finish()
 }
 
-// release returns what the stream holds and wakes everything that waits on it.
-// The caller holds s.mu.
-func (s *Stream) release() {
+// freeBuffer drops unread bytes, returns the window's growth to the session's
+// budget, and wakes all Reads and Writes. The caller holds s.mu.
+func (s *Stream) freeBuffer() {
 	s.recv.take().free()
 	s.window.release(&s.session.budget)
 	s.wake()
 }
 
-// finish has the session forget the stream, which is over.
+// finish removes the stream, which is over, from the session and ends its observer.
 func (s *Stream) finish() {
 	s.mu.Lock()
 	s.stopTimer()
@@ -177,16 +182,17 @@ func (s *Stream) finish() {
 }
 
 func (s *Stream) stopTimer() {
-	if s.halfClosed != nil {
-		s.halfClosed.Stop()
-		s.halfClosed = nil
+	if s.halfCloseTimer != nil {
+		s.halfCloseTimer.Stop()
+		s.halfCloseTimer = nil
 	}
 }
 
-// end is called when the session has ended.
-func (s *Stream) end() {
+// sessionEnded ends the stream together with its session. Unlike abort, it keeps
+// unread bytes.
+func (s *Stream) sessionEnded() {
 	s.mu.Lock()
-	s.ended = true
+	s.sessionOver = true
 	s.stopTimer()
 	s.window.release(&s.session.budget)
 	s.wake()
@@ -194,9 +200,9 @@ func (s *Stream) end() {
 	s.observer.end(s.session.Err())
 }
 
-// CloseWrite tells the peer that no more data will follow. Reading goes on, for
-// five minutes: then the stream is reset if the peer hasn't closed its
-// direction. It doesn't block.
+// CloseWrite closes this end's direction: the peer's Read returns io.EOF after the
+// bytes written before. The stream can still be read. It is reset if the peer
+// doesn't close its direction within five minutes. CloseWrite doesn't block.
 func (s *Stream) CloseWrite() error {
 	s.mu.Lock()
 	sent := s.sendFIN()
@@ -212,33 +218,34 @@ func (s *Stream) CloseWrite() error {
 	return nil
 }
 
-// sendFIN closes this end's direction. It returns false if that has ended
-// before. The caller holds s.mu.
+// sendFIN closes this end's direction. It returns false if that has already
+// ended. The caller holds s.mu.
 func (s *Stream) sendFIN() bool {
-	if s.finSent || s.reset != nil || s.ended {
+	if s.finSent || s.reset != nil || s.sessionOver {
 		return false
 	}
 	s.finSent = true
 	s.sendFlags(flagFIN)
 	if !s.finReceived {
-		s.halfClosed = time.AfterFunc(halfCloseTimeout, func() { s.abort(errHalfClosed, flagRST) })
+		s.halfCloseTimer = time.AfterFunc(halfCloseTimeout, func() { s.abort(errHalfClosed, flagRST) })
 	}
 	return true
 }
 
-// Close ends both directions and drops unread bytes. It doesn't block. A Read, or
-// a Write that waits for the peer to read, returns net.ErrClosed; a Write that waits
-// for a stalled connection returns when the connection moves or fails.
+// Close closes both directions and drops unread bytes. It doesn't block. Pending
+// Reads, and Writes that wait for the peer to read, return net.ErrClosed. A Write
+// that waits for a stalled connection returns when the connection takes its bytes
+// or fails.
 func (s *Stream) Close() error {
-	s.shut(func() bool { return s.sendFIN() })
+	s.close(s.sendFIN)
 	return nil
 }
 
-// Reset is Close for a stream that doesn't end in order: the peer's Read and
-// Write fail.
+// Reset is Close with an RST instead of a FIN: the peer's Read and Write return
+// ErrReset.
 func (s *Stream) Reset() error {
-	s.shut(func() bool {
-		if !s.over() && !s.ended {
+	s.close(func() bool {
+		if !s.over() && !s.sessionOver {
 			s.reset = net.ErrClosed
 			s.sendFlags(flagRST)
 		}
@@ -247,9 +254,9 @@ func (s *Stream) Reset() error {
 	return nil
 }
 
-// shut ends both directions. tell tells the peer and returns true if that was
-// with a FIN.
-func (s *Stream) shut(tell func() (fin bool)) {
+// close closes the stream at this end. send sends a FIN or an RST, with s.mu held,
+// and reports whether it sent a FIN.
+func (s *Stream) close(send func() (fin bool)) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -257,10 +264,10 @@ func (s *Stream) shut(tell func() (fin bool)) {
 	}
 	s.closed = true
 	wasOver := s.over()
-	fin := tell()
+	fin := send()
 	s.readDeadline.stop()
 	s.writeDeadline.stop()
-	s.release()
+	s.freeBuffer()
 	over := s.over()
 	s.mu.Unlock()
 	if fin {
@@ -269,20 +276,21 @@ func (s *Stream) shut(tell func() (fin bool)) {
 	if over && !wasOver {
 		s.finish()
 	}
-	s.session.closedHere(s, !over)
+	s.session.streamClosed(s, !over)
 }
 
 func (s *Stream) opError(op string, err error) error {
 	return fmt.Errorf("yamux: %s stream %d: %w", op, s.id, err)
 }
 
-// LocalAddr returns the local address of the connection and the stream's number.
+// LocalAddr returns the local address of the connection with the stream's ID, such
+// as 127.0.0.1:7070#1.
 func (s *Stream) LocalAddr() net.Addr { return streamAddr{s.session.LocalAddr(), s.id} }
 
-// RemoteAddr returns the peer's address and the stream's number.
+// RemoteAddr returns the peer's address with the stream's ID.
 func (s *Stream) RemoteAddr() net.Addr { return streamAddr{s.session.RemoteAddr(), s.id} }
 
-// streamAddr tells the streams of a session apart.
+// streamAddr is the address of a stream.
 type streamAddr struct {
 	conn   net.Addr
 	stream uint32
@@ -291,10 +299,10 @@ type streamAddr struct {
 func (a streamAddr) Network() string { return "yamux" }
 func (a streamAddr) String() string  { return fmt.Sprintf("%v#%d", a.conn, a.stream) }
 
-// deadline is a point in time at which those who wait are woken.
+// deadline is a read or write deadline; the zero value is none. Stream.mu guards it.
 type deadline struct {
 	at    time.Time
-	timer *time.Timer
+	timer *time.Timer // wakes the stream at that time
 }
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
@@ -314,9 +322,9 @@ func (s *Stream) SetDeadline(t time.Time) error {
 // SetReadDeadline sets the deadline of Read calls, pending ones included.
 func (s *Stream) SetReadDeadline(t time.Time) error { return s.setDeadlines(t, &s.readDeadline) }
 
-// SetWriteDeadline sets the deadline of Write calls, pending ones included. A
-// Write that waits for the peer to read obeys it; one that waits for a stalled
-// connection returns when the connection moves or fails.
+// SetWriteDeadline sets the deadline of Write calls, pending ones included. It
+// applies to a Write that waits for the peer to read. A Write that waits for a
+// stalled connection returns when the connection takes its bytes or fails.
 func (s *Stream) SetWriteDeadline(t time.Time) error { return s.setDeadlines(t, &s.writeDeadline) }
 
 func (s *Stream) setDeadlines(t time.Time, deadlines ...*deadline) error {
@@ -329,7 +337,7 @@ func (s *Stream) setDeadlines(t time.Time, deadlines ...*deadline) error {
 		d.stop()
 		d.at = t
 		if left := time.Until(t); !t.IsZero() && left > 0 {
-			d.at = time.Now().Add(left) // by the monotonic clock, as the timer
+			d.at = time.Now().Add(left) // on the monotonic clock, like the timer
 			d.timer = time.AfterFunc(left, func() {
 				s.mu.Lock()
 				defer s.mu.Unlock()

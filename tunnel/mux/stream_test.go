@@ -33,7 +33,7 @@ func TestStreamIsConn(t *testing.T) {
 	}
 }
 
-// Each direction ends alone, and both ends forget the stream after the second.
+// Each direction ends separately, and both ends remove the stream after the second.
 func TestStreamHalfClose(t *testing.T) {
 	t.Parallel()
 	for _, openerFirst := range []bool{true, false} {
@@ -42,17 +42,17 @@ func TestStreamHalfClose(t *testing.T) {
 		if !openerFirst {
 			a, b = b, a
 		}
-		mustWrite(t, a, "last words")
+		mustWrite(t, a, "request")
 		_ = a.CloseWrite()
 		if _, err := a.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Write after CloseWrite = %v, want net.ErrClosed", err)
 		}
-		if got, err := io.ReadAll(b); string(got) != "last words" || err != nil {
-			t.Errorf("ReadAll = %q, %v, want the last words", got, err)
+		if got, err := io.ReadAll(b); string(got) != "request" || err != nil {
+			t.Errorf("ReadAll = %q, %v, want the request", got, err)
 		}
 		mustWrite(t, b, "reply")
 		_ = b.CloseWrite()
-		eventually(t, "both ends to forget the stream", func() bool {
+		eventually(t, "both ends to remove the stream", func() bool {
 			return client.Stats().Streams+server.Stats().Streams == 0
 		})
 		if got, err := io.ReadAll(a); string(got) != "reply" || err != nil {
@@ -63,7 +63,7 @@ func TestStreamHalfClose(t *testing.T) {
 	}
 }
 
-// A FIN that is due while a data frame is sent follows that frame.
+// A FIN that is sent during a data frame follows that frame.
 func TestStreamCloseWriteDuringWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestStreamCloseWriteDuringWrite(t *testing.T) {
 	})
 }
 
-// Close wakes everything that waits on the stream at this end.
+// Close wakes all Reads and Writes of this end.
 func TestStreamCloseWakes(t *testing.T) {
 	t.Parallel()
 	for name, wait := range map[string]func(*Stream) error{
@@ -158,7 +158,7 @@ func TestStreamDeadlinesMove(t *testing.T) {
 	})
 }
 
-// Reset drops what the peer hasn't read, and fails its Read and Write.
+// Reset drops the peer's unread bytes and makes its Read and Write fail.
 func TestStreamReset(t *testing.T) {
 	t.Parallel()
 	client, server := sessionPair(t, nil)
@@ -180,34 +180,33 @@ func TestStreamReset(t *testing.T) {
 	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read after Reset = %v, want net.ErrClosed", err)
 	}
-	c, d := streamPair(t, server, client) // whose frames follow the reset
+	c, d := streamPair(t, server, client) // their frames arrive after the reset
 	mustWrite(t, c, "x")
 	mustRead(t, d, "x")
 	if n, m := client.Stats().Streams, server.Stats().Streams; n != 1 || m != 1 {
-		t.Errorf("the ends know of %d and %d streams, want 1", n, m)
+		t.Errorf("the ends have %d and %d streams, want 1", n, m)
 	}
 	_ = b.Close()
 }
 
-// A stream that the peer doesn't close is reset, whether this end still reads or
-// not.
+// A stream that the peer doesn't close is reset, after CloseWrite and after Close.
 func TestStreamHalfCloseTimeout(t *testing.T) {
 	t.Parallel()
-	for name, shut := range map[string]func(*Stream) error{"CloseWrite": (*Stream).CloseWrite, "Close": (*Stream).Close} {
+	for name, closeStream := range map[string]func(*Stream) error{"CloseWrite": (*Stream).CloseWrite, "Close": (*Stream).Close} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				client, server := pipePair(t, nil)
 				a, b := streamPair(t, client, server)
 				start := time.Now()
-				_ = shut(a)
+				_ = closeStream(a)
 				mustWrite(t, b, "x")
 				_, err := io.Copy(b, zeros{}) // until the reset
 				if took := time.Since(start); !errors.Is(err, ErrReset) || took != halfCloseTimeout {
 					t.Errorf("Write = %v after %v, want ErrReset after %v", err, took, halfCloseTimeout)
 				}
 				if n := client.Stats().Streams + server.Stats().Streams; n != 0 {
-					t.Errorf("the ends know of %d streams, want 0", n)
+					t.Errorf("the ends have %d streams, want 0", n)
 				}
 				if _, err := io.ReadAll(a); name == "CloseWrite" && !errors.Is(err, ErrReset) {
 					t.Errorf("Read = %v, want ErrReset", err)
@@ -225,8 +224,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The end of a session in order is the end of its streams, after the bytes that
-// have arrived.
+// If a session ends in order, Read returns the bytes that have arrived and then
+// io.EOF.
 func TestStreamReadsToTheSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s, p := startWithRawPeer(t, Server, nil)
@@ -242,7 +241,7 @@ func TestStreamReadsToTheSessionsEnd(t *testing.T) {
 		t.Errorf("ReadAll = %q, %v, want xy", got, err)
 	}
 	if _, err := st.Write([]byte("x")); !errors.Is(err, io.EOF) {
-		t.Errorf("Write = %v, want the reason of the session's end", err)
+		t.Errorf("Write = %v, want why the session ended", err)
 	}
 }
 
@@ -252,7 +251,7 @@ func TestStreamAddrs(t *testing.T) {
 	a, b := streamPair(t, client, server)
 	c, d := streamPair(t, client, server)
 	if a.ID() != 1 || c.ID() != 3 || b.ID() != 1 || d.ID() != 3 {
-		t.Errorf("the numbers are %d, %d, %d and %d, want 1, 3, 1 and 3", a.ID(), c.ID(), b.ID(), d.ID())
+		t.Errorf("the IDs are %d, %d, %d and %d, want 1, 3, 1 and 3", a.ID(), c.ID(), b.ID(), d.ID())
 	}
 	for _, addr := range []net.Addr{a.LocalAddr(), b.RemoteAddr()} {
 		want := client.LocalAddr().String() + "#1"
@@ -261,6 +260,6 @@ func TestStreamAddrs(t *testing.T) {
 		}
 	}
 	if got := d.LocalAddr().String(); !strings.HasSuffix(got, "#3") || d.Session() != server {
-		t.Errorf("LocalAddr() = %s, want the number 3", got)
+		t.Errorf("LocalAddr() = %s, want the ID 3", got)
 	}
 }

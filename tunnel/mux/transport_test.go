@@ -14,7 +14,7 @@ import (
 func TestTransportOrder(t *testing.T) {
 	t.Parallel()
 	a, b := tcpPair(t)
-	tr := NewTransport(a)
+	tr := newTransport(a)
 	var want bytes.Buffer
 	for i := range 1000 {
 		p := bytes.Repeat([]byte{byte(i)}, 1+i%20)
@@ -31,15 +31,15 @@ func TestTransportOrder(t *testing.T) {
 	}
 }
 
-// QueueFrame doesn't block, and keeps no header.
+// QueueFrame doesn't block, and copies the header.
 func TestTransportQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
-		tr := NewTransport(a)
+		tr := newTransport(a)
 		header := []byte("first")
 		tr.QueueFrame(header)
-		synctest.Wait() // its writing waits
+		synctest.Wait() // the flush blocks
 		for range 100 {
 			copy(header, "again")
 			tr.QueueFrame(header)
@@ -66,7 +66,7 @@ func TestTransportClose(t *testing.T) {
 	for _, reads := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := net.Pipe()
-			tr := NewTransport(a)
+			tr := newTransport(a)
 			failed := make(chan error, 1)
 			if !reads {
 				go func() { failed <- tr.WriteFrame([]byte("header"), []byte("body")) }()
@@ -110,11 +110,11 @@ var errWrite = errors.New("failure")
 
 func (failingConn) Write([]byte) (int, error) { return 0, errWrite }
 
-// A write error is final, and ends Read without delay.
+// A write error is final, and makes Read return an error at once.
 func TestTransportWriteError(t *testing.T) {
 	t.Parallel()
 	a, _ := net.Pipe()
-	tr := NewTransport(failingConn{a})
+	tr := newTransport(failingConn{a})
 	for range 2 {
 		if err := tr.WriteFrame([]byte("header"), nil); !errors.Is(err, errWrite) {
 			t.Errorf("WriteFrame = %v, want %v", err, errWrite)
@@ -125,7 +125,7 @@ func TestTransportWriteError(t *testing.T) {
 	}
 }
 
-// A session whose connection fails to write ends, and so do its Writes.
+// A write error of the connection ends the session and fails Stream.Write.
 func TestSessionWriteError(t *testing.T) {
 	t.Parallel()
 	a, _ := net.Pipe()
@@ -137,14 +137,5 @@ func TestSessionWriteError(t *testing.T) {
 	}
 	if err := waitErr(t, s); err == nil {
 		t.Error("Err() = nil, want an error")
-	}
-}
-
-func TestIsOrderly(t *testing.T) {
-	t.Parallel()
-	for err, want := range map[error]bool{io.EOF: true, io.ErrUnexpectedEOF: false, net.ErrClosed: false} {
-		if got := isOrderly(err); got != want {
-			t.Errorf("isOrderly(%v) = %v, want %v", err, got, want)
-		}
 	}
 }

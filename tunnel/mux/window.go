@@ -7,33 +7,32 @@ import (
 )
 
 const (
-	// initialWindow is the size of every window at first, as the protocol
-	// defines it.
+	// initialWindow is the initial size of every window in the yamux protocol.
 	initialWindow = 256 * 1024
 
-	// nearWindow is the largest window on a short link, maxWindow on a long one.
-	// Bytes in flight keep other streams waiting, so the first is hardly more
-	// than a fast machine can use. The second carries 160 MB/s over a round trip
-	// of 50 ms.
-	nearWindow = 1024 * 1024
-	maxWindow  = 16 * 1024 * 1024
+	// A window grows to maxWindowShortLink at least and to maxWindowLongLink at
+	// most, depending on the round-trip time. The former is about the most that a
+	// fast machine can use: bytes in flight keep other streams waiting. The latter
+	// carries 160 MB/s over a round trip of 50 ms.
+	maxWindowShortLink = 1024 * 1024
+	maxWindowLongLink  = 16 * 1024 * 1024
 
-	// windowRate is how many bytes per second of round trip a window larger
-	// than nearWindow may have: a fast link, twice, because a window update is
+	// windowRate times the round-trip time is the largest window in between. It is
+	// twice the rate of a fast link in bytes per second, because a window update is
 	// sent only when half of the window has been read.
 	windowRate = 400e6
 
-	// maxGrowth bounds the sum by which the windows of a session grow.
+	// maxGrowth bounds the sum by which the windows of a session grow, in bytes.
 	maxGrowth = 256 * 1024 * 1024
 )
 
 // windowBudget is shared by the receive windows of a session.
 type windowBudget struct {
-	growth    atomic.Int64 // the sum by which windows have grown
+	growth    atomic.Int64 // the sum by which windows have grown, in bytes
 	roundTrip func() time.Duration
 }
 
-// take reserves n bytes of growth. It returns false if the budget is used up.
+// take reserves n bytes of growth. It returns false if fewer are left.
 func (b *windowBudget) take(n int64) bool {
 	if b.growth.Add(n) <= maxGrowth {
 		return true
@@ -42,42 +41,42 @@ func (b *windowBudget) take(n int64) bool {
 	return false
 }
 
-// receiveWindow decides how much the peer may send on a stream. Unless its size
-// is fixed, it doubles when half of it is read within two round trips: then the
-// window is what slows the stream down. A stream that nobody reads stays small.
+// receiveWindow tracks how much the peer may send on a stream. Unless its size is
+// fixed, it doubles when half of it is read within two round trips: then the window
+// limits the rate. The window of a stream that isn't read doesn't grow.
 //
-// The stream's mutex guards it.
+// Stream.mu guards it.
 type receiveWindow struct {
-	size    uint32
-	fixed   bool
-	room    uint32 // how much the peer may still send
-	unspent uint32 // size minus the bytes read since the last window update
-	updated time.Time
-	growth  int64 // taken from the budget
+	size       uint32
+	fixed      bool
+	remaining  uint32 // how much the peer may still send
+	unconsumed uint32 // size minus the bytes read since the last window update
+	updated    time.Time
+	growth     int64 // taken from the budget
 }
 
-// newReceiveWindow returns a window of the given size, or, if that is 0, one
-// that grows.
+// newReceiveWindow returns a window of the given size, or one that grows if fixed is
+// 0.
 func newReceiveWindow(fixed uint32) receiveWindow {
 	size := cmp.Or(fixed, initialWindow)
-	return receiveWindow{size: size, fixed: fixed != 0, room: size, unspent: size, updated: time.Now()}
+	return receiveWindow{size: size, fixed: fixed != 0, remaining: size, unconsumed: size, updated: time.Now()}
 }
 
-// receive records that the peer sent n bytes. It returns false if the peer
-// wasn't allowed to.
+// receive records that the peer sends n bytes. It returns false if they exceed the
+// window.
 func (w *receiveWindow) receive(n uint32) bool {
-	if n > w.room {
+	if n > w.remaining {
 		return false
 	}
-	w.room -= n
+	w.remaining -= n
 	return true
 }
 
-// consume records that n bytes were read. It returns by how much to enlarge the
-// peer's send window, or 0.
+// consume records that n bytes were read. It returns the increment of the window
+// update to send, or 0 if none is due.
 func (w *receiveWindow) consume(b *windowBudget, n int) uint32 {
-	w.unspent -= uint32(n) //nolint:gosec // at most what the peer was allowed to send
-	if w.unspent > w.size/2 {
+	w.unconsumed -= uint32(n) //nolint:gosec // at most size
+	if w.unconsumed > w.size/2 {
 		return 0
 	}
 	now := time.Now()
@@ -88,18 +87,18 @@ func (w *receiveWindow) consume(b *windowBudget, n int) uint32 {
 			w.size *= 2
 		}
 	}
-	more := w.size - w.unspent
-	w.unspent, w.updated = w.size, now
-	w.room += more
+	more := w.size - w.unconsumed
+	w.unconsumed, w.updated = w.size, now
+	w.remaining += more
 	return more
 }
 
-// largestWindow is the largest window on a link with the given round-trip time.
+// largestWindow returns the largest window on a link with the given round-trip time.
 func largestWindow(rtt time.Duration) uint32 {
-	return uint32(min(max(windowRate*rtt.Seconds(), nearWindow), maxWindow))
+	return uint32(min(max(windowRate*rtt.Seconds(), maxWindowShortLink), maxWindowLongLink))
 }
 
-// release returns the window's growth to the budget.
+// release returns the window's growth to the budget. It may be called twice.
 func (w *receiveWindow) release(b *windowBudget) {
 	b.growth.Add(-w.growth)
 	w.growth = 0

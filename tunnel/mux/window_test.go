@@ -22,22 +22,22 @@ func TestReceiveWindow(t *testing.T) {
 		{"half read within a round trip", initialWindow, rtt, 0, initialWindow / 2, initialWindow * 3 / 2, 2 * initialWindow},
 		{"all read within a round trip", initialWindow, rtt, 0, initialWindow, 2 * initialWindow, 2 * initialWindow},
 		{"half read, slowly", initialWindow, 3 * rtt, 0, initialWindow / 2, initialWindow / 2, initialWindow},
-		{"at its largest", maxWindow, 0, 0, maxWindow / 2, maxWindow / 2, maxWindow},
-		{"others have grown", initialWindow, 0, maxGrowth, initialWindow, initialWindow, initialWindow},
+		{"already the largest", maxWindowLongLink, 0, 0, maxWindowLongLink / 2, maxWindowLongLink / 2, maxWindowLongLink},
+		{"budget used up", initialWindow, 0, maxGrowth, initialWindow, initialWindow, initialWindow},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := &windowBudget{roundTrip: func() time.Duration { return rtt }}
 			b.growth.Store(tt.grown)
-			w := receiveWindow{size: tt.size, room: tt.size, unspent: tt.size, updated: time.Now().Add(-tt.since)}
+			w := receiveWindow{size: tt.size, remaining: tt.size, unconsumed: tt.size, updated: time.Now().Add(-tt.since)}
 			if !w.receive(uint32(tt.read)) {
 				t.Fatalf("receive(%d) = false, want true", tt.read)
 			}
 			if got := w.consume(b, tt.read); got != tt.want || w.size != tt.to {
 				t.Errorf("consume(%d) = %d and the size is %d, want %d and %d", tt.read, got, w.size, tt.want, tt.to)
 			}
-			if want := tt.size - uint32(tt.read) + tt.want; w.room != want {
-				t.Errorf("the peer may send %d more, want %d", w.room, want)
+			if want := tt.size - uint32(tt.read) + tt.want; w.remaining != want {
+				t.Errorf("the peer may send %d more, want %d", w.remaining, want)
 			}
 			if got, want := b.growth.Load()-tt.grown, int64(tt.to-tt.size); got != want {
 				t.Errorf("the session's windows have grown by %d, want %d", got, want)
@@ -78,10 +78,10 @@ func TestReceiveWindowIsExceeded(t *testing.T) {
 func TestLargestWindow(t *testing.T) {
 	t.Parallel()
 	for rtt, want := range map[time.Duration]uint32{
-		0:                     nearWindow,
-		time.Millisecond:      nearWindow,
+		0:                     maxWindowShortLink,
+		time.Millisecond:      maxWindowShortLink,
 		10 * time.Millisecond: 4_000_000,
-		time.Hour:             maxWindow,
+		time.Hour:             maxWindowLongLink,
 	} {
 		if got := largestWindow(rtt); got != want {
 			t.Errorf("largestWindow(%v) = %d, want %d", rtt, got, want)
@@ -89,15 +89,15 @@ func TestLargestWindow(t *testing.T) {
 	}
 }
 
-// A stream that is read carries any number of windows; one that isn't read takes
-// one.
-func TestWindowOfAStream(t *testing.T) {
+// A peer can send one window of bytes to a stream that isn't read. A window update
+// follows when half of the window has been read.
+func TestStreamWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, server := pipePair(t, nil)
 		a, b := streamPair(t, client, server)
 		_ = a.SetWriteDeadline(time.Now().Add(time.Second))
-		if n, _ := a.Write(make([]byte, maxWindow)); n != initialWindow {
+		if n, _ := a.Write(make([]byte, maxWindowLongLink)); n != initialWindow {
 			t.Errorf("%d bytes are written to a peer that doesn't read, want %d", n, initialWindow)
 		}
 		_ = a.SetWriteDeadline(time.Time{})
@@ -106,13 +106,13 @@ func TestWindowOfAStream(t *testing.T) {
 			t.Errorf("Read = %d bytes, want %d", n, len(p))
 		}
 		synctest.Wait()
-		if a.credit != 0 {
-			t.Errorf("an update of %d bytes with less than half of the window read, want 0", a.credit)
+		if a.sendWindow != 0 {
+			t.Errorf("an update of %d bytes with less than half of the window read, want 0", a.sendWindow)
 		}
 		mustRead(t, b, "\x00")
 		synctest.Wait()
-		if a.credit != initialWindow/2 {
-			t.Errorf("an update of %d bytes with half of the window read, want %d", a.credit, initialWindow/2)
+		if a.sendWindow != initialWindow/2 {
+			t.Errorf("an update of %d bytes with half of the window read, want %d", a.sendWindow, initialWindow/2)
 		}
 	})
 }

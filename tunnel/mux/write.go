@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Write writes to the stream. It blocks while the peer's window is full. An
-// error of the session shows in the next call at the latest.
+// Write writes to the stream. It blocks while the peer's receive window is full. It
+// may return nil for bytes that are lost when the session ends; the next Write
+// returns the error.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,8 +25,8 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// write writes p when it is this call's turn. The caller holds s.mu, which is
-// released while write waits or sends.
+// write writes p. The caller has set s.writing and holds s.mu, which is released
+// while write waits or sends.
 func (s *Stream) write(p []byte) (n int, err error) {
 	for {
 		if err := s.writeErr(); err != nil {
@@ -35,11 +36,11 @@ func (s *Stream) write(p []byte) (n int, err error) {
 		switch {
 		case left == 0:
 			return n, nil
-		case s.credit == 0:
+		case s.sendWindow == 0:
 			s.writable.Wait()
 			continue
 		}
-		k := min(left, int(s.credit), maxData)
+		k := min(left, int(s.sendWindow), maxData)
 		if err := s.sendData(p[n : n+k]); err != nil {
 			return n, err
 		}
@@ -47,7 +48,7 @@ func (s *Stream) write(p []byte) (n int, err error) {
 	}
 }
 
-// writeErr returns why nothing can be written now, or nil. The caller holds
+// writeErr returns why the stream can't be written now, or nil. The caller holds
 // s.mu.
 func (s *Stream) writeErr() error {
 	switch {
@@ -55,7 +56,7 @@ func (s *Stream) writeErr() error {
 		return net.ErrClosed
 	case s.reset != nil:
 		return s.opError("write", s.reset)
-	case s.ended:
+	case s.sessionOver:
 		return s.opError("write", s.session.endedErr())
 	case s.writeDeadline.passed():
 		return os.ErrDeadlineExceeded
@@ -63,24 +64,24 @@ func (s *Stream) writeErr() error {
 	return nil
 }
 
-// sendData sends one data frame, for which there is credit. The caller holds
-// s.mu, which is released meanwhile.
+// sendData sends one data frame, which fits the send window, and then the flags that
+// sendFlags has deferred. The caller holds s.mu, which is released during the write.
 func (s *Stream) sendData(p []byte) error {
 	k := uint32(len(p)) //nolint:gosec // at most maxData
-	s.credit -= k
+	s.sendWindow -= k
 	s.header = newHeader(typeData, 0, s.id, k)
 	s.sending = true
 	s.mu.Unlock()
 	s.observer.sent(p)
 	err := s.session.conn.WriteFrame(s.header[:], p)
 	if err != nil {
-		<-s.session.done // for Read of the transport fails as well
+		<-s.session.done // the transport's Read fails, too, and ends the session
 	}
 	s.mu.Lock()
 	s.sending = false
-	if s.after != 0 {
-		flags := s.after
-		s.after = 0
+	if s.deferredFlags != 0 {
+		flags := s.deferredFlags
+		s.deferredFlags = 0
 		if flags&flagRST != 0 {
 			flags = flagRST
 		}

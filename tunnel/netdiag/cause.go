@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// alertOp is the Op of the *net.OpError that crypto/tls returns for an alert.
+// alertOp is the Op of the *net.OpError that crypto/tls returns for the peer's alert.
 const alertOp = "remote error"
 
-// Cause returns the reason that an error of package net wraps, without the
-// addresses and the names of system calls before it: "connection refused" instead
-// of "dial tcp 127.0.0.1:1: connect: connection refused". io.EOF and
-// io.ErrUnexpectedEOF read "connection closed by peer". Any other error is
-// returned as it is, also one that wraps those two. errors.Is matches what it matched before, and errors.As
-// does except for *net.OpError and *os.SyscallError.
+// Cause returns the innermost reason of an error of package net, without addresses and
+// names of system calls: "connection refused" instead of "dial tcp 127.0.0.1:1: connect:
+// connection refused". For io.EOF and io.ErrUnexpectedEOF themselves, but not for errors
+// that wrap them, the text is "connection closed by peer". Other errors are returned
+// unchanged. The result wraps the same errors as err, except *net.OpError and
+// *os.SyscallError.
 func Cause(err error) error {
 	for oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op != alertOp; oe, ok = errors.AsType[*net.OpError](err) {
 		err = oe.Err
@@ -34,15 +34,13 @@ func Cause(err error) error {
 	return err
 }
 
-// closedError is an io.EOF or io.ErrUnexpectedEOF with a text that users
-// understand.
+// closedError is io.EOF or io.ErrUnexpectedEOF with a clearer text.
 type closedError struct{ err error }
 
 func (closedError) Error() string   { return "connection closed by peer" }
 func (e closedError) Unwrap() error { return e.err }
 
-// PeerClosed reports whether err says that the peer closed or reset the
-// connection.
+// PeerClosed reports whether err means that the peer closed or reset the connection.
 func PeerClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
@@ -55,10 +53,10 @@ func NotTLS(err error) bool {
 	return ok
 }
 
-// Alert returns the text of the TLS alert from the peer that err wraps, such as
-// "tls: certificate required", or "" if it wraps none (RFC 8446 §6). In TLS 1.3 a
-// server refuses a client's certificate after the client's handshake is complete:
-// the alert is then the error of the first Read.
+// Alert returns the text of the peer's TLS alert (RFC 8446 §6) that err wraps, such as
+// "tls: certificate required", or "" if there is none. In TLS 1.3, a server refuses a
+// client's certificate after the client has completed the handshake, so the alert is
+// the error of the first Read.
 func Alert(err error) string {
 	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == alertOp {
 		return oe.Err.Error()
@@ -66,13 +64,13 @@ func Alert(err error) string {
 	return ""
 }
 
-// TimeoutError reports that a peer hasn't answered within the duration that it
-// holds. It matches [os.ErrDeadlineExceeded] and [context.DeadlineExceeded].
+// TimeoutError means that a peer hasn't answered within this duration. It matches
+// [os.ErrDeadlineExceeded] and [context.DeadlineExceeded].
 type TimeoutError time.Duration
 
 func (e TimeoutError) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(e)) }
 
-// Is makes errors.Is match both standard time-outs.
+// Is reports whether target is one of the two standard timeouts.
 func (TimeoutError) Is(target error) bool {
 	return target == os.ErrDeadlineExceeded || target == context.DeadlineExceeded
 }

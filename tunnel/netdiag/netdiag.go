@@ -1,5 +1,5 @@
-// Package netdiag explains in plain words why a network connection failed, and
-// which protocol a peer speaks instead of the expected one.
+// Package netdiag explains why a network connection failed, and identifies the
+// protocol that a peer speaks instead of the expected one.
 //
 //	conn, err := net.Dial("tcp", addr)
 //	if err != nil {
@@ -10,7 +10,6 @@
 //		return errors.New("the server speaks TLS")
 //	}
 //
-// Nothing here blocks or keeps state: all functions may be called from any
-// goroutine. Text from a peer belongs into a message or a log only after [Line]
-// or [Printable].
+// The functions don't block, and may be called from any goroutine. Use [Line] or
+// [Printable] for a peer's text in messages and logs.
 package netdiag

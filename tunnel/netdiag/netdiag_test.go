@@ -29,8 +29,8 @@ func TestCause(t *testing.T) {
 	for _, test := range []struct {
 		err    error
 		want   string
-		is     error // that errors.Is finds before and after
-		closed bool  // by the peer
+		is     error // wrapped by err and by its cause
+		closed bool  // PeerClosed
 	}{
 		{opError("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)), "connection refused", syscall.ECONNREFUSED, false},
 		{opError("read", os.NewSyscallError("read", syscall.ECONNRESET)), "connection reset by peer", syscall.ECONNRESET, true},
@@ -56,7 +56,7 @@ func TestCause(t *testing.T) {
 	}
 }
 
-// TestTLSErrors has a client of TLS whose peer doesn't speak it or sends an alert.
+// The peer of a TLS client doesn't speak TLS, or sends an alert.
 func TestTLSErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -84,7 +84,7 @@ func TestTLSErrors(t *testing.T) {
 		}
 	}
 	if Alert(opError("read", io.EOF)) != "" || Alert(nil) != "" || NotTLS(nil) {
-		t.Error("an error without TLS is one of TLS")
+		t.Error("NotTLS or Alert matches an error that isn't from TLS")
 	}
 }
 
@@ -95,7 +95,7 @@ func TestTimeoutError(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		t.Errorf("%v is not a time-out alone", err)
+		t.Errorf("%v must match both timeouts and not context.Canceled", err)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestIdentify(t *testing.T) {
 		{"\x00\x00\x06\x04\x00\x00\x00\x00\x00", HTTP2Settings},
 		{"\x00\x00\x06\x04\x00\x00\x00\x00", ""},     // too short
 		{"\x00\x00\x00\x04\x01\x00\x00\x00\x00", ""}, // an acknowledgement
-		{"\x00\x00\x06\x04\x00\x00\x00\x00\x01", ""}, // on a stream
+		{"\x00\x00\x06\x04\x00\x00\x00\x00\x01", ""}, // on a stream other than 0
 		{"\x00\x40\x01\x04\x00\x00\x00\x00\x00", ""}, // too long
 		{"\x00\x00\x08\x07\x00\x00\x00\x00\x00", HTTP2GoAway},
 		{"\x00\x00\x08\x06\x00\x00\x00\x00\x00", ""}, // PING
@@ -128,8 +128,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// FuzzIdentify checks that more bytes change no answer, and that servers are
-// identified by FirstBytes.
+// More bytes must not change the result, and FirstBytes must be enough for a server.
 func FuzzIdentify(f *testing.F) {
 	for _, seed := range []string{
 		http2.ClientPreface, "HTTP/1.1 200 OK\r\n\r\n", "\x15\x03\x01\x00\x02\x02\x46", "\x16\x03\x01\x02\x00",
@@ -163,8 +162,8 @@ func TestText(t *testing.T) {
 		if got := Line(test.in, 15); got != test.line {
 			t.Errorf("Line(%q) = %q, want %q", test.in, got, test.line)
 		}
-		if got := Cut(test.in, 10); got != test.cut {
-			t.Errorf("Cut(%q) = %q, want %q", test.in, got, test.cut)
+		if got := Truncate(test.in, 10); got != test.cut {
+			t.Errorf("Truncate(%q) = %q, want %q", test.in, got, test.cut)
 		}
 	}
 }
@@ -175,7 +174,7 @@ func FuzzLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, got := range []string{Line(s, 20), Printable(s, 20)} {
 			if strings.ContainsAny(got, "\r\n\x1b\u202e") || !utf8.ValidString(got) || utf8.RuneCountInString(got) > 21 {
-				t.Errorf("%q becomes %q", s, got)
+				t.Errorf("Line or Printable of %q = %q", s, got)
 			}
 		}
 	})

@@ -8,29 +8,28 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// Protocol names what a peer sent first, as a part of a sentence. The zero value
-// is an unknown protocol, or too few bytes to identify it.
+// Protocol describes the first bytes from a peer, as part of a sentence. The zero value
+// means that the protocol is unknown, or that there are too few bytes.
 type Protocol string
 
 // The protocols that Identify knows.
 const (
 	HTTP1         Protocol = "an HTTP/1 answer"         // RFC 9112 §4
 	HTTP2Client   Protocol = "an HTTP/2 client preface" // RFC 9113 §3.4
-	HTTP2Settings Protocol = "HTTP/2 SETTINGS"          // begins an HTTP/2 server's side (RFC 9113 §3.4)
-	HTTP2GoAway   Protocol = "HTTP/2 GOAWAY"            // begins the side of an HTTP/2 server that refuses the connection
+	HTTP2Settings Protocol = "HTTP/2 SETTINGS"          // from an HTTP/2 server (RFC 9113 §3.4)
+	HTTP2GoAway   Protocol = "HTTP/2 GOAWAY"            // from an HTTP/2 server that refuses the connection
 	TLSAlert      Protocol = "a TLS alert"              // RFC 8446 §6
 	TLSHandshake  Protocol = "a TLS handshake"          // RFC 8446 §4
 )
 
-// FirstBytes is the most bytes that Identify needs of a server.
+// FirstBytes is how many bytes of a server Identify needs.
 const FirstBytes = h2.HeaderLen
 
-// maxFrame is the most that an HTTP/2 frame may hold before other SETTINGS
-// (RFC 9113 §4.2).
+// maxFrame is the default of SETTINGS_MAX_FRAME_SIZE (RFC 9113 §6.5.2).
 const maxFrame = 1 << 14
 
-// Identify returns the protocol of a peer whose first bytes are first. All of a
-// client preface, 24 bytes, must be there; [FirstBytes] suffice for the others.
+// Identify returns the protocol of a peer whose first bytes are first. It needs all 24
+// bytes of an HTTP/2 client preface, and [FirstBytes] of any other protocol.
 func Identify(first []byte) Protocol {
 	switch {
 	case bytes.HasPrefix(first, []byte(http2.ClientPreface)):
@@ -45,7 +44,7 @@ func Identify(first []byte) Protocol {
 	frame, err := http2.ReadFrameHeader(bytes.NewReader(first))
 	switch {
 	case err != nil || frame.StreamID != 0 || frame.Length > maxFrame:
-	case frame.Type == http2.FrameSettings && !frame.Flags.Has(http2.FlagSettingsAck): // an acknowledgement never comes first
+	case frame.Type == http2.FrameSettings && !frame.Flags.Has(http2.FlagSettingsAck): // an acknowledgement is never first
 		return HTTP2Settings
 	case frame.Type == http2.FrameGoAway:
 		return HTTP2GoAway

@@ -5,11 +5,11 @@ import (
 	"unicode"
 )
 
-// Printable returns s as one line that is safe on a terminal, cut after most
-// characters. White space becomes spaces. Control characters, characters that
-// change the direction of writing, and invalid UTF-8 are left out.
-func Printable(s string, most int) string {
-	return Cut(strings.Map(func(r rune) rune {
+// Printable returns s as one line that is safe on a terminal, truncated to limit
+// characters. It replaces white space by spaces, and removes control characters,
+// characters that change the text direction, and invalid UTF-8.
+func Printable(s string, limit int) string {
+	return Truncate(strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
@@ -17,23 +17,23 @@ func Printable(s string, most int) string {
 			return r
 		}
 		return -1
-	}, strings.ToValidUTF8(s, "")), most)
+	}, strings.ToValidUTF8(s, "")), limit)
 }
 
-// Line is Printable of the first line of s that isn't blank.
-func Line(s string, most int) string {
+// Line is Printable for the first line of s that isn't blank.
+func Line(s string, limit int) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	return Cut(strings.TrimSpace(Printable(s, len(s))), most)
+	return Truncate(strings.TrimSpace(Printable(s, len(s))), limit)
 }
 
-// Cut returns the first characters of s, at most most of them, and "…" where it
-// left out the rest.
-func Cut(s string, most int) string {
+// Truncate returns s if it has at most limit characters, and otherwise its first limit
+// characters and "…".
+func Truncate(s string, limit int) string {
 	for i := range s {
-		if most == 0 {
+		if limit == 0 {
 			return s[:i] + "…"
 		}
-		most--
+		limit--
 	}
 	return s
 }

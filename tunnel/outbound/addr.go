@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Addr is an address to dial or to listen at, as package net takes it.
+// Addr is an address to dial or listen on: two arguments for package net.
 type Addr struct {
 	Network string // "tcp" or "unix"
 	Address string // host:port, or the path of the socket
 }
 
-// ParseAddr parses host:port, :port and port, which are on 127.0.0.1, unix:PATH,
-// and unix:///PATH, as gRPC writes it. The port may be a service's name or 0.
+// ParseAddr parses host:port, :port and port (the host is then 127.0.0.1), unix:PATH,
+// and gRPC's unix:///PATH. The port may be a service name or 0.
 func ParseAddr(text string) (Addr, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		path = strings.TrimPrefix(path, "//")
@@ -31,7 +31,7 @@ func ParseAddr(text string) (Addr, error) {
 	if err != nil || port == "" {
 		return Addr{}, fmt.Errorf("%q: want host:port, :port or unix:PATH", text)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil { //nolint:noctx // reads a local file at most
+	if _, err := net.LookupPort("tcp", port); err != nil { //nolint:noctx // it only reads a local file
 		return Addr{}, fmt.Errorf("%q: there is no port %s", text, port)
 	}
 	if host == "" {
@@ -40,7 +40,7 @@ func ParseAddr(text string) (Addr, error) {
 	return Addr{"tcp", net.JoinHostPort(host, port)}, nil
 }
 
-// String returns host:port or unix:PATH, which ParseAddr parses.
+// String returns host:port or unix:PATH, the syntax of ParseAddr.
 func (a Addr) String() string {
 	if a.Network == "unix" {
 		return "unix:" + a.Address

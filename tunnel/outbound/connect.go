@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// maxConnectHeader is how many bytes of a proxy's answer to CONNECT are read.
+// maxConnectHeader is how many bytes of a proxy's response to CONNECT are read.
 const maxConnectHeader = 64 << 10
 
 var (
@@ -24,14 +24,15 @@ var (
 	errProxyTooLong = fmt.Errorf("its answer is longer than %d KiB", maxConnectHeader>>10)
 )
 
-// proxyStatusError is an answer to CONNECT other than 2xx.
+// proxyStatusError is the status code of a response to CONNECT other than 2xx.
 type proxyStatusError int
 
 func (e proxyStatusError) Error() string {
 	return fmt.Sprintf("%d %s", int(e), cmp.Or(http.StatusText(int(e)), "unknown status"))
 }
 
-// connectHTTP asks an HTTP proxy for a tunnel to addr (RFC 9110 §9.3.6).
+// connectHTTP sends a CONNECT for addr to an HTTP proxy (RFC 9110 §9.3.6), and returns
+// the connection to addr.
 func connectHTTP(conn net.Conn, user *url.Userinfo, addr string) (net.Conn, error) {
 	r := http.Request{Method: http.MethodConnect, URL: &url.URL{}, Host: addr, Header: http.Header{}}
 	if user != nil {
@@ -42,19 +43,19 @@ func connectHTTP(conn net.Conn, user *url.Userinfo, addr string) (net.Conn, erro
 	if err := r.Write(conn); err != nil {
 		return nil, err
 	}
-	ahead, err := readConnectAnswer(conn)
+	ahead, err := readConnectResponse(conn)
 	if err != nil {
 		return nil, err
 	}
 	return &aheadConn{conn, io.MultiReader(bytes.NewReader(ahead), conn)}, nil
 }
 
-// readConnectAnswer reads the answer to a CONNECT from r. It returns the bytes
-// that it read after the header, which the target sent.
-func readConnectAnswer(r io.Reader) (ahead []byte, err error) {
+// readConnectResponse reads the response to a CONNECT from r. It returns the bytes that
+// it has read after the header, which are from the target.
+func readConnectResponse(r io.Reader) (ahead []byte, err error) {
 	limited := &io.LimitedReader{R: r, N: maxConnectHeader}
 	buffered := bufio.NewReader(limited)
-	for status := 0; status < 200; { // 1xx precede the answer
+	for status := 0; status < 200; { // skips 1xx responses
 		status, err = readConnectStatus(textproto.NewReader(buffered))
 		if err != nil && limited.N == 0 {
 			return nil, errProxyTooLong
@@ -88,10 +89,10 @@ func readConnectStatus(r *textproto.Reader) (int, error) {
 	return status, err
 }
 
-// aheadConn is a connection whose first bytes have been read before.
+// aheadConn is a connection whose first bytes have already been read.
 type aheadConn struct {
 	net.Conn
-	r io.Reader // those bytes, then Conn
+	r io.Reader // these bytes, then Conn
 }
 
 func (c *aheadConn) Read(p []byte) (int, error) { return c.r.Read(p) }

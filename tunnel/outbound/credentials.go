@@ -10,12 +10,11 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// Credentials returns TLS credentials for a gRPC client. The server's certificate
-// is verified for config.ServerName whatever the authority of the calls is, or
-// for the authority if that is empty. gRPC reports handshake errors only as text,
-// so report receives the outcome of each handshake, nil for success, and the
-// alert of a server that refuses the client after it. gRPC's goroutines wait for
-// report to return.
+// Credentials returns TLS credentials for a gRPC client. They verify the server's
+// certificate for config.ServerName, or, if that is empty, for the authority of the
+// calls. They call report with the result of each handshake (nil for success), and with
+// the alert if the server refuses the client afterwards, because gRPC returns handshake
+// errors only as text. report must not block: it runs in gRPC's goroutines.
 func Credentials(config *tls.Config, report func(error)) credentials.TransportCredentials {
 	return &tlsCredentials{credentials.NewTLS(config), config.ServerName, report}
 }
@@ -38,7 +37,7 @@ func (t *tlsCredentials) ClientHandshake(ctx context.Context, authority string, 
 	return &alertConn{conn, t.report}, info, nil
 }
 
-// Info leaves out the server name, because gRPC takes it for the authority.
+// Info returns no server name, because gRPC would use that as the authority.
 func (t *tlsCredentials) Info() credentials.ProtocolInfo {
 	info := t.TransportCredentials.Info()
 	info.ServerName = "" //nolint:staticcheck // deprecated, but gRPC still reads it
@@ -49,7 +48,7 @@ func (t *tlsCredentials) Clone() credentials.TransportCredentials {
 	return &tlsCredentials{t.TransportCredentials.Clone(), t.serverName, t.report}
 }
 
-// alertConn reports a TLS alert of the server.
+// alertConn calls report with a TLS alert of the server.
 type alertConn struct {
 	net.Conn
 	report func(error)

@@ -25,7 +25,7 @@ func TestCredentials(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name, addr, serverName string
-		want                   func(error) bool // of the first error reported; nil: there is none
+		want                   func(error) bool // checks the last reported error; nil: success
 	}{
 		{"for the authority", echo(server), "", nil},
 		{"for another name", echo(server), "example.com", nil},
@@ -33,7 +33,7 @@ func TestCredentials(t *testing.T) {
 			_, ok := errors.AsType[x509.HostnameError](err)
 			return ok
 		}},
-		{"no TLS", startProxyPeer(t, answerPlain), "", netdiag.NotTLS},
+		{"no TLS", startProxyPeer(t, answerHTTP), "", netdiag.NotTLS},
 		{"client certificate", echo(demanding), "", func(err error) bool { return netdiag.Alert(err) == "tls: certificate required" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestCredentials(t *testing.T) {
 			var reported []error
 			creds := Credentials(&tls.Config{RootCAs: authority, ServerName: test.serverName}, func(err error) { reported = append(reported, err) }).Clone()
 			if got := creds.Info().ServerName; got != "" { //nolint:staticcheck // as gRPC reads it
-				t.Errorf("gRPC is told the authority %q", got)
+				t.Errorf("Info().ServerName = %q, want none", got)
 			}
 			conn, _, err := creds.ClientHandshake(t.Context(), test.addr, raw)
 			if err == nil {
@@ -61,8 +61,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// answerPlain answers any client with HTTP.
-func answerPlain(conn net.Conn) {
+// answerHTTP sends an HTTP response without TLS.
+func answerHTTP(conn net.Conn) {
 	_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 	_, _ = io.Copy(io.Discard, conn)
 }

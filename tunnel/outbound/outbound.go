@@ -1,14 +1,13 @@
-// Package outbound connects to servers, through a proxy if one is set, and parses
-// the URLs and addresses that name them.
+// Package outbound connects to servers, directly or through a proxy, and parses their
+// URLs and addresses.
 //
 //	addr, err := outbound.ParseAddr("worker.example:443")
 //	through, err := outbound.ProxyFor("", &url.URL{Scheme: "https", Host: addr.Address})
 //	conn, err := outbound.Dial(ctx, addr, through, nil)
 //
-// The caller closes the connections. All functions may be called from any
-// goroutine, and only [Dial] blocks, until its context ends at the latest. No
-// error repeats a password, a query or an answer of a proxy, which may contain
-// credentials.
+// The caller closes the connections. All functions may be called from any goroutine.
+// Only [Dial] blocks, until its context ends at the latest. Errors contain no
+// passwords, no queries, and no text from a proxy, which may contain credentials.
 package outbound
 
 import (
@@ -22,12 +21,12 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// Dial connects to addr through the proxy of [ProxyFor], or directly if that is
-// nil. config may be nil: its RootCAs are trusted for an https proxy besides the
-// system's authorities, and nothing else of it is used. Once Dial has returned,
-// ctx has no influence on the connection. Through a proxy the error is a
-// *[ProxyError], which wraps ctx's cause once ctx has ended, otherwise it is that
-// of [net.Dialer].
+// Dial connects to addr through the proxy through, a result of [ProxyFor], or directly
+// if that is nil. For an https proxy it trusts the system's root certificates and
+// config.RootCAs; config may be nil and isn't used otherwise. After Dial has returned,
+// the end of ctx doesn't affect the connection. With a proxy the error is a
+// *[ProxyError], which wraps the cause of ctx if ctx has ended; otherwise it is the
+// error of [net.Dialer].
 func Dial(ctx context.Context, addr Addr, through *url.URL, config *tls.Config) (net.Conn, error) {
 	if through == nil {
 		return new(net.Dialer).DialContext(ctx, addr.Network, addr.Address)

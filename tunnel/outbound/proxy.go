@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// noProxy instead of a proxy's URL ignores the environment's proxy.
+// noProxy, instead of a proxy's URL, means a direct connection.
 const noProxy = "none"
 
 var (
@@ -23,28 +23,28 @@ var (
 	errProxyAuth = errors.New("authentication refused")
 )
 
-// ProxyError reports that a connection through an outbound proxy failed. The
-// proxy may not even have tried to connect to the target.
+// ProxyError means that the connection to a proxy, or from the proxy to the target,
+// failed.
 type ProxyError struct {
 	Proxy      string // its URL without user and password, such as "http://host:3128"
-	StatusCode int    // of the HTTP proxy's answer; 0 without an answer
-	Err        error  // contains no text of an answer, which may repeat the credentials
+	StatusCode int    // of an HTTP proxy's response other than 2xx; otherwise 0
+	Err        error  // contains no text from the proxy, which may contain credentials
 }
 
 func (e *ProxyError) Error() string { return "proxy " + e.Proxy + ": " + e.Err.Error() }
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// Refused reports whether the proxy refused or lacks the credentials.
+// Refused reports whether the proxy refused the credentials or requires some.
 func (e *ProxyError) Refused() bool {
 	return e.StatusCode == http.StatusProxyAuthRequired || errors.Is(e.Err, errProxyAuth)
 }
 
-// ProxyFor returns the URL of the proxy to dial target through, nil for none:
-// explicit, or the environment's HTTPS_PROXY or HTTP_PROXY if explicit is empty.
-// The proxy "none" stands for none. The environment's doesn't apply to loopback
-// targets and to those of NO_PROXY. explicit may be http, https, socks5, or
-// socks5h (the proxy resolves the name), may contain user and password, and may
-// lack scheme (http) and port. The error repeats no part of a password.
+// ProxyFor returns the URL of the proxy for target, or nil for a direct connection. The
+// proxy is explicit, or, if that is empty, HTTPS_PROXY or HTTP_PROXY of the environment,
+// except for loopback targets and those in NO_PROXY. explicit "none" means a direct
+// connection. The scheme of a proxy is http (the default), https, socks5, or socks5h (the
+// proxy resolves the host name); the URL may contain a user and password, and the port is
+// optional. The error contains no part of a password.
 func ProxyFor(explicit string, target *url.URL) (*url.URL, error) {
 	return proxyFrom(httpproxy.FromEnvironment(), explicit, target)
 }
@@ -64,7 +64,7 @@ func proxyFrom(env *httpproxy.Config, explicit string, target *url.URL) (*url.UR
 	if raw == "" {
 		return nil, nil
 	}
-	// httpproxy is only asked whether to use a proxy: it ignores a URL that it
+	// httpproxy only decides whether to use a proxy. It would ignore a URL that it
 	// can't parse, and the connection would bypass the proxy.
 	rules := *env
 	rules.HTTPProxy, rules.HTTPSProxy = "http://proxy", "http://proxy"
@@ -78,14 +78,14 @@ func proxyFrom(env *httpproxy.Config, explicit string, target *url.URL) (*url.UR
 	return u, nil
 }
 
-// parseProxy parses a proxy's URL and adds the default scheme and port. Its
-// errors repeat no part of a password.
+// parseProxy parses a proxy's URL and adds the default scheme and port. Its errors
+// contain no part of a password.
 func parseProxy(raw string) (*url.URL, error) {
 	if !strings.Contains(raw, "://") {
 		raw = "http://" + raw
 	}
 	u, err := url.Parse(raw)
-	// A path would be the rest of a password with a / in it.
+	// A path may be the rest of a password that contains a slash.
 	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
 		return nil, errProxyURL
 	}
@@ -100,8 +100,8 @@ func parseProxy(raw string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}, nil
 }
 
-// connectVia returns a connection to addr, host:port, through a proxy of ProxyFor.
-// If ctx ends first, the error may be that of the closed connection.
+// connectVia returns a connection to addr, host:port, through the given proxy. If ctx
+// ends first, the error may be about the closed connection.
 func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
 	if through.Scheme == "socks5" { // with socks5h the proxy resolves the name
 		host, port, err := net.SplitHostPort(addr)
@@ -118,7 +118,8 @@ func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.
 	if err != nil {
 		return nil, err
 	}
-	// Closing it ends each step below at once, and leaves no deadline set.
+	// Closing conn interrupts all steps below, and unlike a deadline doesn't have to
+	// be reset.
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	via, err := negotiate(ctx, conn, through, addr, config)
 	if !release() && err == nil {
@@ -141,25 +142,25 @@ func negotiate(ctx context.Context, conn net.Conn, through *url.URL, addr string
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
-		conn = curtTLS{secure}
+		conn = fastCloseTLS{secure}
 	}
 	return connectHTTP(conn, through.User, addr)
 }
 
-// proxyTLS returns the configuration for TLS with a proxy: it trusts the system's
-// authorities and config's. The rest of config is for the target.
+// proxyTLS returns the TLS configuration for a proxy. It trusts the system's root
+// certificates and config.RootCAs. The rest of config is for the target.
 func proxyTLS(host string, config *tls.Config) *tls.Config {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	if config == nil || config.RootCAs == nil {
 		return c
 	}
-	c.InsecureSkipVerify = true // VerifyConnection verifies: RootCAs has room for one pool only
+	c.InsecureSkipVerify = true // VerifyConnection verifies, because RootCAs is a single pool
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		opts := x509.VerifyOptions{DNSName: host, Intermediates: x509.NewCertPool()}
 		for _, cert := range state.PeerCertificates[1:] {
 			opts.Intermediates.AddCert(cert)
 		}
-		_, err := state.PeerCertificates[0].Verify(opts) // the system's
+		_, err := state.PeerCertificates[0].Verify(opts) // against the system's roots
 		if err != nil {
 			opts.Roots = config.RootCAs
 			_, err = state.PeerCertificates[0].Verify(opts)
@@ -169,7 +170,8 @@ func proxyTLS(host string, config *tls.Config) *tls.Config {
 	return c
 }
 
-// curtTLS is TLS whose Close doesn't wait up to five seconds to send an alert.
-type curtTLS struct{ *tls.Conn }
+// fastCloseTLS is a tls.Conn whose Close doesn't spend up to five seconds on sending an
+// alert.
+type fastCloseTLS struct{ *tls.Conn }
 
-func (c curtTLS) Close() error { return c.NetConn().Close() }
+func (c fastCloseTLS) Close() error { return c.NetConn().Close() }

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// startProxyPeer has serve handle the connections to a loopback address, which
-// it returns. They are closed when serve returns and when the test ends.
+// startProxyPeer calls serve for each connection to the loopback address that it
+// returns. It closes a connection when serve returns or the test ends.
 func startProxyPeer(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,14 +53,13 @@ func startProxyPeer(t *testing.T, serve func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// startProxyTarget starts a server that sends back what it gets.
+// startProxyTarget starts an echo server.
 func startProxyTarget(t *testing.T) string {
 	t.Helper()
 	return startProxyPeer(t, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 }
 
-// proxySplice passes bytes between conn, of which r is what can be read, and target
-// until either ends.
+// proxySplice copies r to target, and from target to conn, until either ends.
 func proxySplice(conn net.Conn, r io.Reader, target string) {
 	far, err := net.Dial("tcp", target)
 	if err != nil {
@@ -77,11 +76,11 @@ func proxySplice(conn net.Conn, r io.Reader, target string) {
 	wg.Wait()
 }
 
-// httpProxy answers CONNECT and passes on to target, whatever it was asked for.
+// httpProxy connects every CONNECT to target.
 type httpProxy struct {
 	target string
 	tls    *tls.Config
-	asked  chan *http.Request // gets each request
+	asked  chan *http.Request // receives each request
 }
 
 func (p httpProxy) serve(conn net.Conn) {
@@ -107,8 +106,8 @@ func answerProxy(answer string) func(net.Conn) {
 	}
 }
 
-// silentProxy sends answer, if it isn't empty, once it has read as many bytes
-// as wait, and then nothing more. It reports that, and the connection's end.
+// silentProxy reads wait bytes, sends answer, and then nothing more. It sends to silent
+// at that point, and to ended at the end of the connection.
 func silentProxy(wait int, answer string, silent, ended chan<- struct{}) func(net.Conn) {
 	return func(conn net.Conn) {
 		if _, err := io.ReadFull(conn, make([]byte, wait)); err != nil {
@@ -121,18 +120,18 @@ func silentProxy(wait int, answer string, silent, ended chan<- struct{}) func(ne
 	}
 }
 
-// socksProxy speaks SOCKS5 and passes on to target, whatever it was asked for.
+// socksProxy is a SOCKS5 proxy that connects every request to target.
 type socksProxy struct {
 	target         string
-	user, password string      // demanded unless user is empty
+	user, password string      // required unless user is empty
 	reply          byte        // 0: succeeded
-	asked          chan string // gets each address
+	asked          chan string // receives each address
 }
 
 func (p socksProxy) serve(conn net.Conn) {
 	read := func(n byte) []byte {
 		b := make([]byte, n)
-		_, _ = io.ReadFull(conn, b) // zeros at the end
+		_, _ = io.ReadFull(conn, b) // after an error, b has zeros
 		return b
 	}
 	methods := read(read(2)[1])
@@ -170,8 +169,8 @@ func (p socksProxy) serve(conn net.Conn) {
 	}
 }
 
-// proxyCertificate returns what a server at 127.0.0.1 and example.com needs,
-// and the authority that a client needs.
+// proxyCertificate returns the configuration of a TLS server at 127.0.0.1 and
+// example.com, and its root certificate for the client.
 func proxyCertificate() (server *tls.Config, authority *x509.CertPool) {
 	s := httptest.NewTLSServer(nil)
 	defer s.Close()

@@ -19,15 +19,15 @@ import (
 	"time"
 )
 
-// proxySecrets must appear in no error.
+// proxySecrets must not be in errors.
 var proxySecrets = []string{"alice", "s3cret", base64.StdEncoding.EncodeToString([]byte("alice:s3cret"))}
 
-// proxyURL is the URL of a proxy at addr, with credentials.
+// proxyURL returns the URL of a proxy at addr, with credentials.
 func proxyURL(scheme, addr string) *url.URL {
 	return &url.URL{Scheme: scheme, User: url.UserPassword("alice", "s3cret"), Host: addr}
 }
 
-// checkProxyError checks that err is a ProxyError of the proxy u with one of
+// checkProxyError fails the test unless err is a ProxyError for the proxy u with one of
 // texts.
 func checkProxyError(t *testing.T, err error, u *url.URL, texts ...string) *ProxyError {
 	t.Helper()
@@ -41,7 +41,7 @@ func checkProxyError(t *testing.T, err error, u *url.URL, texts ...string) *Prox
 	}
 	for _, secret := range proxySecrets {
 		if strings.Contains(fmt.Sprintf("%v %+v", err, *pe), secret) {
-			t.Errorf("dialVia = %+v, which has %q in it", err, secret)
+			t.Errorf("dialVia = %+v, which contains %q", err, secret)
 		}
 	}
 	return pe
@@ -51,7 +51,7 @@ func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Con
 	return Dial(ctx, Addr{"tcp", addr}, through, config)
 }
 
-// checkProxyEcho checks that conn leads to an echo server.
+// checkProxyEcho fails the test unless conn is connected to an echo server.
 func checkProxyEcho(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if _, err := io.WriteString(conn, "hello"); err != nil {
@@ -89,7 +89,7 @@ func TestDialVia(t *testing.T) {
 			t.Fatalf("dialVia(%s) = %v", through, err)
 		}
 		checkProxyEcho(t, conn)
-		cancel() // has no influence any more
+		cancel() // must not affect conn
 		checkProxyEcho(t, conn)
 		_ = conn.Close()
 
@@ -136,7 +136,7 @@ func TestDialViaLeavesNoDeadline(t *testing.T) {
 	}
 	began := time.Now()
 	dial(t.Context())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second+20*time.Since(began)) // as this machine needs
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second+20*time.Since(began)) // long enough for this machine
 	defer cancel()
 	conns := dial(ctx)
 	<-ctx.Done()
@@ -145,7 +145,7 @@ func TestDialViaLeavesNoDeadline(t *testing.T) {
 	}
 }
 
-func TestDialViaWhoResolves(t *testing.T) {
+func TestDialViaResolvesNames(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 1)
 	addr := startProxyPeer(t, socksProxy{target: startProxyTarget(t), asked: asked}.serve)
@@ -174,7 +174,7 @@ func TestDialViaReadsAhead(t *testing.T) {
 		"HTTP/1.1 200 Connection established\r\n\r\n",
 		"HTTP/1.0 200\r\n\r\n",
 		"HTTP/1.1 204 No Content\nVia: x\n\n",
-		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: what\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: unknown\r\n\r\n",
 	} {
 		ahead := strings.Repeat("from the target", 1000)
 		through := proxyURL("http", startProxyPeer(t, answerProxy(head+ahead)))
@@ -257,7 +257,7 @@ func TestDialViaDeadProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	closed := conn.LocalAddr().String() // in use, and nobody listens
+	closed := conn.LocalAddr().String() // in use, without a listener
 	dropping := startProxyPeer(t, func(net.Conn) {})
 	for _, scheme := range []string{"http", "https", "socks5", "socks5h"} {
 		_, err := dialVia(t.Context(), proxyURL(scheme, closed), "127.0.0.1:443", nil)
@@ -299,13 +299,13 @@ func TestDialViaTLSErrors(t *testing.T) {
 	checkProxyError(t, err, plain, "tls: first record does not look like a TLS handshake")
 }
 
-// TestDialViaCancel ends the context at each step with each kind of proxy.
+// The context ends at each step, with each kind of proxy.
 func TestDialViaCancel(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, scheme string
-		wait         int    // bytes that the proxy reads
-		answer       string // that it sends then
+		wait         int    // how many bytes the proxy reads
+		answer       string // sent afterwards
 	}{
 		{"TLS", "https", 100, ""},
 		{"CONNECT", "http", 100, ""},
@@ -329,13 +329,13 @@ func TestDialViaCancel(t *testing.T) {
 			}()
 			_, err := dialVia(ctx, through, "127.0.0.1:443", nil)
 			checkProxyError(t, err, through, "no answer within 7s")
-			<-ended // nothing holds the connection
+			<-ended // the connection is closed
 
 			deadline, cancelDeadline := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancelDeadline()
 			_, err = dialVia(deadline, through, "127.0.0.1:443", nil)
 			if !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("dialVia with a deadline = %v, want it to be exceeded", err)
+				t.Errorf("dialVia with a deadline = %v, want context.DeadlineExceeded", err)
 			}
 		})
 	}
@@ -348,7 +348,7 @@ func TestDialViaCancel(t *testing.T) {
 	}
 }
 
-// readConn is a connection that leads nowhere and has r to read.
+// readConn is a connection that reads from r and discards writes.
 type readConn struct {
 	net.Conn
 	r *io.LimitedReader
@@ -372,7 +372,7 @@ func FuzzConnectAnswer(f *testing.F) {
 		r := &io.LimitedReader{R: bytes.NewReader(answer), N: int64(len(answer))}
 		conn, err := connectHTTP(readConn{r: r}, nil, "target:443")
 		if read := int64(len(answer)) - r.N; read > maxConnectHeader {
-			t.Errorf("read %d bytes of the answer", read)
+			t.Errorf("read %d bytes of the answer, want at most %d", read, maxConnectHeader)
 		}
 		status, refused := errors.AsType[proxyStatusError](err)
 		switch {
@@ -383,9 +383,9 @@ func FuzzConnectAnswer(f *testing.F) {
 				t.Errorf("read %q, %v after the answer %q", ahead, err, answer)
 			}
 		case refused && (status < 300 || status > 999):
-			t.Errorf("status %d is an error", status)
+			t.Errorf("error for status %d", status)
 		case !refused && !errors.Is(err, errProxyNoHTTP) && !errors.Is(err, errProxyTooLong) && !errors.Is(err, io.EOF):
-			t.Errorf("unforeseen error %v", err)
+			t.Errorf("unexpected error %v", err)
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
-// connectSOCKS asks a SOCKS proxy to connect conn with addr (RFC 1928, 1929).
+// connectSOCKS asks a SOCKS proxy to connect conn to addr (RFC 1928, 1929).
 func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
 	var auth *proxy.Auth
 	if user != nil {
@@ -31,21 +31,21 @@ func connectSOCKS(conn net.Conn, user *url.Userinfo, addr string) error {
 	case replies.refusedAuth():
 		return fmt.Errorf("%w: %w", errProxyAuth, err)
 	case refusal != "":
-		return errors.New("its answer: " + refusal) // "connection refused" is the target's
+		return errors.New("its answer: " + refusal) // "connection refused" is about the target
 	}
 	return err
 }
 
-// socksReplies keeps the first bytes of a SOCKS proxy's replies, because x/net has
-// no error types for them.
+// socksReplies records the first bytes of a SOCKS proxy's replies, because x/net has no
+// error types for them.
 type socksReplies struct {
 	net.Conn
 	head []byte
 }
 
-// A SOCKS proxy sends a version and a method (RFC 1928 §3), for the method of user
-// and password a version and a status (RFC 1929 §2), and then a version and the
-// reply to the request (RFC 1928 §6).
+// A SOCKS proxy sends a version and a method (RFC 1928 §3), with the password method a
+// version and a status (RFC 1929 §2), and then a version and the reply to the request
+// (RFC 1928 §6).
 const (
 	socksNoMethod  = 0xff
 	socksPassword  = 2
@@ -58,17 +58,17 @@ func (c *socksReplies) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// withPassword reports whether the proxy asks for a user and a password.
+// withPassword reports whether the proxy chose the password method.
 func (c *socksReplies) withPassword() bool { return len(c.head) >= 2 && c.head[1] == socksPassword }
 
-// refusedAuth reports whether the proxy refused or lacks the credentials.
+// refusedAuth reports whether the proxy refused the credentials or requires some.
 func (c *socksReplies) refusedAuth() bool {
 	return len(c.head) >= 2 && c.head[1] == socksNoMethod || c.withPassword() && len(c.head) >= 4 && c.head[3] != 0
 }
 
-// refusal returns the proxy's reply, or "" if it hasn't refused to connect.
+// refusal returns the text of the reply if the proxy refused to connect, otherwise "".
 func (c *socksReplies) refusal() string {
-	at := 3
+	at := 3 // the offset of the reply code
 	if c.withPassword() {
 		at += 2
 	}

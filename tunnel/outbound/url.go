@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// ParseURL parses the URL of a WebSocket: ws, wss, http or https. The error repeats
-// no part of a password.
+// ParseURL parses the URL of a WebSocket. The scheme is ws, wss, http or https. The
+// error contains no part of a password.
 func ParseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	switch {
@@ -18,7 +18,7 @@ func ParseURL(rawURL string) (*url.URL, error) {
 	case err != nil && strings.Contains(rawURL, "@"):
 		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
 	case err != nil:
-		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // its text repeats the URL
+		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // err.Error contains the URL
 	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
 	case u.Host == "":
@@ -31,13 +31,13 @@ func ParseURL(rawURL string) (*url.URL, error) {
 	return u, nil
 }
 
-// isPort reports whether text is a port that can be dialed.
+// isPort reports whether text is a number from 1 to 65535.
 func isPort(text string) bool {
 	n, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && n > 0
 }
 
-// RedactURL returns u without what may be secret: user, password and query.
+// RedactURL returns u without its user, password and query, which may be secret.
 func RedactURL(u *url.URL) string {
 	r := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	return r.String()

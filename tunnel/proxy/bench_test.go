@@ -9,15 +9,15 @@ import (
 	"google.golang.org/grpc"
 )
 
-// direct and proxied clients of one upstream, for the benchmarks to compare.
+// benchmark runs run with a direct and a proxied client of the same upstream.
 func benchmark(b *testing.B, run func(b *testing.B, cc *grpc.ClientConn)) {
 	b.Helper()
 	addr := serveRaw(b, echo)
 	b.Run("direct", func(b *testing.B) { run(b, client(b, addr)) })
-	b.Run("proxied", func(b *testing.B) { run(b, proxied(b, addr)) })
+	b.Run("proxied", func(b *testing.B) { run(b, proxyClient(b, addr)) })
 }
 
-// BenchmarkUnary makes calls of 100 bytes each way, one after the other.
+// BenchmarkUnary makes sequential calls of 100 bytes each way.
 func BenchmarkUnary(b *testing.B) {
 	req := make([]byte, 100)
 	benchmark(b, func(b *testing.B, cc *grpc.ClientConn) {
@@ -31,7 +31,7 @@ func BenchmarkUnary(b *testing.B) {
 	})
 }
 
-// BenchmarkStream sends messages of 32 KiB both ways on one call at once.
+// BenchmarkStream sends messages of 32 KiB both ways concurrently on one call.
 func BenchmarkStream(b *testing.B) {
 	req := make([]byte, 32<<10)
 	benchmark(b, func(b *testing.B, cc *grpc.ClientConn) {
@@ -44,16 +44,16 @@ func BenchmarkStream(b *testing.B) {
 		done := make(chan error, 1)
 		go func() {
 			for {
-				var f frame
-				if err := s.RecvMsg(&f); err != nil {
+				var m rawMessage
+				if err := s.RecvMsg(&m); err != nil {
 					done <- err
 					return
 				}
-				f.free()
+				m.free()
 			}
 		}()
 		for b.Loop() {
-			if err := s.SendMsg(bytesFrame(req)); err != nil {
+			if err := s.SendMsg(newRawMessage(req)); err != nil {
 				b.Fatal(err)
 			}
 		}

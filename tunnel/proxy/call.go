@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// handle passes one call on. It is a grpc.StreamHandler.
+// handle forwards one call. It is a grpc.StreamHandler.
 func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	ctx := caller.Context()
 	method, _ := grpc.MethodFromServerStream(caller)
@@ -25,52 +25,51 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	c := &call{caller: caller, method: method, upstream: u}
 	var err error
 	if u != nil {
-		err = c.pass(ctx, md)
+		err = c.forward(ctx, md)
 	}
 	if st := status.Convert(err); u == nil || guess && !c.answered && st.Code() == codes.Unimplemented {
-		err = routes.nobody(service, st)
+		err = routes.unimplemented(service, st)
 	}
 	return err
 }
 
-// call is a call that is passed on.
+// call is a forwarded call.
 type call struct {
 	method   string
 	caller   grpc.ServerStream
 	upstream *Upstream
 
-	answered bool // by more than trailers
+	answered bool // the upstream has sent more than trailers
 
-	losses int // of the upstream's connections, when the call began
+	losses int // Upstream.lossCount at the start of the call
 
-	requestErr atomic.Pointer[error] // why the requests broke off, before the upstream's end is cancelled
+	requestErr atomic.Pointer[error] // set by forwardRequests before it cancels the upstream's stream
 }
 
-// pass makes the call to an upstream and returns its status.
-func (c *call) pass(ctx context.Context, md metadata.MD) error {
+// forward makes the call to the upstream and returns its status.
+func (c *call) forward(ctx context.Context, md metadata.MD) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.begin(ctx, md)
+	stream, err := c.newStream(ctx, md)
 	if err != nil {
 		return err
 	}
-	// It ends when the caller does, or the upstream, or this method returns
-	// and with it the caller's stream ends.
-	go c.passRequests(stream, cancel)
-	err = c.passResponses(ctx, stream)
-	// The upstream's stream may have been cancelled because a request could
-	// not be passed on.
+	// forwardRequests ends with the caller's stream, at the latest when this handler
+	// returns.
+	go c.forwardRequests(stream, cancel)
+	err = c.forwardResponses(ctx, stream)
+	// If a request failed, the upstream's stream was cancelled for that reason.
 	if cause := c.requestErr.Load(); cause != nil && status.Code(err) == codes.Canceled {
 		return *cause
 	}
 	return err
 }
 
-// desc is any kind of RPC: what is sent and when is up to the two ends.
-var desc = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+// streamDesc allows any kind of RPC.
+var streamDesc = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 
-// begin begins the call to the upstream.
-func (c *call) begin(ctx context.Context, md metadata.MD) (grpc.ClientStream, error) {
+// newStream starts the call to the upstream.
+func (c *call) newStream(ctx context.Context, md metadata.MD) (grpc.ClientStream, error) {
 	u := c.upstream
 	opts := make([]grpc.CallOption, 1, 4)
 	opts[0] = grpc.ForceCodecV2(clientCodec)
@@ -86,29 +85,29 @@ func (c *call) begin(ctx context.Context, md metadata.MD) (grpc.ClientStream, er
 	if a := md[":authority"]; len(a) > 0 && u.keepAuthority {
 		authority = a[0]
 	}
-	ctx = metadata.NewOutgoingContext(ctx, strip(md))
+	ctx = metadata.NewOutgoingContext(ctx, filterMetadata(md))
 	u.ready(ctx)
 	c.losses = u.lossCount()
 	if authority != "" {
-		stream, err := u.conn.NewStream(ctx, desc, c.method, append(opts, grpc.CallAuthority(authority))...)
+		stream, err := u.conn.NewStream(ctx, streamDesc, c.method, append(opts, grpc.CallAuthority(authority))...)
 		if err == nil {
 			return stream, nil
 		}
 		if status.Code(err) != codes.Unavailable {
 			return nil, u.unreachable(err)
 		}
-		// The upstream's certificate may not be for that name: gRPC has no error of
-		// its own for that. Nothing has been sent yet.
+		// The upstream's certificate may not be valid for the caller's authority, for
+		// which grpc-go has no distinct error. Try again with the default authority;
+		// nothing has been sent yet.
 	}
-	stream, err := u.conn.NewStream(ctx, desc, c.method, opts...)
+	stream, err := u.conn.NewStream(ctx, streamDesc, c.method, opts...)
 	if err != nil {
 		return nil, u.unreachable(err)
 	}
 	return stream, nil
 }
 
-// compression returns the encoding of the caller's messages if it can be
-// spoken here, and otherwise "".
+// compression returns the encoding of the caller's messages, "" if it is none or unknown.
 func compression(ctx context.Context) string {
 	s, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
 	if !ok {
@@ -121,19 +120,19 @@ func compression(ctx context.Context) string {
 	return name
 }
 
-// passRequests passes the caller's messages on to the upstream.
-func (c *call) passRequests(stream grpc.ClientStream, cancel context.CancelFunc) {
-	var f frame
+// forwardRequests forwards the caller's messages to the upstream.
+func (c *call) forwardRequests(stream grpc.ClientStream, cancel context.CancelFunc) {
+	var m rawMessage
 	for {
-		err := c.caller.RecvMsg(&f)
+		err := c.caller.RecvMsg(&m)
 		if err == nil {
-			err = stream.SendMsg(&f)
-			f.free()
+			err = stream.SendMsg(&m)
+			m.free()
 			if errors.Is(err, io.EOF) {
 				return // the upstream ended the call
 			}
 		} else if errors.Is(err, io.EOF) {
-			_ = stream.CloseSend() // is always nil
+			_ = stream.CloseSend() // always nil
 			return
 		}
 		if err != nil {
@@ -144,41 +143,39 @@ func (c *call) passRequests(stream grpc.ClientStream, cancel context.CancelFunc)
 	}
 }
 
-// passResponses passes on to the caller what the upstream answers, and returns
-// its status.
-func (c *call) passResponses(ctx context.Context, stream grpc.ClientStream) error {
-	// Headers go ahead of the first message, for which the caller may wait
-	// with a request of its own until it has them. There are none in a
-	// response of trailers only.
+// forwardResponses forwards the upstream's response to the caller and returns its status.
+func (c *call) forwardResponses(ctx context.Context, stream grpc.ClientStream) error {
+	// Send the headers before the first message arrives: the caller may wait for them
+	// before it sends its next request. A trailers-only response has none.
 	if md, err := stream.Header(); err == nil && md != nil {
 		c.answered = true
-		if err := c.caller.SendHeader(strip(md)); err != nil {
-			return gone(ctx, err)
+		if err := c.caller.SendHeader(filterMetadata(md)); err != nil {
+			return sendError(ctx, err)
 		}
 	}
-	var f frame
+	var m rawMessage
 	for {
-		if err := stream.RecvMsg(&f); err != nil {
+		if err := stream.RecvMsg(&m); err != nil {
 			trailer := stream.Trailer()
 			if errors.Is(err, io.EOF) {
 				err = nil
 			} else {
-				err = c.upstream.lost(err, trailer, c.losses)
+				err = c.upstream.callError(err, trailer, c.losses)
 			}
-			c.caller.SetTrailer(strip(trailer))
+			c.caller.SetTrailer(filterMetadata(trailer))
 			return err
 		}
-		err := c.caller.SendMsg(&f)
-		f.free()
+		err := c.caller.SendMsg(&m)
+		m.free()
 		if err != nil {
-			return gone(ctx, err)
+			return sendError(ctx, err)
 		}
 	}
 }
 
-// gone returns the error of a response that could not be sent, which is that of
-// the context if the caller has gone.
-func gone(ctx context.Context, err error) error {
+// sendError returns the error of a failed SendMsg or SendHeader: that of ctx if the
+// caller has ended the call.
+func sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}

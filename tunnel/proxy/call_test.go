@@ -19,11 +19,11 @@ import (
 
 const method = "/any.Service/Method"
 
-// TestHeadersFirst has a caller that sends nothing until it has the response
-// headers, and an upstream that waits for a message once it has sent them.
+// TestHeadersFirst has a caller that waits for the response headers before it sends, and
+// an upstream that sends them before it receives.
 func TestHeadersFirst(t *testing.T) {
 	t.Parallel()
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		if err := s.SendHeader(metadata.Pairs("first", "header")); err != nil {
 			return err
 		}
@@ -44,10 +44,10 @@ func TestHeadersFirst(t *testing.T) {
 	}
 }
 
-// TestHalfClose has an upstream that answers only when all requests are in.
+// TestHalfClose has an upstream that answers only after the half-close.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		var all []string
 		for {
 			m, err := receive(s)
@@ -59,7 +59,7 @@ func TestHalfClose(t *testing.T) {
 			all = append(all, m)
 		}
 		for range 2 {
-			if err := s.SendMsg(bytesFrame([]byte(strings.Join(all, ",")))); err != nil {
+			if err := s.SendMsg(newRawMessage([]byte(strings.Join(all, ",")))); err != nil {
 				return err
 			}
 		}
@@ -80,12 +80,11 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// TestUpstreamEndsFirst has an upstream that ends the call while the caller
-// has more to send.
+// TestUpstreamEndsFirst has an upstream that ends the call before the caller half-closes.
 func TestUpstreamEndsFirst(t *testing.T) {
 	t.Parallel()
 	for _, want := range []codes.Code{codes.OK, codes.FailedPrecondition} {
-		cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+		cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 			if _, err := receive(s); err != nil {
 				return err
 			}
@@ -106,7 +105,7 @@ func TestUpstreamEndsFirst(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	got := make(chan time.Duration, 1)
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		d, ok := s.Context().Deadline()
 		if !ok {
 			d = time.Now()
@@ -131,12 +130,12 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// TestCancel cancels calls at every stage and wants the upstream to know.
+// TestCancel cancels calls at every stage and expects the upstream's call to be cancelled.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	begun := make(chan struct{})
 	ended := make(chan error, 1)
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		begun <- struct{}{}
 		err := echo(s)
 		<-s.Context().Done()
@@ -180,7 +179,7 @@ func TestCancel(t *testing.T) {
 // TestUpstreamCancels has the upstream's handler end with Canceled.
 func TestUpstreamCancels(t *testing.T) {
 	t.Parallel()
-	cc := proxied(t, serveRaw(t, func(grpc.ServerStream) error { return status.Error(codes.Canceled, "mine") }))
+	cc := proxyClient(t, serveRaw(t, func(grpc.ServerStream) error { return status.Error(codes.Canceled, "mine") }))
 	_, err := invoke(t.Context(), cc, method, nil)
 	if st := status.Convert(err); st.Code() != codes.Canceled || st.Message() != "mine" {
 		t.Errorf("got %v", err)
@@ -188,7 +187,7 @@ func TestUpstreamCancels(t *testing.T) {
 }
 
 func TestMessageSizes(t *testing.T) { //nolint:paralleltest // see TestMain
-	cc := proxied(t, serveRaw(t, echo))
+	cc := proxyClient(t, serveRaw(t, echo))
 	for _, size := range []int{0, 1, 1 << 20, 5 << 20, wsmux.MaxMsgSize} {
 		req := bytes.Repeat([]byte{'x'}, size)
 		got, err := invoke(t.Context(), cc, method, req)
@@ -202,14 +201,14 @@ func TestMessageTooLarge(t *testing.T) { //nolint:tparallel // see TestMain
 	big := make([]byte, wsmux.MaxMsgSize+1)
 	t.Run("request", func(t *testing.T) {
 		t.Parallel()
-		cc := proxied(t, serveRaw(t, echo))
+		cc := proxyClient(t, serveRaw(t, echo))
 		if _, err := invoke(t.Context(), cc, method, big); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("response", func(t *testing.T) {
 		t.Parallel()
-		cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(bytesFrame(big)) }, grpc.MaxSendMsgSize(2*wsmux.MaxMsgSize)))
+		cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(newRawMessage(big)) }, grpc.MaxSendMsgSize(2*wsmux.MaxMsgSize)))
 		if _, err := invoke(t.Context(), cc, method, nil); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("got %v", err)
 		}

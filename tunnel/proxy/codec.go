@@ -2,32 +2,32 @@ package proxy
 
 import (
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/gzip" // calls compressed with it pass
+	_ "google.golang.org/grpc/encoding/gzip" // to forward compressed calls
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 )
 
-// frame is one message as its bytes, which it holds a reference to.
-type frame struct {
+// rawMessage is an encoded message. It owns a reference to data.
+type rawMessage struct {
 	data mem.BufferSlice
 }
 
-// free gives the reference up; the frame can be used for the next message.
-func (f *frame) free() {
-	f.data.Free()
-	f.data = nil
+// free releases the reference. The rawMessage may be reused.
+func (m *rawMessage) free() {
+	m.data.Free()
+	m.data = nil
 }
 
-// codec passes frames as they are and leaves every other message to the codec
-// of protocol buffers, so that generated services live on the same server.
+// codec passes rawMessages through unchanged and encodes all other messages as protocol
+// buffers, so that generated services can run on the same server.
 type codec struct {
 	encoding.CodecV2
 	name string
 }
 
-// Its name becomes the content-subtype of a call where nothing else sets one.
-// The server's is never sent, as a response has the subtype of its request.
-// The client's is empty, so that the caller's subtype is passed on, or none.
+// The name of a codec is the default content-subtype of a call. The server never sends
+// its own, because a response has the subtype of its request. The client's is empty so
+// that the upstream gets the caller's subtype, or none.
 var (
 	serverCodec = codec{encoding.GetCodecV2(proto.Name), proto.Name}
 	clientCodec = codec{encoding.GetCodecV2(proto.Name), ""}
@@ -35,24 +35,23 @@ var (
 
 func (c codec) Name() string { return c.name }
 
-// Marshal implements encoding.CodecV2. gRPC frees what it returns, which is
-// therefore a reference of its own.
+// Marshal implements encoding.CodecV2. It returns a new reference, which grpc-go frees.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	f, ok := v.(*frame)
+	m, ok := v.(*rawMessage)
 	if !ok {
 		return c.CodecV2.Marshal(v)
 	}
-	f.data.Ref()
-	return f.data, nil
+	m.data.Ref()
+	return m.data, nil
 }
 
-// Unmarshal implements encoding.CodecV2. gRPC frees data when it returns.
+// Unmarshal implements encoding.CodecV2. grpc-go frees data afterwards.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	f, ok := v.(*frame)
+	m, ok := v.(*rawMessage)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	data.Ref()
-	f.data = data
+	m.data = data
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// countingPool counts the buffers that are out.
+// countingPool counts the buffers in use.
 type countingPool struct {
 	mem.BufferPool
 	out, got atomic.Int64
@@ -38,25 +38,25 @@ func TestCodec(t *testing.T) {
 	}
 	pool := newCountingPool()
 	in := mem.BufferSlice{mem.Copy(make([]byte, 1<<16), pool), mem.Copy(make([]byte, 1<<17), pool)}
-	var f frame
-	if err := serverCodec.Unmarshal(in, &f); err != nil {
+	var m rawMessage
+	if err := serverCodec.Unmarshal(in, &m); err != nil {
 		t.Fatal(err)
 	}
-	in.Free() // as gRPC does
-	out, err := serverCodec.Marshal(&f)
+	in.Free() // as grpc-go does
+	out, err := serverCodec.Marshal(&m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.free()
+	m.free()
 	if n := out.Len(); n != 3<<16 {
 		t.Errorf("%d bytes came out", n)
 	}
 	if n := pool.out.Load(); n != 2 {
-		t.Errorf("%d buffers before the last is freed, want 2", n)
+		t.Errorf("%d buffers in use before the last Free, want 2", n)
 	}
 	out.Free()
 	if n := pool.out.Load(); n != 0 {
-		t.Errorf("%d buffers are left", n)
+		t.Errorf("%d buffers were not freed", n)
 	}
 
 	want := &grpc_testing.SimpleRequest{ResponseSize: 7}
@@ -73,13 +73,13 @@ func TestCodec(t *testing.T) {
 	}
 }
 
-// TestBuffersFreed counts the buffers of both hops when all calls have ended.
+// TestBuffersFreed checks that both hops free their buffers.
 func TestBuffersFreed(t *testing.T) {
 	t.Parallel()
 	pool := newCountingPool()
 	t.Cleanup(func() { // after all servers and clients have closed
 		if n := pool.out.Load(); n != 0 {
-			t.Errorf("%d of %d buffers are left", n, pool.got.Load())
+			t.Errorf("%d of %d buffers were not freed", n, pool.got.Load())
 		}
 	})
 	u, err := newUpstream(serveRaw(t, echo), nil, experimental.WithBufferPool(pool))

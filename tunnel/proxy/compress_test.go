@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// encodings is a stats handler that sends on the grpc-encoding of each header
-// that comes in.
+// encodings is a stats handler that sends the grpc-encoding of each received header to
+// the channel.
 type encodings chan string
 
 func (encodings) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
@@ -27,11 +27,11 @@ func TestCompression(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name              string
-		caller, upstream  string // what they compress with
-		request, response string // what reaches the upstream, and the caller
+		caller, upstream  string // encodings that they send
+		request, response string // encodings that the upstream and the caller receive
 	}{
-		{"nobody", "", "", "", ""},
-		{"caller", gzip.Name, "", gzip.Name, gzip.Name}, // gRPC answers as it was asked
+		{"neither", "", "", "", ""},
+		{"caller", gzip.Name, "", gzip.Name, gzip.Name}, // grpc-go uses the encoding of the request
 		{"caller, not upstream", gzip.Name, "identity", gzip.Name, gzip.Name},
 		{"upstream", "", gzip.Name, "", ""},
 	}
@@ -58,10 +58,10 @@ func TestCompression(t *testing.T) {
 				t.Errorf("received %d bytes, %v", len(got), err)
 			}
 			if got := wait(t, requests, "request"); got != tt.request {
-				t.Errorf("the request came as %q, want %q", got, tt.request)
+				t.Errorf("the encoding of the request is %q, want %q", got, tt.request)
 			}
 			if got := wait(t, responses, "response"); got != tt.response {
-				t.Errorf("the response came as %q, want %q", got, tt.response)
+				t.Errorf("the encoding of the response is %q, want %q", got, tt.response)
 			}
 		})
 	}

@@ -13,18 +13,18 @@ import (
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// reconnectWait bounds how long a call to an upstream that was down waits for
-// a new attempt to connect.
+// reconnectWait bounds how long a call waits for an attempt to connect to an upstream that
+// is down.
 const reconnectWait = time.Second
 
-// waiter is a call that waits for an attempt to connect after the given one.
+// waiter is a call that waits for an attempt to connect.
 type waiter struct {
-	after int
+	after int // number of the last attempt that it doesn't wait for
 }
 
-// ready waits until a call can be made. During gRPC's backoff, calls fail without
-// an attempt to connect: ready then starts one, and waits until it succeeds or
-// fails, for reconnectWait at most.
+// ready prepares for a call. During gRPC's backoff, calls fail without an attempt to
+// connect: ready then starts one and waits, up to reconnectWait, until it succeeds or
+// fails.
 func (u *Upstream) ready(ctx context.Context) {
 	if u.conn.GetState() != connectivity.TransientFailure {
 		return
@@ -41,11 +41,11 @@ func (u *Upstream) ready(ctx context.Context) {
 		u.mu.Unlock()
 	}()
 	u.conn.ResetConnectBackoff()
-	u.conn.WaitForStateChange(ctx, connectivity.TransientFailure) // it lasts until there is a connection
+	u.conn.WaitForStateChange(ctx, connectivity.TransientFailure) // lasts until an attempt succeeds
 }
 
-// dial begins an attempt to connect. The attempt has failed if dial fails or the
-// conn is closed unused.
+// dial starts an attempt to connect. It ends with the dial or, if that succeeds, with the
+// connection.
 func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	u.mu.Lock()
 	u.attempts++
@@ -55,13 +55,13 @@ func (u *Upstream) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		err = netdiag.Cause(err)
 		u.setCause(err)
-		u.ended(n)
+		u.recordEnd(n)
 		return nil, err
 	}
-	return &conn{Conn: c, u: u, looked: u.tls, closed: func() { u.ended(n) }}, nil
+	return &conn{Conn: c, u: u, identified: u.tls, closed: func() { u.recordEnd(n) }}, nil
 }
 
-// setCause records why an attempt failed; nil means that HTTP/2 began.
+// setCause records why an attempt failed, nil if it succeeded.
 func (u *Upstream) setCause(err error) {
 	u.mu.Lock()
 	u.cause = err
@@ -73,8 +73,8 @@ func (u *Upstream) setCause(err error) {
 	}
 }
 
-// ended records that the n-th attempt, or its connection, has ended.
-func (u *Upstream) ended(n int) {
+// recordEnd records that the n-th attempt, or its connection, has ended.
+func (u *Upstream) recordEnd(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.losses++
@@ -85,30 +85,29 @@ func (u *Upstream) ended(n int) {
 	}
 }
 
-// lossCount counts the connections that ended.
+// lossCount returns the number of attempts and connections that have ended.
 func (u *Upstream) lossCount() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.losses
 }
 
-// conn reports when it is closed and, without TLS, the first bytes of the
-// upstream.
+// conn reports its Close and, without TLS, the upstream's first bytes.
 type conn struct {
 	net.Conn
-	u      *Upstream
-	first  []byte // used by Read only
-	looked bool   // used by Read only: began has first, or there is TLS
-	once   sync.Once
-	closed func()
+	u          *Upstream
+	first      []byte // used by Read only
+	identified bool   // used by Read only: first is reported, or the connection uses TLS
+	once       sync.Once
+	closed     func()
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if !c.looked {
+	if !c.identified {
 		c.first = append(c.first, p[:min(n, netdiag.FirstBytes-len(c.first))]...)
-		if c.looked = err != nil || len(c.first) == netdiag.FirstBytes || netdiag.Identify(c.first) != ""; c.looked {
-			c.u.began(c.first, err)
+		if c.identified = err != nil || len(c.first) == netdiag.FirstBytes || netdiag.Identify(c.first) != ""; c.identified {
+			c.u.recordFirstBytes(c.first, err)
 		}
 	}
 	return n, err

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// unreachable returns the status error of a call that could not begin, with gRPC's
-// text about the connection shortened.
+// unreachable returns the status error of a call that could not start. It shortens
+// grpc-go's text about the connection.
 func (u *Upstream) unreachable(err error) error {
-	text, ok := connectionText(err)
+	text, ok := connectionCause(err)
 	if !ok {
 		return err
 	}
@@ -25,21 +25,21 @@ func (u *Upstream) unreachable(err error) error {
 	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// lost returns the status error of a call that had begun: err, unless it is this
-// gRPC client's and about the connection. An upstream may send the same words
-// about an upstream of its own: then no connection has ended since the call began,
-// when losses was counted.
-func (u *Upstream) lost(err error, trailer metadata.MD, losses int) error {
-	text, ok := connectionText(err)
+// callError returns the status error of a call that had started. It replaces errors of
+// grpc-go about the connection and returns others unchanged. An upstream may send the
+// same text about an upstream of its own: then lossCount still equals losses, its value
+// at the start of the call.
+func (u *Upstream) callError(err error, trailer metadata.MD, losses int) error {
+	text, ok := connectionCause(err)
 	if !ok || len(trailer) > 0 || u.conn.GetState() != connectivity.Shutdown && u.lossCount() == losses {
 		return err
 	}
 	return status.Errorf(codes.Unavailable, "upstream %s: %s", u.addr, text)
 }
 
-// connectionText extracts the cause from gRPC's errors about a connection that was
-// lost or not established, and reports whether err is one.
-func connectionText(err error) (string, bool) {
+// connectionCause extracts the cause from grpc-go's errors about a lost or failed
+// connection. It returns false for other errors.
+func connectionCause(err error) (string, bool) {
 	st := status.Convert(err)
 	switch text := st.Message(); {
 	case st.Code() == codes.Canceled && text == closing:
@@ -49,21 +49,21 @@ func connectionText(err error) (string, bool) {
 	case text == "transport is closing", text == "the connection is draining":
 		return "connection lost", true
 	case strings.HasPrefix(text, reading):
-		return connectionLost(text), true
+		return shortenReadError(text), true
 	default:
-		return cutConnectionError(text)
+		return parseConnectionError(text)
 	}
 }
 
-// gRPC's texts about a closed client and a lost connection.
+// Texts of grpc-go about a closed client and a lost connection.
 const (
 	closing = "grpc: the client connection is closing"
 	reading = "error reading from server: "
 )
 
-// connectionLost shortens gRPC's texts about lost connections, such as
+// shortenReadError shortens grpc-go's texts about lost connections, such as
 // "error reading from server: read tcp A->B: read: connection reset by peer".
-func connectionLost(text string) string {
+func shortenReadError(text string) string {
 	cause := strings.TrimPrefix(text, reading)
 	if i := strings.LastIndex(cause, ": "); i >= 0 && strings.HasPrefix(cause, "read ") {
 		cause = cause[i+2:]
@@ -71,15 +71,15 @@ func connectionLost(text string) string {
 	return "connection lost: " + cause
 }
 
-// cutConnectionError extracts the cause from the text of a connection error, which
-// gRPC quotes in others.
-func cutConnectionError(s string) (string, bool) {
-	const mark = `connection error: desc = `
-	i := strings.Index(s, mark+`"`)
+// parseConnectionError extracts the cause from grpc-go's text about a failed connection,
+// which quotes it. It returns false if s is another text.
+func parseConnectionError(s string) (string, bool) {
+	const marker = `connection error: desc = `
+	i := strings.Index(s, marker+`"`)
 	if i < 0 {
 		return "", false
 	}
-	quoted, err := strconv.QuotedPrefix(s[i+len(mark):])
+	quoted, err := strconv.QuotedPrefix(s[i+len(marker):])
 	if err != nil {
 		return "", false
 	}
@@ -92,7 +92,7 @@ func cutConnectionError(s string) (string, bool) {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	if strings.HasPrefix(text, reading) {
-		text = connectionLost(text)
+		text = shortenReadError(text)
 	}
 	return text, true
 }

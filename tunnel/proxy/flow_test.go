@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// What the sender of flowCount messages can be ahead of a receiver that does
-// not read is what the windows of two hops hold.
+// A sender of flowCount messages to a receiver that doesn't read can send at most
+// flowBound of them: those that fit into the windows of two hops.
 const (
 	flowSize  = 64 << 10
 	flowCount = 1600 // 100 MiB
@@ -22,7 +22,7 @@ const (
 func flood(s interface{ SendMsg(any) error }, sent *atomic.Int64) error {
 	b := make([]byte, flowSize)
 	for range flowCount {
-		if err := s.SendMsg(bytesFrame(b)); err != nil {
+		if err := s.SendMsg(newRawMessage(b)); err != nil {
 			return err
 		}
 		sent.Add(1)
@@ -30,9 +30,8 @@ func flood(s interface{ SendMsg(any) error }, sent *atomic.Int64) error {
 	return nil
 }
 
-// stalled waits until the count has not grown for a while, and wants it to be
-// within the bound.
-func stalled(t *testing.T, sent *atomic.Int64) {
+// wantStalled waits until sent stops growing, and checks that it is within flowBound.
+func wantStalled(t *testing.T, sent *atomic.Int64) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -47,7 +46,7 @@ func stalled(t *testing.T, sent *atomic.Int64) {
 	}
 }
 
-// drain receives until the end and wants all messages.
+// drain receives and counts messages until the end.
 func drain(s interface{ RecvMsg(any) error }) (n int, err error) {
 	for {
 		if _, err := receive(s); errors.Is(err, io.EOF) {
@@ -61,13 +60,13 @@ func drain(s interface{ RecvMsg(any) error }) (n int, err error) {
 
 func TestSlowCaller(t *testing.T) { //nolint:paralleltest // see TestMain
 	var sent atomic.Int64
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error { return flood(s, &sent) }))
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error { return flood(s, &sent) }))
 	s := open(t.Context(), t, cc, method)
 	_ = s.CloseSend()
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
 	}
-	stalled(t, &sent)
+	wantStalled(t, &sent)
 	if n, err := drain(s); n != flowCount || err != nil {
 		t.Errorf("received %d, %v", n, err)
 	}
@@ -77,7 +76,7 @@ func TestSlowUpstream(t *testing.T) { //nolint:paralleltest // see TestMain
 	var sent atomic.Int64
 	read := make(chan struct{})
 	received := make(chan int, 1)
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		<-read
 		n, err := drain(s)
 		received <- n
@@ -86,7 +85,7 @@ func TestSlowUpstream(t *testing.T) { //nolint:paralleltest // see TestMain
 	s := open(t.Context(), t, cc, method)
 	done := make(chan error, 1)
 	go func() { done <- flood(s, &sent) }()
-	stalled(t, &sent)
+	wantStalled(t, &sent)
 	close(read)
 	if err := wait(t, done, "end of sending"); err != nil {
 		t.Fatal(err)

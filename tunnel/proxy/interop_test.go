@@ -9,7 +9,7 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// TestInterop runs the cases of gRPC's own interoperability suite.
+// TestInterop runs gRPC's interoperability test cases.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(context.Context, testpb.TestServiceClient){
@@ -26,7 +26,7 @@ func TestInterop(t *testing.T) {
 		"status_code":         func(ctx context.Context, c testpb.TestServiceClient) { interop.DoStatusCodeAndMessage(ctx, c) },
 		"special_status":      func(ctx context.Context, c testpb.TestServiceClient) { interop.DoSpecialStatusMessage(ctx, c) },
 	}
-	cc := proxied(t, serve(t, func(s *grpc.Server) { testpb.RegisterTestServiceServer(s, interop.NewTestServer()) }))
+	cc := proxyClient(t, serve(t, func(s *grpc.Server) { testpb.RegisterTestServiceServer(s, interop.NewTestServer()) }))
 	for name, f := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,8 +16,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// The tests that need all of the processor for a while aren't parallel: it would
-// be missed by those in which something has a limited time, such as to connect.
+// CPU-bound tests aren't parallel: they would delay tests with timeouts, such as those of
+// connecting.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // listen returns a loopback listener.
@@ -30,8 +30,7 @@ func listen(tb testing.TB) net.Listener {
 	return l
 }
 
-// serve serves gRPC on a loopback listener until the test ends, and returns
-// its address.
+// serve serves gRPC on a loopback listener until the test ends, and returns the address.
 func serve(tb testing.TB, register func(*grpc.Server), opts ...grpc.ServerOption) string {
 	tb.Helper()
 	l := listen(tb)
@@ -57,7 +56,7 @@ func serveOn(tb testing.TB, l net.Listener, register func(*grpc.Server), opts ..
 	return srv
 }
 
-// serveRaw serves every method with one handler of raw frames.
+// serveRaw serves every method with a handler of rawMessages.
 func serveRaw(tb testing.TB, h func(s grpc.ServerStream) error, opts ...grpc.ServerOption) string {
 	tb.Helper()
 	return serve(tb, nil, append(rawOptions(h), opts...)...)
@@ -98,24 +97,24 @@ func client(tb testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientCon
 	return cc
 }
 
-// through serves a proxy to the upstreams and returns a client of it.
-func through(tb testing.TB, upstreams ...*Upstream) *grpc.ClientConn {
+// proxyTo serves a proxy to the upstreams and returns a client of it.
+func proxyTo(tb testing.TB, upstreams ...*Upstream) *grpc.ClientConn {
 	tb.Helper()
 	return client(tb, serve(tb, nil, New(upstreams).ServerOptions()...))
 }
 
-// proxied is a client of a proxy to the server at addr.
-func proxied(tb testing.TB, addr string) *grpc.ClientConn {
+// proxyClient serves a proxy to the server at addr and returns a client of it.
+func proxyClient(tb testing.TB, addr string) *grpc.ClientConn {
 	tb.Helper()
-	return through(tb, upstream(tb, addr, nil))
+	return proxyTo(tb, upstream(tb, addr, nil))
 }
 
-func bytesFrame(b []byte) *frame { return &frame{mem.BufferSlice{mem.SliceBuffer(b)}} }
+func newRawMessage(b []byte) *rawMessage { return &rawMessage{mem.BufferSlice{mem.SliceBuffer(b)}} }
 
-// open begins a call with raw frames.
+// open starts a call with rawMessages.
 func open(ctx context.Context, tb testing.TB, cc *grpc.ClientConn, method string, opts ...grpc.CallOption) grpc.ClientStream {
 	tb.Helper()
-	s, err := cc.NewStream(ctx, desc, method, append([]grpc.CallOption{grpc.ForceCodecV2(clientCodec)}, opts...)...)
+	s, err := cc.NewStream(ctx, streamDesc, method, append([]grpc.CallOption{grpc.ForceCodecV2(clientCodec)}, opts...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -124,8 +123,8 @@ func open(ctx context.Context, tb testing.TB, cc *grpc.ClientConn, method string
 
 // invoke makes a unary call with raw bytes.
 func invoke(ctx context.Context, cc *grpc.ClientConn, method string, req []byte, opts ...grpc.CallOption) ([]byte, error) {
-	var resp frame
-	err := cc.Invoke(ctx, method, bytesFrame(req), &resp, append([]grpc.CallOption{grpc.ForceCodecV2(clientCodec)}, opts...)...)
+	var resp rawMessage
+	err := cc.Invoke(ctx, method, newRawMessage(req), &resp, append([]grpc.CallOption{grpc.ForceCodecV2(clientCodec)}, opts...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -135,50 +134,50 @@ func invoke(ctx context.Context, cc *grpc.ClientConn, method string, req []byte,
 
 // echo sends every message back.
 func echo(s grpc.ServerStream) error {
-	var f frame
+	var m rawMessage
 	for {
-		if err := s.RecvMsg(&f); errors.Is(err, io.EOF) {
+		if err := s.RecvMsg(&m); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		err := s.SendMsg(&f)
-		f.free()
+		err := s.SendMsg(&m)
+		m.free()
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// send sends one message on either end's stream.
+// send sends one message on a client or server stream.
 func send(tb testing.TB, s interface{ SendMsg(any) error }, msg string) {
 	tb.Helper()
-	if err := s.SendMsg(bytesFrame([]byte(msg))); err != nil {
+	if err := s.SendMsg(newRawMessage([]byte(msg))); err != nil {
 		tb.Fatalf("SendMsg(%q) = %v", msg, err)
 	}
 }
 
-// receive receives one message on either end's stream.
+// receive receives one message on a client or server stream.
 func receive(s interface{ RecvMsg(any) error }) (string, error) {
-	var f frame
-	if err := s.RecvMsg(&f); err != nil {
+	var m rawMessage
+	if err := s.RecvMsg(&m); err != nil {
 		return "", err
 	}
-	defer f.free()
-	return string(f.data.Materialize()), nil
+	defer m.free()
+	return string(m.data.Materialize()), nil
 }
 
-// patience is what a test waits for something that must happen. It's long because
-// it only ever passes when a test fails.
-const patience = time.Minute
+// eventTimeout bounds the wait for an event that must happen. It is long because it
+// expires only if the test fails.
+const eventTimeout = time.Minute
 
 // wait waits for an event.
-func wait[T any](tb testing.TB, c <-chan T, what string) (v T) {
+func wait[T any](tb testing.TB, c <-chan T, event string) (v T) {
 	tb.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(patience):
-		tb.Fatalf("no %s", what)
+	case <-time.After(eventTimeout):
+		tb.Fatalf("no %s", event)
 	}
 	return v
 }

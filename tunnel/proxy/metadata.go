@@ -6,8 +6,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// splitMethod splits the :path of a call, /pkg.Service/Method, at its last
-// slash, as gRPC does. The service is empty if there is none.
+// splitMethod splits the :path of a call, /pkg.Service/Method, at its last slash, like
+// grpc-go. Without a second slash, the service is empty.
 func splitMethod(path string) (service, method string) {
 	path = strings.TrimPrefix(path, "/")
 	i := strings.LastIndexByte(path, '/')
@@ -17,9 +17,8 @@ func splitMethod(path string) (service, method string) {
 	return path[:i], path[i+1:]
 }
 
-// contentSubtype returns what follows application/grpc in a content-type:
-// "json" of application/grpc+json, "" where there is nothing, or nothing that may
-// stand in a header.
+// contentSubtype returns the subtype of a content-type, such as "json" for
+// application/grpc+json. It returns "" if there is none or it isn't a valid header value.
 func contentSubtype(contentType string) string {
 	if strings.ContainsFunc(contentType, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return ""
@@ -31,12 +30,11 @@ func contentSubtype(contentType string) string {
 	return sub[1:]
 }
 
-// hopByHop holds the headers that belong to one connection, or to the framing
-// of one, and so are not passed on.
+// hopByHop has the headers that apply to a single connection and are not forwarded.
 var hopByHop = map[string]bool{
 	"connection":        true,
 	"content-length":    true,
-	"content-type":      true, // of its own on each hop, see contentSubtype
+	"content-type":      true, // each hop sets its own, see contentSubtype
 	"host":              true,
 	"keep-alive":        true,
 	"proxy-connection":  true,
@@ -44,24 +42,23 @@ var hopByHop = map[string]bool{
 	"trailer":           true,
 	"transfer-encoding": true,
 	"upgrade":           true,
-	"user-agent":        true, // gRPC sends its own and no other
+	"user-agent":        true, // grpc-go always sends its own
 }
 
-// endToEnd holds the grpc- headers that are meant for the other end.
+// endToEnd has the grpc- headers that are forwarded.
 var endToEnd = map[string]bool{
 	"grpc-previous-rpc-attempts": true, // of the caller's retries
-	"grpc-retry-pushback-ms":     true, // what the upstream thinks of them
-	"grpc-status-details-bin":    true, // as sent, where it holds no details
+	"grpc-retry-pushback-ms":     true, // the upstream's answer to them
+	"grpc-status-details-bin":    true, // even if it isn't a valid status
 	"grpc-tags-bin":              true,
 	"grpc-trace-bin":             true,
 }
 
-// strip removes from md what must not be passed on, and what gRPC would not
-// send: a key or a value outside the characters it allows fails the whole call
-// otherwise. It returns md, which it changes.
-func strip(md metadata.MD) metadata.MD {
+// filterMetadata removes entries of md that must not be forwarded, and those with keys or
+// values that grpc-go rejects, which would fail the call. It modifies and returns md.
+func filterMetadata(md metadata.MD) metadata.MD {
 	for key, values := range md {
-		if !forwarded(key) {
+		if !forwardable(key) {
 			delete(md, key)
 			continue
 		}
@@ -70,7 +67,7 @@ func strip(md metadata.MD) metadata.MD {
 		}
 		kept := values[:0]
 		for _, v := range values {
-			if printable(v) {
+			if validValue(v) {
 				kept = append(kept, v)
 			}
 		}
@@ -81,21 +78,22 @@ func strip(md metadata.MD) metadata.MD {
 	return md
 }
 
-// forwarded reports whether a header is passed on.
-func forwarded(key string) bool {
+// forwardable reports whether a header may be forwarded.
+func forwardable(key string) bool {
 	if key == "" || hopByHop[key] {
 		return false
 	}
 	for i := range len(key) {
 		c := key[i]
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
-			return false // a pseudo-header, too
+			return false // includes pseudo-headers
 		}
 	}
 	return !strings.HasPrefix(key, "grpc-") || endToEnd[key]
 }
 
-func printable(s string) bool {
+// validValue reports whether s has only printable ASCII characters.
+func validValue(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false

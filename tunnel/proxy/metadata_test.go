@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TestMetadata sends all kinds of metadata in every place that has some.
+// TestMetadata sends all kinds of metadata in requests, headers and trailers.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	sent := metadata.MD{
@@ -23,7 +23,7 @@ func TestMetadata(t *testing.T) {
 		"authorization":  {"Bearer x"},
 	}
 	seen := make(chan metadata.MD, 1)
-	cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 		md, _ := metadata.FromIncomingContext(s.Context())
 		seen <- md
 		if err := s.SendHeader(sent); err != nil {
@@ -37,11 +37,11 @@ func TestMetadata(t *testing.T) {
 	md["grpc-previous-rpc-attempts"] = []string{"2"}
 	md["grpc-internal-encoding-request"] = []string{"gzip"} // of one hop
 	s := open(metadata.NewOutgoingContext(t.Context(), md), t, cc, method)
-	contains := func(what string, got metadata.MD) {
+	contains := func(place string, got metadata.MD) {
 		t.Helper()
 		for k, want := range sent {
 			if !slices.Equal(got[k], want) {
-				t.Errorf("%s: %s = %q, want %q", what, k, got[k], want)
+				t.Errorf("%s: %s = %q, want %q", place, k, got[k], want)
 			}
 		}
 	}
@@ -56,7 +56,7 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	if _, ok := request["grpc-internal-encoding-request"]; ok {
-		t.Error("a header of the first hop was passed on")
+		t.Error("a header of the first hop was forwarded")
 	}
 	header, err := s.Header()
 	if err != nil {
@@ -69,11 +69,11 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("pushback = %q", got)
 	}
 	if _, ok := s.Trailer()["grpc-server-stats-bin"]; ok {
-		t.Error("a trailer of the first hop was passed on")
+		t.Error("a trailer of the first hop was forwarded")
 	}
 }
 
-func TestStrip(t *testing.T) {
+func TestFilterMetadata(t *testing.T) {
 	t.Parallel()
 	md := metadata.MD{
 		":authority": {"a"}, ":path": {"/"}, "": {"x"}, "te": {"trailers"}, "user-agent": {"u"}, "content-type": {"c"},
@@ -84,11 +84,11 @@ func TestStrip(t *testing.T) {
 		"kept-bin": {"\x00\xff"},
 	}
 	want := map[string][]string{"kept": {"a", "b"}, "kept-bin": {"\x00\xff"}}
-	if got := strip(md); !maps.EqualFunc(got, want, slices.Equal[[]string]) {
-		t.Errorf("strip = %q, want %q", map[string][]string(got), want)
+	if got := filterMetadata(md); !maps.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("filterMetadata = %q, want %q", map[string][]string(got), want)
 	}
-	if got := strip(nil); got != nil {
-		t.Errorf("strip(nil) = %v", got)
+	if got := filterMetadata(nil); got != nil {
+		t.Errorf("filterMetadata(nil) = %v", got)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestContentSubtype(t *testing.T) {
 	}
 }
 
-// FuzzHeaders parses what a caller or an upstream may have sent.
+// FuzzHeaders parses the headers of callers and upstreams.
 func FuzzHeaders(f *testing.F) {
 	f.Add("/pkg.Service/Method", "application/grpc+proto", "x-key", "value")
 	f.Add("//", "application/grpc", "grpc-trace-bin", "\x00")
@@ -144,13 +144,13 @@ func FuzzHeaders(f *testing.F) {
 		if sub := contentSubtype(contentType); len(sub) >= len(contentType) && sub != "" {
 			t.Errorf("contentSubtype(%q) = %q", contentType, sub)
 		}
-		for k, values := range strip(metadata.MD{key: {value, "x", value}}) {
+		for k, values := range filterMetadata(metadata.MD{key: {value, "x", value}}) {
 			if len(values) == 0 || hopByHop[k] || strings.Trim(k, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
-				t.Errorf("%q: %q is passed on", k, values)
+				t.Errorf("%q: %q is forwarded", k, values)
 			}
 			for _, v := range values {
 				if !strings.HasSuffix(k, "-bin") && strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
-					t.Errorf("%q: %q is passed on", k, v)
+					t.Errorf("%q: %q is forwarded", k, v)
 				}
 			}
 		}

@@ -10,9 +10,9 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
-// answering has a server that answers each connection so and ends it, but not by a
-// reset, which may overtake the answer.
-func answering(t *testing.T, network, addr, answer string) net.Listener {
+// serveAnswer serves connections: it sends answer, then closes. It avoids a reset, which
+// could overtake the answer.
+func serveAnswer(t *testing.T, network, addr, answer string) net.Listener {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), network, addr)
 	if err != nil {
@@ -39,8 +39,8 @@ func answering(t *testing.T, network, addr, answer string) net.Listener {
 	return l
 }
 
-// TestWrongProtocol has upstreams that speak something else: not what gRPC says of
-// them, but what they are and what to do.
+// TestWrongProtocol has upstreams that don't speak HTTP/2: the error names their protocol
+// and has a hint.
 func TestWrongProtocol(t *testing.T) {
 	t.Parallel()
 	config := &tls.Config{InsecureSkipVerify: true}
@@ -49,14 +49,14 @@ func TestWrongProtocol(t *testing.T) {
 		config *tls.Config
 		want   string
 	}{
-		"neither": {answering(t, "tcp", "127.0.0.1:0", "").Addr().String(), nil, "it closed the connection before HTTP/2 began: does it speak TLS? (see --tls)"},
-		"TLS":     {answering(t, "tcp", "127.0.0.1:0", "\x15\x03\x01\x00\x02\x02\x46").Addr().String(), nil, "it speaks TLS (see --tls)"},
-		"HTTP/1":  {answering(t, "tcp", "127.0.0.1:0", "HTTP/1.1 400 Bad Request\r\n\r\n").Addr().String(), nil, "it doesn't speak HTTP/2: is it a gRPC server?"},
-		"no TLS":  {answering(t, "tcp", "127.0.0.1:0", "").Addr().String(), config, "it closed the connection in the TLS handshake: does it speak TLS? (see --tls)"},
+		"neither": {serveAnswer(t, "tcp", "127.0.0.1:0", "").Addr().String(), nil, "it closed the connection before HTTP/2 began: does it speak TLS? (see --tls)"},
+		"TLS":     {serveAnswer(t, "tcp", "127.0.0.1:0", "\x15\x03\x01\x00\x02\x02\x46").Addr().String(), nil, "it speaks TLS (see --tls)"},
+		"HTTP/1":  {serveAnswer(t, "tcp", "127.0.0.1:0", "HTTP/1.1 400 Bad Request\r\n\r\n").Addr().String(), nil, "it doesn't speak HTTP/2: is it a gRPC server?"},
+		"no TLS":  {serveAnswer(t, "tcp", "127.0.0.1:0", "").Addr().String(), config, "it closed the connection in the TLS handshake: does it speak TLS? (see --tls)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.config, TLSHint: "see --tls"}))
+			cc := proxyTo(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.config, TLSHint: "see --tls"}))
 			for range 3 {
 				wantUnavailable(t, cc, "upstream "+tt.addr+": "+tt.want)
 			}
@@ -64,7 +64,7 @@ func TestWrongProtocol(t *testing.T) {
 	}
 }
 
-// TestKnownProtocol wants no such question about an upstream that was well before.
+// TestKnownProtocol expects no TLS hint for an upstream that has spoken HTTP/2 before.
 func TestKnownProtocol(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s")
@@ -74,7 +74,7 @@ func TestKnownProtocol(t *testing.T) {
 	}
 	srv := serveOn(t, l, nil, rawOptions(echo)...)
 	u := upstream(t, "unix:"+path, &UpstreamOptions{TLSHint: "see --tls"})
-	cc := through(t, u)
+	cc := proxyTo(t, u)
 	if _, err := invoke(t.Context(), cc, method, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +82,6 @@ func TestKnownProtocol(t *testing.T) {
 	if !u.Conn().WaitForStateChange(t.Context(), connectivity.Ready) {
 		t.Fatal("still connected")
 	}
-	answering(t, "unix", path, "")
+	serveAnswer(t, "unix", path, "")
 	wantUnavailable(t, cc, "upstream unix:"+path+": it closed the connection before HTTP/2 began")
 }

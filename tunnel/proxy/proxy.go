@@ -1,37 +1,36 @@
-// Package proxy passes gRPC calls on to upstream servers without knowing their
-// services: any method, all four kinds of RPC, messages as raw bytes.
+// Package proxy forwards gRPC calls to upstream servers without knowing their services:
+// any method, all four kinds of RPC, messages as raw bytes.
 //
 //	u, err := proxy.NewUpstream("127.0.0.1:50051", nil)
 //	…
 //	defer u.Close()
 //	p := proxy.New([]*proxy.Upstream{u})
 //	srv := grpc.NewServer(p.ServerOptions()...)
-//	reflection.Register(srv) // services of the server itself come first
+//	reflection.Register(srv) // the server's own services take precedence
 //	srv.Serve(listener)
 //
-// What passes unchanged: messages, metadata both ways, response headers as soon
+// The proxy forwards unchanged: messages, metadata both ways, response headers as soon
 // as the upstream sends them, trailers, the status with its details, deadlines,
-// cancellation, half-close, the content-subtype, and the :authority. What does
-// not: headers of one hop (content-type, te, user-agent, most of grpc-*), and
-// compression, which is gRPC's own on each hop: gzip is known, a call that
-// comes compressed goes on compressed, and its response comes back so too.
-// Metadata that gRPC does not allow, in key or value, is left out.
+// cancellation, half-close, the content-subtype, and the :authority. It doesn't forward
+// hop-by-hop headers (content-type, te, user-agent, most of grpc-*) and metadata with
+// keys or values that grpc-go rejects. Each hop compresses separately: requests and
+// responses of a call with gzip are compressed on both hops.
 //
-// A message waits for the receiver of the one before it, so a call holds a
-// few messages at most, and flow control reaches from end to end.
+// A call buffers only a few messages, so flow control works end to end.
 //
-// Errors: what the upstream says is returned as it is, but for the case that
-// [Proxy.SetServices] names. What goes wrong on the way there is Unavailable and
-// names the upstream and the cause, such as
-// "upstream 127.0.0.1:50051: connection refused".
+// Errors: the caller gets the status of the upstream, except in the case described at
+// [Proxy.SetServices]. If the upstream can't be reached, the status is Unavailable with
+// the upstream and the cause, such as "upstream 127.0.0.1:50051: connection refused".
 //
-// Lifetimes: the caller closes the upstreams, after the server. All methods
-// may be called from any goroutine. The package does not authenticate anyone;
-// that is up to the server's listener and interceptors.
+// Lifetimes: the caller closes the upstreams, after the server.
+//
+// Concurrency: all methods may be called concurrently.
+//
+// Security: the package does not authenticate callers; use the server's listener or
+// interceptors.
 package proxy
 
 import (
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,19 +40,18 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// Proxy passes calls on to upstreams.
+// Proxy forwards calls to upstreams.
 type Proxy struct {
 	upstreams []*Upstream
 
 	routes atomic.Pointer[routes]
 
-	mu     sync.Mutex // guards tables and makes changes of routes one at a time
-	tables map[*Upstream][]string
+	mu     sync.Mutex             // guards tables and serializes changes of routes
+	tables map[*Upstream][]string // services of each upstream; nil: unknown
 }
 
-// New returns a proxy to upstreams, in the order in which they are asked for a
-// service. No upstream's services are known at first, so all calls go to the
-// first.
+// New returns a proxy to upstreams, in order of precedence. Initially the services of all
+// upstreams are unknown, so all calls go to the first.
 func New(upstreams []*Upstream) *Proxy {
 	p := &Proxy{
 		upstreams: slices.Clone(upstreams),
@@ -63,10 +61,9 @@ func New(upstreams []*Upstream) *Proxy {
 	return p
 }
 
-// ServerOptions returns the options of a server that passes on every call to a
-// method that is not registered on it, with [wsmux.MaxMsgSize] as the limit of
-// messages both ways. Options that come later override them; another codec or
-// handler of unknown services breaks the proxy.
+// ServerOptions returns the options for a server that forwards calls to unregistered
+// methods. They limit messages both ways to [wsmux.MaxMsgSize]. Later options override
+// them, but must not set a codec or a handler of unknown services.
 func (p *Proxy) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(serverCodec),
@@ -76,14 +73,12 @@ func (p *Proxy) ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// SetServices says which services an upstream has, instead of what was said
-// before; nil means not known. Calls under way are not affected. An upstream
-// that the proxy was not made with is ignored.
+// SetServices replaces the services of an upstream; nil means unknown. Calls in flight
+// are not affected. SetServices ignores an upstream that wasn't passed to New.
 //
-// A call goes to the first upstream that has its service, otherwise to the first
-// whose services aren't known, and otherwise to the first of all: what it is known
-// to have need not be all. If that says Unimplemented, its text is followed by
-// what there is.
+// A call goes to the first upstream with its service, or else to the first whose services
+// are unknown, or else to the first of all, whose list may be incomplete. If that one
+// returns Unimplemented, the proxy appends the services of all upstreams to its message.
 func (p *Proxy) SetServices(u *Upstream, services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,12 +87,4 @@ func (p *Proxy) SetServices(u *Upstream, services []string) {
 	}
 	p.tables[u] = slices.Clone(services)
 	p.routes.Store(newRoutes(p.upstreams, p.tables))
-}
-
-// orDiscard returns logger, or one that drops everything.
-func orDiscard(logger *slog.Logger) *slog.Logger {
-	if logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return logger
 }

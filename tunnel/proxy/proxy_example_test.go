@@ -13,8 +13,7 @@ import (
 	"github.com/wstun/wstun/tunnel/proxy"
 )
 
-// A server of one's own stands behind the proxy, which knows nothing of its
-// services.
+// The proxy forwards calls to a server whose services it doesn't know.
 func Example() {
 	serve := func(srv *grpc.Server) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,10 +24,10 @@ func Example() {
 		return l.Addr().String()
 	}
 
-	behind := grpc.NewServer()
-	healthpb.RegisterHealthServer(behind, health.NewServer())
-	defer behind.Stop()
-	u, err := proxy.NewUpstream(serve(behind), nil)
+	backend := grpc.NewServer()
+	healthpb.RegisterHealthServer(backend, health.NewServer())
+	defer backend.Stop()
+	u, err := proxy.NewUpstream(serve(backend), nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -11,20 +11,20 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What an error names is bounded.
+// Limits of an error message.
 const (
-	maxNamed = 20  // services
-	maxName  = 200 // bytes of the one that was asked for
+	maxNamed = 20  // services of the upstreams
+	maxName  = 200 // bytes of the requested service
 )
 
-// routes is a routing table, which is replaced and not changed.
+// routes is an immutable routing table.
 type routes struct {
-	services map[string]*Upstream // the first that has it
-	unknown  *Upstream            // the first whose services aren't known, or nil
+	services map[string]*Upstream // service → the first upstream with it
+	unknown  *Upstream            // the first whose services are unknown, or nil
 	first    *Upstream            // nil without upstreams
 }
 
-// newRoutes merges the tables of the upstreams, the first of which win.
+// newRoutes merges the tables of the upstreams. The first upstream with a service wins.
 func newRoutes(upstreams []*Upstream, tables map[*Upstream][]string) *routes {
 	r := &routes{services: make(map[string]*Upstream)}
 	for i, u := range upstreams {
@@ -44,8 +44,8 @@ func newRoutes(upstreams []*Upstream, tables map[*Upstream][]string) *routes {
 	return r
 }
 
-// find returns the upstream for a service, and whether that is a guess because
-// nobody is known to have it; nil without upstreams.
+// find returns the upstream for a service, nil without upstreams. guess is true if no
+// upstream is known to have the service.
 func (r *routes) find(service string) (u *Upstream, guess bool) {
 	if u := r.services[service]; u != nil {
 		return u, false
@@ -56,9 +56,9 @@ func (r *routes) find(service string) (u *Upstream, guess bool) {
 	return r.first, true
 }
 
-// nobody returns the error of a call to a service that no upstream has, with the
-// status st of the one that was asked, or nil. It says what there is.
-func (r *routes) nobody(service string, st *status.Status) error {
+// unimplemented returns the error for a service that no upstream has, with the services
+// of all upstreams. st is the status of the upstream that got the call, or nil.
+func (r *routes) unimplemented(service string, st *status.Status) error {
 	if len(service) > maxName {
 		service = service[:maxName] + "…"
 	}

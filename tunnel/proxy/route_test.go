@@ -64,22 +64,22 @@ func TestUnknownService(t *testing.T) {
 	}
 	for _, tt := range tests {
 		u := &Upstream{}
-		err := newRoutes([]*Upstream{u}, map[*Upstream][]string{u: tt.services}).nobody(tt.service, nil)
+		err := newRoutes([]*Upstream{u}, map[*Upstream][]string{u: tt.services}).unimplemented(tt.service, nil)
 		if st := status.Convert(err); st.Code() != codes.Unimplemented || st.Message() != tt.want {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
-	_, err := invoke(t.Context(), through(t), method, nil)
+	_, err := invoke(t.Context(), proxyTo(t), method, nil)
 	if got, want := status.Convert(err).Message(), "unknown service any.Service: the upstreams have no services"; got != want {
 		t.Errorf("without upstreams: got %q, want %q", got, want)
 	}
 }
 
-// TestGuessedUpstream calls a service that no upstream is known to have: the first
-// is asked, and if it hasn't either the caller is told what there is.
+// TestGuessedUpstream calls a service that no upstream is known to have. The first one
+// gets the call; if it returns Unimplemented, the message lists the known services.
 func TestGuessedUpstream(t *testing.T) {
 	t.Parallel()
-	info, err := status.New(codes.Unimplemented, "what's that").WithDetails(&errdetails.ErrorInfo{Reason: "R"})
+	info, err := status.New(codes.Unimplemented, "never heard of it").WithDetails(&errdetails.ErrorInfo{Reason: "R"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +89,11 @@ func TestGuessedUpstream(t *testing.T) {
 		code  codes.Code
 		text  string
 	}{
-		"it has it":             {echo, codes.OK, ""},
-		"it hasn't":             {func(grpc.ServerStream) error { return info.Err() }, codes.Unimplemented, info.Message() + have},
-		"it says little":        {func(grpc.ServerStream) error { return status.Error(codes.Unimplemented, "") }, codes.Unimplemented, "unknown service any.Service" + have},
-		"it says another thing": {func(grpc.ServerStream) error { return status.Error(codes.NotFound, "no") }, codes.NotFound, "no"},
-		"it has answered": {func(s grpc.ServerStream) error {
+		"implemented":     {echo, codes.OK, ""},
+		"unimplemented":   {func(grpc.ServerStream) error { return info.Err() }, codes.Unimplemented, info.Message() + have},
+		"without message": {func(grpc.ServerStream) error { return status.Error(codes.Unimplemented, "") }, codes.Unimplemented, "unknown service any.Service" + have},
+		"another status":  {func(grpc.ServerStream) error { return status.Error(codes.NotFound, "no") }, codes.NotFound, "no"},
+		"unimplemented after headers": {func(s grpc.ServerStream) error {
 			if err := s.SendHeader(nil); err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func TestGuessedUpstream(t *testing.T) {
 		if st.Code() != tt.code || st.Message() != tt.text {
 			t.Errorf("%s: got %v", name, err)
 		}
-		if name == "it hasn't" && len(st.Details()) != 1 {
+		if name == "unimplemented" && len(st.Details()) != 1 {
 			t.Errorf("%s: details %v", name, st.Details())
 		}
 	}
@@ -119,7 +119,7 @@ func TestGuessedUpstream(t *testing.T) {
 func TestSetServices(t *testing.T) {
 	t.Parallel()
 	name := func(name string) *Upstream {
-		return upstream(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(bytesFrame([]byte(name))) }), nil)
+		return upstream(t, serveRaw(t, func(s grpc.ServerStream) error { return s.SendMsg(newRawMessage([]byte(name))) }), nil)
 	}
 	a, b := name("a"), name("b")
 	p := New([]*Upstream{a, b})
@@ -143,7 +143,7 @@ func TestSetServices(t *testing.T) {
 	want("a")
 }
 
-// TestLocalServices calls services that live on the proxy's own server.
+// TestLocalServices calls services of the proxy's own server.
 func TestLocalServices(t *testing.T) {
 	t.Parallel()
 	cc := client(t, serve(t, func(s *grpc.Server) {
@@ -172,6 +172,6 @@ func TestLocalServices(t *testing.T) {
 		t.Errorf("reflection: %v, %v", list, err)
 	}
 	if got, err := invoke(t.Context(), cc, method, []byte("x")); string(got) != "x" || err != nil {
-		t.Errorf("passed on: %q, %v", got, err)
+		t.Errorf("forwarded: %q, %v", got, err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// TestStatus wants every status as it is, after nothing and after a message.
+// TestStatus expects every status unchanged, with and without a message before it.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	detailed, err := status.New(codes.InvalidArgument, "with details").WithDetails(
@@ -25,7 +25,7 @@ func TestStatus(t *testing.T) {
 		detailed,
 		status.New(codes.Unknown, ""),
 		status.New(codes.Aborted, "100% <ü\n\t日本> %zz\x7f"),
-		status.New(codes.Unavailable, `connection error: desc = "error reading from server: EOF"`), // the upstream's own trouble
+		status.New(codes.Unavailable, `connection error: desc = "error reading from server: EOF"`), // about a connection of the upstream
 		status.New(codes.Canceled, closing),
 		status.New(17, "beyond the last"),
 		status.New(4711, "far beyond"),
@@ -36,9 +36,9 @@ func TestStatus(t *testing.T) {
 	}
 	for _, want := range tests {
 		for _, messages := range []int{0, 1} {
-			cc := proxied(t, serveRaw(t, func(s grpc.ServerStream) error {
+			cc := proxyClient(t, serveRaw(t, func(s grpc.ServerStream) error {
 				for range messages {
-					if err := s.SendMsg(bytesFrame(nil)); err != nil {
+					if err := s.SendMsg(newRawMessage(nil)); err != nil {
 						return err
 					}
 				}

@@ -14,12 +14,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestStorm makes many calls at once that are cancelled, or time out, or end
-// of themselves, at any point.
+// TestStorm makes many concurrent calls that are cancelled, time out or end at random
+// times.
 func TestStorm(t *testing.T) { //nolint:paralleltest // see TestMain
-	cc := through(t, upstream(t, serveRaw(t, func(s grpc.ServerStream) error {
+	cc := proxyTo(t, upstream(t, serveRaw(t, func(s grpc.ServerStream) error {
 		if rand.IntN(4) == 0 {
-			return status.Error(codes.Aborted, "of itself")
+			return status.Error(codes.Aborted, "random")
 		}
 		return echo(s)
 	}), nil))
@@ -46,14 +46,14 @@ func TestStorm(t *testing.T) { //nolint:paralleltest // see TestMain
 	wg.Wait()
 }
 
-// exchangeMessages sends some messages and receives as many, to the end.
+// exchangeMessages makes a call that sends and receives 20 messages.
 func exchangeMessages(ctx context.Context, cc *grpc.ClientConn) error {
-	s, err := cc.NewStream(ctx, desc, method, grpc.ForceCodecV2(clientCodec))
+	s, err := cc.NewStream(ctx, streamDesc, method, grpc.ForceCodecV2(clientCodec))
 	if err != nil {
 		return err
 	}
 	for range 20 {
-		if err := s.SendMsg(bytesFrame(make([]byte, rand.IntN(20_000)))); err != nil && !errors.Is(err, io.EOF) {
+		if err := s.SendMsg(newRawMessage(make([]byte, rand.IntN(20_000)))); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if _, err := receive(s); err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -18,52 +19,50 @@ import (
 // connectTimeout bounds one attempt to connect, up to the first HTTP/2 frame.
 const connectTimeout = 10 * time.Second
 
-// retry is how often an upstream that is down is dialed while no call needs it.
-var retry = backoff.Config{BaseDelay: time.Second, Multiplier: 1, Jitter: 0.2, MaxDelay: time.Second}
+// reconnectBackoff is the interval between dials of an upstream that is down while no
+// call waits for it.
+var reconnectBackoff = backoff.Config{BaseDelay: time.Second, Multiplier: 1, Jitter: 0.2, MaxDelay: time.Second}
 
-// UpstreamOptions are the options of [NewUpstream]. A nil *UpstreamOptions
-// means the defaults.
+// UpstreamOptions are the options of [NewUpstream]. Nil means the defaults.
 type UpstreamOptions struct {
-	// TLS is how to speak TLS to the upstream. The certificate is verified for
-	// TLS.ServerName, else for the host of Authority, else for that of the
+	// TLS is the configuration for TLS to the upstream. The certificate must be valid
+	// for TLS.ServerName, or else the host of Authority, or else the host of the
 	// address. Default: no TLS.
 	TLS *tls.Config
 
-	// Authority is the :authority of every call. Default: the caller's; with
-	// TLS only if the upstream's certificate is valid for it, and otherwise
-	// the name that it is verified for.
+	// Authority is the :authority of every call. Default: the caller's, or with TLS,
+	// if the upstream's certificate isn't valid for that, the verified name.
 	Authority string
 
-	// TLSHint says how to turn TLS on or off, such as "see --upstream-tls". It is
-	// added to the errors of an upstream that seems to need that. Default: nothing.
+	// TLSHint explains how to turn TLS on or off, such as "see --upstream-tls". It is
+	// appended to errors that suggest a wrong TLS setting. Default: none.
 	TLSHint string
 
-	// Logger logs connections and failed attempts at level Debug. Default: nothing
-	// is logged.
+	// Logger logs connections and failed attempts at level Debug. Default: no logs.
 	Logger *slog.Logger
 }
 
-// Upstream is a gRPC server to pass calls on to.
+// Upstream is a gRPC server that gets forwarded calls.
 type Upstream struct {
-	addr          string // as given
+	addr          string // as given to NewUpstream
 	dialed        outbound.Addr
 	tls           bool
 	tlsHint       string
-	keepAuthority bool // pass on the caller's
+	keepAuthority bool // forward the caller's
 	logger        *slog.Logger
 	conn          *grpc.ClientConn
 
-	mu       sync.Mutex
-	attempts int                // to connect, begun
-	losses   int                // attempts and connections ended
-	cause    error              // why the latest attempt failed
-	spoke    bool               // it has spoken HTTP/2 without TLS
-	waiting  map[*waiter]func() // wakes the calls that wait for an attempt
+	mu         sync.Mutex
+	attempts   int                // started
+	losses     int                // attempts and connections that have ended
+	cause      error              // of the failure of the latest attempt
+	spokeHTTP2 bool               // at least once, without TLS
+	waiting    map[*waiter]func() // each function wakes the waiter
 }
 
-// NewUpstream returns an upstream at addr, of the form of [outbound.ParseAddr]. The
-// first call dials it, and so does a call after the connection is lost: that an
-// upstream is down is no error here. The caller closes it.
+// NewUpstream returns an upstream at addr, in the form of [outbound.ParseAddr]. It doesn't
+// connect: the first call does, and so does a call after the connection is lost. The
+// caller closes the upstream.
 func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 	return newUpstream(addr, opts)
 }
@@ -77,7 +76,7 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		tls:           opts.TLS != nil,
 		tlsHint:       opts.TLSHint,
 		keepAuthority: opts.Authority == "",
-		logger:        orDiscard(opts.Logger),
+		logger:        cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		waiting:       make(map[*waiter]func()),
 	}
 	var err error
@@ -93,7 +92,7 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		if opts.TLS.ServerName != "" {
 			authority = opts.TLS.ServerName
 		}
-		creds = outbound.Credentials(opts.TLS, u.handshake)
+		creds = outbound.Credentials(opts.TLS, u.recordHandshake)
 	}
 	if opts.Authority != "" {
 		authority = opts.Authority
@@ -102,9 +101,9 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: connectTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: connectTimeout}),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(), // the caller decides
+		grpc.WithDisableRetry(), // callers retry
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(wsmux.MaxMsgSize)),
 	}, dialOpts...)...)
 	if err != nil {
@@ -113,11 +112,11 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 	return u, nil
 }
 
-// Addr returns the address as it was given to [NewUpstream].
+// Addr returns the address given to [NewUpstream].
 func (u *Upstream) Addr() string { return u.addr }
 
-// Conn returns the client that forwards the calls. The caller may use it for calls
-// of its own, such as reflection and health, and must not close it.
+// Conn returns the connection for forwarded calls. The caller may use it for its own
+// calls, such as reflection and health checks, and must not close it.
 func (u *Upstream) Conn() *grpc.ClientConn { return u.conn }
 
 // Close closes the connection; calls in flight end as Unavailable.

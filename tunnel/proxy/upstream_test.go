@@ -36,7 +36,7 @@ func TestNewUpstream(t *testing.T) {
 	}
 }
 
-// wantUnavailable makes a call through an upstream and wants this error of it.
+// wantUnavailable makes a call and expects the status Unavailable with that message.
 func wantUnavailable(t *testing.T, cc *grpc.ClientConn, want string) {
 	t.Helper()
 	_, err := invoke(t.Context(), cc, method, nil)
@@ -49,18 +49,18 @@ func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	missing := "unix:" + filepath.Join(t.TempDir(), "missing")
 	for addr, cause := range map[string]string{"127.0.0.1:1": "connection refused", missing: "no such file or directory"} {
-		cc := through(t, upstream(t, addr, nil))
+		cc := proxyTo(t, upstream(t, addr, nil))
 		for range 2 {
 			wantUnavailable(t, cc, "upstream "+addr+": "+cause)
 		}
 	}
 }
 
-// TestComesBack takes an upstream down and up again: each call sees how it is.
-func TestComesBack(t *testing.T) {
+// TestReconnect stops and starts an upstream: each call gets its current state.
+func TestReconnect(t *testing.T) {
 	t.Parallel()
 	addr := "unix:" + filepath.Join(t.TempDir(), "s")
-	cc := through(t, upstream(t, addr, nil))
+	cc := proxyTo(t, upstream(t, addr, nil))
 	for range 3 {
 		wantUnavailable(t, cc, "upstream "+addr+": no such file or directory")
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", strings.TrimPrefix(addr, "unix:"))
@@ -73,7 +73,7 @@ func TestComesBack(t *testing.T) {
 			return echo(s)
 		})...)
 		if got, err := invoke(t.Context(), cc, method, []byte("x")); string(got) != "x" || err != nil {
-			t.Fatalf("back again: %q, %v", got, err)
+			t.Fatalf("reconnected: %q, %v", got, err)
 		}
 		wait(t, begun, "call")
 		s := open(t.Context(), t, cc, method)
@@ -86,11 +86,12 @@ func TestComesBack(t *testing.T) {
 	}
 }
 
-// TestClosedUpstream closes an upstream under a call, which is no cancel.
+// TestClosedUpstream closes an upstream during a call: the status is Unavailable, not
+// Canceled.
 func TestClosedUpstream(t *testing.T) {
 	t.Parallel()
 	u := upstream(t, serveRaw(t, echo), nil)
-	cc := through(t, u)
+	cc := proxyTo(t, u)
 	s := open(t.Context(), t, cc, method)
 	send(t, s, "x")
 	if _, err := receive(s); err != nil {
@@ -104,7 +105,8 @@ func TestClosedUpstream(t *testing.T) {
 	wantUnavailable(t, cc, want)
 }
 
-// certificate returns one for localhost and 127.0.0.1, and a pool of it.
+// certificate returns a self-signed certificate for localhost, alias.test and 127.0.0.1,
+// and a pool with it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -130,17 +132,17 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// sayAuthority answers with the call's :authority.
-func sayAuthority(s grpc.ServerStream) error {
+// replyAuthority replies with the :authority of the call.
+func replyAuthority(s grpc.ServerStream) error {
 	md, _ := metadata.FromIncomingContext(s.Context())
-	return s.SendMsg(bytesFrame([]byte(strings.Join(md[":authority"], ","))))
+	return s.SendMsg(newRawMessage([]byte(strings.Join(md[":authority"], ","))))
 }
 
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	cert, pool := certificate(t)
-	plain := serveRaw(t, sayAuthority)
-	secure := serveRaw(t, sayAuthority, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
+	plain := serveRaw(t, replyAuthority)
+	secure := serveRaw(t, replyAuthority, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
 	tests := []struct {
 		name     string
 		addr     string
@@ -160,7 +162,7 @@ func TestAuthority(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, upstream(t, tt.addr, tt.opts))
+			cc := proxyTo(t, upstream(t, tt.addr, tt.opts))
 			for range 2 {
 				got, err := invoke(t.Context(), cc, method, nil, grpc.CallAuthority(tt.caller))
 				if string(got) != tt.upstream || err != nil {
@@ -179,17 +181,17 @@ func TestTLSFailures(t *testing.T) {
 	tests := []struct {
 		name, addr string
 		tls        *tls.Config
-		want       string // …
+		want       string // prefix, after the upstream's address
 	}{
 		{"unknown authority", secure, &tls.Config{}, "tls: failed to verify certificate: x509: "},
 		{"another name", secure, &tls.Config{RootCAs: pool, ServerName: "other.test"}, "tls: failed to verify certificate: x509: certificate is valid for "},
-		{"no TLS there", plain, &tls.Config{RootCAs: pool}, "it doesn't speak TLS"},
-		{"TLS there", secure, nil, "it closed the connection before HTTP/2 began: does it speak TLS?"},
+		{"upstream without TLS", plain, &tls.Config{RootCAs: pool}, "it doesn't speak TLS"},
+		{"upstream with TLS", secure, nil, "it closed the connection before HTTP/2 began: does it speak TLS?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cc := through(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.tls}))
+			cc := proxyTo(t, upstream(t, tt.addr, &UpstreamOptions{TLS: tt.tls}))
 			for range 2 {
 				_, err := invoke(t.Context(), cc, method, nil)
 				want := "upstream " + tt.addr + ": " + tt.want
@@ -201,13 +203,13 @@ func TestTLSFailures(t *testing.T) {
 	}
 }
 
-// TestBlackHole calls an upstream that accepts and says nothing: a caller's
-// deadline holds.
+// TestBlackHole calls an upstream that accepts connections but sends nothing: the caller's
+// deadline applies.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	t.Cleanup(func() { _ = l.Close() })
-	cc := through(t, upstream(t, l.Addr().String(), nil))
+	cc := proxyTo(t, upstream(t, l.Addr().String(), nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := invoke(ctx, cc, method, nil); status.Code(err) != codes.DeadlineExceeded {
@@ -220,8 +222,8 @@ func FuzzConnectionError(f *testing.F) {
 	f.Add(`closing transport due to: connection error: desc = "error reading from server: read tcp 1->2: read: reset", received prior goaway: code: NO_ERROR`)
 	f.Add(`connection error: desc = "`)
 	f.Fuzz(func(t *testing.T, s string) {
-		if text, ok := cutConnectionError(s); len(text) > 3*len(s)+len("connection lost: ") || !ok && text != "" {
-			t.Errorf("cutConnectionError(%q) = %q, %t", s, text, ok)
+		if text, ok := parseConnectionError(s); len(text) > 3*len(s)+len("connection lost: ") || !ok && text != "" {
+			t.Errorf("parseConnectionError(%q) = %q, %t", s, text, ok)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// fields encodes headers given as name, value, name, value.
+// fields encodes headers, given as name, value, name, value.
 func fields(kv ...string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
@@ -24,9 +24,8 @@ func fields(kv ...string) []byte {
 	return b.Bytes()
 }
 
-// serveFrames is an upstream that answers a request with frames of the test's
-// own. It serves one connection, until that is closed.
-func serveFrames(t *testing.T, answer func(f *http2.Framer, request *http2.MetaHeadersFrame)) string {
+// serveHTTP2 serves one connection until it is closed, and calls answer for each request.
+func serveHTTP2(t *testing.T, answer func(f *http2.Framer, request *http2.MetaHeadersFrame)) string {
 	t.Helper()
 	l := listen(t)
 	done := make(chan struct{})
@@ -67,7 +66,7 @@ func serveFrames(t *testing.T, answer func(f *http2.Framer, request *http2.MetaH
 	return l.Addr().String()
 }
 
-// TestReset has the upstream reset calls, before and after its headers.
+// TestReset has an upstream that resets calls before or after the headers.
 func TestReset(t *testing.T) {
 	t.Parallel()
 	tests := map[http2.ErrCode]codes.Code{
@@ -80,7 +79,7 @@ func TestReset(t *testing.T) {
 		for _, headers := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v/%t", code, headers), func(t *testing.T) {
 				t.Parallel()
-				cc := proxied(t, serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+				cc := proxyClient(t, serveHTTP2(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
 					if headers {
 						_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, BlockFragment: fields(":status", "200", "content-type", "application/grpc")})
 					}
@@ -95,8 +94,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// exchange sends a request of its own frames to addr and returns the frames of
-// the response: a letter each, and a dot where the stream ends.
+// exchange sends a request to addr and returns the frames of the response, as one letter
+// each and a dot at the end of the stream, and the headers.
 func exchange(t *testing.T, addr string, headers ...string) (frames string, got []hpack.HeaderField) {
 	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
@@ -127,7 +126,7 @@ func exchange(t *testing.T, addr string, headers ...string) (frames string, got 
 		default:
 			continue
 		}
-		if frame.Header().Flags.Has(http2.FlagDataEndStream) { // the same bit for headers
+		if frame.Header().Flags.Has(http2.FlagDataEndStream) { // HEADERS frames have the same bit
 			return frames + ".", got
 		}
 	}
@@ -145,7 +144,7 @@ func TestTrailersOnly(t *testing.T) {
 		{"HH.", [][]string{response, status}},
 	}
 	for _, tt := range tests {
-		addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+		addr := serveHTTP2(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
 			for i, h := range tt.answer {
 				_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: request.StreamID, EndHeaders: true, EndStream: i == len(tt.answer)-1, BlockFragment: fields(h...)})
 			}
@@ -163,12 +162,12 @@ func TestTrailersOnly(t *testing.T) {
 	}
 }
 
-// TestForeignHeaders sends what gRPC's own client would not: metadata that it
-// refuses to send, and a content-subtype that nobody here knows.
+// TestForeignHeaders sends metadata that grpc-go's client rejects, and an unknown
+// content-subtype.
 func TestForeignHeaders(t *testing.T) {
 	t.Parallel()
 	seen := make(chan map[string]string, 1)
-	addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+	addr := serveHTTP2(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
 		headers := make(map[string]string)
 		for _, h := range request.Fields {
 			headers[h.Name] = h.Value
@@ -189,13 +188,13 @@ func TestForeignHeaders(t *testing.T) {
 	}
 }
 
-// TestContentType wants a call to have the content-type of its caller, all the
-// way and back: the name of a codec must not turn up in it.
+// TestContentType expects the caller's content-type in the request and the response,
+// without the name of a codec.
 func TestContentType(t *testing.T) {
 	t.Parallel()
 	for _, want := range []string{"application/grpc", "application/grpc+proto", "application/grpc+json"} {
 		seen := make(chan string, 1)
-		addr := serveFrames(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
+		addr := serveHTTP2(t, func(f *http2.Framer, request *http2.MetaHeadersFrame) {
 			for _, h := range request.Fields {
 				if h.Name == "content-type" {
 					seen <- h.Value

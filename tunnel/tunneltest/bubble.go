@@ -12,26 +12,25 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// KeepTimersApart is called before a test with sessions enters a bubble of
-// [testing/synctest], where hours pass at once. The test must not be parallel:
-// yamux keeps its timers in a pool that all sessions of the process share, and
-// a timer can't move between bubbles, so that the pool is emptied around each.
+// KeepTimersApart must be called before a test with sessions starts a bubble of
+// [testing/synctest]. Such a test must not be parallel. All sessions of hashicorp/yamux
+// share a sync.Pool of timers, but a timer can't be used in another bubble, so
+// KeepTimersApart empties the pool before and after the test.
 func KeepTimersApart(t *testing.T) {
 	t.Helper()
 	emptyPools()
 	t.Cleanup(emptyPools)
 }
 
-// emptyPools empties every sync.Pool: one collection marks what is in it, the
-// next one drops that.
+// emptyPools empties every sync.Pool. A pool drops its items in the second garbage
+// collection.
 func emptyPools() {
 	runtime.GC()
 	runtime.GC()
 }
 
-// PipedWebSockets is [WebSockets] over [net.Pipe], which works in a bubble.
-// Nothing is buffered on the way: a write lasts until the peer has read it.
-// The ends are left to the caller to close.
+// PipedWebSockets is [WebSockets] over [net.Pipe], which works in a bubble. A pipe has
+// no buffer: a write blocks until the peer has read it. The caller closes both ends.
 func PipedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
 	tb.Helper()
 	near, far := net.Pipe()
@@ -65,7 +64,7 @@ func PipedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
 	return dialed, <-conns
 }
 
-// pipeHijacker is the writer of a response on a pipe.
+// pipeHijacker is an http.ResponseWriter on a pipe.
 type pipeHijacker struct {
 	*httptest.ResponseRecorder
 	conn net.Conn

@@ -18,7 +18,8 @@ func Listen(t *testing.T) net.Listener {
 	return l
 }
 
-// DialTCP connects to addr. The connection has a deadline after Patience.
+// DialTCP connects to addr. The connection has a deadline of Patience, and is closed when
+// the test ends.
 func DialTCP(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// EchoServer serves gRPC on l until the test ends. Whatever the method, it sends back
-// each message of type StringValue; before that it calls called, which may be nil.
+// EchoServer serves gRPC on l until the test ends. It accepts all methods, echoes each
+// message, a StringValue, and calls called before each response unless it is nil.
 func EchoServer(t *testing.T, l net.Listener, called func(context.Context)) *grpc.Server {
 	t.Helper()
 	srv := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
@@ -54,8 +54,8 @@ func Caller(t *testing.T, addr string) *grpc.ClientConn {
 	return cc
 }
 
-// Call makes a unary call of a server of EchoServer. An error is the call's, or says that
-// the reply isn't text.
+// Call makes a unary call to an EchoServer. It returns the call's error, or one if the
+// reply isn't text.
 func Call(ctx context.Context, cc *grpc.ClientConn, text string) error {
 	reply := new(wrapperspb.StringValue)
 	if err := cc.Invoke(ctx, "/test.Echo/Echo", wrapperspb.String(text), reply); err != nil {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// relaySocketBuffer is the size of the buffers of the relay's sockets in bytes.
-// It is small so that a link on which nobody reads soon pushes back.
+// relaySocketBuffer is the size of the relay's socket buffers in bytes. It is small, so
+// that writes soon block if the peer doesn't read.
 const relaySocketBuffer = 16 * 1024
 
-// Relay passes TCP connections on to one address, well or badly. Its methods
-// may be called at any time and act on all connections, old and new.
+// Relay forwards TCP connections to one address, and can delay, limit, freeze and reset
+// them. Its methods may be called at any time and apply to all connections, old and new.
 type Relay struct {
 	target *net.TCPAddr
 	ln     *net.TCPListener
@@ -24,15 +24,16 @@ type Relay struct {
 	mu        sync.Mutex
 	thawed    [2]chan struct{} // by direction; closed while bytes may pass
 	delay     time.Duration
-	bandwidth int // bytes per second; 0 is no limit
-	left      int // bytes until the cut; negative is for ever
+	bandwidth int // bytes per second; 0: no limit
+	left      int // bytes until Cut; negative: no limit
 	links     map[*link]struct{}
 }
 
-// Direction is one of the two of a connection.
+// Direction is one direction of a connection.
 type Direction int
 
-// ToTarget is from who dialed the relay to its target, FromTarget the way back.
+// ToTarget is from the dialing client to the relay's target, and FromTarget the
+// opposite.
 const (
 	ToTarget Direction = iota
 	FromTarget
@@ -41,12 +42,12 @@ const (
 // link is one connection through the relay.
 type link struct {
 	near, far *net.TCPConn
-	cut       chan struct{} // closed when the link is
+	cut       chan struct{} // closed by close
 	once      sync.Once
 }
 
-// NewRelay listens on loopback and connects who dials [Relay.Addr] with
-// target, a TCP address. It ends with tb.
+// NewRelay starts a relay that connects clients of [Relay.Addr] to target, a TCP
+// address. It ends when tb ends.
 func NewRelay(tb testing.TB, target string) *Relay {
 	tb.Helper()
 	addr, err := net.ResolveTCPAddr("tcp", target)
@@ -81,10 +82,9 @@ func NewRelay(tb testing.TB, target string) *Relay {
 // Addr returns the address to dial.
 func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
-// Freeze makes the relay a black hole: connections stay up, new ones are
-// accepted, and nothing passes in the given directions, or in either if none is
-// given: not even the end of a connection. Bytes that are just being written
-// still arrive.
+// Freeze makes the relay a black hole: connections stay up and new ones are accepted,
+// but no bytes pass in the given directions (default: both), nor the end of a
+// connection. Bytes that are being written still arrive.
 func (r *Relay) Freeze(directions ...Direction) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +100,7 @@ func (r *Relay) Freeze(directions ...Direction) {
 	}
 }
 
-// Thaw lets pass what Freeze has held up.
+// Thaw ends Freeze: waiting bytes pass.
 func (r *Relay) Thaw() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,15 +113,15 @@ func (r *Relay) Thaw() {
 	}
 }
 
-// CutAfter has the connections cut, as Cut does, when n more bytes have passed:
-// on all of them and in both directions together.
+// CutAfter makes the relay call Cut after n more bytes have passed, counted over all
+// connections and both directions.
 func (r *Relay) CutAfter(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.left = n
 }
 
-// Cut ends every connection at both ends with a TCP reset. New ones may come.
+// Cut ends every connection at both ends with a TCP reset. New connections are possible.
 func (r *Relay) Cut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,8 +130,8 @@ func (r *Relay) Cut() {
 	}
 }
 
-// SetDelay makes bytes arrive later by d in each direction. To have no effect
-// on the rate it must be set before the connection is made.
+// SetDelay delays bytes by d in each direction. On connections that already exist it
+// also limits the rate.
 func (r *Relay) SetDelay(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,7 +166,7 @@ func (r *Relay) accept() {
 		r.links[l] = struct{}{}
 		r.mu.Unlock()
 		select {
-		case <-r.done: // and Cut may have come before
+		case <-r.done: // Cut may have run before l was in links
 			l.close()
 		default:
 		}
@@ -186,14 +186,14 @@ func (r *Relay) relay(l *link) {
 	delete(r.links, l)
 }
 
-// chunk is bytes under way.
+// chunk is bytes in transit.
 type chunk struct {
 	data []byte
-	due  time.Time
+	due  time.Time // when they may be written
 }
 
-// copy passes bytes from src to dst. Reading goes ahead of writing while they
-// are delayed, or a delay would limit the rate.
+// copy copies src to dst. It reads on while bytes are delayed, so that a delay doesn't
+// limit the rate.
 func (r *Relay) copy(l *link, d Direction, dst, src *net.TCPConn) {
 	chunks := make(chan chunk, r.conditions().ahead())
 	r.wg.Go(func() {
@@ -236,12 +236,12 @@ func (r *Relay) copy(l *link, d Direction, dst, src *net.TCPConn) {
 			l.wait(time.Duration(len(c.data)) * time.Second / time.Duration(bandwidth))
 		}
 	}
-	for range chunks { // the reader may be stuck
+	for range chunks { // so that the reader doesn't block
 	}
 	_ = dst.CloseWrite()
 }
 
-// take returns what of data passes before the cut.
+// take returns the part of data that passes before CutAfter is due.
 func (r *Relay) take(data []byte) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -255,14 +255,14 @@ func (r *Relay) take(data []byte) []byte {
 	return data[:n]
 }
 
-// conditions is what the link is like at the moment.
+// conditions are the current settings of a Relay.
 type conditions struct {
 	thawed    [2]chan struct{}
 	delay     time.Duration
 	bandwidth int
 }
 
-// ahead returns how many chunks may be under way at the same time.
+// ahead returns how many chunks may be in transit in one direction of a link.
 func (c conditions) ahead() int {
 	if c.delay == 0 {
 		return 0
@@ -276,7 +276,7 @@ func (r *Relay) conditions() conditions {
 	return conditions{r.thawed, r.delay, r.bandwidth}
 }
 
-// pass waits while the relay is frozen and reports whether l still stands.
+// pass waits while the relay is frozen. It returns false if l is cut.
 func (r *Relay) pass(l *link, d Direction) bool {
 	select {
 	case <-l.cut:
@@ -286,7 +286,7 @@ func (r *Relay) pass(l *link, d Direction) bool {
 	}
 }
 
-// wait lets d pass and reports whether l still stands.
+// wait waits for d. It returns false if l is cut.
 func (l *link) wait(d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -301,7 +301,7 @@ func (l *link) wait(d time.Duration) bool {
 	}
 }
 
-// close resets both connections.
+// close resets both connections of l.
 func (l *link) close() {
 	l.once.Do(func() {
 		close(l.cut)

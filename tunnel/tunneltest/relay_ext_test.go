@@ -15,8 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
 
-// echo starts a TCP server that sends back what it gets, and returns a relay
-// in front of it.
+// echo starts a TCP echo server and returns a relay to it.
 func echo(t *testing.T) *tunneltest.Relay {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -60,7 +59,7 @@ func roundTrip(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-func TestRelayPassesBytesAndTheirEnd(t *testing.T) {
+func TestRelayForwardsBytesAndEOF(t *testing.T) {
 	t.Parallel()
 	c := dial(t, echo(t))
 	roundTrip(t, c, "hello")
@@ -68,7 +67,7 @@ func TestRelayPassesBytesAndTheirEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
-		t.Errorf("ReadAll after CloseWrite = %q, %v, want nothing and nil", rest, err)
+		t.Errorf("ReadAll after CloseWrite = %q, %v, want an empty result and nil", rest, err)
 	}
 }
 
@@ -84,7 +83,7 @@ func TestRelayFreezeHoldsBytesUntilThaw(t *testing.T) {
 	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	buf := make([]byte, 4)
 	if n, err := c.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("Read while frozen = %d, %v, want a time-out", n, err)
+		t.Fatalf("Read while frozen = %d, %v, want a timeout", n, err)
 	}
 	r.Thaw()
 	_ = c.SetReadDeadline(time.Time{})
@@ -121,7 +120,7 @@ func TestRelayDelayAndBandwidth(t *testing.T) {
 	r.SetBandwidth(1000)
 	start = time.Now()
 	roundTrip(t, c, string(make([]byte, 50)))
-	roundTrip(t, c, "x") // waits for the first to have passed
+	roundTrip(t, c, "x") // waits until the first 50 bytes have passed
 	if took, least := time.Since(start), 50*time.Millisecond; took < least {
 		t.Errorf("51 bytes at 1000 a second took %v, want at least %v", took, least)
 	}
@@ -160,7 +159,7 @@ func TestRelayFreezesOneDirection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := c.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Read = %d, %v through a frozen direction", n, err)
+		t.Errorf("Read = %d, %v in a frozen direction, want a timeout", n, err)
 	}
 	r.Thaw()
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
@@ -172,7 +171,7 @@ func TestRelayFreezesOneDirection(t *testing.T) {
 	}
 }
 
-func TestRelayCutsAfterSoManyBytes(t *testing.T) {
+func TestRelayCutAfter(t *testing.T) {
 	t.Parallel()
 	r := echo(t)
 	c := dial(t, r)

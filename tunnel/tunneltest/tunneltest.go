@@ -1,10 +1,10 @@
-// Package tunneltest has what the tests of a tunnel need: connected pairs and
-// relays that break on purpose. Everything stays on loopback.
+// Package tunneltest has helpers for tests: pairs of WebSockets, relays that break
+// connections, gRPC servers, and waiting for events. It uses loopback only.
 //
 //	dialed, accepted := tunneltest.WebSockets(t)
 //
 //	relay := tunneltest.NewRelay(t, server.Addr().String())
-//	relay.Freeze() // the link is up, and nothing passes
+//	relay.Freeze() // connections stay up, but no bytes pass
 //	relay.Cut()    // every connection ends with a TCP reset
 package tunneltest
 
@@ -20,7 +20,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// BufferSize is the WebSocket buffer size of the pairs, in bytes.
+// BufferSize is the size of the WebSockets' buffers in bytes.
 const BufferSize = 64*1024 + 64
 
 // WebSockets returns the two ends of a WebSocket over loopback TCP: the
@@ -36,8 +36,8 @@ func TLSWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn) {
 	return connect(tb, (*httptest.Server).StartTLS, func(addr string) string { return addr })
 }
 
-// RelayedWebSockets is [WebSockets] through a relay. The sockets' buffers are
-// small, so that a link on which nobody reads soon pushes back.
+// RelayedWebSockets is [WebSockets] through a relay. The sockets' buffers are small, so
+// that writes soon block if the peer doesn't read.
 func RelayedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn, relay *Relay) {
 	tb.Helper()
 	dialed, accepted = connect(tb, (*httptest.Server).Start, func(addr string) string {
@@ -53,8 +53,8 @@ func RelayedWebSockets(tb testing.TB) (dialed, accepted *websocket.Conn, relay *
 	return dialed, accepted, relay
 }
 
-// connect starts a server that upgrades one request, and dials the address
-// that via makes of the server's.
+// connect starts a server that upgrades one request, and dials via(addr), where addr is
+// the server's address.
 func connect(tb testing.TB, start func(*httptest.Server), via func(addr string) string) (dialed, accepted *websocket.Conn) {
 	tb.Helper()
 	conns := make(chan *websocket.Conn, 1)
@@ -67,7 +67,7 @@ func connect(tb testing.TB, start func(*httptest.Server), via func(addr string) 
 		conns <- conn
 	}))
 	start(srv)
-	defer srv.Close() // the upgraded connection is no longer the server's
+	defer srv.Close() // doesn't close the upgraded connection
 	scheme := "ws"
 	dialer := websocket.Dialer{ReadBufferSize: BufferSize, WriteBufferSize: BufferSize}
 	if srv.TLS != nil {

@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for an event. It is long, because it only passes
-// when a test fails.
+// Patience is how long a test waits for an event. It is long, because only a failing
+// test waits for so long.
 const Patience = time.Minute
 
-// Await waits for event, and fails the test after Patience.
-func Await[T any](t *testing.T, what string, event <-chan T) T {
+// Await waits for event and returns its value. It fails the test after Patience, with
+// name in the message.
+func Await[T any](t *testing.T, name string, event <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-event:
 		return v
 	case <-time.After(Patience):
-		t.Fatalf("%s: nothing for %v", what, Patience)
+		t.Fatalf("%s: no event within %v", name, Patience)
 		panic("unreachable") //nolint:forbidigo // Fatalf doesn't return
 	}
 }

@@ -2,13 +2,13 @@ package tunneltest
 
 import "time"
 
-// tick is how much time passes at most, for Within, before it looks again.
+// tick is the unit in which Within counts time.
 const tick = 10 * time.Millisecond
 
-// Within waits for event, for d of the time in which this process runs: while a
-// busy machine keeps it from running, or it is stopped, no time passes.
+// Within waits for event for the duration d. Time during which this process doesn't run,
+// because the machine is busy or the process is stopped, doesn't count.
 func Within[T any](d time.Duration, event <-chan T) (v T, ok bool) {
-	ticker := time.NewTicker(tick) // which drops the ticks that come too late
+	ticker := time.NewTicker(tick) // drops ticks for a slow receiver
 	defer ticker.Stop()
 	for ; d > 0; d -= tick {
 		select {

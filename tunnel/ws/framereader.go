@@ -11,50 +11,50 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// frameReader reads the messages of a dialing side (RFC 6455 §5) from the socket.
-// gorilla takes several times as long to unmask them. Control frames go to the
-// handlers of the websocket.Conn.
+// frameReader reads the messages of a dialing side (RFC 6455 §5) from the socket,
+// because gorilla takes several times as long to unmask them. It passes control
+// frames to the handlers of the websocket.Conn.
 type frameReader struct {
 	c      *Conn
 	in     *bufio.Reader
 	head   [maxFrameHeader]byte
 	mask   mask
-	offset int    // in the payload of the current data frame
-	left   uint64 // of that payload
+	offset int    // position in the payload of the current data frame
+	left   uint64 // unread bytes of that payload
 	last   bool   // the current data frame is the last of its message
 }
 
-// newFrameReader returns a reader on c, which is on the accepting side and from
-// which nothing has been read.
+// newFrameReader returns a reader for c, which is the accepting side. Nothing may have
+// been read from c before.
 func newFrameReader(c *Conn) *frameReader {
 	return &frameReader{c: c, in: bufio.NewReader(c.conn)}
 }
 
-// nextMessage is like gorilla's NextReader, except that the previous message must
-// have been read completely.
+// nextMessage is like gorilla's NextReader, except that the caller must have read the
+// previous message completely.
 func (r *frameReader) nextMessage() (kind int, message io.Reader, err error) {
-	opcode, err := r.nextData()
+	opcode, err := r.nextDataFrame()
 	switch {
 	case err != nil:
 		return 0, nil, err
 	case opcode == continuationFrame:
-		return 0, nil, r.violation("continuation of no message")
+		return 0, nil, r.protocolError("continuation of no message")
 	}
 	return int(opcode), r, nil
 }
 
-// Read reads the message, which ends with io.EOF.
+// Read reads the current message. It returns io.EOF at the end of the message.
 func (r *frameReader) Read(p []byte) (int, error) {
 	for r.left == 0 {
 		if r.last {
 			return 0, io.EOF
 		}
-		opcode, err := r.nextData()
+		opcode, err := r.nextDataFrame()
 		switch {
 		case err != nil:
 			return 0, err
 		case opcode != continuationFrame:
-			return 0, r.violation("a message within a message")
+			return 0, r.protocolError("a message within a message")
 		}
 	}
 	n, err := r.in.Read(p[:min(uint64(len(p)), r.left)])
@@ -64,14 +64,14 @@ func (r *frameReader) Read(p []byte) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	return 0, unexpectedEnd(err)
+	return 0, abnormalClosure(err)
 }
 
-// nextData handles control frames up to the next data frame, whose header it
-// reads, and returns its opcode.
-func (r *frameReader) nextData() (opcode byte, err error) {
+// nextDataFrame reads the header of the next data frame and returns its opcode. It
+// handles control frames on the way.
+func (r *frameReader) nextDataFrame() (opcode byte, err error) {
 	for {
-		h, err := r.nextFrame()
+		h, err := r.nextHeader()
 		if err != nil {
 			return 0, err
 		}
@@ -79,7 +79,7 @@ func (r *frameReader) nextData() (opcode byte, err error) {
 			r.offset, r.left, r.last = 0, h.length, h.final
 			return h.opcode, nil
 		}
-		if err := r.control(h); err != nil {
+		if err := r.handleControl(h); err != nil {
 			return 0, err
 		}
 	}
@@ -91,27 +91,27 @@ type frameHeader struct {
 	length uint64
 }
 
-// nextFrame reads and checks the header of a frame.
-func (r *frameReader) nextFrame() (h frameHeader, err error) {
+// nextHeader reads and checks the header of the next frame, and sets the mask.
+func (r *frameReader) nextHeader() (h frameHeader, err error) {
 	b := r.head[:]
 	if _, err := io.ReadFull(r.in, b[:2]); err != nil {
-		return h, unexpectedEnd(err)
+		return h, abnormalClosure(err)
 	}
 	h = frameHeader{opcode: b[0] & opcodeBits, final: b[0]&finalBit != 0, length: uint64(b[1] &^ maskBit)}
 	control := h.opcode >= websocket.CloseMessage
 	switch {
 	case b[0]&reservedBits != 0:
-		return h, r.violation("reserved bits are set")
+		return h, r.protocolError("reserved bits are set")
 	case h.opcode > websocket.BinaryMessage && !control, h.opcode > websocket.PongMessage:
-		return h, r.violation("unknown opcode")
+		return h, r.protocolError("unknown opcode")
 	case control && (!h.final || h.length > maxControlPayload):
-		return h, r.violation("a control frame that is fragmented or too long")
+		return h, r.protocolError("a control frame that is fragmented or too long")
 	case b[1]&maskBit == 0:
-		return h, r.violation("not masked")
+		return h, r.protocolError("not masked")
 	}
 	key := b[2 : 2+lengthSize(h.length)+keySize]
 	if _, err := io.ReadFull(r.in, key); err != nil {
-		return h, unexpectedEnd(err)
+		return h, abnormalClosure(err)
 	}
 	switch len(key) - keySize {
 	case 2:
@@ -120,15 +120,16 @@ func (r *frameReader) nextFrame() (h frameHeader, err error) {
 		h.length = binary.BigEndian.Uint64(key)
 	}
 	if h.length > math.MaxInt64 {
-		return h, r.violation("too long a frame")
+		return h, r.protocolError("too long a frame")
 	}
 	r.mask.set(key[len(key)-keySize:], h.length)
 	return h, nil
 }
 
-// lengthSize is how many bytes hold the length that the seven bits short stand for.
-func lengthSize(short uint64) int {
-	switch short {
+// lengthSize returns the size of the extended payload length, which depends on the
+// seven-bit payload length (RFC 6455 §5.2).
+func lengthSize(payloadLen uint64) int {
+	switch payloadLen {
 	case 126:
 		return 2
 	case 127:
@@ -137,13 +138,13 @@ func lengthSize(short uint64) int {
 	return 0
 }
 
-// control reads the payload of a control frame and passes it to its handler. A
-// Close frame gives a *websocket.CloseError.
-func (r *frameReader) control(h frameHeader) error {
+// handleControl reads the payload of a control frame and calls its handler. For a
+// Close frame it returns a *websocket.CloseError.
+func (r *frameReader) handleControl(h frameHeader) error {
 	var b [maxControlPayload]byte
 	p := b[:h.length]
 	if _, err := io.ReadFull(r.in, p); err != nil {
-		return unexpectedEnd(err)
+		return abnormalClosure(err)
 	}
 	r.mask.xor(p, p, 0)
 	switch h.opcode {
@@ -156,7 +157,7 @@ func (r *frameReader) control(h frameHeader) error {
 	if len(p) >= 2 {
 		code, text := binary.BigEndian.Uint16(p), p[2:]
 		if !isStatusCode(code) || !utf8.Valid(text) {
-			return r.violation("a Close frame with a wrong status code or reason")
+			return r.protocolError("a Close frame with a wrong status code or reason")
 		}
 		end.Code, end.Text = int(code), string(text)
 	}
@@ -166,8 +167,8 @@ func (r *frameReader) control(h frameHeader) error {
 	return end
 }
 
-// isStatusCode reports whether a Close frame may have this status code: RFC 6455
-// §7.4 and the registry that it begins.
+// isStatusCode reports whether a Close frame may have this status code, according to
+// RFC 6455 §7.4 and the IANA registry.
 func isStatusCode(code uint16) bool {
 	switch {
 	case code >= 3000 && code < 5000:
@@ -178,15 +179,16 @@ func isStatusCode(code uint16) bool {
 	return code >= websocket.CloseNormalClosure && code <= websocket.CloseTryAgainLater && code != 1004
 }
 
-// violation tells the peer which rule it has broken, and returns that as an error.
-func (r *frameReader) violation(text string) error {
-	r.c.complain(websocket.CloseProtocolError, text)
+// protocolError sends a Close frame with status code 1002 and text, and returns text
+// as an error.
+func (r *frameReader) protocolError(text string) error {
+	r.c.sendErrorClose(websocket.CloseProtocolError, text)
 	return errors.New("websocket: " + text)
 }
 
-// unexpectedEnd is err as gorilla puts it: a connection must not end without a
-// Close frame.
-func unexpectedEnd(err error) error {
+// abnormalClosure converts io.EOF to gorilla's error for a connection that ended
+// without a Close frame. It returns other errors unchanged.
+func abnormalClosure(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &websocket.CloseError{Code: websocket.CloseAbnormalClosure, Text: io.ErrUnexpectedEOF.Error()}
 	}

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// maxPayload is the largest payload of a frame whose bytes have to be copied
-	// to be sent.
+	// maxPayload is the largest payload of a frame that is copied to a buffer before
+	// it is sent: the header and the body of mux's largest frame.
 	maxPayload = 256*1024 + 12
 
-	// maxFrameHeader is a first byte, a length with 8 more bytes, and a masking
-	// key: RFC 6455 §5.2.
+	// maxFrameHeader is the size of the two fixed bytes, the extended payload length
+	// and the masking key (RFC 6455 §5.2).
 	maxFrameHeader = 2 + 8 + keySize
 
 	finalBit     = 0x80
@@ -29,29 +29,29 @@ const (
 	continuationFrame = 0
 )
 
-// frameWriter sends binary messages (RFC 6455 §5.6) on the socket of a WebSocket
-// on which nothing else writes messages. gorilla's writer copies each message,
-// goes over it again to mask it, and allocates.
+// frameWriter writes binary messages (RFC 6455 §5.6) to the socket of a WebSocket. No
+// other code may write messages there. gorilla's writer copies each message, masks it
+// in a second pass, and allocates.
 type frameWriter struct {
 	conn    net.Conn
 	records *recordsConn // below TLS; may be nil
 	mask    *mask        // nil on the accepting side, which doesn't mask
-	gather  bool         // conn takes several slices in one system call
-	renew   func() bool  // see whileMoving
+	gather  bool         // write header and payload with writev, without a copy
+	renew   func() bool  // see retryWhileProgress
 
 	header [maxFrameHeader]byte
 	slices [3][]byte
-	unsent net.Buffers // of slices
+	unsent net.Buffers // the rest of slices
 }
 
-// newFrameWriter returns a writer on conn. renew moves conn's write deadline, and
-// returns false if writing is over.
+// newFrameWriter returns a writer on conn. renew renews conn's write deadline, and
+// returns false if the connection is closing.
 func newFrameWriter(conn net.Conn, records *recordsConn, side Side, renew func() bool) *frameWriter {
 	w := &frameWriter{conn: conn, records: records, renew: renew}
 	if side == Dialing {
 		w.mask = new(mask)
 	}
-	_ = conn.SetWriteDeadline(time.Time{}) // the handshake may have left one
+	_ = conn.SetWriteDeadline(time.Time{}) // the handshake may have set one
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		w.gather = w.mask == nil
@@ -59,20 +59,20 @@ func newFrameWriter(conn net.Conn, records *recordsConn, side Side, renew func()
 	return w
 }
 
-// writeMessage sends a and b, of which either may be empty, as one message.
+// writeMessage sends a and b, either of which may be empty, as one message.
 func (w *frameWriter) writeMessage(a, b []byte) error {
 	if w.records == nil {
 		return w.writeFrames(a, b)
 	}
-	w.records.begin()
-	return errors.Join(w.writeFrames(a, b), w.records.end(w.renew))
+	w.records.beginBatch()
+	return errors.Join(w.writeFrames(a, b), w.records.endBatch(w.renew))
 }
 
 func (w *frameWriter) writeFrames(a, b []byte) error {
 	if w.gather {
 		w.slices = [3][]byte{appendFrameHeader(w.header[:0], websocket.BinaryMessage, true, len(a)+len(b)), a, b}
 		w.unsent = w.slices[:]
-		err := whileMoving(w.renew, func() (int64, error) { return w.unsent.WriteTo(w.conn) })
+		err := retryWhileProgress(w.renew, func() (int64, error) { return w.unsent.WriteTo(w.conn) })
 		w.slices = [3][]byte{}
 		return err
 	}
@@ -97,20 +97,21 @@ func (w *frameWriter) writeFrames(a, b []byte) error {
 	}
 }
 
-// writeAll writes p to conn; see whileMoving.
+// writeAll writes p to conn; see retryWhileProgress.
 func writeAll(conn net.Conn, p []byte, renew func() bool) error {
-	return whileMoving(renew, func() (int64, error) {
+	return retryWhileProgress(renew, func() (int64, error) {
 		n, err := conn.Write(p)
 		p = p[n:]
 		return int64(n), err
 	})
 }
 
-// whileMoving calls write, which continues where it stopped and returns how much
-// it has written, again after a deadline within which it has written something.
-// renew moves the deadline, and returns false if writing is over. So a link that
-// takes a little at a time counts as slow and not as stalled.
-func whileMoving(renew func() bool, write func() (int64, error)) error {
+// retryWhileProgress calls write until it succeeds, or fails with another error than
+// a timeout, or times out without having written anything. write returns how many
+// bytes it wrote, and continues there when called again. renew renews the deadline
+// before that, and returns false if the connection is closing. A link that transmits
+// a few bytes before each deadline is thus slow, not stalled.
+func retryWhileProgress(renew func() bool, write func() (int64, error)) error {
 	for {
 		n, err := write()
 		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !renew() {
@@ -124,7 +125,7 @@ var frameBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// appendFrameHeader appends the header of a frame that isn't masked.
+// appendFrameHeader appends the header of an unmasked frame.
 func appendFrameHeader(buf []byte, opcode byte, final bool, length int) []byte {
 	if final {
 		opcode |= finalBit
@@ -139,8 +140,8 @@ func appendFrameHeader(buf []byte, opcode byte, final bool, length int) []byte {
 	}
 }
 
-// appendMasked makes the header of a frame one of a masked frame, and appends the
-// masking key and, masked with it, a and b.
+// appendMasked sets the mask bit in frame, which is a header, and appends a random
+// masking key and the masked bytes of a and b.
 func (w *frameWriter) appendMasked(frame, a, b []byte) []byte {
 	frame[1] |= maskBit
 	start := len(frame) + keySize

@@ -10,7 +10,7 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// What the writer sends, gorilla reads.
+// gorilla can read the messages of a frameWriter.
 func TestFrameWriter(t *testing.T) {
 	t.Parallel()
 	for _, side := range []string{"dialing", "accepting"} {
@@ -41,7 +41,7 @@ func TestFrameWriter(t *testing.T) {
 						t.Fatalf("%d and %d bytes: read kind %d, %v", a, b, kind, err)
 					}
 					if want := append(pattern(a, 3), pattern(b, 5)...); !bytes.Equal(got, want) {
-						t.Fatalf("%d and %d bytes: read %d others", a, b, len(got))
+						t.Fatalf("%d and %d bytes: read %d bytes, or others", a, b, len(got))
 					}
 				}
 			}
@@ -52,7 +52,7 @@ func TestFrameWriter(t *testing.T) {
 	}
 }
 
-// pattern returns n bytes that repeat nowhere near.
+// pattern returns n bytes without a short period.
 func pattern(n int, factor byte) []byte {
 	p := make([]byte, n)
 	for i := range p {

@@ -11,19 +11,19 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// pongWait bounds the sending of a Pong. gorilla's own handler allows one second,
-// after which a full socket costs the whole connection.
+// pongWait bounds how long a Pong may wait for the socket; then the connection fails.
+// gorilla's default handler allows one second, too little for a socket that is busy.
 const pongWait = 60 * time.Second
 
-// pongs answers Pings.
+// pongs is the state of answering the peer's Pings.
 type pongs struct {
 	mu      sync.Mutex
-	data    *string // of the newest Ping that has no answer
-	sending bool    // a goroutine answers
+	data    *string // of the newest unanswered Ping; nil if there is none
+	sending bool    // sendPongs is running
 }
 
-// answerPing answers a Ping from another goroutine: the reader must not wait for
-// a full socket. While one answer waits, only the newest Ping is kept, which RFC
+// answerPing starts to answer a Ping in another goroutine, because the reader must not
+// wait for a full socket. While a Pong waits, it keeps only the newest Ping, which RFC
 // 6455 §5.5.3 allows.
 func (c *Conn) answerPing(data string) error {
 	c.pongs.mu.Lock()
@@ -48,28 +48,28 @@ func (c *Conn) sendPongs() {
 		if data == nil {
 			return
 		}
-		// An error shows in the next write as well.
+		// The next write returns the error, too.
 		_ = c.writeControl(websocket.PongMessage, []byte(*data), time.Now().Add(pongWait))
 	}
 }
 
-// maxWaiting is how many Pings may wait for their Pong. The oldest is forgotten
-// for another: the peer may answer none.
-const maxWaiting = 64
+// maxPendingPings is how many Pings may wait for their Pong. Beyond that, the oldest
+// is forgotten: the peer may answer none.
+const maxPendingPings = 64
 
-// pings are the Pings that wait for their Pong, oldest first.
+// pings are the Pings of this side that wait for their Pong.
 type pings struct {
 	mu      sync.Mutex
-	waiting []*ping
+	pending []*ping // oldest first
 }
 
 type ping struct {
-	sent time.Duration // after the connection's start; also its payload
-	pong chan struct{} // closed when the answer arrives
+	sent time.Duration // since Conn.started; its decimal form is the payload
+	pong chan struct{} // closed when the Pong arrives
 }
 
-// Ping is SendPing that waits for the Pong. It returns how long that took from the
-// moment at which no message was being sent any more.
+// Ping sends a Ping like SendPing, waits for the Pong, and returns the round-trip
+// time. That doesn't include the wait for a message that is being sent.
 func (c *Conn) Ping(ctx context.Context, sendBy time.Time) (time.Duration, error) {
 	p, err := c.sendPing(sendBy)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *Conn) Ping(ctx context.Context, sendBy time.Time) (time.Duration, error
 	select {
 	case <-p.pong:
 		return time.Duration(c.roundTrip.Load()), nil
-	case <-c.endKnown:
+	case <-c.ended:
 		return 0, c.end
 	case <-c.closing:
 		return 0, net.ErrClosed
@@ -88,23 +88,23 @@ func (c *Conn) Ping(ctx context.Context, sendBy time.Time) (time.Duration, error
 	}
 }
 
-// SendPing sends a Ping (RFC 6455 §5.5.2), whose Pong shows in Received and
-// RoundTrips. A Ping that the socket hasn't taken by sendBy fails the connection,
-// so that is best generous.
+// SendPing sends a Ping (RFC 6455 §5.5.2) and doesn't wait for the Pong, which changes
+// Received and RoundTrips. The connection fails if the Ping isn't in the socket's
+// buffer by sendBy, so allow plenty of time.
 func (c *Conn) SendPing(sendBy time.Time) error {
 	_, err := c.sendPing(sendBy)
 	return err
 }
 
 func (c *Conn) sendPing(sendBy time.Time) (*ping, error) {
-	if err := c.takeTurn(sendBy); err != nil {
+	if err := c.acquireWriter(sendBy); err != nil {
 		return nil, err
 	}
-	defer c.endTurn()
+	defer c.releaseWriter()
 	p := &ping{sent: time.Since(c.started), pong: make(chan struct{})}
 	c.pings.mu.Lock()
-	if c.pings.waiting = append(c.pings.waiting, p); len(c.pings.waiting) > maxWaiting {
-		c.pings.waiting = slices.Delete(c.pings.waiting, 0, 1)
+	if c.pings.pending = append(c.pings.pending, p); len(c.pings.pending) > maxPendingPings {
+		c.pings.pending = slices.Delete(c.pings.pending, 0, 1)
 	}
 	c.pings.mu.Unlock()
 	err := c.ws.WriteControl(websocket.PingMessage, strconv.AppendInt(nil, int64(p.sent), 10), sendBy)
@@ -117,11 +117,11 @@ func (c *Conn) sendPing(sendBy time.Time) (*ping, error) {
 func (c *Conn) forgetPing(p *ping) {
 	c.pings.mu.Lock()
 	defer c.pings.mu.Unlock()
-	c.pings.waiting = slices.DeleteFunc(c.pings.waiting, func(o *ping) bool { return o == p })
+	c.pings.pending = slices.DeleteFunc(c.pings.pending, func(o *ping) bool { return o == p })
 }
 
-// receivePong ends the wait for a Pong. The peer may answer only the newest of
-// several Pings. A Pong that nobody asked for changes nothing.
+// receivePong completes the Ping with this payload and all older ones, because a peer
+// may answer only the newest of several Pings. It ignores an unsolicited Pong.
 func (c *Conn) receivePong(data string) {
 	payload, err := strconv.ParseInt(data, 10, 64)
 	if err != nil {
@@ -129,23 +129,23 @@ func (c *Conn) receivePong(data string) {
 	}
 	c.pings.mu.Lock()
 	defer c.pings.mu.Unlock()
-	i := slices.IndexFunc(c.pings.waiting, func(p *ping) bool { return int64(p.sent) == payload })
+	i := slices.IndexFunc(c.pings.pending, func(p *ping) bool { return int64(p.sent) == payload })
 	if i < 0 {
 		return
 	}
-	took := max(int64(time.Since(c.started))-payload, 1)
+	took := max(int64(time.Since(c.started))-payload, 1) // 0 would mean none yet
 	c.roundTrip.Store(took)
-	if least := c.leastTrip.Load(); least == 0 || took < least {
-		c.leastTrip.Store(took)
+	if least := c.minRoundTrip.Load(); least == 0 || took < least {
+		c.minRoundTrip.Store(took)
 	}
-	for _, p := range c.pings.waiting[:i+1] {
+	for _, p := range c.pings.pending[:i+1] {
 		close(p.pong)
 	}
-	c.pings.waiting = slices.Delete(c.pings.waiting, 0, i+1)
+	c.pings.pending = slices.Delete(c.pings.pending, 0, i+1)
 }
 
-// RoundTrips returns how long the last Ping took, and the fastest of all; 0 while
-// none has been answered.
+// RoundTrips returns the round-trip times of the last Ping and of the fastest one, or
+// 0 if none has been answered.
 func (c *Conn) RoundTrips() (last, least time.Duration) {
-	return time.Duration(c.roundTrip.Load()), time.Duration(c.leastTrip.Load())
+	return time.Duration(c.roundTrip.Load()), time.Duration(c.minRoundTrip.Load())
 }

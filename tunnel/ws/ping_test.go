@@ -11,7 +11,7 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// read reads c to its end, for control frames are handled by reading.
+// read reads c until the test ends, because Read handles control frames.
 func read(t *testing.T, c *Conn) {
 	t.Helper()
 	done := make(chan struct{})
@@ -46,12 +46,11 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// A peer may answer the newest Ping only, and Pongs that nobody asked for change
-// nothing.
+// A Pong completes older Pings, too, and unsolicited Pongs are ignored.
 func TestPongs(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
-	pinged := make(chan string, 2*maxWaiting)
+	pinged := make(chan string, 2*maxPendingPings)
 	accepted.SetPingHandler(func(data string) error {
 		pinged <- data
 		return nil
@@ -79,14 +78,14 @@ func TestPongs(t *testing.T) {
 			t.Errorf("Ping = %v", err)
 		}
 	}
-	for range maxWaiting + 10 {
+	for range maxPendingPings + 10 {
 		if err := c.SendPing(later); err != nil {
 			t.Fatal(err)
 		}
 		<-pinged
 	}
-	if n := len(c.pings.waiting); n != maxWaiting {
-		t.Errorf("%d Pings wait for their Pong, want %d", n, maxWaiting)
+	if n := len(c.pings.pending); n != maxPendingPings {
+		t.Errorf("%d Pings are pending, want %d", n, maxPendingPings)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {

@@ -11,15 +11,15 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// isDefaultPingHandler reports whether h is the Ping handler that gorilla sets on
-// a new connection. gorilla has no accessor for that; such handlers share their
-// code with that of any new connection.
+// isDefaultPingHandler reports whether h is gorilla's default Ping handler. gorilla
+// can't tell, so it compares the code pointer of h with that of the handler of a new
+// connection.
 func isDefaultPingHandler(h func(string) error) bool {
 	return reflect.ValueOf(h).Pointer() == defaultPingHandler()
 }
 
-// defaultPingHandler returns the code of gorilla's default handler, or 0 if it
-// can't be had: gorilla's own handler then stays.
+// defaultPingHandler returns the code pointer of gorilla's default Ping handler, or 0
+// if the handshake on a pipe fails: then no handler counts as the default.
 var defaultPingHandler = sync.OnceValue(func() uintptr {
 	conn, peer := net.Pipe()
 	defer conn.Close()
@@ -37,14 +37,14 @@ var defaultPingHandler = sync.OnceValue(func() uintptr {
 	return reflect.ValueOf(fresh.PingHandler()).Pointer()
 })
 
-// hijacker is the response writer of a handshake on conn.
+// hijacker is the http.ResponseWriter of a handshake on conn.
 type hijacker struct{ conn net.Conn }
 
 func (h *hijacker) Header() http.Header         { return http.Header{} }
 func (h *hijacker) Write(p []byte) (int, error) { return len(p), nil }
 func (h *hijacker) WriteHeader(int)             {}
 
-// Hijack is for the Upgrader.
+// Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }

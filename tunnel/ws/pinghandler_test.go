@@ -8,7 +8,8 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// A newer gorilla may end this, and then full sockets cost connections again.
+// This depends on how gorilla makes its default handler. If a newer version breaks
+// it, gorilla's handler stays and fails connections whose socket is full.
 func TestDefaultPingHandlerIsRecognized(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
@@ -18,7 +19,7 @@ func TestDefaultPingHandlerIsRecognized(t *testing.T) {
 		}
 		conn.SetPingHandler(func(string) error { return nil })
 		if isDefaultPingHandler(conn.PingHandler()) {
-			t.Errorf("a Ping handler of the caller's on the %s side is taken for the default", side)
+			t.Errorf("the caller's Ping handler on the %s side is taken for the default", side)
 		}
 	}
 }

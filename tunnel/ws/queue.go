@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// smallWrite is the largest write, in bytes, that may be joined with others.
+	// smallWrite is the largest write, in bytes, that tryAdd queues.
 	smallWrite = 8 * 1024
 
-	// maxQueued bounds what WriteFrame queues. Beyond that it waits for the
+	// maxQueued is how many bytes tryAdd queues. With more, WriteFrame waits for the
 	// socket.
 	maxQueued = 64 * 1024
 
@@ -18,21 +18,21 @@ const (
 	burstGap = 50 * time.Microsecond
 )
 
-// queue holds small writes that follow closely on each other, to be sent as one
-// message: each alone costs a system call at this end and a wake-up at the other.
-// The first of a burst is sent by itself at once. Those that follow are sent
-// together by another goroutine as soon as that runs.
+// queue collects small writes in quick succession, to be sent as one message: a
+// message for each would cost a system call at this end and a wake-up at the other.
+// The first write of a burst is sent immediately. Another goroutine sends the others
+// together as soon as it is scheduled.
 type queue struct {
 	mu       sync.Mutex
 	pending  []byte
-	spare    []byte // becomes pending at the next take
-	flushing bool   // a goroutine is about to send pending
-	sent     time.Time
+	spare    []byte    // the buffer that swap makes pending
+	flushing bool      // a goroutine is about to send pending
+	sent     time.Time // when the last message was sent
 }
 
-// hold queues a and b if they are small and part of a burst. It returns whether
-// it did, and whether the caller must start a flush.
-func (q *queue) hold(a, b []byte) (held, start bool) {
+// tryAdd queues a and b if they are small and either part of a burst or in time for
+// a pending flush. start reports whether the caller must start a flush.
+func (q *queue) tryAdd(a, b []byte) (added, start bool) {
 	n := len(a) + len(b)
 	if n > smallWrite {
 		return false, false
@@ -48,7 +48,7 @@ func (q *queue) hold(a, b []byte) (held, start bool) {
 	return true, start
 }
 
-// add queues p. It returns whether the caller must start a flush.
+// add queues p, without a limit. start reports whether the caller must start a flush.
 func (q *queue) add(p []byte) (start bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,8 +58,8 @@ func (q *queue) add(p []byte) (start bool) {
 	return start
 }
 
-// take returns the pending bytes, which are valid until the next take. The caller
-// holds the token of writing.
+// take removes and returns the pending bytes, which are valid until the next take.
+// The caller holds the token of writing.
 func (q *queue) take() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,7 +82,7 @@ func (q *queue) swap() []byte {
 	return pending
 }
 
-// stop ends a flush that can't send. The pending bytes stay.
+// stop records that a flush has given up. The pending bytes stay queued.
 func (q *queue) stop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -95,21 +95,21 @@ func (q *queue) size() int {
 	return len(q.pending)
 }
 
-// noteSent records when the last message was sent.
-func (q *queue) noteSent() {
+// recordSent records when the last message was sent.
+func (q *queue) recordSent() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sent = time.Now()
 }
 
-// flush sends the queue until it is empty. It gives up its turn after each
-// message, so that control frames come between.
+// flush sends the queue until it is empty. It releases the token of writing after
+// each message so that control frames can be sent in between.
 func (c *Conn) flush() {
 	for {
-		runtime.Gosched() // goroutines that are about to write go first
+		runtime.Gosched() // lets other goroutines add their writes first
 		sent, err := c.flushOnce()
 		if err != nil {
-			c.fail(err) // there may be no later write to return it
+			c.fail(err) // no later write may return it
 		}
 		if !sent {
 			return
@@ -117,11 +117,11 @@ func (c *Conn) flush() {
 	}
 }
 
-// flushOnce sends the queue as one message. It returns false if the flush is
-// over.
+// flushOnce sends the queue as one message. It returns false if the queue was empty
+// or writing has failed.
 func (c *Conn) flushOnce() (bool, error) {
 	c.writing <- struct{}{}
-	defer c.endTurn()
+	defer c.releaseWriter()
 	if err := c.beginWrite(); err != nil {
 		c.queue.stop()
 		return false, err

@@ -15,32 +15,32 @@ func TestQueue(t *testing.T) {
 	t.Parallel()
 	var q queue
 	small, large := []byte("abc"), make([]byte, smallWrite)
-	if held, _ := q.hold(small, nil); held {
-		t.Error("the first write is held")
+	if added, _ := q.tryAdd(small, nil); added {
+		t.Error("tryAdd of the first write = true, want false")
 	}
-	q.sent = time.Now().Add(time.Hour) // as if just now, however long this takes
-	if held, start := q.hold(small, []byte("d")); !held || !start {
-		t.Errorf("hold after a write = %v, %v, want that it is held and a flush starts", held, start)
+	q.sent = time.Now().Add(time.Hour) // keeps the burst going, however slow this test is
+	if added, start := q.tryAdd(small, []byte("d")); !added || !start {
+		t.Errorf("tryAdd after a write = %v, %v, want true, true", added, start)
 	}
-	if held, start := q.hold(small, nil); !held || start {
-		t.Errorf("hold during a flush = %v, %v, want that it is held and no other starts", held, start)
+	if added, start := q.tryAdd(small, nil); !added || start {
+		t.Errorf("tryAdd during a flush = %v, %v, want true, false", added, start)
 	}
 	if start := q.add([]byte("e")); start {
-		t.Error("add during a flush starts another")
+		t.Error("add during a flush = true, want false")
 	}
-	if held, _ := q.hold(small, large); held {
-		t.Error("a large write is held")
+	if added, _ := q.tryAdd(small, large); added {
+		t.Error("tryAdd of a large write = true, want false")
 	}
 	if got := string(q.take()); got != "abcdabce" {
 		t.Errorf("take = %q", got)
 	}
 	if got := q.takeOrStop(); len(got) > 0 || q.flushing {
-		t.Errorf("takeOrStop = %q, flushing %v, want nothing and the end", got, q.flushing)
+		t.Errorf("takeOrStop = %q, flushing = %v, want an empty result and false", got, q.flushing)
 	}
 	if start := q.add([]byte("f")); !start || q.size() != 1 {
-		t.Errorf("add starts a flush = %v, with %d bytes queued", start, q.size())
+		t.Errorf("add = %v with %d bytes queued, want true and 1", start, q.size())
 	}
-	for held := true; held; held, _ = q.hold(large[:smallWrite-1], nil) {
+	for added := true; added; added, _ = q.tryAdd(large[:smallWrite-1], nil) {
 		if len(q.pending) > maxQueued {
 			t.Fatalf("%d bytes are queued", len(q.pending))
 		}
@@ -48,7 +48,7 @@ func TestQueue(t *testing.T) {
 }
 
 // Queued bytes are sent before the Close frame, in order.
-func TestCloseSendsWhatIsQueued(t *testing.T) {
+func TestCloseSendsQueue(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
 	c := Take(dialed, Dialing, nil)
@@ -83,7 +83,7 @@ func TestFlushWhileClosing(t *testing.T) {
 		}
 		c.writing <- struct{}{}
 		go c.flush()
-		synctest.Wait() // it is the first to wait for the token
+		synctest.Wait() // flush waits for the token before CloseWith does
 		go c.CloseWith(websocket.CloseNormalClosure, "")
 		<-c.closing
 		<-c.writing
@@ -102,7 +102,7 @@ func readAll(c *Conn) ([]byte, error) {
 		n, err := c.Read(p)
 		got.Write(p[:n])
 		if err != nil {
-			if IsNormalClosure(c.End()) {
+			if isNormalClosure(c.End()) {
 				err = nil
 			}
 			return got.Bytes(), err

@@ -13,14 +13,13 @@ import (
 // errText is the read error after a text message.
 var errText = errors.New("ws: peer sent a text message, want binary")
 
-// Read reads bytes as they arrive, not when their message is complete. Its error
-// is final:
+// Read returns bytes as they arrive; it doesn't wait for the end of a message. Its
+// errors are final:
 //
 //   - [net.ErrClosed] after CloseWith;
 //   - an [*EndError] when the peer or the network has ended the connection;
-//   - [os.ErrDeadlineExceeded] when a read deadline of the caller's has passed;
-//   - the write error after WriteFrame has failed, unless the peer's Close frame
-//     explains it.
+//   - [os.ErrDeadlineExceeded] when the caller's read deadline has passed;
+//   - the error of a failed WriteFrame, unless the peer sent a Close frame.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
@@ -45,8 +44,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return 0, c.readErr
 }
 
-// readMessage reads from the current message, and goes on as long as TLS has more
-// at hand: it delivers one record at a time.
+// readMessage reads from the current message. On TLS, whose Read returns one record
+// at a time, it continues while further records are buffered.
 func (c *Conn) readMessage(p []byte) (n int, err error) {
 	for {
 		k, err := c.message.Read(p[n:])
@@ -61,48 +60,48 @@ func (c *Conn) readMessage(p []byte) (n int, err error) {
 			return n, err
 		}
 		if n > 0 {
-			c.noteReceived()
+			c.recordReceived()
 		}
-		if c.message == nil || n == len(p) || !c.records.readable() {
+		if c.message == nil || n == len(p) || !c.records.hasBuffered() {
 			return n, nil
 		}
 	}
 }
 
-// endRead records err, which reading never gets past: gorilla panics when a
-// failed connection is read again and again.
+// endRead makes err the final read error and returns it as Read does. Read must not
+// call gorilla again: that panics after 1000 reads of a failed connection.
 func (c *Conn) endRead(err error) error {
 	c.readErr = c.readError(err)
 	if failure := c.failure.Load(); failure != nil {
 		err = *failure
 	}
-	c.noteEnd(err)
+	c.recordEnd(err)
 	return c.readErr
 }
 
-// noteEnd records why reading ended, unless this side closed the connection.
-func (c *Conn) noteEnd(err error) {
+// recordEnd sets c.end, once, unless this side is closing the connection.
+func (c *Conn) recordEnd(err error) {
 	if !c.isClosing() {
 		c.endOnce.Do(func() {
 			c.end = err
-			close(c.endKnown)
+			close(c.ended)
 		})
 	}
 }
 
-// End returns why reading ended, in gorilla's own terms: a [*websocket.CloseError]
-// with the peer's status code, or an error of the network, also of writing. It
-// returns nil while reading goes on, and if this side closed the connection first.
+// End returns why the peer or the network ended the connection: a
+// [*websocket.CloseError] with the peer's status code, or a read or write error. It
+// returns nil while the connection is up, and if this side closed it first.
 func (c *Conn) End() error {
 	select {
-	case <-c.endKnown:
+	case <-c.ended:
 		return c.end
 	default:
 		return nil
 	}
 }
 
-// readError puts an error of gorilla's into the terms of net and io.
+// readError converts gorilla's error to one that Read documents.
 func (c *Conn) readError(err error) error {
 	if c.isClosing() || errors.Is(err, net.ErrClosed) {
 		return net.ErrClosed
@@ -114,33 +113,32 @@ func (c *Conn) readError(err error) error {
 		return os.ErrDeadlineExceeded
 	}
 	status, ok := errors.AsType[*websocket.CloseError](err)
-	if !ok { // no Close frame arrived, which 1006 stands for: RFC 6455 §7.1.5
+	if !ok { // 1006: no Close frame arrived (RFC 6455 §7.1.5)
 		status = &websocket.CloseError{Code: websocket.CloseAbnormalClosure, Text: err.Error()}
 	}
 	return &EndError{Status: status, Cause: err}
 }
 
-// isTimeout reports whether err is a time-out. gorilla hides which one: a
-// deadline, or the kernel, which has given up on a silent peer.
+// isTimeout reports whether err is a timeout. gorilla's errors don't say whether a
+// deadline passed, or the kernel gave up on a silent peer.
 func isTimeout(err error) bool {
 	ne, ok := errors.AsType[net.Error](err)
 	return ok && ne.Timeout()
 }
 
-// IsNormalClosure reports whether err says that the peer closed the WebSocket in
-// order.
-func IsNormalClosure(err error) bool {
+// isNormalClosure reports whether err is a CloseError with status code 1000 or 1001.
+func isNormalClosure(err error) bool {
 	return websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway)
 }
 
-// EndError is how the peer or the network ended the connection. It is [io.EOF]
-// after a normal closure, and [io.ErrUnexpectedEOF] otherwise.
+// EndError means that the peer or the network ended the connection. It matches
+// [io.EOF] after a normal closure, and [io.ErrUnexpectedEOF] otherwise.
 type EndError struct {
 	// Status has the status code and reason of the Close frame, or 1006 if none
 	// arrived (RFC 6455 §7.1.5).
 	Status *websocket.CloseError
 
-	// Cause is Status, or the error of the network.
+	// Cause is Status, or a network error.
 	Cause error
 }
 
@@ -148,7 +146,7 @@ func (e *EndError) Error() string { return e.Cause.Error() }
 
 // Is reports whether target is io.EOF or io.ErrUnexpectedEOF, whichever applies.
 func (e *EndError) Is(target error) bool {
-	if IsNormalClosure(e.Status) {
+	if isNormalClosure(e.Status) {
 		return target == io.EOF
 	}
 	return target == io.ErrUnexpectedEOF
@@ -157,38 +155,38 @@ func (e *EndError) Is(target error) bool {
 // Unwrap returns the cause and the status.
 func (e *EndError) Unwrap() []error { return []error{e.Cause, e.Status} }
 
-// refuseText tells the peer that only binary messages are understood here.
-func (c *Conn) refuseText() { c.complain(websocket.CloseUnsupportedData, "binary messages only") }
+// refuseText sends a Close frame that refuses a text message (RFC 6455 §7.4.1).
+func (c *Conn) refuseText() { c.sendErrorClose(websocket.CloseUnsupportedData, "binary messages only") }
 
-// complain sends a Close frame that says what is wrong with the peer's messages.
-func (c *Conn) complain(code int, text string) {
-	deadline := time.Now().Add(closeFrameWait)
-	if c.takeTurn(deadline) != nil {
+// sendErrorClose sends a Close frame that reports an error in the peer's frames.
+func (c *Conn) sendErrorClose(code int, text string) {
+	deadline := time.Now().Add(CloseWait)
+	if c.acquireWriter(deadline) != nil {
 		return
 	}
-	defer c.endTurn()
+	defer c.releaseWriter()
 	_ = c.writeClose(code, text, deadline)
 }
 
-// keepFailed ends reading again after a handler of the caller's, which may have
-// moved the read deadline, if writing has failed.
-func (c *Conn) keepFailed() {
+// wakeReaderIfFailed makes a pending Read return if a write has failed. It runs after
+// the caller's handlers, which may have moved the read deadline that fail had set.
+func (c *Conn) wakeReaderIfFailed() {
 	if c.failure.Load() != nil {
-		_ = c.conn.SetReadDeadline(longAgo)
+		_ = c.conn.SetReadDeadline(aLongTimeAgo)
 	}
 }
 
-// fail makes Read return err, with which writing failed, unless reading ends by
-// itself within a moment: the peer's Close frame may not have been read yet, and
-// says more.
+// fail makes Read return the write error err. It first waits up to CloseWait for Read
+// to end by itself: the peer's Close frame may still be unread, and explains more
+// than err.
 func (c *Conn) fail(err error) {
-	timer := time.NewTimer(closeFrameWait)
+	timer := time.NewTimer(CloseWait)
 	defer timer.Stop()
 	select {
-	case <-c.endKnown:
+	case <-c.ended:
 	case <-c.closing:
 	case <-timer.C:
 		c.failure.CompareAndSwap(nil, &err)
-		_ = c.conn.SetReadDeadline(longAgo)
+		_ = c.conn.SetReadDeadline(aLongTimeAgo)
 	}
 }

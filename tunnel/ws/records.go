@@ -7,29 +7,29 @@ import (
 	"sync"
 )
 
-// BatchRecords returns conn as a connection to run TLS on, below a WebSocket. TLS
-// cuts a message into records of 16 KiB; with BatchRecords they leave in one
-// system call, and several arrive in one. Otherwise it behaves as conn does.
+// BatchRecords wraps conn for use below TLS, below a WebSocket. TLS splits a message
+// into records of 16 KiB; on the wrapped connection, one system call writes or reads
+// several of them.
 func BatchRecords(conn net.Conn) net.Conn {
 	return &recordsConn{Conn: conn, in: bufio.NewReaderSize(conn, recordsBuffer)}
 }
 
-// recordsBuffer is how many bytes are read at a time.
+// recordsBuffer is the size of the read buffer in bytes.
 const recordsBuffer = 64 * 1024
 
-// recordsConn holds back what is written between begin and end, and reads ahead.
+// recordsConn buffers reads, and writes between beginBatch and endBatch.
 type recordsConn struct {
 	net.Conn
 
-	in *bufio.Reader // used by the one reader
+	in *bufio.Reader // used by the reading goroutine only
 
 	mu       sync.Mutex
 	batching bool
 	pending  []byte
 }
 
-// recordsBelow returns the recordsConn that the TLS connection conn runs on, or
-// nil.
+// recordsBelow returns the recordsConn below the TLS connection conn, or nil if there
+// is none.
 func recordsBelow(conn net.Conn) *recordsConn {
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
@@ -47,13 +47,13 @@ func recordsBelow(conn net.Conn) *recordsConn {
 	}
 }
 
-// NetConn returns the connection below.
+// NetConn returns the wrapped connection.
 func (c *recordsConn) NetConn() net.Conn { return c.Conn }
 
 func (c *recordsConn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
-// readable reports whether bytes have been read ahead. c may be nil.
-func (c *recordsConn) readable() bool { return c != nil && c.in.Buffered() > 0 }
+// hasBuffered reports whether Read returns bytes without a system call. c may be nil.
+func (c *recordsConn) hasBuffered() bool { return c != nil && c.in.Buffered() > 0 }
 
 func (c *recordsConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
@@ -65,22 +65,22 @@ func (c *recordsConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *recordsConn) begin() {
+func (c *recordsConn) beginBatch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batching = true
-	c.pending = batches.Get().([]byte)[:0] //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	c.pending = batchPool.Get().([]byte)[:0] //nolint:errcheck,forcetypeassert // the pool holds nothing else
 }
 
-// end sends what was held back; see whileMoving for renew.
-func (c *recordsConn) end(renew func() bool) error {
+// endBatch writes the batch; see retryWhileProgress for renew.
+func (c *recordsConn) endBatch(renew func() bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batching = false
 	err := writeAll(c.Conn, c.pending, renew)
-	batches.Put(c.pending) //nolint:staticcheck // boxing the slice is cheap beside its contents
+	batchPool.Put(c.pending) //nolint:staticcheck // the allocation is small compared to the slice
 	c.pending = nil
 	return err
 }
 
-var batches = sync.Pool{New: func() any { return []byte(nil) }}
+var batchPool = sync.Pool{New: func() any { return []byte(nil) }}

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// counter counts what reaches the socket.
-type counter struct {
+// countingConn counts reads and writes.
+type countingConn struct {
 	net.Conn
 	in            []byte
 	reads, writes int
 }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *countingConn) Read(p []byte) (int, error) {
 	if len(c.in) == 0 {
 		return 0, io.EOF
 	}
@@ -23,7 +23,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes++
 	return len(p), nil
 }
@@ -31,24 +31,24 @@ func (c *counter) Write(p []byte) (int, error) {
 func TestBatchRecords(t *testing.T) {
 	t.Parallel()
 	const record = 16 * 1024
-	socket := &counter{in: make([]byte, 3*record)}
+	socket := &countingConn{in: make([]byte, 3*record)}
 	c, ok := BatchRecords(socket).(*recordsConn)
-	if !ok || c.readable() {
-		t.Error("something is said to have been read ahead")
+	if !ok || c.hasBuffered() {
+		t.Error("hasBuffered before the first Read = true, want false")
 	}
 	for i := range 3 {
 		if _, err := io.ReadFull(c, make([]byte, record)); err != nil {
 			t.Fatal(err)
 		}
-		if more := c.readable(); more != (i < 2) {
-			t.Errorf("after record %d more is there = %v", i+1, more)
+		if more := c.hasBuffered(); more != (i < 2) {
+			t.Errorf("hasBuffered after record %d = %v", i+1, more)
 		}
 	}
-	c.begin()
+	c.beginBatch()
 	for range 3 {
 		_, _ = c.Write(make([]byte, record))
 	}
-	if err := c.end(nil); err != nil {
+	if err := c.endBatch(nil); err != nil {
 		t.Error(err)
 	}
 	if socket.reads != 1 || socket.writes != 1 {

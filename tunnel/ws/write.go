@@ -10,31 +10,31 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Write sends p as one message. It blocks until the socket has taken it. An
-// error is final; reading goes on.
+// Write sends p as one message. It blocks until p is in the socket's buffer. An error
+// is final for writing; Read still works.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := c.writePair(p, nil); err != nil {
+	if err := c.flushAndWrite(p, nil); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// WriteFrame sends header and body, of which either may be empty, in one message.
-// It blocks until the socket has taken them, unless they are small and may be
-// joined with others; an error may then show in a later call. An error is final,
-// and makes Read fail with it.
+// WriteFrame sends header and body, either of which may be empty, in one message. It
+// blocks until they are in the socket's buffer, unless it queues them to be sent with
+// other small frames: a later call may then return the error. An error is final, and
+// Read returns it, too.
 func (c *Conn) WriteFrame(header, body []byte) error {
-	held, start := c.queue.hold(header, body)
+	added, start := c.queue.tryAdd(header, body)
 	if start {
 		go c.flush()
 	}
-	if held {
+	if added {
 		return nil
 	}
-	err := c.writePair(header, body)
+	err := c.flushAndWrite(header, body)
 	if err != nil {
 		c.fail(err)
 	}
@@ -51,10 +51,10 @@ func (c *Conn) QueueFrame(header []byte) {
 // Queued returns how many bytes are queued.
 func (c *Conn) Queued() int { return c.queue.size() }
 
-// writePair sends a and b as one message, after everything queued.
-func (c *Conn) writePair(a, b []byte) error {
+// flushAndWrite sends the queue, a and b as one message.
+func (c *Conn) flushAndWrite(a, b []byte) error {
 	c.writing <- struct{}{}
-	defer c.endTurn()
+	defer c.releaseWriter()
 	if err := c.beginWrite(); err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func (c *Conn) writePair(a, b []byte) error {
 	return c.writeMessage(a, b)
 }
 
-// beginWrite returns why nothing may be sent any more, or nil. Call it before
-// queue.take: once closing, the queued bytes belong to sendClose. The caller
-// holds the token of writing.
+// beginWrite renews the write deadline, or returns why writing has ended. Call it
+// before queue.take: after it fails, the queue is left to sendClose. The caller holds
+// the token of writing.
 func (c *Conn) beginWrite() error {
 	switch {
 	case c.writeErr != nil:
@@ -82,8 +82,8 @@ func (c *Conn) beginWrite() error {
 	return nil
 }
 
-// renewWriteDeadline gives the socket another writeTimeout. It returns false if
-// the connection is closing.
+// renewWriteDeadline sets the write deadline to writeTimeout from now. It returns false
+// if the connection is closing.
 func (c *Conn) renewWriteDeadline() bool {
 	if c.isClosing() {
 		return false
@@ -92,7 +92,7 @@ func (c *Conn) renewWriteDeadline() bool {
 	case c.writeTimeout > 0:
 		c.setWriteDeadline(time.Now().Add(c.writeTimeout))
 	case !c.shared:
-		c.setWriteDeadline(time.Time{}) // that of the last control frame
+		c.setWriteDeadline(time.Time{}) // clears the deadline of the last control frame
 	}
 	return true
 }
@@ -105,7 +105,7 @@ func (c *Conn) setWriteDeadline(at time.Time) {
 	}
 }
 
-// writeMessage sends a and b as one message, after beginWrite.
+// writeMessage sends a and b as one message. The caller has called beginWrite.
 func (c *Conn) writeMessage(a, b []byte) error {
 	var err error
 	if c.frames != nil {
@@ -117,8 +117,8 @@ func (c *Conn) writeMessage(a, b []byte) error {
 		c.writeErr = c.writeError(err)
 		return c.writeErr
 	}
-	c.queue.noteSent()
-	c.noteSent()
+	c.queue.recordSent()
+	c.recordSent()
 	return nil
 }
 
@@ -149,9 +149,9 @@ func (c *Conn) writeError(err error) error {
 	return err
 }
 
-// takeTurn waits until no message is being sent: the deadline of a control frame
-// would hold for the message as well.
-func (c *Conn) takeTurn(deadline time.Time) error {
+// acquireWriter takes the token of writing, or fails at deadline. Control frames need
+// it because their deadline would also apply to a message that is being written.
+func (c *Conn) acquireWriter(deadline time.Time) error {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
@@ -162,13 +162,13 @@ func (c *Conn) takeTurn(deadline time.Time) error {
 	}
 }
 
-func (c *Conn) endTurn() { <-c.writing }
+func (c *Conn) releaseWriter() { <-c.writing }
 
 // writeControl sends a control frame, through gorilla.
 func (c *Conn) writeControl(kind int, data []byte, deadline time.Time) error {
-	if err := c.takeTurn(deadline); err != nil {
+	if err := c.acquireWriter(deadline); err != nil {
 		return err
 	}
-	defer c.endTurn()
+	defer c.releaseWriter()
 	return c.ws.WriteControl(kind, data, deadline)
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 const benchBlock = 32 * 1024
 
-// benchCopy measures what b.N blocks take from w to r.
+// benchCopy measures the transfer of b.N blocks from w to r.
 func benchCopy(b *testing.B, w io.WriteCloser, r io.Reader) {
 	b.Helper()
 	b.SetBytes(benchBlock)
@@ -68,7 +69,7 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
-// BenchmarkTCP is what the two above are to be compared with.
+// BenchmarkTCP is the baseline for the two benchmarks above.
 func BenchmarkTCP(b *testing.B) {
 	ln, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -99,19 +100,18 @@ func BenchmarkUnaryRPC(b *testing.B) {
 	}
 }
 
-// BenchmarkRoundTrip is a small message there and back, alone and beside a
-// stream that is full because nobody reads it: the two must not differ. p99-ns
-// is what the slowest percent took at the least.
+// BenchmarkRoundTrip echoes a small message, alone and next to a stream that is full
+// because it isn't read. The results should be equal. p99-ns is the 99th percentile.
 func BenchmarkRoundTrip(b *testing.B) {
-	for _, beside := range []string{"nothing", "a stalled stream"} {
-		b.Run("beside "+beside, func(b *testing.B) {
+	for _, stalledStream := range []bool{false, true} {
+		b.Run("stalled stream "+strconv.FormatBool(stalledStream), func(b *testing.B) {
 			client, server := sessions(b)
-			if beside != "nothing" {
+			if stalledStream {
 				stalled, _ := connect(b, client, server)
 				full := make(chan struct{})
 				go func() {
 					defer close(full)
-					_, _ = stalled.Write(make([]byte, 2*wsmux.DefaultWindow))
+					_, _ = stalled.Write(make([]byte, 2*(4<<20)))
 				}()
 				defer func() {
 					_ = client.Close()
@@ -138,7 +138,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-// BenchmarkGRPCStream is a server stream of large messages.
+// BenchmarkGRPCStream measures a server-streaming RPC with large messages.
 func BenchmarkGRPCStream(b *testing.B) {
 	dialed, accepted := tunneltest.WebSockets(b)
 	tun := newTunnel(b, dialed, accepted)
@@ -155,8 +155,8 @@ func BenchmarkGRPCStream(b *testing.B) {
 	}
 }
 
-// BenchmarkGRPCSession is a session with its first call. heap-B is what a pair of
-// ends holds afterwards.
+// BenchmarkGRPCSession measures the start of a session and its first RPC. heap-B is the
+// memory that the two ends use afterwards.
 func BenchmarkGRPCSession(b *testing.B) {
 	b.ReportAllocs()
 	before := heap()

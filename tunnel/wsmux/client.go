@@ -10,10 +10,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// DialGRPC returns a gRPC client on this session. Like the function of the same
-// name it sends nothing before the first RPC, all RPCs share one stream, and a
-// lost stream is opened again as long as the session is up. opts override the
-// defaults.
+// DialGRPC returns a gRPC client on this session, which the caller closes. It opens a
+// stream at the first RPC; all RPCs share that. While the session is up, a lost
+// stream is replaced at the next RPC. opts override the defaults.
 func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return newClient(func(ctx context.Context) (net.Conn, error) {
 		stream, err := s.Open(ctx)
@@ -24,14 +23,14 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	}, opts...)
 }
 
-// newClient returns a gRPC client whose connections open makes.
+// newClient returns a gRPC client that calls open for each connection.
 func newClient(open func(context.Context) (net.Conn, error), opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	cc, err := grpc.NewClient("passthrough:///wsmux", append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithAuthority("localhost"), // as gRPC does where there is no host name
+		grpc.WithAuthority("localhost"), // gRPC's own choice for targets without a host name
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return open(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
-		grpc.WithIdleTimeout(0), // idleness would close the one stream
+		grpc.WithIdleTimeout(0), // otherwise gRPC closes the stream after 30 minutes without RPCs
 	}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("wsmux: %w", err)
@@ -39,14 +38,14 @@ func newClient(open func(context.Context) (net.Conn, error), opts ...grpc.DialOp
 	return cc, nil
 }
 
-// clientStream is a stream below a gRPC client, which reports the error of Read
-// to its callers.
+// clientStream is the connection of a gRPC client, which puts the error of Read into
+// the status of its RPCs.
 type clientStream struct {
 	*Stream
 	session *Session
 }
 
-// Read returns the reason also when the session ended in order.
+// Read returns why the session ended instead of io.EOF.
 func (s clientStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
 	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself

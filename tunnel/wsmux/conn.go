@@ -14,51 +14,49 @@ import (
 )
 
 const (
-	// connBuffer is how much a conn holds in each direction, in bytes.
+	// connBuffer is the size of the buffer in each direction, in bytes.
 	connBuffer = 64 * 1024
 
-	// flushWait bounds how long Close lets written data leave the buffer.
+	// flushWait bounds how long the write buffer is flushed after Close.
 	flushWait = time.Second
 )
 
-// WrapConn makes a WebSocket a [net.Conn]: the byte stream that its binary
-// messages carry. Message boundaries mean nothing, empty messages are skipped,
-// and a text message is refused with status code 1003 (RFC 6455 §7.4.1).
-// WrapConn takes ownership of conn; a nil conn panics.
+// WrapConn returns a [net.Conn] that carries a byte stream in the binary messages of
+// conn. Message boundaries mean nothing, empty messages are skipped, and a text
+// message is refused with status code 1003 (RFC 6455 §7.4.1). WrapConn takes
+// ownership of conn; it panics if conn is nil.
 //
-// Read returns [io.EOF] after a normal closure (status codes 1000 and 1001)
-// and an error that is [io.ErrUnexpectedEOF] after any other end; the status
-// code is in that error's [*websocket.CloseError]. After Close, Read and Write
-// return [net.ErrClosed]. Read errors other than a deadline are final.
+// Read returns [io.EOF] after a normal closure (status codes 1000 and 1001), and
+// otherwise an error that matches [io.ErrUnexpectedEOF] and wraps a
+// [*websocket.CloseError] with the status code. After Close, Read and Write return
+// [net.ErrClosed]. Read errors other than timeouts are final.
 //
-// Write copies to a buffer of 64 KiB that is sent at once in the background,
-// as a kernel does for a socket, so an error may show in a later call. It
+// Write copies to a buffer of 64 KiB, which is sent immediately in the background, as
+// the kernel does for a socket. A later call may therefore return the error. Write
 // blocks while the buffer is full. Concurrent Writes never interleave.
 //
-// Deadlines are those of any net.Conn and can be moved after they have passed,
-// which gorilla's can't: a Read that times out loses nothing, and n of a Write
-// that times out tells how much will be sent. The cost is a copy and a change
-// of goroutine in each direction. Sessions of this package don't pay it: yamux
-// sets no deadlines and runs on the WebSocket directly.
+// Deadlines are those of any net.Conn. Unlike gorilla's, they can be extended after
+// they have passed: a Read that times out loses no bytes, and the n bytes of a Write
+// that times out will be sent. This costs a copy and a goroutine switch in each
+// direction. The sessions of this package set no deadlines and avoid that cost.
 //
-// A read deadline that the caller sets on conn itself, before or after, is in
-// force, and ends the reading direction for good when it passes. (A connection
-// that the kernel gives up on reads the same: gorilla hides the difference.)
-// Handlers that the caller sets, before or after, are called; gorilla's default
-// Ping handler is replaced by one that doesn't hold up reading. Control frames
-// are handled while data is read.
+// The caller may set a read deadline on conn itself, before or after WrapConn. Reading
+// ends permanently when it passes, with [os.ErrDeadlineExceeded]. (That is also the
+// error if the kernel gives up on the connection: gorilla hides the difference.) The
+// caller's handlers, set before or after, are called during Read. gorilla's default
+// Ping handler is replaced by one that doesn't block Read.
 //
-// Close sends what is buffered and a Close frame with status code 1000, both
-// within a fraction of a second, unblocks Read and Write, and returns. The
-// socket is closed when the peer has answered, two seconds later at most.
+// Close sends the buffer and a Close frame with status code 1000, makes Read and
+// Write return, and returns within half a second. The socket is closed when the peer
+// has answered, or after two seconds.
 func WrapConn(conn *websocket.Conn) net.Conn {
 	c := &wrappedConn{
 		ws:            ws.Share(conn, nil),
 		closed:        make(chan struct{}),
-		readDeadline:  newDeadline(nil),
+		readDeadline:  newDeadline(),
 		reading:       make(chan struct{}, 1),
-		fills:         make(chan fill, 1),
-		writeDeadline: newDeadline(nil),
+		fills:         make(chan fillResult, 1),
+		writeDeadline: newDeadline(),
 		writing:       make(chan struct{}, 1),
 		room:          make(chan struct{}, 1),
 	}
@@ -66,44 +64,43 @@ func WrapConn(conn *websocket.Conn) net.Conn {
 	return c
 }
 
-// wrappedConn puts a buffer and a goroutine between the caller and the
-// transport in each direction: a caller that gives up waiting has to leave
-// behind a call of gorilla's, which can't be interrupted and resumed.
+// wrappedConn has a buffer and a goroutine in each direction. gorilla's calls can't be
+// interrupted and resumed, so when a caller times out, the goroutine stays in them.
 type wrappedConn struct {
 	ws        *ws.Conn
 	closeOnce sync.Once
-	closed    chan struct{}
+	closed    chan struct{} // closed by Close
 
-	goFill, goFlush func() // to start without an allocation
+	goFill, goFlush func() // fill and flush; a go statement with a field doesn't allocate
 
 	readDeadline *deadline
-	reading      chan struct{} // holds a token while a Read runs; it guards:
-	unread       []byte        // the rest of what the last fill brought
-	readErr      error         // what the last fill ended with, once unread is empty
-	filling      bool          // whether a fill is under way
-	readBuf      []byte        // belongs to the fill under way
-	fills        chan fill
+	reading      chan struct{} // holds a token during a Read; guards the next four
+	unread       []byte        // bytes of the last fill that haven't been read
+	readErr      error         // error of the last fill, to return when unread is empty
+	filling      bool          // a fill is running
+	readBuf      []byte        // used by the running fill
+	fills        chan fillResult
 
 	writeDeadline *deadline
-	writing       chan struct{} // holds a token while a Write runs
-	room          chan struct{} // holds a token when there may be room in pending
+	writing       chan struct{} // holds a token during a Write
+	room          chan struct{} // holds a token if pending may have room
 
 	mu       sync.Mutex
-	pending  []byte        // what the next flush sends
-	spare    []byte        // the buffer that isn't pending
-	flushing bool          // whether a flush is under way
-	flushed  chan struct{} // closed when it ends; nil unless Close waits for that
-	writeErr error         // first write error, which is final
+	pending  []byte        // to be sent by the next flush
+	spare    []byte        // the other of the two buffers
+	flushing bool          // a flush is running
+	flushed  chan struct{} // closed when it ends; nil unless Close waits for it
+	writeErr error         // the first write error, which is final
 }
 
-// fill is the outcome of one read from the transport.
-type fill struct {
+// fillResult is the result of one read from the WebSocket.
+type fillResult struct {
 	data []byte
 	err  error
 }
 
 func (c *wrappedConn) Read(p []byte) (int, error) {
-	if err := c.enter(c.reading, c.readDeadline); err != nil {
+	if err := c.acquire(c.reading, c.readDeadline); err != nil {
 		return 0, err
 	}
 	defer func() { <-c.reading }()
@@ -130,7 +127,7 @@ func (c *wrappedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads once from the transport.
+// fill reads once from the WebSocket, for the current Read or a later one.
 func (c *wrappedConn) fill() {
 	if c.readBuf == nil {
 		c.readBuf = make([]byte, connBuffer)
@@ -139,11 +136,11 @@ func (c *wrappedConn) fill() {
 	if errors.Is(err, io.EOF) {
 		err = io.EOF // io.Reader's contract: the end is io.EOF itself
 	}
-	c.fills <- fill{c.readBuf[:n], err}
+	c.fills <- fillResult{c.readBuf[:n], err}
 }
 
 func (c *wrappedConn) Write(p []byte) (int, error) {
-	if err := c.enter(c.writing, c.writeDeadline); err != nil {
+	if err := c.acquire(c.writing, c.writeDeadline); err != nil {
 		return 0, err
 	}
 	defer func() { <-c.writing }()
@@ -164,7 +161,8 @@ func (c *wrappedConn) Write(p []byte) (int, error) {
 	}
 }
 
-// enqueue appends to pending what there is room for, and has it flushed.
+// enqueue appends as much of p to pending as fits, and starts a flush. It returns how
+// many bytes it appended.
 func (c *wrappedConn) enqueue(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,7 +178,7 @@ func (c *wrappedConn) enqueue(p []byte) (int, error) {
 	return n, nil
 }
 
-// flush sends what is pending, one message a round, until nothing is.
+// flush sends the pending bytes, one message at a time, until there are none.
 func (c *wrappedConn) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,14 +197,14 @@ func (c *wrappedConn) flush() {
 	c.flushing = false
 	if c.flushed != nil {
 		close(c.flushed)
-		c.flushed = nil // a Write that Close has overtaken may flush once more
+		c.flushed = nil // a Write that began before Close may start another flush
 	}
 }
 
-// enter takes the token of one direction, so that calls take turns.
-func (c *wrappedConn) enter(token chan struct{}, d *deadline) error {
+// acquire takes the token of one direction, so that its calls don't overlap.
+func (c *wrappedConn) acquire(token chan struct{}, d *deadline) error {
 	select {
-	case <-c.closed: // closed goes before timed out, and both before progress
+	case <-c.closed: // ErrClosed has priority over a timeout, and both over progress
 		return net.ErrClosed
 	default:
 	}
@@ -227,7 +225,7 @@ func (c *wrappedConn) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
 		sent := make(chan struct{})
-		go c.finish(sent)
+		go c.flushAndClose(sent)
 		select {
 		case <-sent:
 		case <-time.After(2 * ws.CloseWait):
@@ -236,11 +234,11 @@ func (c *wrappedConn) Close() error {
 	return nil
 }
 
-// finish lets the flush under way end, within flushWait, and closes the
-// transport.
-func (c *wrappedConn) finish(sent chan<- struct{}) {
+// flushAndClose waits up to flushWait for the running flush, closes the WebSocket, and
+// closes sent.
+func (c *wrappedConn) flushAndClose(sent chan<- struct{}) {
 	defer close(sent)
-	if flushed := c.whenFlushed(); flushed != nil {
+	if flushed := c.flushDone(); flushed != nil {
 		select {
 		case <-flushed:
 		case <-time.After(flushWait):
@@ -249,9 +247,9 @@ func (c *wrappedConn) finish(sent chan<- struct{}) {
 	c.ws.CloseWith(websocket.CloseNormalClosure, "")
 }
 
-// whenFlushed returns a channel that is closed when the flush under way ends, or nil
-// if none is.
-func (c *wrappedConn) whenFlushed() <-chan struct{} {
+// flushDone returns a channel that is closed when the running flush ends, or nil if
+// none is running.
+func (c *wrappedConn) flushDone() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flushing {

@@ -132,8 +132,8 @@ func TestWrapConnCloseSendsACloseFrameAfterTheLastData(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, peer := side.connect(t)
-			// These bytes stay unread in the closing side's socket, which makes a
-			// plain close of the socket a reset.
+			// These bytes stay unread in the closing side's socket. If Close simply
+			// closed the socket, the kernel would send an RST.
 			send(t, peer, websocket.BinaryMessage, make([]byte, 100_000))
 			last := make([]byte, 60_000)
 			_, _ = rand.Read(last)
@@ -143,7 +143,7 @@ func TestWrapConnCloseSendsACloseFrameAfterTheLastData(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
-			send(t, peer, websocket.BinaryMessage, make([]byte, 10_000)) // on its way meanwhile
+			send(t, peer, websocket.BinaryMessage, make([]byte, 10_000)) // arrives during Close
 			var got []byte
 			for {
 				_, data, err := peer.ReadMessage()
@@ -162,7 +162,7 @@ func TestWrapConnCloseSendsACloseFrameAfterTheLastData(t *testing.T) {
 	}
 }
 
-func TestWrapConnFailsAgainAndAgain(t *testing.T) {
+func TestWrapConnErrorsAreFinal(t *testing.T) {
 	t.Parallel()
 	ours, peer := tunneltest.WebSockets(t)
 	c := wsmux.WrapConn(ours)

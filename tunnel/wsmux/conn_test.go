@@ -15,8 +15,8 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// nettest allows each of its tests a minute, in which others shouldn't have the
-// processor.
+// nettest limits each of its tests to a minute, so other tests don't run at the same
+// time.
 func TestWrapConnIsANetConn(t *testing.T) { //nolint:tparallel // see above
 	for _, first := range []string{"dialing side", "accepting side"} {
 		t.Run(first, func(t *testing.T) {
@@ -33,8 +33,8 @@ func TestWrapConnIsANetConn(t *testing.T) { //nolint:tparallel // see above
 	}
 }
 
-// With buffers of BufferSize all that a conn holds leaves in one system call,
-// with gorilla's default of 4 KiB in many.
+// With BufferSize, a full write buffer is sent in one system call. gorilla's default of
+// 4 KiB takes many.
 func TestBufferSize(t *testing.T) {
 	t.Parallel()
 	upgrader := websocket.Upgrader{WriteBufferSize: BufferSize, ReadBufferSize: BufferSize}
@@ -68,11 +68,11 @@ func TestBufferSize(t *testing.T) {
 		t.Fatalf("ReadMessage = %d bytes, %v, want %d", len(data), err, connBuffer)
 	}
 	if n := socket.writes.Load() - before; n != 1 {
-		t.Errorf("%d KiB left in %d system calls, want 1", connBuffer>>10, n)
+		t.Errorf("%d KiB took %d system calls, want 1", connBuffer>>10, n)
 	}
 }
 
-// countingConn counts what is written.
+// countingConn counts writes.
 type countingConn struct {
 	net.Conn
 	writes atomic.Int32
@@ -83,15 +83,15 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Close waits for the flush that it finds under way. A Write that had begun before may
-// have another one follow.
-func TestFlushAfterTheOneThatCloseWaitsFor(t *testing.T) {
+// Close waits for the running flush. A Write that began earlier may start another flush
+// afterwards, which must not close flushed again.
+func TestFlushAfterClose(t *testing.T) {
 	t.Parallel()
 	dialed, _ := tunneltest.WebSockets(t)
 	c := WrapConn(dialed).(*wrappedConn)
 	defer c.Close()
 	c.flushing = true
-	flushed := c.whenFlushed()
+	flushed := c.flushDone()
 	c.flush()
 	<-flushed
 	c.flush()

@@ -5,29 +5,17 @@ import (
 	"time"
 )
 
-// deadline turns the points in time given to SetDeadline into a channel to
-// wait on. A deadline that has passed can be moved, and waiting works again.
+// deadline is a deadline with a channel to wait on, like that of net.Pipe.
 type deadline struct {
-	notify func() // called when it passes; may be nil
-
 	mu      sync.Mutex
 	timer   *time.Timer
-	expired chan struct{} // closed once the deadline has passed
+	expired chan struct{} // closed when the deadline passes; replaced when it is moved afterwards
 }
 
-func newDeadline(notify func()) *deadline {
-	return &deadline{notify: notify, expired: make(chan struct{})}
-}
+func newDeadline() *deadline { return &deadline{expired: make(chan struct{})} }
 
-// set moves the deadline; the zero time means there is none.
+// set moves the deadline; the zero time means none.
 func (d *deadline) set(at time.Time) {
-	if d.move(at) {
-		d.notifyPassed()
-	}
-}
-
-// move is set, and reports whether the deadline has passed already.
-func (d *deadline) move(at time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -40,40 +28,29 @@ func (d *deadline) move(at time.Time) bool {
 	default:
 	}
 	if at.IsZero() {
-		return false
+		return
 	}
 	left := time.Until(at)
 	if left <= 0 {
 		close(d.expired)
-		return true
+		return
 	}
-	// The timer's function may already be running when move stops it, so it
-	// checks that it is still the one in charge.
+	// The function of a timer that set has stopped may already be running, so it
+	// checks that its timer is still the current one.
 	var timer *time.Timer
 	timer = time.AfterFunc(left, func() {
 		d.mu.Lock()
-		passed := d.timer == timer
-		if passed {
+		defer d.mu.Unlock()
+		if d.timer == timer {
 			d.timer = nil
 			close(d.expired)
 		}
-		d.mu.Unlock()
-		if passed {
-			d.notifyPassed()
-		}
 	})
 	d.timer = timer
-	return false
 }
 
-func (d *deadline) notifyPassed() {
-	if d.notify != nil {
-		d.notify()
-	}
-}
-
-// done returns a channel that is closed once the deadline has passed. A
-// deadline that is moved before it has passed keeps its channel.
+// done returns a channel that is closed when the deadline passes. It stays valid if
+// the deadline is moved before that.
 func (d *deadline) done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()

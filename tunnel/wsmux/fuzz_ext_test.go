@@ -23,12 +23,12 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// memConn is the socket of a peer that has sent everything already: Read gives
-// that and then io.EOF, Write goes nowhere. Neither ever blocks.
+// memConn is a connection to a peer that has already sent everything. Read returns
+// those bytes and then io.EOF, and Write discards. Neither blocks.
 type memConn struct {
 	mu     sync.Mutex
 	in     bytes.Buffer
-	later  []byte // what comes after the answer to the handshake
+	later  []byte // to be read after the response to the handshake
 	closed bool
 }
 
@@ -41,7 +41,7 @@ func (c *memConn) Read(p []byte) (int, error) {
 	return c.in.Read(p)
 }
 
-// Write answers the request of a WebSocket handshake.
+// Write responds to a WebSocket handshake.
 func (c *memConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,7 +76,7 @@ func (c *memConn) SetDeadline(time.Time) error      { return nil }
 func (c *memConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
 
-// hijacker is a response writer that gives up its connection.
+// hijacker is an http.ResponseWriter with Hijack.
 type hijacker struct {
 	*httptest.ResponseRecorder
 	conn net.Conn
@@ -86,8 +86,8 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
-// received returns a WebSocket on which sent has arrived after the handshake.
-// The accepting side expects masked frames.
+// received returns a WebSocket whose peer has sent the given bytes after the handshake.
+// For the accepting side, their frames must be masked.
 func received(tb testing.TB, accepting bool, sent []byte) *websocket.Conn {
 	tb.Helper()
 	var ws *websocket.Conn
@@ -143,9 +143,8 @@ func appendFrame(b []byte, op byte, masked bool, payload []byte) []byte {
 	return b
 }
 
-// split sends data as the plan says, a byte a step: in whole messages, in
-// fragments, with empty messages and control frames between them, and a Close
-// frame at the end.
+// split returns frames that carry data. Each byte of plan determines one frame: a whole
+// message, a fragment, an empty frame, or a control frame. A Close frame ends them.
 func split(data, plan []byte, masked bool) []byte {
 	var out []byte
 	op := byte(websocket.BinaryMessage) // or a continuation inside a message
@@ -194,8 +193,8 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzFrames has both readers of frames read the same: gorilla's, and the one of
-// sessions on the accepting side.
+// FuzzFrames compares gorilla's reader with that of ws.Take on the accepting side: both
+// must read the same bytes.
 func FuzzFrames(f *testing.F) {
 	masked := func(op byte, payload string) []byte { return appendFrame(nil, op, true, []byte(payload)) }
 	for _, b := range [][]byte{
@@ -234,7 +233,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// readFrames reads to the end, and closes c.
+// readFrames reads c to its end and closes it.
 func readFrames(c *ws.Conn) ([]byte, error) {
 	got, err := io.ReadAll(c)
 	c.CloseWith(websocket.CloseNormalClosure, "")
@@ -242,7 +241,7 @@ func readFrames(c *ws.Conn) ([]byte, error) {
 	return got, err
 }
 
-// sideOf is the side of a WebSocket that received returns.
+// sideOf returns the side of a WebSocket that received returns.
 func sideOf(accepting bool) wsmux.Side {
 	if accepting {
 		return wsmux.Accepting
@@ -274,7 +273,7 @@ func FuzzGarbage(f *testing.F) {
 		f.Add(b, true, true)
 	}
 	f.Fuzz(func(t *testing.T, sent []byte, accepting, framed bool) {
-		if framed { // what yamux gets to see
+		if framed { // so that the bytes reach yamux
 			sent = appendFrame(nil, opFinal|websocket.BinaryMessage, accepting, sent)
 		}
 		c := wsmux.WrapConn(received(t, accepting, sent))
@@ -304,7 +303,7 @@ func FuzzGarbage(f *testing.F) {
 			}
 			<-s.Done()
 			if err := s.Err(); err == nil || errors.Is(err, net.ErrClosed) {
-				t.Errorf("Err() = %v, want the peer's fault", err)
+				t.Errorf("Err() = %v, want an error caused by the peer", err)
 			}
 			_ = s.Close()
 		}

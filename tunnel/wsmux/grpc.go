@@ -18,26 +18,26 @@ import (
 	"github.com/wstun/wstun/tunnel/ws"
 )
 
-// DefaultWindow is the receive window of a stream in the sessions of [ServeGRPC]
-// and [DialGRPC] in bytes, 4 MiB. It bounds one stream's rate to somewhat over
-// half a window per round trip.
-const DefaultWindow = 4 * 1024 * 1024
+// yamuxWindow is the receive window of each stream in the sessions of ServeGRPC and
+// DialGRPC, in bytes. It limits the rate of one stream to a bit more than half a
+// window per round trip.
+const yamuxWindow = 4 * 1024 * 1024
 
-// maxCalls is how many RPCs of one client a server runs at a time. gRPC clients
-// wait with more. It is far beyond what one client does, and bounds its cost.
+// maxCalls is how many concurrent RPCs a server allows one client. gRPC clients queue
+// further ones. No client comes close; the limit bounds the cost of a hostile one.
 const maxCalls = 16384
 
-// maxLingering is how many streams a peer may leave half-open that are closed at
-// this end, including the 256 that may wait to be accepted.
+// maxLingering is how many streams that are closed at this end the peer may leave open,
+// including the 256 that may wait to be accepted.
 const maxLingering = 512
 
-// closeWait bounds how long the close of a stream, or a GoAway, may wait for a
+// streamCloseWait bounds how long closing a stream, or sending GoAway, may wait for a
 // stalled link.
-const closeWait = 200 * time.Millisecond
+const streamCloseWait = 200 * time.Millisecond
 
-// ServerOptions returns the options of the server that [ServeGRPC] makes: both
-// message limits at [MaxMsgSize], 16384 RPCs at a time for each client, and
-// patience with clients that ping.
+// ServerOptions returns the options of [ServeGRPC]'s server: both message limits are
+// [MaxMsgSize], each client may have 16384 concurrent RPCs, and clients may send
+// HTTP/2 Pings every second, even without an RPC.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxCalls),
@@ -47,18 +47,17 @@ func ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// ServeGRPC serves gRPC on a WebSocket as the yamux server. register is called
-// before serving begins; ServeGRPC returns once it has begun, and the caller
-// waits on the session's CloseChan.
+// ServeGRPC serves gRPC on a WebSocket as the yamux server. It calls register, starts
+// serving in the background, and returns. The caller waits on the session's
+// CloseChan.
 //
-// GracefulStop of the server lets the RPCs in flight finish and then closes the
-// session and the WebSocket. Stop, closing the session, and closing wsConn end
-// everything at once, and the server is stopped when the session ends, whichever
-// end it was.
+// The server's GracefulStop waits for RPCs in flight and then closes the session and
+// the WebSocket. Its Stop, closing the session, and closing wsConn end everything at
+// once. When either end ends the session, the server stops.
 //
-// Nothing here notices a peer that has vanished without closing its connection:
-// yamux's keepalive is off. To notice one, send Pings and let the Pongs move a
-// read deadline, before or after this call:
+// ServeGRPC doesn't detect a peer that has vanished without closing its connection:
+// yamux's keepalive is off. To detect that, send Pings and let the Pongs extend a
+// read deadline, set before or after this call:
 //
 //	wsConn.SetReadDeadline(time.Now().Add(90 * time.Second))
 //	wsConn.SetPongHandler(func(string) error {
@@ -67,7 +66,7 @@ func ServerOptions() []grpc.ServerOption {
 //	// every 30 seconds, until session.CloseChan():
 //	wsConn.WriteControl(websocket.PingMessage, nil, time.Now().Add(10*time.Second))
 //
-// An error is about nil arguments; wsConn is closed then.
+// An error means that an argument is nil; wsConn is then closed.
 func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Server, *yamux.Session, error) {
 	if register == nil {
 		if wsConn != nil {
@@ -94,17 +93,15 @@ func ServeGRPC(wsConn *websocket.Conn, register func(*grpc.Server)) (*grpc.Serve
 
 // DialGRPC returns a gRPC client on a WebSocket as the yamux client.
 //
-// It sends nothing before the first RPC, which opens one yamux stream; all
-// RPCs share it. When the stream or the session ends, RPCs fail at once with
-// Unavailable and a text that says why; a lost stream is opened again by the
-// next RPC as long as the session is up. The caller closes the client and the
-// session; closing the session alone is enough to free everything but the
-// client's own memory.
+// It sends nothing before the first RPC, which opens a yamux stream; all RPCs share
+// that. When the stream or the session ends, RPCs fail at once with Unavailable and
+// the reason. While the session is up, the next RPC replaces a lost stream. The caller
+// closes the client and the session; closing only the session frees everything but
+// the client's own memory.
 //
-// As with [ServeGRPC], only the caller's own Pings notice a peer that has
-// vanished.
+// As with [ServeGRPC], only the caller's own Pings detect a peer that has vanished.
 //
-// An error is about a nil wsConn.
+// An error means that wsConn is nil.
 func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) {
 	s, err := newYamuxSession(wsConn, yamux.Client)
 	if err != nil {
@@ -122,11 +119,11 @@ func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) 
 type yamuxSession struct {
 	*yamux.Session
 	conn    *yamuxConn
-	opening chan struct{} // holds a token for each OpenStream call, which takes no context
+	opening chan struct{} // holds a token for each running OpenStream call
 }
 
-// maxOpening is how many OpenStream calls may be under way: impatient callers leave
-// them.
+// maxOpening is how many OpenStream calls may run. OpenStream takes no context, so
+// calls whose caller has given up keep running.
 const maxOpening = 64
 
 func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)) (*yamuxSession, error) {
@@ -135,9 +132,9 @@ func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yam
 	}
 	config := yamux.DefaultConfig()
 	config.EnableKeepAlive = false
-	config.ConnectionWriteTimeout = writeTimeout // it runs from queueing: on a slow link the default of 10 s passes while all is well
-	config.StreamOpenTimeout = 0                 // it would close the whole session when one stream isn't accepted
-	config.MaxStreamWindowSize = DefaultWindow
+	config.ConnectionWriteTimeout = writeTimeout // includes the time in the queue: the default of 10 s is too short for a slow link
+	config.StreamOpenTimeout = 0                 // otherwise one stream that isn't accepted ends the whole session
+	config.MaxStreamWindowSize = yamuxWindow
 	config.LogOutput = io.Discard
 	conn := newYamuxConn(ws.Share(wsConn, &ws.Options{WriteTimeout: writeTimeout}))
 	session, err := start(conn, config)
@@ -153,7 +150,7 @@ func newYamuxSession(wsConn *websocket.Conn, start func(io.ReadWriteCloser, *yam
 	return s, nil
 }
 
-// reason is why the session ended.
+// reason returns why the session ended.
 func (s *yamuxSession) reason() error {
 	if end := s.conn.End(); end != nil {
 		return end
@@ -161,7 +158,8 @@ func (s *yamuxSession) reason() error {
 	return net.ErrClosed
 }
 
-// open opens a stream for a gRPC client.
+// open opens a stream for a gRPC client. It blocks until the peer has room for another
+// stream, or ctx ends.
 func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
 	select {
 	case s.opening <- struct{}{}:
@@ -177,7 +175,7 @@ func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
 		stream, err := s.OpenStream()
 		<-s.opening
 		if err != nil {
-			err = s.convert(err)
+			err = s.convertError(err)
 		}
 		select {
 		case opened <- result{stream, err}:
@@ -198,10 +196,10 @@ func (s *yamuxSession) open(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// convert puts an error of hashicorp/yamux into the terms of net. After a write
-// time-out the frame may still arrive, so the session is closed and nothing is
-// tried again.
-func (s *yamuxSession) convert(err error) error {
+// convertError converts an error of hashicorp/yamux to one of net or os, or explains
+// it. After a write timeout the frame may still be sent, so a retry could send it
+// twice: it closes the session.
+func (s *yamuxSession) convertError(err error) error {
 	switch {
 	case errors.Is(err, yamux.ErrConnectionWriteTimeout):
 		go func() { _ = s.Close() }()
@@ -216,22 +214,22 @@ func (s *yamuxSession) convert(err error) error {
 	return err
 }
 
-// yamuxStream is a stream as gRPC uses it.
+// yamuxStream is a hashicorp/yamux stream with the errors and the Close of a net.Conn.
 type yamuxStream struct {
 	*yamux.Stream
-	session  *yamuxSession
-	greeting *greeting // nil unless a listener has accepted the stream
-	closed   func()    // called by Close; may be nil
-	once     sync.Once
+	session *yamuxSession
+	preface *prefaceScanner // nil on the gRPC client's end
+	onClose func()          // called by Close; may be nil
+	once    sync.Once
 }
 
 func (s *yamuxStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
-	if s.greeting != nil {
-		s.greeting.receive(p[:n])
+	if s.preface != nil {
+		s.preface.receive(p[:n])
 	}
 	if err != nil && (err != io.EOF || s.session.IsClosed()) { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
-		err = fmt.Errorf("wsmux: %w", s.session.convert(err))
+		err = fmt.Errorf("wsmux: %w", s.session.convertError(err))
 	}
 	return n, err
 }
@@ -239,29 +237,29 @@ func (s *yamuxStream) Read(p []byte) (int, error) {
 func (s *yamuxStream) Write(p []byte) (int, error) {
 	n, err := s.Stream.Write(p)
 	if err != nil {
-		err = fmt.Errorf("wsmux: %w", s.session.convert(err))
+		err = fmt.Errorf("wsmux: %w", s.session.convertError(err))
 	}
 	return n, err
 }
 
-// Close ends both directions. That of hashicorp/yamux is a half-close: a Read
-// would go on until the peer closes, too. On a stalled link Close returns before
-// the peer has been told.
+// Close closes both directions. yamux.Stream.Close only closes this end's direction,
+// and a pending Read continues until the peer closes its own. On a stalled link, Close
+// returns before the FIN is sent.
 func (s *yamuxStream) Close() error {
 	s.once.Do(func() {
 		_ = s.SetReadDeadline(time.Unix(1, 0))
-		if s.greeting != nil {
-			s.greeting.end()
+		if s.preface != nil {
+			s.preface.stop()
 		}
-		within(closeWait, func() { _ = s.Stream.Close() })
-		if s.closed != nil {
-			s.closed()
+		within(streamCloseWait, func() { _ = s.Stream.Close() })
+		if s.onClose != nil {
+			s.onClose()
 		}
 	})
 	return nil
 }
 
-// within calls f and returns when f does, or after d.
+// within calls f and returns when f returns, or after d while f continues.
 func within(d time.Duration, f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -276,93 +274,93 @@ func within(d time.Duration, f func()) {
 	}
 }
 
-// yamuxListener is the listener of a gRPC server on one session, which ends with
-// it: when the last stream is closed.
+// yamuxListener is the listener of a gRPC server on one session. Close also ends the
+// session, once its last stream is closed.
 type yamuxListener struct {
 	*Listener
-	session *yamuxSession
-	begun   sync.Once
-	serving chan struct{} // closed at the first Accept, or Close
-	room    chan struct{} // holds a token for each open stream
+	session   *yamuxSession
+	serveOnce sync.Once
+	serving   chan struct{} // closed at the first Accept, or by Close
+	open      chan struct{} // holds a token for each open stream
 
 	stateMu  sync.Mutex
-	streams  int  // open
+	streams  int  // open streams
 	draining bool // Close was called
 }
 
 func newYamuxListener(s *yamuxSession) *yamuxListener {
-	return &yamuxListener{Listener: NewListener(), session: s, serving: make(chan struct{}), room: make(chan struct{}, maxStreams)}
+	return &yamuxListener{Listener: NewListener(), session: s, serving: make(chan struct{}), open: make(chan struct{}, maxStreams)}
 }
 
-// acceptStreams accepts streams until the session ends. With maxStreams of them
-// open it accepts no more, and hashicorp/yamux resets what doesn't fit its
-// backlog.
+// acceptStreams accepts streams until the session ends. While maxStreams are open, it
+// accepts none, and hashicorp/yamux resets streams beyond its backlog.
 func (l *yamuxListener) acceptStreams() {
 	for {
 		select {
-		case l.room <- struct{}{}:
+		case l.open <- struct{}{}:
 		case <-l.session.CloseChan():
 			return
 		}
 		stream, err := l.session.AcceptStream()
-		if err != nil { // also a write time-out, which leaves the session up
+		if err != nil { // including a write timeout, after which yamux keeps the session
 			_ = l.session.Close()
 			return
 		}
-		c := &yamuxStream{Stream: stream, session: l.session, closed: l.release}
-		c.greeting = newGreeting(l.Listener, c)
+		c := &yamuxStream{Stream: stream, session: l.session, onClose: l.streamClosed}
+		c.preface = newPrefaceScanner(l.Listener, c)
 		known := l.session.NumStreams()
 		l.stateMu.Lock()
 		l.streams++
 		lingering := known - l.streams
 		tooMany := lingering > maxLingering && !l.draining
 		l.stateMu.Unlock()
-		if tooMany { // hashicorp/yamux goes on buffering for streams that are closed here alone
+		if tooMany { // hashicorp/yamux still buffers data for streams closed at this end only
 			_ = l.session.Close()
 			return
 		}
-		l.offer(c, c.greeting, l.session.CloseChan())
+		l.deliver(c, c.preface, l.session.CloseChan())
 	}
 }
 
-// release records that a stream has been closed.
-func (l *yamuxListener) release() {
-	<-l.room
+// streamClosed records that a stream has been closed at this end.
+func (l *yamuxListener) streamClosed() {
+	<-l.open
 	l.stateMu.Lock()
 	l.streams--
 	last := l.draining && l.streams == 0
 	l.stateMu.Unlock()
 	if last {
-		go l.end()
+		go l.closeSession()
 	}
 }
 
 func (l *yamuxListener) Accept() (net.Conn, error) {
-	l.begun.Do(func() { close(l.serving) })
+	l.serveOnce.Do(func() { close(l.serving) })
 	return l.Listener.Accept()
 }
 
-// Close stops accepting, and ends the session when its last stream is closed.
+// Close makes Accept return, and starts to drain the session. It doesn't block.
 func (l *yamuxListener) Close() error {
-	l.begun.Do(func() { close(l.serving) })
+	l.serveOnce.Do(func() { close(l.serving) })
 	err := l.Listener.Close()
 	go l.drain()
 	return err
 }
 
+// drain sends GoAway, and closes the session if no stream is open.
 func (l *yamuxListener) drain() {
-	within(closeWait, func() { _ = l.session.GoAway() })
+	within(streamCloseWait, func() { _ = l.session.GoAway() })
 	l.stateMu.Lock()
 	idle := !l.draining && l.streams == 0
 	l.draining = true
 	l.stateMu.Unlock()
 	if idle {
-		l.end()
+		l.closeSession()
 	}
 }
 
-// end ends the session in order.
-func (l *yamuxListener) end() {
+// closeSession closes the session with status code 1001.
+func (l *yamuxListener) closeSession() {
 	l.session.conn.CloseWith(websocket.CloseGoingAway, "")
 	_ = l.session.Close()
 }

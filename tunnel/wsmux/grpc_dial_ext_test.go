@@ -26,7 +26,7 @@ func TestDialGRPCOpensOneStreamAtTheFirstCall(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {
-			if _, err := tun.client.UnaryCall(t.Context(), held()); err != nil {
+			if _, err := tun.client.UnaryCall(t.Context(), blocking()); err != nil {
 				t.Errorf("UnaryCall: %v", err)
 			}
 		})
@@ -41,7 +41,7 @@ func TestDialGRPCOpensOneStreamAtTheFirstCall(t *testing.T) {
 	wg.Wait()
 }
 
-func TestDialGRPCSaysWhyTheConnectionWasLost(t *testing.T) {
+func TestDialGRPCReportsWhyTheConnectionWasLost(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
@@ -61,7 +61,7 @@ func TestDialGRPCSaysWhyTheConnectionWasLost(t *testing.T) {
 			tun := newTunnel(t, dialed, accepted)
 			result := make(chan error, 1)
 			go func() {
-				_, err := tun.client.UnaryCall(t.Context(), held())
+				_, err := tun.client.UnaryCall(t.Context(), blocking())
 				result <- err
 			}()
 			<-tun.service.entered
@@ -94,7 +94,7 @@ func TestDialGRPCReopensALostStream(t *testing.T) {
 	mustCall(t, client)
 	_ = (<-conns).Close()
 	within(t, "a call on a new stream", func() {
-		for { // the call that meets the loss may fail
+		for { // the call in flight at the loss may fail
 			_, err := client.UnaryCall(t.Context(), body(1))
 			if err == nil {
 				return
@@ -109,7 +109,7 @@ func TestDialGRPCReopensALostStream(t *testing.T) {
 	}
 }
 
-// sessionListener accepts the streams of a session and shows them to the test.
+// sessionListener accepts the streams of a session and sends them to conns.
 type sessionListener struct {
 	*wsmux.Session
 	conns chan net.Conn

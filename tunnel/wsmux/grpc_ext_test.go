@@ -20,12 +20,12 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// testService answers with the payload that it got. A call that wants to know
-// its user name is held until the test releases it.
+// testService echoes the payload. A call with FillUsername blocks until the test closes
+// release.
 type testService struct {
 	testpb.UnimplementedTestServiceServer
-	entered chan struct{} // gets a token for each call that is held
-	release chan struct{} // closed by the test
+	entered chan struct{} // receives a token for each call that blocks
+	release chan struct{}
 }
 
 func newTestService() *testService {
@@ -58,7 +58,7 @@ func (s *testService) StreamingOutputCall(_ *testpb.StreamingOutputCallRequest, 
 	}
 }
 
-// tunnel is gRPC on a WebSocket, both ends by this package.
+// tunnel is a gRPC client and server on a WebSocket.
 type tunnel struct {
 	service       *testService
 	server        *grpc.Server
@@ -88,7 +88,8 @@ func newTunnel(tb testing.TB, clientWS, serverWS *websocket.Conn) *tunnel {
 	return tun
 }
 
-func held() *testpb.SimpleRequest { return &testpb.SimpleRequest{FillUsername: true} }
+// blocking returns a request on which testService blocks.
+func blocking() *testpb.SimpleRequest { return &testpb.SimpleRequest{FillUsername: true} }
 
 func body(size int) *testpb.SimpleRequest {
 	return &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, size)}}
@@ -102,7 +103,8 @@ func mustCall(t *testing.T, c testpb.TestServiceClient) {
 	}
 }
 
-// wantUnavailable calls and wants a fast Unavailable that mentions text.
+// wantUnavailable fails the test unless a call fails within a second with Unavailable
+// and text.
 func wantUnavailable(t *testing.T, c testpb.TestServiceClient, text string) {
 	t.Helper()
 	result := make(chan error, 1)
@@ -151,7 +153,7 @@ func TestGracefulStopLetsCallsFinish(t *testing.T) {
 	tun := newTunnel(t, dialed, accepted)
 	result := make(chan error, 1)
 	go func() {
-		_, err := tun.client.UnaryCall(t.Context(), held())
+		_, err := tun.client.UnaryCall(t.Context(), blocking())
 		result <- err
 	}()
 	<-tun.service.entered
@@ -160,7 +162,7 @@ func TestGracefulStopLetsCallsFinish(t *testing.T) {
 		defer close(stopped)
 		tun.server.GracefulStop()
 	}()
-	// Calls that begin after GracefulStop has are refused; until then they pass.
+	// Wait until GracefulStop has begun: then new calls are refused.
 	within(t, "refusing new calls", func() {
 		for {
 			if _, err := tun.client.UnaryCall(t.Context(), body(1)); err != nil {
@@ -210,7 +212,7 @@ func TestGracefulStopDoesNotWaitForASilentStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	mustCall(t, tun.client) // the server has seen the stream by now
+	mustCall(t, tun.client) // then the server has accepted the stream
 	within(t, "GracefulStop", tun.server.GracefulStop)
 	waitClosed(t, tun.serverSession)
 }
@@ -233,7 +235,7 @@ func TestEverythingEndsAtOnce(t *testing.T) {
 			tun := newTunnel(t, dialed, accepted)
 			result := make(chan error, 1)
 			go func() {
-				_, err := tun.client.UnaryCall(t.Context(), held())
+				_, err := tun.client.UnaryCall(t.Context(), blocking())
 				result <- err
 			}()
 			<-tun.service.entered
@@ -251,7 +253,7 @@ func TestEverythingEndsAtOnce(t *testing.T) {
 	}
 }
 
-// listener accepts nothing.
+// listener is a closed listener.
 type listener struct{ net.Listener }
 
 func (listener) Close() error              { return nil }
@@ -276,7 +278,7 @@ func TestStopDoesNotWaitForAFrozenPeer(t *testing.T) {
 	}
 	go func() { _, _ = io.Copy(filler, zeros{}) }()
 	for accepted.WriteControl(websocket.PongMessage, nil, time.Now().Add(50*time.Millisecond)) == nil {
-		continue // until a write is stuck in the full socket
+		continue // until a write blocks on the full socket
 	}
 	within(t, "Stop", tun.server.Stop)
 	waitClosed(t, tun.serverSession)
@@ -300,7 +302,7 @@ func TestGRPCMessagesUpToTheLimit(t *testing.T) {
 	checkLimit(t, newTunnel(t, dialed, accepted).client)
 }
 
-// checkLimit calls with messages of just under MaxMsgSize and over it.
+// checkLimit makes calls with messages just under and over MaxMsgSize.
 func checkLimit(t *testing.T, client testpb.TestServiceClient) {
 	t.Helper()
 	const under, over = wsmux.MaxMsgSize - 64, wsmux.MaxMsgSize

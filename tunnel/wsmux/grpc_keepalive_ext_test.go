@@ -10,9 +10,9 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// A Hub may set its read deadline and its Pong handler after ServeGRPC: Pongs then
-// move the deadline, and a peer that is silent for that long is given up.
-func TestServeGRPCHonoursWhatIsSetLater(t *testing.T) {
+// A Hub may set its read deadline and its Pong handler after ServeGRPC. Pongs then
+// extend the deadline, and silence ends the session.
+func TestServeGRPCHonorsLaterDeadlinesAndHandlers(t *testing.T) {
 	t.Parallel()
 	const wait = 300 * time.Millisecond
 	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
@@ -37,8 +37,8 @@ func TestServeGRPCHonoursWhatIsSetLater(t *testing.T) {
 	wantUnavailable(t, tun.client, "session ended")
 }
 
-// The same for handlers that are set before, on the client's side.
-func TestDialGRPCHonoursWhatWasSetBefore(t *testing.T) {
+// DialGRPC keeps the handler and the read deadline that were set before.
+func TestDialGRPCHonorsEarlierDeadlinesAndHandlers(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
 	pinged := make(chan string, 1)
@@ -57,7 +57,7 @@ func TestDialGRPCHonoursWhatWasSetBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := await(t, "the Ping handler", pinged); got != "1" {
-		t.Errorf("the handler is called with %q", got)
+		t.Errorf("the Ping handler is called with %q, want 1", got)
 	}
 	waitClosed(t, session)
 }

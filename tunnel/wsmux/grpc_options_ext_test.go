@@ -21,9 +21,9 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// TestServerBearsPings has a client ping as often as gRPC lets it, also without a
-// call, for which a server as it comes ends the connection: too_many_pings.
-func TestServerBearsPings(t *testing.T) {
+// The server tolerates a client that sends HTTP/2 Pings as often as gRPC allows, without
+// an RPC. With its default options it would send GOAWAY too_many_pings.
+func TestServerToleratesPings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := bufconn.Listen(64 << 10)
@@ -50,8 +50,7 @@ func TestServerBearsPings(t *testing.T) {
 	})
 }
 
-// TestServerBoundsCalls reads from the server's SETTINGS how many calls it lets a
-// client make at a time (RFC 9113 §6.5.2).
+// The server's SETTINGS limit concurrent calls (RFC 9113 §6.5.2).
 func TestServerBoundsCalls(t *testing.T) {
 	t.Parallel()
 	l := bufconn.Listen(64 << 10)
@@ -80,7 +79,7 @@ func TestServerBoundsCalls(t *testing.T) {
 	}
 }
 
-// authorityService sends on the :authority of each call.
+// authorityService sends the :authority of each call to got.
 type authorityService struct {
 	testpb.UnimplementedTestServiceServer
 	got chan string
@@ -92,8 +91,7 @@ func (s authorityService) EmptyCall(ctx context.Context, _ *testpb.Empty) (*test
 	return &testpb.Empty{}, nil
 }
 
-// TestDialGRPCAuthority wants a name that a server may know, not that of the
-// target which gRPC is given for want of an address.
+// The :authority is localhost, not the name in the passthrough target, which is made up.
 func TestDialGRPCAuthority(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)

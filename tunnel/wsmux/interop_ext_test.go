@@ -19,14 +19,14 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// plainConn is the shortest way from a WebSocket to a net.Conn: one message
-// for each Write, and one Read at a time from each message.
-type plainConn struct {
+// simpleConn is a minimal byte stream on a WebSocket, as another implementation might
+// have it: each Write is one message.
+type simpleConn struct {
 	ws *websocket.Conn
 	r  io.Reader
 }
 
-func (c *plainConn) Read(p []byte) (int, error) {
+func (c *simpleConn) Read(p []byte) (int, error) {
 	for {
 		if c.r == nil {
 			_, r, err := c.ws.NextReader()
@@ -46,16 +46,16 @@ func (c *plainConn) Read(p []byte) (int, error) {
 	}
 }
 
-func (c *plainConn) Write(p []byte) (int, error) {
+func (c *simpleConn) Write(p []byte) (int, error) {
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-func (c *plainConn) Close() error { return c.ws.Close() }
+func (c *simpleConn) Close() error { return c.ws.Close() }
 
-func plainConfig() *yamux.Config {
+func hashicorpConfig() *yamux.Config {
 	config := yamux.DefaultConfig()
 	config.EnableKeepAlive = false
 	config.MaxStreamWindowSize = 4 * 1024 * 1024
@@ -63,15 +63,15 @@ func plainConfig() *yamux.Config {
 	return config
 }
 
-// Whoever dials and whoever serves. One after the other, because of what the
-// largest messages take; these are the same whoever dials.
-func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
+// Each of the two may dial and each may serve. The subtests aren't parallel because the
+// largest messages need much memory.
+func TestInteropWithHashicorpPeer(t *testing.T) { //nolint:tparallel // see above
 	t.Parallel()
-	for _, dials := range []string{"the plain peer", "this package"} {
-		for _, serves := range []string{"the plain peer", "this package"} {
+	for _, dials := range []string{"the peer", "this package"} {
+		for _, serves := range []string{"the peer", "this package"} {
 			t.Run(dials+" dials and "+serves+" serves", func(t *testing.T) {
 				ours, theirs := tunneltest.WebSockets(t)
-				if dials == "the plain peer" {
+				if dials == "the peer" {
 					ours, theirs = theirs, ours
 				}
 				service := newTestService()
@@ -83,20 +83,20 @@ func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
 						t.Fatal(err)
 					}
 					session = s
-					plain, err := yamux.Client(&plainConn{ws: theirs}, plainConfig())
+					peer, err := yamux.Client(&simpleConn{ws: theirs}, hashicorpConfig())
 					if err != nil {
 						t.Fatal(err)
 					}
-					defer plain.Close()
-					cc, err = grpc.NewClient("passthrough:///plain",
+					defer peer.Close()
+					cc, err = grpc.NewClient("passthrough:///peer",
 						grpc.WithTransportCredentials(insecure.NewCredentials()),
 						grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize)),
-						grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return plain.Open() }))
+						grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return peer.Open() }))
 					if err != nil {
 						t.Fatal(err)
 					}
 				} else {
-					plain, err := yamux.Server(&plainConn{ws: theirs}, plainConfig())
+					peer, err := yamux.Server(&simpleConn{ws: theirs}, hashicorpConfig())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -105,7 +105,7 @@ func TestInteropWithAPlainPeer(t *testing.T) { //nolint:tparallel // see above
 					served := make(chan struct{})
 					go func() {
 						defer close(served)
-						_ = srv.Serve(plain)
+						_ = srv.Serve(peer)
 					}()
 					defer func() {
 						srv.Stop()

@@ -13,18 +13,18 @@ const (
 	DefaultPingTimeout  = 90 * time.Second
 )
 
-// SilenceError is the reason of a session's end when the peer sent nothing for
-// too long.
+// SilenceError means that the session ended because nothing arrived from the peer for
+// PingTimeout.
 type SilenceError struct {
-	Timeout time.Duration // how long it may be silent
+	Timeout time.Duration // PingTimeout
 }
 
 func (e *SilenceError) Error() string {
-	return fmt.Sprintf("nothing received for %v: the peer or the way to it is dead", e.Timeout)
+	return fmt.Sprintf("nothing received for %v: the peer or the link is dead", e.Timeout)
 }
 
-// keepAlive starts the goroutine that keeps the session alive, if opts ask for
-// it.
+// keepAlive starts the goroutine that sends Pings and detects silence, unless opts
+// turn both off.
 func (s *Session) keepAlive(opts *Options) {
 	k := &keepalive{
 		session:  s,
@@ -36,26 +36,26 @@ func (s *Session) keepAlive(opts *Options) {
 	}
 }
 
-// keepalive pings the peer and ends the session when the peer stays silent.
+// keepalive sends Pings and ends the session when nothing arrives from the peer.
 type keepalive struct {
 	session  *Session
-	interval time.Duration // 0: no Pings
-	timeout  time.Duration // 0: silence is allowed
-	pinging  atomic.Bool
+	interval time.Duration // between Pings; 0: none
+	timeout  time.Duration // of silence; 0: no limit
+	pinging  atomic.Bool   // a Ping is being sent
 }
 
-// run returns when the session ends. It looks at the clock and at a counter, so
-// that data pays nothing for being watched.
+// run returns when the session ends. It polls a counter of arrivals, which costs less
+// than a timer that each arrival resets.
 func (k *keepalive) run() {
-	resolution := k.resolution()
-	tick := time.NewTicker(resolution)
+	interval := k.tickInterval()
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var received uint64
 	var silence time.Duration
-	looked, pinged := time.Now(), time.Now()
+	lastTick, lastPing := time.Now(), time.Now()
 	if k.interval > 0 {
 		k.pinging.Store(true)
-		go k.ping() // at once, because it measures the round trip
+		go k.ping() // immediately, to measure the round-trip time for the windows
 	}
 	for {
 		select {
@@ -64,10 +64,10 @@ func (k *keepalive) run() {
 		case <-tick.C:
 		}
 		now := time.Now()
-		// A process that was stopped for a while hasn't listened meanwhile, so a
-		// longer gap says nothing about the peer.
-		silence += min(now.Sub(looked), 2*resolution)
-		looked = now
+		// A longer gap between ticks means that this process was suspended and
+		// couldn't receive. That isn't the peer's silence.
+		silence += min(now.Sub(lastTick), 2*interval)
+		lastTick = now
 		if n := k.session.conn.Received(); n != received {
 			received, silence = n, 0
 		}
@@ -75,22 +75,22 @@ func (k *keepalive) run() {
 			k.session.CloseWithError(&SilenceError{k.timeout})
 			return
 		}
-		if k.interval > 0 && now.Sub(pinged) >= k.interval && k.pinging.CompareAndSwap(false, true) {
-			pinged = now
+		if k.interval > 0 && now.Sub(lastPing) >= k.interval && k.pinging.CompareAndSwap(false, true) {
+			lastPing = now
 			go k.ping()
 		}
 	}
 }
 
-// maxResolution has silence noticed within two seconds of the timeout: it is
-// counted from the look after the last byte, and at a later look the timeout may
-// just not have passed.
-const maxResolution = 750 * time.Millisecond
+// maxTickInterval is short enough to detect silence within two seconds of the timeout:
+// silence is counted from the tick after the last arrival, and is compared with the
+// timeout only at ticks, so the delay is up to two intervals.
+const maxTickInterval = 750 * time.Millisecond
 
-// resolution is how often to look: often enough to notice silence in time, seldom
-// enough not to wake the processor for nothing.
-func (k *keepalive) resolution() time.Duration {
-	d := maxResolution
+// tickInterval returns how often run wakes up: seldom, to save power, but often enough
+// for the interval and the timeout.
+func (k *keepalive) tickInterval() time.Duration {
+	d := maxTickInterval
 	if k.interval > 0 {
 		d = min(d, k.interval)
 	}
@@ -100,9 +100,9 @@ func (k *keepalive) resolution() time.Duration {
 	return max(d, time.Millisecond)
 }
 
-// ping runs in a goroutine of its own because it waits for the message that is
-// being sent, which on a slow link can take longer than the peer may be silent.
+// ping sends a Ping. It runs in its own goroutine because it waits for the message that
+// is being sent, which can take longer than the timeout on a slow link.
 func (k *keepalive) ping() {
 	defer k.pinging.Store(false)
-	_ = k.session.conn.SendPing(time.Now().Add(cmp.Or(k.timeout, DefaultPingTimeout))) // an error shows as silence
+	_ = k.session.conn.SendPing(time.Now().Add(cmp.Or(k.timeout, DefaultPingTimeout))) // after an error, silence ends the session
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// patience is how long a test waits for anything.
+// patience is how long a test waits for an event.
 const patience = 10 * time.Second
 
-// begin starts a session that ends with the test.
-func begin(t *testing.T, conn *websocket.Conn, side Side, opts *Options) *Session {
+// startSession starts a session that ends with the test.
+func startSession(t *testing.T, conn *websocket.Conn, side Side, opts *Options) *Session {
 	t.Helper()
 	s, err := NewSession(conn, side, map[Side]Role{Dialing: Client, Accepting: Server}[side], opts)
 	if err != nil {
@@ -30,7 +30,7 @@ func TestSilenceEndsBothEnds(t *testing.T) {
 	t.Parallel()
 	opts := &Options{PingInterval: 20 * time.Millisecond, PingTimeout: 300 * time.Millisecond}
 	dialed, accepted, relay := tunneltest.RelayedWebSockets(t)
-	client, server := begin(t, dialed, Dialing, opts), begin(t, accepted, Accepting, opts)
+	client, server := startSession(t, dialed, Dialing, opts), startSession(t, accepted, Accepting, opts)
 	relay.Freeze()
 	started := time.Now()
 	for name, s := range map[string]*Session{"client": client, "server": server} {
@@ -42,7 +42,7 @@ func TestSilenceEndsBothEnds(t *testing.T) {
 		}
 	}
 	if took := time.Since(started); took < opts.PingTimeout/2 {
-		t.Errorf("noticed after %v, want about %v", took, opts.PingTimeout)
+		t.Errorf("silence detected after %v, want about %v", took, opts.PingTimeout)
 	}
 }
 
@@ -51,15 +51,15 @@ func TestIdleSessionStaysUpThroughPings(t *testing.T) { //nolint:paralleltest //
 		name           string
 		client, server time.Duration // PingInterval
 	}{
-		{"both ping", 0, 0},
-		{"one pings", 0, -1},
+		{"both send Pings", 0, 0},
+		{"one sends Pings", 0, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tunneltest.KeepTimersApart(t)
 			synctest.Test(t, func(t *testing.T) {
 				dialed, accepted := tunneltest.PipedWebSockets(t)
-				client := begin(t, dialed, Dialing, &Options{PingInterval: test.client})
-				server := begin(t, accepted, Accepting, &Options{PingInterval: test.server})
+				client := startSession(t, dialed, Dialing, &Options{PingInterval: test.client})
+				server := startSession(t, accepted, Accepting, &Options{PingInterval: test.server})
 				select {
 				case <-client.Done():
 					t.Errorf("client ended: %v", client.Err())
@@ -82,7 +82,7 @@ func TestKeepaliveOff(t *testing.T) {
 		return nil
 	})
 	go func() { _, _, _ = accepted.ReadMessage() }()
-	session := begin(t, dialed, Dialing, &Options{PingInterval: -1, PingTimeout: -1})
+	session := startSession(t, dialed, Dialing, &Options{PingInterval: -1, PingTimeout: -1})
 	select {
 	case <-pinged:
 		t.Error("a Ping arrived")
@@ -92,14 +92,14 @@ func TestKeepaliveOff(t *testing.T) {
 	}
 }
 
-// TestBusyPeerIsNotSilent has a peer that never sends a Pong, but data.
+// Data counts as a sign of life, even if the peer never sends a Pong.
 func TestBusyPeerIsNotSilent(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {
 		dialed, accepted := tunneltest.PipedWebSockets(t)
 		accepted.SetPingHandler(func(string) error { return nil })
-		client := begin(t, dialed, Dialing, nil)
-		server := begin(t, accepted, Accepting, &Options{PingInterval: -1, PingTimeout: -1})
+		client := startSession(t, dialed, Dialing, nil)
+		server := startSession(t, accepted, Accepting, &Options{PingInterval: -1, PingTimeout: -1})
 		stream, err := server.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -118,55 +118,54 @@ func TestBusyPeerIsNotSilent(t *testing.T) { //nolint:paralleltest // a bubble
 				t.Fatal(err)
 			}
 		}
-		// Silent at last.
-		began := time.Now()
+		began := time.Now() // of the silence
 		<-client.Done()
 		if _, ok := errors.AsType[*SilenceError](client.Err()); !ok {
 			t.Errorf("Err() = %v, want a SilenceError", client.Err())
 		}
 		if took := time.Since(began); took < DefaultPingTimeout || took > DefaultPingTimeout+2*time.Second {
-			t.Errorf("silence is noticed after %v, want %v", took, DefaultPingTimeout)
+			t.Errorf("silence detected after %v, want %v", took, DefaultPingTimeout)
 		}
 		_, _ = client.Close(), server.Close()
 	})
 }
 
-// TestSilenceIsToldToThePeer: a peer that is alive after all receives the reason.
-func TestSilenceIsToldToThePeer(t *testing.T) {
+// The Close frame contains the reason, in case the peer is alive after all.
+func TestSilenceIsReportedToThePeer(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
 	accepted.SetPingHandler(func(string) error { return nil })
-	session := begin(t, dialed, Dialing, &Options{PingInterval: 20 * time.Millisecond, PingTimeout: 100 * time.Millisecond})
+	session := startSession(t, dialed, Dialing, &Options{PingInterval: 20 * time.Millisecond, PingTimeout: 100 * time.Millisecond})
 	_ = accepted.SetReadDeadline(time.Now().Add(patience))
 	_, _, err := accepted.ReadMessage()
 	ce, ok := errors.AsType[*websocket.CloseError](err)
 	if !ok || ce.Code != websocket.CloseInternalServerErr || ce.Text != session.Err().Error() {
-		t.Errorf("the peer reads %v, want 1011 with the reason", err)
+		t.Errorf("peer's ReadMessage: %v, want status code 1011 with the reason", err)
 	}
 }
 
 func TestSilenceErrorText(t *testing.T) {
 	t.Parallel()
 	err := &SilenceError{90 * time.Second}
-	if got, want := err.Error(), "nothing received for 1m30s: the peer or the way to it is dead"; got != want {
+	if got, want := err.Error(), "nothing received for 1m30s: the peer or the link is dead"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
 }
 
-func TestResolution(t *testing.T) {
+func TestTickInterval(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ interval, timeout, want time.Duration }{
-		{DefaultPingInterval, DefaultPingTimeout, maxResolution},
+		{DefaultPingInterval, DefaultPingTimeout, maxTickInterval},
 		{time.Minute, 2 * time.Second, 500 * time.Millisecond},
 		{100 * time.Millisecond, 0, 100 * time.Millisecond},
 		{0, time.Microsecond, time.Millisecond},
 	} {
 		k := keepalive{interval: test.interval, timeout: test.timeout}
-		if got := k.resolution(); got != test.want {
-			t.Errorf("resolution with %v, %v = %v, want %v", test.interval, test.timeout, got, test.want)
+		if got := k.tickInterval(); got != test.want {
+			t.Errorf("tickInterval with %v, %v = %v, want %v", test.interval, test.timeout, got, test.want)
 		}
-		if late := 2 * k.resolution(); late >= 2*time.Second {
-			t.Errorf("with %v, %v silence is noticed up to %v late, want less than 2s", test.interval, test.timeout, late)
+		if late := 2 * k.tickInterval(); late >= 2*time.Second {
+			t.Errorf("with %v, %v silence is detected up to %v late, want less than 2s", test.interval, test.timeout, late)
 		}
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// Listener is a [net.Listener] of the streams that peers open, on every session
-// that was added: one gRPC server serves them all. The session itself can't be
-// the listener, because closing that would cut the RPCs that GracefulStop waits
-// for.
+// Listener is a [net.Listener] that returns the streams that peers open, on every
+// session that was added, so that one gRPC server can serve them all. A session isn't
+// a listener itself: GracefulStop closes its listeners first, and closing the session
+// would end the RPCs that it then waits for.
 type Listener struct {
 	streams chan net.Conn
 	closed  chan struct{}
 
 	mu       sync.Mutex
 	isClosed bool
-	silent   map[*greeting]struct{} // of streams on which no HTTP/2 has begun
+	silent   map[*prefaceScanner]struct{} // streams whose HTTP/2 preface hasn't arrived; nil once closed
 }
 
 // NewListener returns a listener without sessions.
@@ -25,11 +25,12 @@ func NewListener() *Listener {
 	return &Listener{
 		streams: make(chan net.Conn),
 		closed:  make(chan struct{}),
-		silent:  map[*greeting]struct{}{},
+		silent:  map[*prefaceScanner]struct{}{},
 	}
 }
 
-// Add accepts the streams of s until s ends or is shut down.
+// Add starts to accept the streams of s, until s ends or is shut down. It doesn't
+// block.
 func (l *Listener) Add(s *Session) {
 	go func() {
 		for {
@@ -37,15 +38,15 @@ func (l *Listener) Add(s *Session) {
 			if err != nil {
 				return
 			}
-			g := newGreeting(l, stream)
-			l.offer(&streamConn{stream, g}, g, s.Done())
+			p := newPrefaceScanner(l, stream)
+			l.deliver(&streamConn{stream, p}, p, s.Done())
 		}
 	}()
 }
 
-// offer has Accept return c, or closes it when the listener is closed or done is.
-func (l *Listener) offer(c net.Conn, g *greeting, done <-chan struct{}) {
-	if !l.await(g) {
+// deliver makes Accept return c. It closes c if the listener or done is closed first.
+func (l *Listener) deliver(c net.Conn, p *prefaceScanner, done <-chan struct{}) {
+	if !l.addSilent(p) {
 		_ = c.Close()
 		return
 	}
@@ -68,9 +69,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close makes Accept return and closes the streams on which no HTTP/2 has begun:
-// a gRPC server that is stopping would wait two minutes for it. Streams that
-// arrive later are closed; the sessions stay up.
+// Close makes Accept return, and closes the streams whose HTTP/2 preface hasn't
+// arrived, because a gRPC server that stops would wait two minutes for that. It also
+// closes streams that arrive later. The sessions stay up.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.isClosed {
@@ -82,29 +83,29 @@ func (l *Listener) Close() error {
 	silent := l.silent
 	l.silent = nil
 	l.mu.Unlock()
-	go func() { // closing a yamux stream may block on a stalled link
-		for g := range silent {
-			_ = g.stream.Close()
+	go func() { // closing a hashicorp/yamux stream may block on a stalled link
+		for p := range silent {
+			_ = p.stream.Close()
 		}
 	}()
 	return nil
 }
 
-// await records that g hasn't been received yet. It returns false if l is closed.
-func (l *Listener) await(g *greeting) bool {
+// addSilent adds p to l.silent. It returns false if l is closed.
+func (l *Listener) addSilent(p *prefaceScanner) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
 		return false
 	}
-	l.silent[g] = struct{}{}
+	l.silent[p] = struct{}{}
 	return true
 }
 
-func (l *Listener) received(g *greeting) {
+func (l *Listener) removeSilent(p *prefaceScanner) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.silent, g)
+	delete(l.silent, p)
 }
 
 // Addr returns a placeholder, because the streams have no address in common.
@@ -115,47 +116,47 @@ type streamsAddr struct{}
 func (streamsAddr) Network() string { return "wsmux" }
 func (streamsAddr) String() string  { return "streams" }
 
-// greeting scans the first bytes of a stream until a gRPC server is able to stop
-// serving it: it reads the client's preface and SETTINGS before it does anything else.
-type greeting struct {
+// prefaceScanner scans the first bytes of a stream for the HTTP/2 preface. A gRPC server
+// can't stop serving a connection before it has read the client's preface.
+type prefaceScanner struct {
 	listener *Listener
 	stream   net.Conn
-	scanner  *h2.Scanner // nil once the greeting has been received
+	scanner  *h2.Scanner // nil once the preface is complete, or isn't HTTP/2
 }
 
-func newGreeting(l *Listener, stream net.Conn) *greeting {
-	return &greeting{listener: l, stream: stream, scanner: h2.NewScanner(h2.FromClient, h2.Visitor{})}
+func newPrefaceScanner(l *Listener, stream net.Conn) *prefaceScanner {
+	return &prefaceScanner{listener: l, stream: stream, scanner: h2.NewScanner(h2.FromClient, h2.Visitor{})}
 }
 
-// receive scans p, which has been read. A gRPC server closes a stream with another
-// protocol at once.
-func (g *greeting) receive(p []byte) {
-	if g.scanner == nil {
+// receive scans data, which the server has read. A gRPC server closes a stream that
+// doesn't carry HTTP/2 at once.
+func (p *prefaceScanner) receive(data []byte) {
+	if p.scanner == nil {
 		return
 	}
-	g.scanner.Scan(p)
-	if g.scanner.Greeted() || g.scanner.Err() != nil {
-		g.scanner = nil
-		g.end()
+	p.scanner.Scan(data)
+	if p.scanner.PrefaceDone() || p.scanner.Err() != nil {
+		p.scanner = nil
+		p.stop()
 	}
 }
 
-// end makes the listener forget the greeting.
-func (g *greeting) end() { g.listener.received(g) }
+// stop removes p from the listener.
+func (p *prefaceScanner) stop() { p.listener.removeSilent(p) }
 
-// streamConn is a stream that a Listener has accepted.
+// streamConn is a stream that Listener.Accept returns.
 type streamConn struct {
 	net.Conn
-	greeting *greeting
+	preface *prefaceScanner
 }
 
 func (c *streamConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.greeting.receive(p[:n])
+	c.preface.receive(p[:n])
 	return n, err
 }
 
 func (c *streamConn) Close() error {
-	c.greeting.end()
+	c.preface.stop()
 	return c.Conn.Close()
 }

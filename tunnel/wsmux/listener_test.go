@@ -10,7 +10,8 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// listenerPair returns a listener with a session, and the session's other end.
+// listenerPair returns a listener to which one end of a session was added, and the other
+// end.
 func listenerPair(t *testing.T) (*Listener, *Session) {
 	t.Helper()
 	dialed, accepted := tunneltest.WebSockets(t)
@@ -59,6 +60,6 @@ func TestListenerClose(t *testing.T) {
 		t.Errorf("Read from a late stream = %d, %v, want its end", n, err)
 	}
 	if err := client.Err(); err != nil {
-		t.Errorf("the listener's Close has ended the session: %v", err)
+		t.Errorf("the listener's Close ended the session: %v", err)
 	}
 }

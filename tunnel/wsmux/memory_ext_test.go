@@ -9,11 +9,11 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// After a burst a stream holds no receive buffer, which yamux alone would keep:
-// one that has grown to the window. The test isn't parallel, because it looks
-// at the heap of the whole process.
-func TestStreamGivesBackItsBuffer(t *testing.T) {
-	const streams, burst = 20, 3 << 20 // less than a window: nothing but memory holds it
+// A stream frees its receive buffer after a burst. (hashicorp/yamux keeps a buffer as
+// large as the window.) The test isn't parallel, because it measures the heap of the
+// whole process.
+func TestStreamFreesItsBuffer(t *testing.T) {
+	const streams, burst = 20, 3 << 20 // less than a window, so that a burst is buffered completely
 	client, server := sessionsWith(t, &wsmux.Options{Window: 4 << 20})
 	var pairs [streams][2]*wsmux.Stream
 	for i := range pairs {
@@ -26,8 +26,8 @@ func TestStreamGivesBackItsBuffer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if held := heap() - before; held < streams*burst/2 {
-		t.Errorf("%d bytes wait to be read, and the heap has grown by %d: this test measures nothing", streams*burst, held)
+	if grown := heap() - before; grown < streams*burst/2 {
+		t.Errorf("the heap has grown by %d with %d bytes unread: this test measures nothing", grown, streams*burst)
 	}
 	for _, pair := range pairs {
 		if _, err := io.CopyN(io.Discard, pair[1], burst-1); err != nil {
@@ -37,14 +37,14 @@ func TestStreamGivesBackItsBuffer(t *testing.T) {
 			t.Fatalf("Read = %d, %v, want the last byte", n, err)
 		}
 	}
-	for held := heap() - before; held > streams*(64<<10); held = heap() - before {
+	for grown := heap() - before; grown > streams*(64<<10); grown = heap() - before {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatalf("%d idle streams hold %d KiB each", streams, held/streams>>10)
+			t.Fatalf("%d idle streams use %d KiB each", streams, grown/streams>>10)
 		}
 	}
-	for _, pair := range pairs { // and they still work
+	for _, pair := range pairs { // they still work
 		mustWrite(t, pair[0], "hello")
 		mustRead(t, pair[1], "hello")
 	}

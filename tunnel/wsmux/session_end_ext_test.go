@@ -76,7 +76,7 @@ func TestSessionErrSaysWhyTheSessionEnded(t *testing.T) {
 			_ = peer.Close()
 		}, status(1011)},
 		{"end of the connection", func(_ *wsmux.Session, _, peer *websocket.Conn) { _ = peer.Close() }, func(err error) bool {
-			_, ok := errors.AsType[net.Error](err) // a reset, when data was on its way
+			_, ok := errors.AsType[net.Error](err) // a reset, if data was in flight
 			return ok || status(1006)(err)
 		}},
 		{"local Close", func(s *wsmux.Session, _, _ *websocket.Conn) { _ = s.Close() }, is(net.ErrClosed)},
@@ -95,7 +95,7 @@ func TestSessionErrSaysWhyTheSessionEnded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			go func() { // writing at the same time must not hide the reason
+			go func() { // a concurrent Write must not hide the reason
 				for err := error(nil); err == nil; {
 					_, err = stream.Write(make([]byte, 1))
 				}
@@ -138,10 +138,10 @@ func TestSessionCloseDoesNotWaitForAFrozenPeer(t *testing.T) {
 	writeErr := make(chan error, 1)
 	relay.Freeze()
 	go func() {
-		_, err := io.Copy(opened, zeros{}) // beyond what fits the socket
+		_, err := io.Copy(opened, zeros{}) // fills the socket's buffer
 		writeErr <- err
 	}()
-	stuck(t, client)
+	awaitStuck(t, client)
 	closed := make(chan error, 1)
 	go func() { closed <- client.Close() }()
 	if _, ok := tunneltest.Within(2*time.Second, closed); !ok {
@@ -159,8 +159,8 @@ func TestSessionCloseDoesNotWaitForAFrozenPeer(t *testing.T) {
 
 type zeros struct{}
 
-// stuck returns once nothing leaves a session any more: a Ping times out.
-func stuck(t *testing.T, s *wsmux.Session) {
+// awaitStuck waits until s can't send any more: until a Ping times out.
+func awaitStuck(t *testing.T, s *wsmux.Session) {
 	t.Helper()
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

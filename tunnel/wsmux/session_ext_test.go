@@ -48,14 +48,14 @@ func sessionsWith(tb testing.TB, opts *wsmux.Options) (client, server *wsmux.Ses
 	return newSessionWith(tb, dialed, wsmux.Dialing, wsmux.Client, opts), newSessionWith(tb, accepted, wsmux.Accepting, wsmux.Server, opts)
 }
 
-// relayedSessions is sessions through a relay.
+// relayedSessions returns the two ends of a session through a relay.
 func relayedSessions(tb testing.TB) (client, server *wsmux.Session, relay *tunneltest.Relay) {
 	tb.Helper()
 	dialed, accepted, relay := tunneltest.RelayedWebSockets(tb)
 	return newSession(tb, dialed, wsmux.Dialing, wsmux.Client), newSession(tb, accepted, wsmux.Accepting, wsmux.Server), relay
 }
 
-// connect opens a stream and accepts it at the other end.
+// connect opens a stream and accepts it at the other end of the session.
 func connect(tb testing.TB, from, to *wsmux.Session) (opened, accepted *wsmux.Stream) {
 	tb.Helper()
 	opened, err := from.Open(tb.Context())
@@ -105,7 +105,7 @@ func TestSessionOpensStreamsFromBothEnds(t *testing.T) {
 	}
 }
 
-// Two messages for each frame would double the system calls.
+// A yamux frame is sent in one message, because two would double the system calls.
 func TestSessionSendsWholeFrames(t *testing.T) {
 	t.Parallel()
 	ws, peer := tunneltest.WebSockets(t)
@@ -129,7 +129,7 @@ func TestSessionSendsWholeFrames(t *testing.T) {
 		_ = stream.CloseWrite()
 	}()
 	var sizes []uint32
-	var message []byte // the rest of one
+	var message []byte // the rest of the current message
 	for {
 		if len(message) == 0 {
 			var err error
@@ -140,7 +140,7 @@ func TestSessionSendsWholeFrames(t *testing.T) {
 		frame := message
 		kind, flags, length := frame[1], binary.BigEndian.Uint16(frame[2:]), binary.BigEndian.Uint32(frame[8:])
 		if kind != 0 {
-			length = 0 // of a window update, which has no body
+			length = 0 // a window update has no body
 		}
 		if len(frame) < 12+int(length) {
 			t.Fatalf("message with %d bytes of a frame with a body of %d", len(frame), length)
@@ -167,8 +167,7 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// More callers than one may give up waiting, at no lasting cost.
-	for range 3 {
+	for range 3 { // callers that give up don't block later ones
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		_, err := client.Open(ctx)
 		cancel()
@@ -198,7 +197,7 @@ func TestSessionSurvivesAPeerThatAcceptsNoStreams(t *testing.T) {
 	}
 }
 
-// zeros never ends.
+// Read never returns io.EOF.
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestSessionPings(t *testing.T) {
@@ -250,8 +249,9 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// Each reply costs memory until the peer takes it.
-func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
+// A session stops reading from a peer that sends Pings but reads no replies, which use
+// memory. When the peer reads, it receives all of them.
+func TestSessionStopsReadingPingsOfAPeerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	ws, peer, _ := tunneltest.RelayedWebSockets(t)
 	s := newSession(t, ws, wsmux.Dialing, wsmux.Server)
@@ -260,7 +260,7 @@ func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 	block := bytes.Repeat(ping, 1000)
 	const most = 1_000_000
 	stuck := make(chan struct{})
-	sent, answers := make(chan int, 1), make(chan struct{}, most)
+	sent, replies := make(chan int, 1), make(chan struct{}, most)
 	go func() {
 		pings := 0
 		defer func() { sent <- pings }()
@@ -283,30 +283,30 @@ func TestSessionHoldsUpAPeerThatOnlySendsPings(t *testing.T) {
 	select {
 	case <-stuck:
 	case pings := <-sent:
-		t.Fatalf("%d Pings were taken without an answer being read", pings)
+		t.Fatalf("the session read %d Pings of a peer that reads no reply", pings)
 	}
 	go func() { // now the peer reads
 		for {
-			_, answer, err := peer.ReadMessage()
+			_, frames, err := peer.ReadMessage()
 			if err != nil {
 				return
 			}
-			for ; len(answer) >= 12; answer = answer[12:] {
-				if answer[1] == 2 && answer[3] == 2 { // ACK
-					answers <- struct{}{}
+			for ; len(frames) >= 12; frames = frames[12:] {
+				if frames[1] == 2 && frames[3] == 2 { // ACK
+					replies <- struct{}{}
 				}
 			}
 		}
 	}()
 	for range <-sent {
-		await(t, "the answer to a Ping", answers)
+		await(t, "the reply to a Ping", replies)
 	}
 	if err := s.Err(); err != nil {
 		t.Errorf("Err() = %v, want a live session", err)
 	}
 }
 
-// Observe reports a stream's open, bytes and end, and Stats add up.
+// Observe reports all events of a stream, and Stats counts its bytes and frames.
 func TestObserveAndStats(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tunneltest.WebSockets(t)
@@ -354,24 +354,17 @@ func TestObserveAndStats(t *testing.T) {
 	}
 	st, ss := client.Stats(), far.Stats()
 	if st.BytesSent != 5 || st.BytesReceived != 5 || st.FramesSent != 1 || st.FramesReceived != 1 || st.Opened != 1 || st.Accepted != 0 || st.Streams > 1 ||
-		st.RoundTrip < st.LeastRoundTrip || st.LeastRoundTrip <= 0 || time.Since(st.LastActivity) > time.Minute || st.CloseCode != 0 {
+		st.RoundTrip < st.LeastRoundTrip || st.LeastRoundTrip <= 0 || time.Since(st.LastActivity) > time.Minute {
 		t.Errorf("Stats() = %+v", st)
 	}
 	if ss.BytesSent != 5 || ss.BytesReceived != 5 || ss.FramesSent != 1 || ss.FramesReceived != 1 || time.Since(ss.LastActivity) > time.Minute {
 		t.Errorf("Stats() of the stream = %+v", ss)
 	}
-	_ = server.Shutdown(t.Context())
-	waitDone(t, client)
-	for _, s := range []*wsmux.Session{client, server} {
-		if got := s.Stats(); got.CloseCode != websocket.CloseGoingAway {
-			t.Errorf("Stats() after Shutdown = %+v, want status code 1001", got)
-		}
-	}
 }
 
-// hashicorp/yamux spins in every Read that waits while the session ends, which takes
-// long if there are many.
-func TestSessionEndsUnderManyWhoWait(t *testing.T) {
+// Ending a session with thousands of pending Reads is fast. (In hashicorp/yamux, each
+// pending Read spins while the session ends.)
+func TestSessionCloseWithManyReads(t *testing.T) {
 	t.Parallel()
 	const streams = 2000
 	client, server := sessions(t)
@@ -386,7 +379,7 @@ func TestSessionEndsUnderManyWhoWait(t *testing.T) {
 			})
 		}
 	}
-	within(t, "Close, and all who wait", func() {
+	within(t, "Close and all Reads", func() {
 		_ = client.Close()
 		waiting.Wait()
 	})

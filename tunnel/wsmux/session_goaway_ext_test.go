@@ -10,8 +10,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// TestSessionShutdownSaysGoAway: also one without streams says it before the Close frame.
-func TestSessionShutdownSaysGoAway(t *testing.T) {
+// Shutdown sends GoAway before the Close frame, even without streams.
+func TestSessionShutdownSendsGoAway(t *testing.T) {
 	t.Parallel()
 	peer, ws := tunneltest.WebSockets(t)
 	session, err := wsmux.NewSession(ws, wsmux.Accepting, wsmux.Server, &wsmux.Options{PingInterval: -1})
@@ -25,14 +25,14 @@ func TestSessionShutdownSaysGoAway(t *testing.T) {
 		_, p, err := peer.ReadMessage()
 		if err != nil {
 			if !websocket.IsCloseError(err, websocket.CloseGoingAway) {
-				t.Errorf("the peer reads %v, want 1001", err)
+				t.Errorf("peer's ReadMessage: %v, want status code 1001", err)
 			}
 			break
 		}
 		got = append(got, p...)
 	}
 	if want := []byte{0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; !bytes.Equal(got, want) {
-		t.Errorf("before the Close frame came % x, want GoAway: % x", got, want)
+		t.Errorf("before the Close frame, the peer received % x, want GoAway: % x", got, want)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -11,9 +11,9 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// A frame whose sending timed out may still arrive, so nothing may be tried again on
-// its session. Whichever call is made, it fails and the session ends.
-func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on an idle link nothing may take writeTimeout
+// A write timeout ends the session, because the frame may still arrive and a retry
+// could send it twice. All calls fail.
+func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // other tests could delay a write by writeTimeout
 	const writeTimeout = 500 * time.Millisecond
 	for name, call := range map[string]func(s *Session, stream *Stream) error{
 		"Write": func(_ *Session, stream *Stream) error {
@@ -39,7 +39,7 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 				t.Fatal(err)
 			}
 			defer client.Close()
-			server, err := NewSession(accepted, Accepting, Server, &Options{Window: DefaultWindow})
+			server, err := NewSession(accepted, Accepting, Server, &Options{Window: yamuxWindow})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 			if err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // the windows are those of the server now
+			for range 2 { // the ACKs enlarge the send windows
 				if _, err := server.Accept(); err != nil {
 					t.Fatal(err)
 				}
@@ -64,13 +64,13 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 			filled := make(chan struct{})
 			go func() {
 				defer close(filled)
-				_, _ = io.Copy(filler, endless{}) // more than the sockets hold
+				_, _ = io.Copy(filler, endless{}) // fills the sockets' buffers
 			}()
 			if err := call(client, stream); err == nil {
 				t.Errorf("%s on a stalled link = nil error", name)
 			}
 			if _, ok := tunneltest.Within(5*time.Second, client.Done()); !ok {
-				t.Fatal("the session lives on")
+				t.Fatal("the session is still up")
 			}
 			if err := client.Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "stalled") {
 				t.Errorf("Err() = %v, want that the link is stalled", err)
@@ -81,8 +81,8 @@ func TestStalledLinkEndsTheSession(t *testing.T) { //nolint:paralleltest // on a
 	}
 }
 
-// A link that takes a little of a message at a time is slow, and not stalled: from
-// either side, for each sends in its own way.
+// A write that makes progress doesn't time out. The two sides use different code to
+// write.
 func TestSlowLinkIsNotStalled(t *testing.T) {
 	t.Parallel()
 	for _, from := range []Role{Client, Server} { // the client dials

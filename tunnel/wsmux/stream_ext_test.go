@@ -79,7 +79,7 @@ func TestStreamCloseWakesReadAndWrite(t *testing.T) {
 		_, err := stream.Read(make([]byte, 1))
 		errs <- err
 	}()
-	mustWrite(t, stream, string(make([]byte, firstWindow))) // all that the peer takes unread
+	mustWrite(t, stream, string(make([]byte, firstWindow))) // fills the peer's window
 	go func() {
 		_, err := stream.Write(make([]byte, 1))
 		errs <- err
@@ -112,8 +112,8 @@ func TestStreamDeadlinesCanBeMoved(t *testing.T) {
 	}
 	_ = a.SetDeadline(time.Time{})
 	mustRead(t, a, "waiting")
-	mustWrite(t, a, "going on")
-	mustRead(t, b, "going on")
+	mustWrite(t, a, "still open")
+	mustRead(t, b, "still open")
 }
 
 func TestStreamResetByThePeer(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// pipeSession starts a session on one end of a pipe.
+// pipeSession starts a session without keepalive on one end of a pipe.
 func pipeSession(t *testing.T, conn *websocket.Conn, side Side) *Session {
 	t.Helper()
 	s, err := NewSession(conn, side, map[Side]Role{Dialing: Client, Accepting: Server}[side], &Options{PingInterval: -1, PingTimeout: -1})
@@ -29,15 +29,15 @@ func pipeSession(t *testing.T, conn *websocket.Conn, side Side) *Session {
 	return s
 }
 
-// frozenSession returns a session with two streams, whose peer reads nothing
-// more, and the peer's end.
+// frozenSession returns a session with two streams, and its peer, which reads nothing
+// after the two SYNs.
 func frozenSession(t *testing.T) (s *Session, streams [2]*Stream, peer *websocket.Conn) {
 	t.Helper()
 	ws, peer := tunneltest.PipedWebSockets(t)
 	s = pipeSession(t, ws, Dialing)
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		for left := len(streams) * 12; left > 0; { // the frames that open them
+		for left := len(streams) * 12; left > 0; { // the SYN frames
 			_, frames, err := peer.ReadMessage()
 			if err != nil {
 				t.Error(err)
@@ -62,7 +62,7 @@ func TestStreamsThatWait(t *testing.T) { //nolint:paralleltest // a bubble
 		dialed, accepting := tunneltest.PipedWebSockets(t)
 		client, server := pipeSession(t, dialed, Dialing), pipeSession(t, accepting, Accepting)
 
-		// A stream that the peer doesn't accept costs nothing but itself.
+		// A stream that the peer doesn't accept doesn't end the session.
 		waiting, err := client.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +76,7 @@ func TestStreamsThatWait(t *testing.T) { //nolint:paralleltest // a bubble
 			t.Fatal(err)
 		}
 
-		// A half-closed stream has five minutes, and its end isn't io.EOF.
+		// A half-closed stream is reset after five minutes, so Read doesn't return io.EOF.
 		if err := waiting.CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func TestStreamsThatWait(t *testing.T) { //nolint:paralleltest // a bubble
 	})
 }
 
-// A peer that reads nothing can't hold up the Close of a stream.
+// Stream.Close doesn't wait for a peer that reads nothing.
 func TestStreamCloseDoesNotWaitForAFrozenPeer(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -117,8 +117,8 @@ func TestStreamCloseDoesNotWaitForAFrozenPeer(t *testing.T) { //nolint:parallelt
 		synctest.Wait()
 		began := time.Now()
 		_ = streams[1].Close()
-		if took := time.Since(began); took > closeWait {
-			t.Errorf("Close took %v, want %v at most", took, closeWait)
+		if took := time.Since(began); took > streamCloseWait {
+			t.Errorf("Close took %v, want %v at most", took, streamCloseWait)
 		}
 		if err := <-readErr; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Read during Close = %v, want net.ErrClosed", err)
@@ -129,8 +129,8 @@ func TestStreamCloseDoesNotWaitForAFrozenPeer(t *testing.T) { //nolint:parallelt
 	})
 }
 
-// yamux's clock runs from when a frame is queued: on a slow link with busy
-// streams its default of ten seconds passes while all is well.
+// A link may stall for a minute. hashicorp/yamux's default of ten seconds, which
+// includes the time that a frame is queued, would be too short for a slow link.
 func TestStalledLinkHasAMinute(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestStalledLinkHasAMinute(t *testing.T) { //nolint:paralleltest // a bubble
 	})
 }
 
-// A call without a session doesn't wait for one.
+// A call after the end of the session fails immediately.
 func TestDialGRPCFailsAtOnce(t *testing.T) { //nolint:paralleltest // a bubble
 	tunneltest.KeepTimersApart(t)
 	synctest.Test(t, func(t *testing.T) {

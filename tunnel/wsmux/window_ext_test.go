@@ -15,10 +15,10 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// firstWindow is what a peer takes of a stream before anything is read.
+// firstWindow is the initial size of a receive window.
 const firstWindow = 256 << 10
 
-func TestUnreadStreamHoldsTheFirstWindow(t *testing.T) {
+func TestUnreadStreamBuffersTheFirstWindow(t *testing.T) {
 	t.Parallel()
 	client, server := sessions(t)
 	stream, peer := connect(t, client, server)
@@ -28,13 +28,12 @@ func TestUnreadStreamHoldsTheFirstWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := stream.Write(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Write beyond the window = %d, %v, want a time-out", n, err)
+		t.Errorf("Write beyond the window = %d, %v, want a timeout", n, err)
 	}
 }
 
-// A peer with yamux alone gets along with windows that grow, and is as fast as
-// they allow.
-func TestWindowsThatGrowAndPlainYamux(t *testing.T) {
+// A hashicorp/yamux peer interoperates with growing windows.
+func TestGrowingWindowsInteropWithHashicorp(t *testing.T) {
 	t.Parallel()
 	data := make([]byte, 20<<20) // more than the largest window
 	for i := range data {
@@ -51,12 +50,12 @@ func TestWindowsThatGrowAndPlainYamux(t *testing.T) {
 			}
 			config := yamux.DefaultConfig()
 			config.LogOutput = io.Discard
-			plain, err := start(wsmux.WrapConn(accepted), config)
+			peer, err := start(wsmux.WrapConn(accepted), config)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer plain.Close()
-			far, err := plain.Open()
+			defer peer.Close()
+			far, err := peer.Open()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,15 +65,15 @@ func TestWindowsThatGrowAndPlainYamux(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer near.Close()
-			for _, way := range [][2]net.Conn{{far, near}, {near, far}} {
+			for _, ends := range [][2]net.Conn{{far, near}, {near, far}} {
 				sent := make(chan error, 1)
 				go func() {
-					_, err := way[0].Write(data)
+					_, err := ends[0].Write(data)
 					sent <- err
 				}()
 				got := make([]byte, len(data))
-				if _, err := io.ReadFull(way[1], got); err != nil || !bytes.Equal(got, data) {
-					t.Errorf("read %v, or other bytes than were sent", err)
+				if _, err := io.ReadFull(ends[1], got); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("ReadFull = %v, or the bytes differ from those sent", err)
 				}
 				if err := <-sent; err != nil {
 					t.Errorf("Write = %v", err)

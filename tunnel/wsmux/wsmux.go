@@ -1,8 +1,7 @@
 // Package wsmux stacks gRPC on a WebSocket: WebSocket ▸ yamux ▸ HTTP/2 ▸ gRPC.
 //
-// One side dials a WebSocket, the other accepts it; which of the two serves
-// gRPC is independent of that. The gRPC server is the yamux server, the gRPC
-// client the yamux client:
+// One side dials a WebSocket and the other accepts it; either may serve gRPC. The
+// gRPC server is the yamux server, and the gRPC client the yamux client:
 //
 //	srv, session, err := wsmux.ServeGRPC(ws, func(s *grpc.Server) {
 //		hubpb.RegisterHubServer(s, hub)
@@ -12,33 +11,33 @@
 //	cc, session, err := wsmux.DialGRPC(ws)
 //	key, err := hubpb.NewHubClient(cc).CreateKey(ctx, req)
 //
-// [WrapConn] is the lowest layer alone, [NewSession] the two lowest: a yamux
-// session that can carry anything. Its sessions run on package mux, those of
-// [ServeGRPC] and [DialGRPC] on hashicorp/yamux, whose session these return.
+// [WrapConn] provides the lowest layer only, and [NewSession] the two lowest: a yamux
+// session for any protocol. NewSession uses package mux. [ServeGRPC] and [DialGRPC]
+// use hashicorp/yamux, because they return its *yamux.Session.
 //
-// Lifetimes: every function here takes ownership of the *websocket.Conn, also
-// when it returns an error. Closing what it returns closes the WebSocket, and
-// when the WebSocket ends, everything on it does. Nothing is left running
-// afterwards; the last goroutine and the socket go within two seconds.
+// Lifetimes: every function takes ownership of the *websocket.Conn, even if it
+// returns an error. Closing its result closes the WebSocket, and the end of the
+// WebSocket ends everything on it. All goroutines and the socket are gone two seconds
+// later.
 //
-// Concurrency: all methods may be called from any goroutine. With [WrapConn],
-// [ServeGRPC] and [DialGRPC] the caller keeps the right to send control messages
-// with [websocket.Conn.WriteControl] and to set handlers and deadlines, and must
-// leave all other reading and writing to this package. [NewSession] leaves no such
-// right, and is faster.
+// Concurrency: all methods may be called from any goroutine. After [WrapConn],
+// [ServeGRPC] and [DialGRPC], the caller may still send control frames with
+// [websocket.Conn.WriteControl], and set handlers and deadlines, but must not
+// otherwise read or write the *websocket.Conn. After [NewSession], which is faster,
+// the caller must not use it at all.
 //
-// Buffers: give the websocket.Dialer and the websocket.Upgrader a
-// WriteBufferSize of [BufferSize]. The default of 4 KiB cuts each 32 KiB
-// write into nine system calls. NewSession doesn't use it.
+// Buffers: set WriteBufferSize of the websocket.Dialer and the websocket.Upgrader to
+// [BufferSize]. With the default of 4 KiB, a write of 32 KiB takes nine system calls.
+// NewSession doesn't use that buffer.
 //
-// What goes over the wire is written down in spec.md beside this file.
+// spec.md beside this file describes the wire protocol.
 package wsmux
 
 // MaxMsgSize is the largest gRPC message that [ServeGRPC] and [DialGRPC] send
 // or receive, in bytes: 64 MiB. A larger one fails with ResourceExhausted.
 const MaxMsgSize = 64 * 1024 * 1024
 
-// BufferSize is the read and write buffer size, in bytes, to give to the
-// websocket.Dialer or websocket.Upgrader that makes the connection: one
-// message of 64 KiB then leaves in one system call.
+// BufferSize is the ReadBufferSize and WriteBufferSize, in bytes, for the
+// websocket.Dialer or websocket.Upgrader: a message of 64 KiB then takes one system
+// call.
 const BufferSize = 64*1024 + 64

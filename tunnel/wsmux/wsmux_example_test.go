@@ -17,7 +17,7 @@ import (
 
 // The side that dials the WebSocket serves gRPC to the side that accepts it.
 func ExampleServeGRPC() {
-	// The accepting side: an HTTP handler that calls back through the tunnel.
+	// The accepting side: an HTTP handler that is the gRPC client.
 	upgrader := websocket.Upgrader{WriteBufferSize: wsmux.BufferSize, ReadBufferSize: wsmux.BufferSize}
 	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := upgrader.Upgrade(w, r, nil)
@@ -56,7 +56,7 @@ func ExampleServeGRPC() {
 	// Output: SERVING <nil>
 }
 
-// The other way round: the side that dials the WebSocket is the gRPC client.
+// The side that dials the WebSocket may also be the gRPC client.
 func ExampleDialGRPC() {
 	upgrader := websocket.Upgrader{WriteBufferSize: wsmux.BufferSize, ReadBufferSize: wsmux.BufferSize}
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

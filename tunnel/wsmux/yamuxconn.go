@@ -20,24 +20,25 @@ const (
 	yamuxFlagACK    = 2 // replies to a Ping
 )
 
-// maxPings is how many Pings of the peer may wait for their reply: hashicorp/yamux
-// starts a goroutine for each. It is well above what fits in the 4 KiB that
+// maxPings is how many Pings of the peer may wait for a reply. hashicorp/yamux starts a
+// goroutine for each. The limit must exceed the number of Pings in the 4 KiB that
 // hashicorp/yamux reads ahead.
 const maxPings = 1024
 
-// yamuxConn is the connection below a session of hashicorp/yamux. It joins the
-// header and the body of a data frame, which arrive in two Writes, into one
-// message, and reads nothing while too many Pings wait for their reply.
+// yamuxConn is the connection below a session of hashicorp/yamux. It combines the
+// header and the body of a data frame, which yamux writes separately, into one message.
+// It stops reading while maxPings of the peer's Pings wait for a reply.
 type yamuxConn struct {
 	*ws.Conn
-	closing chan struct{}
-	pings   chan struct{} // holds a token for each Ping that waits for its reply
+	closing chan struct{} // closed when the session ends
+	pings   chan struct{} // holds a token for each of the peer's Pings that waits for a reply
 
-	sentHeader []byte // of the data frame whose body is written next
+	pendingHeader []byte // of the data frame whose body the next Write has
 
-	header    [yamuxHeaderSize]byte // of the frame that is being read
-	have      int                   // bytes of it
-	remaining uint32                // bytes of the body that is being read
+	// The frame that is being read.
+	header    [yamuxHeaderSize]byte
+	headerLen int    // bytes of header that have been read
+	remaining uint32 // bytes of the body that haven't been read
 }
 
 func newYamuxConn(conn *ws.Conn) *yamuxConn {
@@ -48,12 +49,13 @@ func (c *yamuxConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.limitPings(p[:n])
 	if errors.Is(err, io.EOF) {
-		err = io.EOF // hashicorp/yamux logs any other error
+		err = io.EOF // hashicorp/yamux compares with ==, and logs other errors
 	}
 	return n, err
 }
 
-// limitPings follows the frames in p and blocks when they contain a Ping too many.
+// limitPings parses the frames in p. At each Ping, it blocks while maxPings wait for a
+// reply.
 func (c *yamuxConn) limitPings(p []byte) {
 	for len(p) > 0 {
 		if c.remaining > 0 {
@@ -61,12 +63,12 @@ func (c *yamuxConn) limitPings(p []byte) {
 			p, c.remaining = p[n:], c.remaining-n
 			continue
 		}
-		n := copy(c.header[c.have:], p)
-		p, c.have = p[n:], c.have+n
-		if c.have < yamuxHeaderSize {
+		n := copy(c.header[c.headerLen:], p)
+		p, c.headerLen = p[n:], c.headerLen+n
+		if c.headerLen < yamuxHeaderSize {
 			return
 		}
-		c.have = 0
+		c.headerLen = 0
 		if c.header[1] == yamuxTypeData {
 			c.remaining = binary.BigEndian.Uint32(c.header[8:])
 		}
@@ -79,20 +81,21 @@ func (c *yamuxConn) limitPings(p []byte) {
 	}
 }
 
-// isPing reports whether header is that of a Ping with flag.
+// isPing reports whether header is the header of a Ping with the given flag.
 func isPing(header []byte, flag uint16) bool {
 	return header[1] == yamuxTypePing && binary.BigEndian.Uint16(header[2:])&flag != 0
 }
 
-// Write is called by one goroutine, with a header or with a body.
+// Write is called by one goroutine of hashicorp/yamux, with a whole header or a whole
+// body.
 func (c *yamuxConn) Write(p []byte) (int, error) {
 	header, body := p, []byte(nil)
 	switch {
-	case len(c.sentHeader) > 0:
-		header, body = c.sentHeader, p
-		c.sentHeader = c.sentHeader[:0]
+	case len(c.pendingHeader) > 0:
+		header, body = c.pendingHeader, p
+		c.pendingHeader = c.pendingHeader[:0]
 	case p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
-		c.sentHeader = append(c.sentHeader, p...)
+		c.pendingHeader = append(c.pendingHeader, p...)
 		return len(p), nil
 	}
 	if err := c.WriteFrame(header, body); err != nil {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// However the bytes are cut, each Ping is counted, and none inside of a body.
+// limitPings counts each Ping, however the bytes are split, but not a Ping's bytes
+// inside the body of a data frame.
 func TestYamuxConnCountsPings(t *testing.T) {
 	t.Parallel()
 	frame := func(kind byte, flags uint16, length uint32, body ...byte) []byte {

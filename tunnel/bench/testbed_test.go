@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What is wrong with a system is said in its processes' words.
-func TestStageStartFails(t *testing.T) {
+// The error of newTestbed contains the stderr of the system's processes.
+func TestTestbedStartFails(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
@@ -18,20 +18,20 @@ func TestStageStartFails(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, want string
-		start      func(context.Context, *stage) (string, error)
+		start      func(context.Context, *testbed) (string, error)
 	}{
-		{"a process ends", "pair ended: bench: this is for the benchmark to start", func(ctx context.Context, st *stage) (string, error) {
-			return st.selfPart(ctx, "pair")
+		{"a process ends", "pair ended: bench: only the benchmark itself may start this command", func(ctx context.Context, tb *testbed) (string, error) {
+			return tb.startOwnPart(ctx, "pair")
 		}},
-		{"no such program", "tunnel: ", func(_ context.Context, st *stage) (string, error) {
-			_, err := st.part("tunnel", "/nonexistent/tunnel")
+		{"no such program", "tunnel: ", func(_ context.Context, tb *testbed) (string, error) {
+			_, err := tb.startPart("tunnel", "/nonexistent/tunnel")
 			return "", err
 		}},
 	} {
 		dir := t.TempDir()
-		st, err := newStage(t.Context(), self, dir, &system{name: "broken", start: tt.start}, link{}, 0)
+		tb, err := newTestbed(t.Context(), self, dir, &system{name: "broken", start: tt.start}, link{}, 0)
 		if err == nil {
-			st.close()
+			tb.close()
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
