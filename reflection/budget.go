@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// What is taken from one upstream. Real servers stay below a tenth of it.
+// Limits for the files of one upstream. Real servers need less than a tenth of them.
 const (
 	maxBytes         = 64 * 1024 * 1024 // of files
 	maxFileBytes     = 8 * 1024 * 1024  // of one file
@@ -15,10 +15,10 @@ const (
 	maxDeclarations  = 2_000_000
 	maxNames         = 256 * 1024 * 1024 // bytes of full names, which grow with nesting
 	maxNesting       = 64                // of messages; protoc allows 32
-	maxPublicImports = 5_000_000         // steps taken to follow them
+	maxPublicImports = 5_000_000         // steps to follow them
 )
 
-// budget is what a peer's files may still cost.
+// budget is the part of the limits that a peer's files haven't used yet.
 type budget struct{ files, declarations, names, public int }
 
 func newBudget() budget {
@@ -27,8 +27,8 @@ func newBudget() budget {
 
 var errNesting = fmt.Errorf("messages are nested deeper than %d", maxNesting)
 
-// take accounts for a file, before descriptors are made of it.
-func (b *budget) take(fdp *descriptorpb.FileDescriptorProto) error {
+// charge subtracts the cost of a file. Call it before building descriptors.
+func (b *budget) charge(fdp *descriptorpb.FileDescriptorProto) error {
 	after := *b
 	after.files--
 	if after.files < 0 {
@@ -56,7 +56,7 @@ func (b *budget) take(fdp *descriptorpb.FileDescriptorProto) error {
 	return nil
 }
 
-// name accounts for one declaration; prefix is the length of its scope's name.
+// name subtracts one declaration; prefix is the length of its scope's name.
 func (b *budget) name(prefix int, name string) {
 	b.declarations--
 	b.names -= prefix + 1 + len(name)
@@ -97,7 +97,7 @@ func (b *budget) enums(prefix int, list []*descriptorpb.EnumDescriptorProto) {
 	}
 }
 
-// publicImports accounts for cost steps.
+// publicImports subtracts cost steps.
 func (b *budget) publicImports(cost int) error {
 	if cost > b.public {
 		return errors.New("too many public imports of public imports")

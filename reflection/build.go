@@ -11,21 +11,21 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// maxProblems is how many problems a Set names.
+// maxProblems bounds the problems that a Set lists.
 const maxProblems = 100
 
-// builder makes a Set of files.
+// builder builds a Set from files.
 type builder struct {
 	files    map[string]*descriptorpb.FileDescriptorProto // by path
-	aliases  map[string]string                            // path in import → path of the file it means
+	aliases  map[string]string                            // imported path → path of the file
 	state    map[string]state
-	public   map[string]int // by path, what one import of it costs; see publicCost
+	public   map[string]int // path → cost of importing it; see publicCost
 	budget   budget
 	set      *Set
-	problems int // how many there were
+	problems int // all of them, also those that the Set doesn't list
 }
 
-// state is how far a file has come.
+// state is the progress of linking a file. Zero means not started.
 type state int
 
 const (
@@ -49,13 +49,13 @@ func (b *builder) problem(format string, args ...any) {
 	b.problems++
 	switch {
 	case b.problems <= maxProblems:
-		b.set.problems = append(b.set.problems, short(fmt.Sprintf(format, args...)))
+		b.set.problems = append(b.set.problems, truncate(fmt.Sprintf(format, args...)))
 	case b.problems == maxProblems+1:
-		b.set.problems = append(b.set.problems, "more of the same is not named")
+		b.set.problems = append(b.set.problems, "further problems are omitted")
 	}
 }
 
-// add takes a file in. It reports whether the file is new and usable.
+// add adds a file. It reports whether the file is new and within the limits.
 func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) bool {
 	path := fdp.GetName()
 	if path == "" {
@@ -64,11 +64,11 @@ func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) bool {
 	}
 	if prev := b.files[path]; prev != nil {
 		if fd := builtin(path); !sameFile(prev, fdp) && (fd == nil || !covers(fd, fdp)) {
-			b.problem("%q comes twice, with different contents", path)
+			b.problem("%q appears twice with different contents", path)
 		}
 		return false
 	}
-	if err := b.budget.take(fdp); err != nil {
+	if err := b.budget.charge(fdp); err != nil {
 		b.problem("%q is left out: %v", path, err)
 		return false
 	}
@@ -76,7 +76,7 @@ func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) bool {
 	return true
 }
 
-// build links the files. services nil means all that the files define.
+// build links the files. If services is nil, the Set has all services of the files.
 func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 	paths := make([]string, 0, len(b.files))
 	for path := range b.files {
@@ -97,7 +97,7 @@ func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 	return b.set, nil
 }
 
-// visit links a file after all that it imports, and reports how that went.
+// visit links a file after its imports and returns the resulting state.
 func (b *builder) visit(ctx context.Context, path string) state {
 	if s := b.state[path]; s != 0 {
 		return s
@@ -153,14 +153,14 @@ func (b *builder) link(ctx context.Context, path string, fdp *descriptorpb.FileD
 	return done
 }
 
-// newFile makes a descriptor. An import that is missing is dropped when the file
-// doesn't need it, as is the rule for files that only define options; otherwise
-// whatever it defines becomes a placeholder.
+// newFile builds a descriptor. It drops missing imports that the file doesn't need, as
+// is common for files that only define options. If the file needs them, the unresolved
+// types become placeholders.
 func (b *builder) newFile(
 	fdp *descriptorpb.FileDescriptorProto, missing []string,
 ) (_ *descriptorpb.FileDescriptorProto, fd protoreflect.FileDescriptor, err error) {
 	defer func() {
-		if r := recover(); r != nil { // protodesc is not made for what any peer may send
+		if r := recover(); r != nil { // protodesc may panic on a malicious file
 			err = fmt.Errorf("%v", r)
 		}
 	}()
@@ -174,16 +174,16 @@ func (b *builder) newFile(
 	}
 	if fd, looseErr := (protodesc.FileOptions{AllowUnresolvable: true}).New(fdp, b.set.registry); looseErr == nil {
 		if len(missing) == 0 {
-			b.problem("%q refers to what it doesn't import: %v", fdp.GetName(), err)
+			b.problem("%q refers to symbols that it doesn't import: %v", fdp.GetName(), err)
 		}
 		return fdp, fd, nil
 	}
 	return nil, nil, err
 }
 
-// publicCost returns what protodesc does to follow the public imports of what fdp
-// imports, and notes what fdp adds to that of its importers: without a bound,
-// forty files that import each other in pairs keep it busy for days.
+// publicCost returns the number of steps that protodesc needs to follow the public
+// imports of fdp's imports, and records the cost of importing fdp. Without a bound,
+// forty files that import each other in pairs would keep protodesc busy for days.
 func (b *builder) publicCost(fdp *descriptorpb.FileDescriptorProto) int {
 	cost, own := 1, 0
 	for _, dep := range fdp.GetDependency() {
@@ -200,7 +200,7 @@ func (b *builder) publicCost(fdp *descriptorpb.FileDescriptorProto) int {
 
 // rename returns a copy of fdp with another path and other imports.
 func rename(fdp *descriptorpb.FileDescriptorProto, path string, imports map[string]string) *descriptorpb.FileDescriptorProto {
-	fdp = shallow(fdp)
+	fdp = shallowCopy(fdp)
 	fdp.Name = new(path)
 	fdp.Dependency = slices.Clone(fdp.GetDependency())
 	fdp.OptionDependency = slices.Clone(fdp.GetOptionDependency())
@@ -216,7 +216,7 @@ func rename(fdp *descriptorpb.FileDescriptorProto, path string, imports map[stri
 
 // withoutImports returns a copy of fdp that doesn't import paths.
 func withoutImports(fdp *descriptorpb.FileDescriptorProto, paths ...string) *descriptorpb.FileDescriptorProto {
-	fdp = shallow(fdp)
+	fdp = shallowCopy(fdp)
 	moved := make([]int32, len(fdp.GetDependency())) // old index → new
 	var kept []string
 	for i, dep := range fdp.GetDependency() {
@@ -239,8 +239,8 @@ func withoutImports(fdp *descriptorpb.FileDescriptorProto, paths ...string) *des
 	return fdp
 }
 
-// shallow returns a message of its own with the same contents.
-func shallow(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
+// shallowCopy returns a copy that shares nested messages and lists with fdp.
+func shallowCopy(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
 	c := new(descriptorpb.FileDescriptorProto)
 	m := c.ProtoReflect()
 	fdp.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {

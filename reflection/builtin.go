@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
-	_ "google.golang.org/protobuf/types/gofeaturespb" // all of google/protobuf/*.proto, whoever asks for it
+	_ "google.golang.org/protobuf/types/gofeaturespb" // this and the next packages: all of google/protobuf/*.proto
 	_ "google.golang.org/protobuf/types/known/anypb"
 	_ "google.golang.org/protobuf/types/known/apipb"
 	_ "google.golang.org/protobuf/types/known/durationpb"
@@ -24,9 +24,9 @@ import (
 	_ "google.golang.org/protobuf/types/pluginpb"
 )
 
-// builtin returns a file that is part of protobuf or of gRPC and linked into the
-// program, nil for any other path. Servers have copies from many versions of the
-// compiler, alike in everything but their bytes.
+// builtin returns a file that is part of protobuf or gRPC and linked into the program,
+// nil for any other path. The linked file replaces the copies of servers, which come
+// from many versions of the compiler and differ only in their encoding.
 func builtin(path string) protoreflect.FileDescriptor {
 	for _, dir := range []string{"google/protobuf/", "google/rpc/", "grpc/"} {
 		if strings.HasPrefix(path, dir) {
@@ -36,7 +36,7 @@ func builtin(path string) protoreflect.FileDescriptor {
 	return nil
 }
 
-// linked returns any file that is linked into the program, nil if there is none.
+// linked returns a file that is linked into the program, nil if there is none.
 func linked(path string) protoreflect.FileDescriptor {
 	fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func builtinPath(name protoreflect.FullName) string {
 	return d.ParentFile().Path()
 }
 
-// builtinProto is the message of builtin.
+// builtinProto is like builtin but returns the file as a message.
 func builtinProto(path string) *descriptorpb.FileDescriptorProto {
 	fd := builtin(path)
 	if fd == nil {

@@ -13,25 +13,27 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// broken is a Finder that can't tell anything.
-type broken struct{ err error }
+// failingFinder is a Finder whose methods all fail.
+type failingFinder struct{ err error }
 
-func (b broken) Files(context.Context) (*Set, error)                       { return nil, b.err }
-func (b broken) Services(context.Context) ([]string, error)                { return nil, b.err }
-func (b broken) Find(context.Context, protoreflect.FullName) (*Set, error) { return nil, b.err }
+func (f failingFinder) Files(context.Context) (*Set, error) { return nil, f.err }
 
-// counting counts what a Finder is asked.
-type counting struct {
+func (f failingFinder) Services(context.Context) ([]string, error) { return nil, f.err }
+
+func (f failingFinder) Find(context.Context, protoreflect.FullName) (*Set, error) { return nil, f.err }
+
+// countingFinder counts the calls to a Finder.
+type countingFinder struct {
 	Finder
 	finds, files int
 }
 
-func (c *counting) Files(ctx context.Context) (*Set, error) {
+func (c *countingFinder) Files(ctx context.Context) (*Set, error) {
 	c.files++
 	return c.Finder.Files(ctx)
 }
 
-func (c *counting) Find(ctx context.Context, name protoreflect.FullName) (*Set, error) {
+func (c *countingFinder) Find(ctx context.Context, name protoreflect.FullName) (*Set, error) {
 	c.finds++
 	return c.Finder.Find(ctx, name)
 }
@@ -48,7 +50,7 @@ func TestServerFind(t *testing.T) {
 				if err != nil {
 					t.Errorf("Find(%s) = %v", symbol, err)
 				} else if _, err := set.Files().FindDescriptorByName(symbol); err != nil {
-					t.Errorf("Find(%s): it isn't there", symbol)
+					t.Errorf("Find(%s): the Set lacks it", symbol)
 				}
 			}
 			if _, err := server.Find(testContext(t), "greet.Nonsense"); !errors.Is(err, ErrNotFound) {
@@ -58,7 +60,7 @@ func TestServerFind(t *testing.T) {
 			if err != nil || !slices.Contains(services, "greet.Greeter") {
 				t.Errorf("Services = %q, %v", services, err)
 			}
-			s.GracefulStop() // returns only when no stream is left
+			s.GracefulStop() // waits for all streams
 		})
 	}
 	none := FromServer(serve(t, grpc.NewServer()), nil)
@@ -67,7 +69,8 @@ func TestServerFind(t *testing.T) {
 	}
 }
 
-// Two sources may have files of one path that differ: each symbol has its own.
+// Two sources may have different files with the same path. Each symbol uses the files of
+// its own source.
 func TestCatalogNamespaces(t *testing.T) {
 	t.Parallel()
 	first := compile(t, map[string]string{
@@ -96,16 +99,16 @@ func TestCatalogNamespaces(t *testing.T) {
 			t.Errorf("types of %s: %v, %v", name, mt, err)
 		}
 		if _, err := s.Types(ctx).FindMessageByName("common.More"); err != nil {
-			t.Errorf("types of %s: %v; want what the other has, too", name, err)
+			t.Errorf("types of %s: %v; want those of the other source, too", name, err)
 		}
 	}
 }
 
-// A source that fails is passed over, whatever its error, as long as another helps.
+// A Catalog skips a source that fails if another one has the symbol.
 func TestCatalogFallsBack(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	down := broken{status.Error(codes.Unavailable, "it's down")}
+	down := failingFinder{status.Error(codes.Unavailable, "it's down")}
 	c := NewCatalog(down, FromSet(compile(t, greeter())))
 	if services, err := c.Services(ctx); err != nil || !slices.Contains(services, "greet.Greeter") {
 		t.Errorf("Services = %q, %v", services, err)
@@ -117,13 +120,13 @@ func TestCatalogFallsBack(t *testing.T) {
 	}
 	_, err := c.Resolve(ctx, Method, "nothing.Like/It")
 	if ne, ok := errors.AsType[*NameError](err); !ok || !errors.Is(ne, down.err) || !strings.Contains(err.Error(), "it's down") {
-		t.Errorf("Resolve = %v, want a *NameError that says who wasn't asked", err)
+		t.Errorf("Resolve = %v, want a *NameError with the error of the failed source", err)
 	}
 	if names, err := c.Symbols(ctx, Service); err != nil || !slices.Contains(names, "greet.Greeter") {
 		t.Errorf("Symbols = %q, %v", names, err)
 	}
 
-	c = NewCatalog(down, broken{ErrNoReflection})
+	c = NewCatalog(down, failingFinder{ErrNoReflection})
 	if _, err := c.Services(ctx); status.Code(err) != codes.Unavailable {
 		t.Errorf("Services = %v, want the first error", err)
 	}
@@ -135,11 +138,11 @@ func TestCatalogFallsBack(t *testing.T) {
 	}
 }
 
-// A full name is asked for alone, and once; all the rest only if that doesn't help.
-func TestCatalogAsksForLittle(t *testing.T) {
+// A Catalog asks for a full name once, and for all files only if no source has it.
+func TestCatalogCaches(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	source := &counting{Finder: FromSet(compile(t, greeter()))}
+	source := &countingFinder{Finder: FromSet(compile(t, greeter()))}
 	c := NewCatalog(source)
 	for range 2 {
 		s, err := c.Resolve(ctx, Method, "greet.Greeter/Greet")
@@ -152,7 +155,7 @@ func TestCatalogAsksForLittle(t *testing.T) {
 			_, _ = types.FindMessageByURL("x/google.protobuf.Duration")
 		}
 	}
-	if source.finds != 1+2 || source.files != 0 { // the lost type, for each Types
+	if source.finds != 1+2 || source.files != 0 { // lost.Type, once for each Types
 		t.Errorf("%d finds and %d files, want 3 and 0", source.finds, source.files)
 	}
 	for range 2 {

@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// Completion is how a name that is being typed may go on.
+// Completion is one completion of a partly typed name.
 type Completion struct {
-	Text string // as the user would type it; it may be short
-	Name string // the full name that it stands for
+	Text string // replaces the typed text; may be a short name
+	Name string // the full name
 }
 
-// Complete returns what a name that is being typed may become: one of names, which are
-// of the form that [Catalog.Symbols] returns, or the end of one, as short as is needed
-// to tell it from the others and as long as what is typed. What is within another
-// symbol, such as a field, comes behind the name of that. The result is sorted.
+// Complete returns the completions of a partly typed name, sorted. names are in the form
+// of [Catalog.Symbols]. For each matching name it returns the shortest suffix that begins
+// with typed and belongs to no other name. It offers the members of a symbol, such as
+// fields, only if typed includes that symbol.
 func Complete(typed string, names []string) []Completion {
-	begin := strings.TrimLeft(typed, "./")
-	found := complete(begin, names, func(name string) string { return name })
+	prefix := strings.TrimLeft(typed, "./")
+	found := completeWith(prefix, names, func(name string) string { return name })
 	if len(found) == 0 { // maybe pkg.Service.Method
-		found = complete(begin, names, func(name string) string { return strings.ReplaceAll(name, "/", ".") })
+		found = completeWith(prefix, names, func(name string) string { return strings.ReplaceAll(name, "/", ".") })
 	}
 	for i := range found {
-		found[i].Text = typed[:len(typed)-len(begin)] + found[i].Text
+		found[i].Text = typed[:len(typed)-len(prefix)] + found[i].Text
 	}
 	slices.SortFunc(found, func(a, b Completion) int {
 		return cmp.Or(strings.Compare(a.Text, b.Text), strings.Compare(a.Name, b.Name))
@@ -31,26 +31,26 @@ func Complete(typed string, names []string) []Completion {
 	return slices.Compact(found)
 }
 
-func complete(begin string, names []string, write func(string) string) []Completion {
+func completeWith(prefix string, names []string, format func(string) string) []Completion {
 	known, shared := map[string]bool{}, map[string]int{}
 	for _, name := range names {
-		known[write(name)] = true
-		for _, end := range ends(write(name)) {
-			shared[end]++
+		known[format(name)] = true
+		for _, suffix := range suffixes(format(name)) {
+			shared[suffix]++
 		}
 	}
 	var found []Completion
 	for _, name := range names {
-		all := ends(write(name))
-		if begin == "" {
-			all = all[:1] // there is no telling which end is meant
+		all := suffixes(format(name))
+		if prefix == "" {
+			all = all[:1] // any suffix would match
 		}
-		outer, isMethod := cutLast(write(name))
-		for _, end := range slices.Backward(all) {
-			within, _ := cutLast(end)
-			hidden := known[outer] && (within != "" && strings.HasPrefix(within, begin) || within == "" && !isMethod)
-			if strings.HasPrefix(end, begin) && shared[end] == 1 && !hidden {
-				found = append(found, Completion{end, name})
+		nameParent, isMethod := parent(format(name))
+		for _, suffix := range slices.Backward(all) {
+			suffixParent, _ := parent(suffix)
+			hidden := known[nameParent] && (suffixParent != "" && strings.HasPrefix(suffixParent, prefix) || suffixParent == "" && !isMethod)
+			if strings.HasPrefix(suffix, prefix) && shared[suffix] == 1 && !hidden {
+				found = append(found, Completion{suffix, name})
 				break
 			}
 		}
@@ -58,8 +58,8 @@ func complete(begin string, names []string, write func(string) string) []Complet
 	return found
 }
 
-// cutLast returns a name without its last part, and whether that is a method's.
-func cutLast(name string) (outer string, isMethod bool) {
+// parent returns name without its last part, and whether that part names a method.
+func parent(name string) (outer string, isMethod bool) {
 	i := strings.LastIndexAny(name, "./")
 	if i < 0 {
 		return "", false
@@ -67,8 +67,8 @@ func cutLast(name string) (outer string, isMethod bool) {
 	return name[:i], name[i] == '/'
 }
 
-// ends returns a name and its ends, the longest first.
-func ends(name string) []string {
+// suffixes returns name and its suffixes, the longest first.
+func suffixes(name string) []string {
 	all := []string{name}
 	for i, r := range name {
 		if r == '.' || r == '/' {

@@ -18,7 +18,7 @@ func TestComplete(t *testing.T) {
 	}{
 		{methods, "", []string{"a.v1.Hub/Get", "a.v1.Hub/Put", "b.v1.Box/Open", "b.v1.Hub/Get"}},
 		{methods, "a", []string{"a.v1.Hub/Get", "a.v1.Hub/Put"}},
-		{methods, "Hub/", []string{"Hub/Put"}}, // Get may be either's
+		{methods, "Hub/", []string{"Hub/Put"}}, // Hub/Get is ambiguous
 		{methods, "O", []string{"Open"}},
 		{methods, "Box.", []string{"Box.Open"}},
 		{methods, "a.v1.Hub.G", []string{"a.v1.Hub.Get"}},
@@ -38,7 +38,7 @@ func TestComplete(t *testing.T) {
 		for _, c := range Complete(tt.typed, tt.names) {
 			got = append(got, c.Text)
 			if !slices.Contains(tt.names, c.Name) {
-				t.Errorf("Complete(%q): %q stands for %q, which is none of the names", tt.typed, c.Text, c.Name)
+				t.Errorf("Complete(%q): %q has the name %q, which is none of the given names", tt.typed, c.Text, c.Name)
 			}
 		}
 		if !slices.Equal(got, tt.want) {

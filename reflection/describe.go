@@ -10,15 +10,15 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Description is what there is to say about a symbol, in grpcurl's words.
+// Description describes a symbol in grpcurl's words.
 type Description struct {
-	Name string // its full name; of an enum's value, pkg.Enum.VALUE
-	Kind string // "a message", "a method" and the like
-	Text string // proto source that is equivalent to the one that defines it
+	Name string // full name; for an enum value, pkg.Enum.VALUE
+	Kind string // such as "a message" or "a method"
+	Text string // equivalent .proto source
 }
 
-// Describe describes d. The entry of a map and the type of a group are described
-// as their fields. It may be called from several goroutines at once.
+// Describe describes d. For a map entry or the type of a group, it describes the field.
+// It is safe for concurrent use.
 func Describe(d protoreflect.Descriptor) (*Description, error) {
 	described := d
 	var kind string
@@ -51,14 +51,14 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	case protoreflect.MethodDescriptor:
 		kind = "a method"
 	default:
-		return nil, fmt.Errorf("reflection: %s is of no known kind", d.FullName())
+		return nil, fmt.Errorf("reflection: %s has an unsupported kind of descriptor", d.FullName())
 	}
 	wrapped, err := wrap(described)
 	if err != nil {
 		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
 	}
-	// A Printer writes to its own fields, and the one in grpcurl.GetDescriptorText
-	// is one for all goroutines. This is one of the same settings.
+	// The same settings as in grpcurl.GetDescriptorText, which isn't safe for
+	// concurrent use: it shares one Printer, and a Printer writes to its own fields.
 	printer := protoprint.Printer{
 		Compact:                  true,
 		OmitComments:             protoprint.CommentsNonDoc,
@@ -76,8 +76,8 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	return &Description{name, kind, strings.TrimSuffix(text, "\n")}, nil
 }
 
-// fieldOfType returns the field whose declaration is also that of md: a map or a
-// group. nil for other messages.
+// fieldOfType returns the map or group field whose declaration also declares md, nil for
+// other messages.
 func fieldOfType(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
 	parent, ok := md.Parent().(protoreflect.MessageDescriptor)
 	if !ok {
@@ -91,14 +91,14 @@ func fieldOfType(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor
 	return nil
 }
 
-// isGroup reports whether f was written as a group, not a message that is
-// delimited on the wire, which editions allow for any.
+// isGroup reports whether f is declared as a group. Editions also allow the group
+// encoding for ordinary message fields.
 func isGroup(f protoreflect.FieldDescriptor) bool {
 	return f.Kind() == protoreflect.GroupKind && f.ParentFile().Syntax() == protoreflect.Proto2
 }
 
-// Template writes a message of type md with one element in everything that is
-// repeated, in grpcurl's format "json" or "text".
+// Template returns an example message of type md, with one element in each repeated
+// field, in grpcurl's format "json" or "text".
 func Template(md protoreflect.MessageDescriptor, format string) (string, error) {
 	wrapped, err := desc.WrapMessage(md)
 	if err != nil {
@@ -119,8 +119,7 @@ func Template(md protoreflect.MessageDescriptor, format string) (string, error) 
 	return text, nil
 }
 
-// wrap makes d what grpcurl takes. What comes from a peer may be what desc isn't
-// made for.
+// wrap converts d to grpcurl's type. desc may panic on a peer's malformed descriptors.
 func wrap(d protoreflect.Descriptor) (_ desc.Descriptor, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Edition 2024 can be described and written down, too.
+// Describe and the export functions support edition 2024.
 func TestDescribeEdition2024(t *testing.T) {
 	t.Parallel()
 	set := compile(t, map[string]string{"new.proto": `
@@ -57,11 +57,11 @@ func TestDescribeEdition2024(t *testing.T) {
 		}
 	}
 	if _, err := Template(d.(protoreflect.MessageDescriptor), "yaml"); err == nil {
-		t.Error("there is no format yaml")
+		t.Error("Template accepts the unknown format yaml")
 	}
 }
 
-// Of this the race detector is the judge: grpcurl's own GetDescriptorText fails it.
+// The race detector checks this: grpcurl's own GetDescriptorText has a data race.
 func TestDescribeConcurrently(t *testing.T) {
 	t.Parallel()
 	d, err := compile(t, greeter()).Files().FindDescriptorByName("greet.Greeter")
@@ -79,7 +79,8 @@ func TestDescribeConcurrently(t *testing.T) {
 	described.Wait()
 }
 
-// What refers to a file that the server doesn't have is no reason to panic.
+// Describe returns an error, and doesn't panic, for a symbol that refers to a missing
+// file.
 func TestDescribeIncomplete(t *testing.T) {
 	t.Parallel()
 	set := compile(t, greeter())

@@ -2,7 +2,7 @@ package reflection
 
 import "google.golang.org/protobuf/reflect/protoreflect"
 
-// each calls f for everything of that kind that the files of s define.
+// each calls f for each symbol of that kind in the files of s.
 func (s *Set) each(kind Kind, f func(protoreflect.Descriptor)) {
 	s.Files().RangeFiles(func(fd protoreflect.FileDescriptor) bool {
 		for i := range fd.Services().Len() {
@@ -21,7 +21,7 @@ func (s *Set) each(kind Kind, f func(protoreflect.Descriptor)) {
 	})
 }
 
-// eachIn calls f for what s has inside, but for the entries of maps.
+// eachIn calls f for each declaration in s except map entries.
 func eachIn(s scope, f func(protoreflect.Descriptor)) {
 	for i := range s.Enums().Len() {
 		ed := s.Enums().Get(i)

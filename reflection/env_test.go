@@ -23,18 +23,18 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// limit is what anything may take on a busy machine.
-const limit = 2 * time.Minute
+// testTimeout is generous because the machine may be busy.
+const testTimeout = 2 * time.Minute
 
-// testContext is done long before the test binary gives up.
+// testContext returns a context that ends long before the test binary times out.
 func testContext(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), limit)
+	ctx, cancel := context.WithTimeout(tb.Context(), testTimeout)
 	tb.Cleanup(cancel)
 	return ctx
 }
 
-// protos writes .proto files, by path, and returns their folder.
+// protos writes .proto files, keyed by path, and returns their directory.
 func protos(tb testing.TB, sources map[string]string) string {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -50,7 +50,7 @@ func protos(tb testing.TB, sources map[string]string) string {
 	return dir
 }
 
-// compile returns the Set of .proto files, by path.
+// compile returns the Set of .proto files, keyed by path.
 func compile(tb testing.TB, sources map[string]string) *Set {
 	tb.Helper()
 	dir := protos(tb, sources)
@@ -66,7 +66,7 @@ func compile(tb testing.TB, sources map[string]string) *Set {
 	return set
 }
 
-// problemsOf returns what a Set, which may be nil, left out.
+// problemsOf returns the problems of a Set, which may be nil.
 func problemsOf(set *Set) []string {
 	if set == nil {
 		return nil
@@ -74,7 +74,7 @@ func problemsOf(set *Set) []string {
 	return set.problems
 }
 
-// version is the versions of reflection that a server offers.
+// version is a bit set of the versions of reflection that a server offers.
 type version int
 
 const (
@@ -82,8 +82,8 @@ const (
 	v1alpha
 )
 
-// echoServer has a server for all unary methods of a Set, which answers what it is
-// asked, as the method's output type, and offers the Set by grpc-go's reflection.
+// echoServer returns a server that implements all methods of a Set as unary echoes (the
+// request decoded as the output type) and serves the Set by grpc-go's reflection.
 func echoServer(tb testing.TB, set *Set, versions version) *grpc.Server {
 	tb.Helper()
 	s := grpc.NewServer()
@@ -128,7 +128,7 @@ func registerEcho(s *grpc.Server, sd protoreflect.ServiceDescriptor) {
 	s.RegisterService(desc, struct{}{})
 }
 
-// serve serves in memory until the test ends, and returns a client.
+// serve serves s in memory until the test ends, and returns a client.
 func serve(tb testing.TB, s *grpc.Server) *grpc.ClientConn {
 	tb.Helper()
 	ln := bufconn.Listen(1 << 20)
@@ -147,7 +147,7 @@ func serve(tb testing.TB, s *grpc.Server) *grpc.ClientConn {
 	return cc
 }
 
-// merged serves the Sets as one.
+// merged serves a Merged of the Sets.
 func merged(tb testing.TB, sets ...*Set) (*Merged, *grpc.ClientConn) {
 	tb.Helper()
 	m := NewMerged(len(sets), nil)
@@ -159,24 +159,24 @@ func merged(tb testing.TB, sets ...*Set) (*Merged, *grpc.ClientConn) {
 	return m, serve(tb, s)
 }
 
-// records is a slog.Handler that keeps what is logged.
-type records struct {
+// logRecorder keeps the lines of its logger.
+type logRecorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (r *records) logger() *slog.Logger {
+func (r *logRecorder) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(r, nil))
 }
 
-func (r *records) Write(p []byte) (int, error) {
+func (r *logRecorder) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, strings.TrimSpace(string(p)))
 	return len(p), nil
 }
 
-func (r *records) all() []string {
+func (r *logRecorder) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.lines)

@@ -10,34 +10,34 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// WriteProtoset writes the files that define symbols, and all that they import, to
-// w as a google.protobuf.FileDescriptorSet: what [LoadProtosets] reads.
+// WriteProtoset writes the files that define symbols, and their imports, to w as a
+// google.protobuf.FileDescriptorSet, which [LoadProtosets] can read.
 func WriteProtoset(w io.Writer, symbols ...protoreflect.Descriptor) error {
-	source, names, err := newExported(symbols)
+	source, names, err := newExportSource(symbols)
 	if err != nil {
 		return err
 	}
 	return grpcurl.WriteProtoset(w, source, names...)
 }
 
-// WriteProtos writes them below dir as .proto files, which it makes. A file
-// that is there is replaced.
+// WriteProtos writes the files that define symbols, and their imports, as .proto files
+// below dir, which it creates if needed. It replaces existing files.
 func WriteProtos(dir string, symbols ...protoreflect.Descriptor) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as grpcurl makes it
 		return err
 	}
-	source, names, err := newExported(symbols)
+	source, names, err := newExportSource(symbols)
 	if err != nil {
 		return err
 	}
 	return grpcurl.WriteProtoFiles(dir, source, names...)
 }
 
-// exported is what is written, as a source of grpcurl's.
-type exported map[string]desc.Descriptor
+// exportSource is a grpcurl.DescriptorSource of the exported symbols.
+type exportSource map[string]desc.Descriptor
 
-func newExported(symbols []protoreflect.Descriptor) (exported, []string, error) {
-	all := make(exported)
+func newExportSource(symbols []protoreflect.Descriptor) (exportSource, []string, error) {
+	all := make(exportSource)
 	var names []string
 	for _, d := range symbols {
 		wrapped, err := wrap(d)
@@ -50,12 +50,13 @@ func newExported(symbols []protoreflect.Descriptor) (exported, []string, error) 
 	return all, names, nil
 }
 
-func (e exported) FindSymbol(name string) (desc.Descriptor, error) {
+func (e exportSource) FindSymbol(name string) (desc.Descriptor, error) {
 	if d := e[name]; d != nil {
 		return d, nil
 	}
 	return nil, ErrNotFound
 }
 
-func (e exported) ListServices() ([]string, error)                              { return nil, nil }
-func (e exported) AllExtensionsForType(string) ([]*desc.FieldDescriptor, error) { return nil, nil }
+func (e exportSource) ListServices() ([]string, error) { return nil, nil }
+
+func (e exportSource) AllExtensionsForType(string) ([]*desc.FieldDescriptor, error) { return nil, nil }

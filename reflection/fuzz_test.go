@@ -10,9 +10,9 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// FuzzFileDescriptors takes a FileDescriptorSet for the files that a server sends,
-// builds a Set of them, merges it with another, asks for all that is in it, and
-// reads a message.
+// FuzzFileDescriptors handles a FileDescriptorSet as the files sent by a server: it
+// builds a Set, merges it with another, looks up all of its files and symbols, and
+// decodes a message.
 func FuzzFileDescriptors(f *testing.F) {
 	for _, sources := range []map[string]string{greeter(), first(), second(), {
 		"e.proto": `edition = "2024"; package e; import "google/protobuf/descriptor.proto";
@@ -45,7 +45,7 @@ func FuzzFileDescriptors(f *testing.F) {
 		if proto.Unmarshal(data, files) != nil {
 			return
 		}
-		fetch := &fetch{b: newBuilder(), asked: make(map[string]bool), symbols: make(map[string]bool), bytes: maxBytes, traffic: maxTraffic}
+		fetch := &fetch{b: newBuilder(), queued: make(map[string]bool), symbols: make(map[string]bool), bytes: maxBytes, traffic: maxTraffic}
 		answer := new(grpc_reflection_v1.FileDescriptorResponse)
 		for _, fdp := range files.GetFile() {
 			raw, err := proto.Marshal(fdp)
@@ -55,10 +55,10 @@ func FuzzFileDescriptors(f *testing.F) {
 			answer.FileDescriptorProto = append(answer.FileDescriptorProto, raw)
 		}
 		q := question{request: &request{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileByFilename{FileByFilename: "asked.proto"}}}
-		fetch.take(q, &response{
+		fetch.handle(q, &response{
 			MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{FileDescriptorResponse: answer},
 		})
-		fetch.askForExtensions()
+		fetch.queueExtensions()
 		set, err := fetch.b.build(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -68,16 +68,16 @@ func FuzzFileDescriptors(f *testing.F) {
 		m.Set(1, set)
 		m.Set(2, set)
 		m.Set(3, other)
-		query(t, m.state.Load(), set, message)
+		lookUpAll(t, m.state.Load(), set, message)
 	})
 }
 
-// query asks for each file, symbol and extension of a Set.
-func query(t *testing.T, now *snapshot, set *Set, message []byte) {
+// lookUpAll looks up each file, symbol and extension of a Set.
+func lookUpAll(t *testing.T, now *snapshot, set *Set, message []byte) {
 	t.Helper()
 	for _, fdp := range set.order {
 		out := new(response)
-		files(now, make(map[string]bool), fdp.GetName(), "", out)
+		answerFiles(now, make(map[string]bool), fdp.GetName(), "", out)
 		if out.GetFileDescriptorResponse() == nil {
 			t.Errorf("file %q is not served", fdp.GetName())
 		}

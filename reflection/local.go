@@ -11,17 +11,16 @@ import (
 	"strings"
 
 	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // the types of protoparse
-	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; the one that replaces it can't read edition 2024 yet
+	"github.com/jhump/protoreflect/desc/protoparse" //nolint:staticcheck // grpcurl's compiler; its successor can't read edition 2024 yet
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// LoadProtosets reads files that hold a google.protobuf.FileDescriptorSet, as
-// protoc --descriptor_set_out --include_imports writes them. The Set's services are
-// all that they define. Files that are incomplete or disagree with one another are an
-// error; only the files of protobuf and gRPC (google/protobuf/, google/rpc/) may be
-// missing.
+// LoadProtosets reads files that contain a google.protobuf.FileDescriptorSet, as written
+// by protoc --descriptor_set_out --include_imports. The Set has all services that they
+// define. Incomplete or contradictory files are an error; only the files of protobuf and
+// gRPC (google/protobuf/, google/rpc/) may be missing.
 func LoadProtosets(paths []string) (*Set, error) {
 	b := newBuilder()
 	for _, path := range paths {
@@ -37,17 +36,17 @@ func LoadProtosets(paths []string) (*Set, error) {
 			b.add(fdp)
 		}
 	}
-	return b.whole("protoset")
+	return b.buildStrict("protoset")
 }
 
-// LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. Paths
-// may be relative to one of importPaths, in which imports are looked for too; they
-// default to the current directory, then those of the files. The files of protobuf
-// and gRPC (google/protobuf/, google/rpc/) are built in. The Set's services are all
-// that the files and their imports define.
+// LoadProtos compiles .proto files: proto2, proto3, editions 2023 and 2024. It looks for
+// the files and their imports in importPaths. Default: the current directory, then the
+// directories of the files. The files of protobuf and gRPC (google/protobuf/,
+// google/rpc/) are built in. The Set has all services that the files and their imports
+// define.
 //
-// The text of a syntax error begins with its position, file:line:column. The error
-// of a file that can't be found is a [*MissingError].
+// The text of a syntax error begins with its position, file:line:column. The error for
+// a missing file is a [*MissingError].
 func LoadProtos(paths, importPaths []string) (*Set, error) {
 	if len(importPaths) == 0 {
 		importPaths = []string{"."}
@@ -60,7 +59,7 @@ func LoadProtos(paths, importPaths []string) (*Set, error) {
 	names, err := protoparse.ResolveFilenames(importPaths, paths...)
 	if err != nil {
 		if name, ok := strings.CutSuffix(err.Error(), " does not reside in any import path"); ok {
-			return nil, &MissingError{Name: name, ImportPaths: importPaths}
+			return nil, &MissingError{Name: name, importPaths: importPaths}
 		}
 		return nil, fmt.Errorf("reflection: %w", err)
 	}
@@ -72,7 +71,7 @@ func LoadProtos(paths, importPaths []string) (*Set, error) {
 	}
 	files, err := parser.ParseFiles(names...)
 	if err != nil {
-		if missing := missing(err, importPaths); missing != nil {
+		if missing := missingError(err, importPaths); missing != nil {
 			return nil, missing
 		}
 		if _, ok := errors.AsType[protoparse.ErrorWithPos](err); ok {
@@ -82,43 +81,43 @@ func LoadProtos(paths, importPaths []string) (*Set, error) {
 	}
 	b := newBuilder()
 	b.addParsed(files)
-	return b.whole("compile")
+	return b.buildStrict("compile")
 }
 
-// MissingError is the error that a .proto file can't be found.
+// MissingError is the error for a .proto file that doesn't exist in the import paths.
 type MissingError struct {
-	Name        string   // as in the paths or in the import
-	Position    string   // of the import, file:line:column; empty without one
-	ImportPaths []string // the folders searched
+	Name        string   // as given in the paths or in the import
+	position    string   // of the import, file:line:column; empty if it isn't imported
+	importPaths []string // the directories searched
 }
 
 func (e *MissingError) Error() string {
-	what := fmt.Sprintf("%q", e.Name)
-	if e.Position != "" {
-		what = e.Position + ": import " + what
+	file := fmt.Sprintf("%q", e.Name)
+	if e.position != "" {
+		file = e.position + ": import " + file
 	}
-	return fmt.Sprintf("%s is below none of the import paths (%s)", what, strings.Join(e.ImportPaths, ", "))
+	return fmt.Sprintf("%s not found in the import paths (%s)", file, strings.Join(e.importPaths, ", "))
 }
 
-// missing returns the MissingError that stands for err, an error of the parser, or nil.
-// The parser searches importPaths one by one and names the last place.
-func missing(err error, importPaths []string) error {
+// missingError converts an error of the parser to a MissingError, nil if it is something
+// else. The parser searches importPaths in order, and its error has the last path.
+func missingError(err error, importPaths []string) error {
 	pe, ok := errors.AsType[*fs.PathError](err)
 	if !ok || !errors.Is(pe, fs.ErrNotExist) {
 		return nil
 	}
-	e := &MissingError{Name: pe.Path, ImportPaths: importPaths}
+	e := &MissingError{Name: pe.Path, importPaths: importPaths}
 	if name, err := filepath.Rel(importPaths[len(importPaths)-1], pe.Path); err == nil {
 		e.Name = filepath.ToSlash(name)
 	}
 	if at, ok := errors.AsType[protoparse.ErrorWithPos](err); ok {
-		e.Position = at.GetPosition().String()
+		e.position = at.GetPosition().String()
 	}
 	return e
 }
 
-// lookupBuiltin returns a built-in file; the parser calls it for files that are below
-// none of the import paths.
+// lookupBuiltin returns a built-in file. The parser calls it for files that it doesn't
+// find in the import paths.
 func lookupBuiltin(path string) (*descriptorpb.FileDescriptorProto, error) {
 	if fdp := builtinProto(path); fdp != nil {
 		return fdp, nil
@@ -126,7 +125,7 @@ func lookupBuiltin(path string) (*descriptorpb.FileDescriptorProto, error) {
 	return nil, protoregistry.NotFound
 }
 
-// addParsed adds files and what they import.
+// addParsed adds files and their imports.
 func (b *builder) addParsed(files []*desc.FileDescriptor) {
 	for _, fd := range files {
 		if b.files[fd.GetName()] == nil {
@@ -136,14 +135,15 @@ func (b *builder) addParsed(files []*desc.FileDescriptor) {
 	}
 }
 
-// whole builds a Set of all files. A problem is an error; what names the operation.
-func (b *builder) whole(what string) (*Set, error) {
+// buildStrict builds a Set of all files and returns the first problem as an error. op
+// names the operation in that error.
+func (b *builder) buildStrict(op string) (*Set, error) {
 	set, err := b.build(context.Background(), nil)
 	if err != nil {
 		return nil, err
 	}
 	if len(set.problems) > 0 {
-		return nil, fmt.Errorf("reflection: %s: %s", what, set.problems[0])
+		return nil, fmt.Errorf("reflection: %s: %s", op, set.problems[0])
 	}
 	return set, nil
 }

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// protoset writes the files of a Set but those that leave names.
+// protoset writes a protoset of the files of a Set, except those named by without.
 func protoset(t *testing.T, set *Set, without ...string) string {
 	t.Helper()
 	files := new(descriptorpb.FileDescriptorSet)
@@ -52,7 +52,7 @@ func TestLoadProtosets(t *testing.T) {
 	text := filepath.Join(protos(t, map[string]string{"text": "not a protoset"}), "text")
 	for want, paths := range map[string][]string{
 		`"greet/greet.proto" imports "common.proto", which is missing`: {protoset(t, set, "common.proto")},
-		`"common.proto" comes twice, with different contents`:          {path, other},
+		`"common.proto" appears twice with different contents`:         {path, other},
 		"is not a protoset": {text},
 		"no such file":      {filepath.Join(t.TempDir(), "none")},
 	} {
@@ -93,7 +93,7 @@ func TestLoadProtos(t *testing.T) {
 		if got := set.Services(); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: Services = %q, want %q", path, got, want)
 		}
-		// It goes all the way: served, and asked for.
+		// A Merged can serve it.
 		_, cc := merged(t, set)
 		again, err := FromServer(cc, nil).Files(testContext(t))
 		if err != nil || len(problemsOf(again)) > 0 || !slices.Contains(again.Services(), want) {
@@ -106,8 +106,8 @@ func TestLoadProtos(t *testing.T) {
 	for path, want := range map[string]string{
 		"broken.proto":  "broken.proto:3:10: ",
 		"unknown.proto": "unknown.proto:2:13: ",
-		"missing.proto": `missing.proto:2:8: import "dir/none.proto" is below none of the import paths (` + dir + ")",
-		"none.proto":    `"none.proto" is below none of the import paths (` + dir + ")",
+		"missing.proto": `missing.proto:2:8: import "dir/none.proto" not found in the import paths (` + dir + ")",
+		"none.proto":    `"none.proto" not found in the import paths (` + dir + ")",
 	} {
 		_, err := LoadProtos([]string{path}, []string{dir})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(want, ".proto:") && !strings.HasPrefix(err.Error(), want) {
@@ -116,7 +116,7 @@ func TestLoadProtos(t *testing.T) {
 	}
 }
 
-// Two files may give an extension of one message the same number.
+// Two files may give extensions of one message the same number.
 func TestExtensionConflict(t *testing.T) {
 	t.Parallel()
 	b := newBuilder()

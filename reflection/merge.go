@@ -15,20 +15,20 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// maxWarned bounds the warnings that a Merged remembers in order not to repeat them.
+// maxWarned bounds the warnings that a Merged remembers to avoid repeating them.
 const maxWarned = 1000
 
-// Merged is the descriptors of several upstreams, in order. Its methods may be
-// called concurrently; a query sees each Set whole, before or after it changes.
+// Merged holds the descriptors of several upstreams, in order of precedence. Its methods
+// may be called concurrently; a query sees each Set entirely before or entirely after a
+// change.
 //
-// Upstreams may disagree. Files with the same path and the same contents are one.
-// Of two with the same path and different contents the later one is served under
-// another path, upstream-2/common.proto for the second upstream's common.proto,
-// and those that import it, import that. A message, enum or service that two
-// upstreams define differently is found in the first of them, with a warning.
-// The files of protobuf and gRPC themselves (google/protobuf/, google/rpc/,
-// grpc/) are those that are linked into the program. [Merged.Fill] adds files that
-// no upstream reports.
+// Upstreams may disagree. Files with the same path and contents are served once. If the
+// contents differ, the later file is served under another path, such as
+// upstream-2/common.proto for the second upstream's common.proto, and its importers
+// import that path. If two upstreams define a message, enum or service differently, the
+// first definition wins, with a warning. The files of protobuf and gRPC
+// (google/protobuf/, google/rpc/, grpc/) are those linked into the program.
+// [Merged.SetFallback] adds files that no upstream reports.
 type Merged struct {
 	logger *slog.Logger
 	state  atomic.Pointer[snapshot]
@@ -37,25 +37,24 @@ type Merged struct {
 	warned map[string]bool
 }
 
-// NewMerged returns the Merged of n upstreams, all empty yet. It logs a warning, once,
-// for whatever a Set left out and wherever two Sets disagree; a nil logger discards.
+// NewMerged returns a Merged of n upstreams without descriptors. It logs one warning for
+// each problem of a Set and each conflict between two Sets; a nil logger discards them.
 func NewMerged(n int, logger *slog.Logger) *Merged {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Merged{logger: logger, warned: make(map[string]bool)}
-	m.state.Store(m.merge(make([]*Set, n+1))) // the last one fills
+	m.state.Store(m.merge(make([]*Set, n+1))) // the last is the fallback
 	return m
 }
 
-// Set replaces the descriptors of upstream i, which counts from 0. A nil set
-// leaves the upstream with none.
+// Set replaces the descriptors of upstream i, counted from 0. A nil set removes them.
 func (m *Merged) Set(i int, set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if set != nil {
 		for _, p := range set.problems {
-			if m.first(fmt.Sprint(i, p)) {
+			if m.firstTime(fmt.Sprint(i, p)) {
 				m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.String("reason", p))
 			}
 		}
@@ -80,14 +79,13 @@ func (m *Merged) services() []string {
 	return slices.Compact(all)
 }
 
-// ServicesOf returns the full names of the services of upstream i, which counts from
-// 0, sorted.
+// ServicesOf returns the sorted full names of the services of upstream i, counted from 0.
 func (m *Merged) ServicesOf(i int) []string {
 	return m.state.Load().sets[i].Services()
 }
 
-// first reports whether a warning hasn't been given yet. The caller holds mu.
-func (m *Merged) first(warning string) bool {
+// firstTime reports whether a warning is new, and remembers it. The caller holds mu.
+func (m *Merged) firstTime(warning string) bool {
 	if m.warned[warning] || len(m.warned) >= maxWarned {
 		return false
 	}
@@ -95,25 +93,25 @@ func (m *Merged) first(warning string) bool {
 	return true
 }
 
-// snapshot is the files served at one time.
+// snapshot is an immutable state of a Merged.
 type snapshot struct {
-	sets  []*Set              // of the upstreams, then the one that fills
-	paths []map[string]string // for each Set: path → path it is served under, where they differ
-	files map[string]*served  // by the path it is served under
+	sets  []*Set                 // of the upstreams, then the fallback
+	paths []map[string]string    // for each Set: path → served path, if different
+	files map[string]*servedFile // by served path
 
-	variants map[string][]string // path → the paths that files of that path are served under
+	variants map[string][]string // path → served paths of all files with that path
 }
 
-// served is one file as it is served.
-type served struct {
+// servedFile is a file with its served path, and its encoding.
+type servedFile struct {
 	fdp *descriptorpb.FileDescriptorProto
 	raw []byte
 }
 
-// merge finds the path for each file of each Set. Imported files come before their
-// importers, so that a file whose import is renamed differs from its namesake.
+// merge finds the served path for each file of each Set. It visits imports before their
+// importers, so that a file whose import is renamed differs from others of its path.
 func (m *Merged) merge(sets []*Set) *snapshot {
-	s := &snapshot{sets: sets, files: make(map[string]*served), variants: make(map[string][]string)}
+	s := &snapshot{sets: sets, files: make(map[string]*servedFile), variants: make(map[string][]string)}
 	for i, set := range sets {
 		paths := make(map[string]string)
 		s.paths = append(s.paths, paths)
@@ -121,13 +119,15 @@ func (m *Merged) merge(sets []*Set) *snapshot {
 			continue
 		}
 		for _, fdp := range set.order {
-			m.place(s, i, fdp, paths)
+			m.addFile(s, i, fdp, paths)
 		}
 	}
 	return s
 }
 
-func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto, paths map[string]string) {
+// addFile adds a file of the i-th Set to s, unless an equivalent file is served already.
+// It records the served path in paths if it differs from the file's own.
+func (m *Merged) addFile(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto, paths map[string]string) {
 	path := fdp.GetName()
 	if fd := builtin(path); fd != nil && covers(fd, fdp) {
 		return
@@ -143,15 +143,15 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 			return
 		}
 	}
-	if standIn := s.standIn(i, path, fdp); standIn != "" {
-		if standIn != path {
-			paths[path] = standIn
+	if other := s.replacement(i, path, fdp); other != "" {
+		if other != path {
+			paths[path] = other
 		}
 		return
 	}
 	to := path
 	for s.files[to] != nil || builtin(to) != nil {
-		to = s.folder(i) + to
+		to = s.prefix(i) + to
 	}
 	if to != path {
 		paths[path] = to
@@ -159,34 +159,34 @@ func (m *Merged) place(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto
 	}
 	raw, err := proto.Marshal(fdp)
 	if err != nil {
-		if m.first(fmt.Sprint(i, path, err)) {
+		if m.firstTime(fmt.Sprint(i, path, err)) {
 			m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.Any("err", err))
 		}
 		return
 	}
-	s.files[to] = &served{fdp, raw}
+	s.files[to] = &servedFile{fdp, raw}
 	s.variants[path] = append(s.variants[path], to)
-	m.warnOfSymbols(s, i, path)
+	m.warnDuplicates(s, i, path)
 }
 
-// warnOfSymbols warns when an earlier upstream defines what a file does.
-func (m *Merged) warnOfSymbols(s *snapshot, i int, path string) {
+// warnDuplicates warns if an earlier upstream defines symbols of a file too.
+func (m *Merged) warnDuplicates(s *snapshot, i int, path string) {
 	names := s.sets[i].symbols(path)
 	for j, set := range s.sets[:i] {
-		var both []string
+		var shared []string
 		for _, name := range names {
 			if _, err := set.Files().FindDescriptorByName(name); err == nil {
-				both = append(both, string(name))
+				shared = append(shared, string(name))
 			}
 		}
-		const few = 5
-		symbols := strings.Join(both[:min(few, len(both))], " ")
-		if len(both) == 0 || !m.first(fmt.Sprint(i, j, path, symbols)) {
+		const maxLogged = 5
+		symbols := strings.Join(shared[:min(maxLogged, len(shared))], " ")
+		if len(shared) == 0 || !m.firstTime(fmt.Sprint(i, j, path, symbols)) {
 			continue
 		}
-		attrs := []any{slog.String("file", path), slog.Int("count", len(both)), slog.String("symbols", symbols)}
-		if s.fills(i) {
-			m.logger.Warn("a file defines symbols that an upstream has too, the upstream wins",
+		attrs := []any{slog.String("file", path), slog.Int("count", len(shared)), slog.String("symbols", symbols)}
+		if s.isFallback(i) {
+			m.logger.Warn("a file and an upstream define the same symbols, the upstream wins",
 				append([]any{slog.Int("upstream", j+1)}, attrs...)...)
 		} else {
 			m.logger.Warn("two upstreams define the same symbols, the first wins",
@@ -195,20 +195,20 @@ func (m *Merged) warnOfSymbols(s *snapshot, i int, path string) {
 	}
 }
 
-// file returns a file by the path it is served under.
+// file returns a file by its served path, nil if there is none.
 func (s *snapshot) file(path string) (fdp *descriptorpb.FileDescriptorProto, raw []byte) {
 	if f := s.files[path]; f != nil {
 		return f.fdp, f.raw
 	}
 	if fd := linked(path); fd != nil {
 		fdp = protodesc.ToFileDescriptorProto(fd)
-		raw, _ = proto.Marshal(fdp) // what is linked in can be marshaled
+		raw, _ = proto.Marshal(fdp) // can't fail for a linked file
 		return fdp, raw
 	}
 	return nil, nil
 }
 
-// servedPath returns the path that a file of upstream i is served under.
+// servedPath returns the served path of a file of the i-th Set.
 func (s *snapshot) servedPath(i int, fd protoreflect.FileDescriptor) string {
 	if to := s.paths[i][fd.Path()]; to != "" {
 		return to
@@ -216,7 +216,7 @@ func (s *snapshot) servedPath(i int, fd protoreflect.FileDescriptor) string {
 	return fd.Path()
 }
 
-// pathOfSymbol returns the file that defines a symbol, "" if none does.
+// pathOfSymbol returns the served path of the file that defines a symbol, "" if none does.
 func (s *snapshot) pathOfSymbol(name protoreflect.FullName) string {
 	if path := builtinPath(name); path != "" {
 		return path
@@ -232,7 +232,8 @@ func (s *snapshot) pathOfSymbol(name protoreflect.FullName) string {
 	return ""
 }
 
-// pathOfExtension returns the file that defines an extension, "" if none does.
+// pathOfExtension returns the served path of the file that defines an extension, "" if
+// none does.
 func (s *snapshot) pathOfExtension(message protoreflect.FullName, number protoreflect.FieldNumber) string {
 	for i, set := range s.sets {
 		if xt, err := set.ownExtensions().FindExtensionByNumber(message, number); err == nil {
@@ -245,7 +246,7 @@ func (s *snapshot) pathOfExtension(message protoreflect.FullName, number protore
 	return ""
 }
 
-// extensionNumbers returns the numbers of all extensions of message, in order.
+// extensionNumbers returns the sorted numbers of all extensions of message.
 func (s *snapshot) extensionNumbers(message protoreflect.FullName) []int32 {
 	var numbers []int32
 	add := func(xt protoreflect.ExtensionType) bool {

@@ -18,8 +18,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Two upstreams with different files under the same paths: common.proto differs,
-// and so mid.proto, the same text in both, means something else in each.
+// first and second are the files of two upstreams. Their common.proto differ.
 func first() map[string]string {
 	return map[string]string{
 		"common.proto": `syntax = "proto3"; package one; message Name { string first = 1; }`,
@@ -36,7 +35,7 @@ func first() map[string]string {
 func second() map[string]string {
 	return map[string]string{
 		"common.proto": `syntax = "proto3"; package two; message Name { int32 number = 1; }`,
-		"same.proto":   `syntax = "proto3"; package same; message Same { int32 n = 1; } // alike but for this`,
+		"same.proto":   `syntax = "proto3"; package same; message Same { int32 n = 1; } // differs only in this comment`,
 		"mid.proto":    `syntax = "proto3"; package two; import public "common.proto";`,
 		"two.proto": `syntax = "proto2"; package two; import "mid.proto"; import "same.proto";
 			message Ask { optional Name name = 1; optional same.Same same = 2; extensions 100 to 200; }
@@ -45,8 +44,8 @@ func second() map[string]string {
 	}
 }
 
-// behind has one server for the methods of Sets, and m for its reflection.
-func behind(tb testing.TB, m *Merged, sets ...*Set) *grpc.Server {
+// newEchoServer returns an echo server for the methods of sets, with the reflection of m.
+func newEchoServer(tb testing.TB, m *Merged, sets ...*Set) *grpc.Server {
 	tb.Helper()
 	s := grpc.NewServer()
 	for i, set := range sets {
@@ -63,7 +62,7 @@ func behind(tb testing.TB, m *Merged, sets ...*Set) *grpc.Server {
 	return s
 }
 
-// calls are requests that only the right descriptors can read.
+// calls are requests that need the right descriptors.
 var calls = []struct{ method, request, field string }{
 	{"one.One/Do", `{"name": {"first": "Ada"}, "same": {"n": 1}, "[one.more]": "x"}`, `"first": "Ada"`},
 	{"two.Two/Do", `{"name": {"number": 7}, "same": {"n": 2}, "[two.Scope.more]": 3}`, `"number": 7`},
@@ -85,11 +84,11 @@ func TestMergedWithGrpcurl(t *testing.T) {
 			return grpcreflect.NewClientV1Alpha(ctx, grpc_reflection_v1alpha.NewServerReflectionClient(cc))
 		},
 	} {
-		// One after the other: grpcurl.GetDescriptorText is not made for concurrent use.
+		// Not parallel: grpcurl.GetDescriptorText isn't safe for concurrent use.
 		t.Run(name, func(t *testing.T) {
 			ctx := testContext(t)
 			m := NewMerged(2, nil)
-			cc := serve(t, behind(t, m, compile(t, first()), compile(t, second())))
+			cc := serve(t, newEchoServer(t, m, compile(t, first()), compile(t, second())))
 			rc := client(ctx, cc)
 			defer rc.Reset()
 			source := grpcurl.DescriptorSourceFromServer(ctx, rc)
@@ -156,7 +155,7 @@ func checkCall(
 func TestMergedWithTheGrpcurlCommand(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	s := behind(t, NewMerged(2, nil), compile(t, first()), compile(t, second()))
+	s := newEchoServer(t, NewMerged(2, nil), compile(t, first()), compile(t, second()))
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +190,7 @@ func TestMergedServesLocalServices(t *testing.T) {
 	m := NewMerged(1, nil)
 	s := grpc.NewServer()
 	m.Register(s)
-	grpc_health_v1.RegisterHealthServer(s, health.NewServer()) // after it
+	grpc_health_v1.RegisterHealthServer(s, health.NewServer()) // after m.Register
 	set, err := FromServer(serve(t, s), nil).Files(testContext(t))
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +208,7 @@ func TestMergedServesLocalServices(t *testing.T) {
 
 func TestMergedFirstSymbolWins(t *testing.T) {
 	t.Parallel()
-	log := new(records)
+	log := new(logRecorder)
 	m := NewMerged(3, log.logger())
 	a := compile(t, map[string]string{
 		"a.proto": `syntax = "proto3"; package p; message M { int32 a = 1; } service S { rpc Do(M) returns (M); }`,
@@ -221,7 +220,7 @@ func TestMergedFirstSymbolWins(t *testing.T) {
 	for range 3 {
 		m.Set(1, b)
 		m.Set(0, a)
-		m.Set(2, a) // a second server of the same kind: nothing to warn of
+		m.Set(2, a) // the same as upstream 0: no warning
 	}
 	if got := log.all(); len(got) != 1 || !strings.Contains(got[0], "count=2 symbols=\"p.S p.M\"") {
 		t.Errorf("logged %q, want one warning of p.S and p.M", got)
@@ -272,9 +271,9 @@ func TestMergedRenamesImporters(t *testing.T) {
 	with := func(field string) map[string]string {
 		return map[string]string{
 			"common.proto": `syntax = "proto3"; package p; message Name { ` + field + ` = 1; }`,
-			// The same text in both, and yet not the same.
+			// The same text for both, but its import differs.
 			"mid.proto":               `syntax = "proto3"; package p; import "common.proto"; message Mid { Name name = 1; }`,
-			"upstream-2/common.proto": `syntax = "proto3"; package in.the.way;`,
+			"upstream-2/common.proto": `syntax = "proto3"; package taken;`,
 		}
 	}
 	m := NewMerged(2, nil)

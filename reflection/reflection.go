@@ -1,5 +1,5 @@
-// Package reflection collects the protobuf descriptors of several gRPC servers
-// and serves them as those of one, by gRPC reflection v1 and v1alpha.
+// Package reflection merges the protobuf descriptors of several gRPC servers and serves
+// them by gRPC reflection v1 and v1alpha.
 //
 //	m := reflection.NewMerged(2, logger)
 //	m.Register(server)
@@ -16,13 +16,12 @@
 // source. A [Merged] holds one Set for each upstream; where two disagree, the first
 // wins. A [Catalog] finds symbols by the names that users type.
 //
-// A Set never changes: any number of goroutines and of Merged may share it. Nothing
-// here runs in the background. A [Server] has one stream open during a call of its
-// methods, and none afterwards, so it never holds up the server's GracefulStop.
+// A Set never changes, so any number of goroutines and Merged may share it. The package
+// starts no background goroutines. A [Server] has a stream open only while one of its
+// methods runs, so it never delays the server's GracefulStop.
 //
-// Servers are not trusted: the number and size of their files, their nesting and
-// their imports are bounded. A Set leaves out files that it can't use, and Merged
-// logs them.
+// Servers are not trusted: the number, size, nesting and imports of their files are
+// bounded. A Set omits files that it can't use, and Merged logs them.
 package reflection
 
 import (
@@ -43,7 +42,7 @@ import (
 // reflection.
 var ErrNoReflection = errors.New("reflection: the server offers no reflection")
 
-// ErrNotFound is the error that a [Finder] or a [Catalog] has no such symbol.
+// ErrNotFound is the error of a [Finder] or a [Catalog] that doesn't have a symbol.
 var ErrNotFound = errors.New("reflection: symbol not found")
 
 // Finder is a source of descriptors, such as a [Server]. Its methods block until the
@@ -55,12 +54,12 @@ type Finder interface {
 	// Services returns the full names of all services, in alphabetical order.
 	Services(ctx context.Context) ([]string, error)
 
-	// Find returns a Set with at least a symbol and all that it refers to.
+	// Find returns a Set with at least a symbol and everything it refers to.
 	// The error is ErrNotFound if there is no such symbol.
 	Find(ctx context.Context, symbol protoreflect.FullName) (*Set, error)
 }
 
-// FromSet returns the Finder of the symbols of set.
+// FromSet returns a Finder of the symbols of set.
 func FromSet(set *Set) Finder { return setFinder{set} }
 
 type setFinder struct{ set *Set }
@@ -82,7 +81,7 @@ type TypeResolver = types.Resolver
 // the services that the upstream offers. The nil Set is empty.
 type Set struct {
 	services   []string                            // sorted
-	order      []*descriptorpb.FileDescriptorProto // each file after those that it imports
+	order      []*descriptorpb.FileDescriptorProto // each file after its imports
 	registry   *protoregistry.Files                // the files of order
 	extensions *protoregistry.Types                // their extensions
 	types      types.Resolvers                     // their messages and extensions
@@ -113,8 +112,8 @@ func (s *Set) Files() *protoregistry.Files {
 	return s.registry
 }
 
-// Types finds the messages and extensions of the Set, then those that are linked into
-// the program, among them the well-known types and the details of errors
+// Types returns a resolver for the messages and extensions of the Set, then those linked
+// into the program, including the well-known types and error details
 // (google/rpc/error_details.proto).
 func (s *Set) Types() TypeResolver {
 	if s == nil {
@@ -135,7 +134,7 @@ func (s *Set) definedServices() []string {
 	return serviceNames(names)
 }
 
-// serviceNames returns the valid names among names, sorted, each once.
+// serviceNames returns the valid names among names, sorted and without duplicates.
 func serviceNames(names []string) []string {
 	valid := make(map[string]bool, len(names))
 	for _, name := range names {

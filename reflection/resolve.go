@@ -11,12 +11,12 @@ import (
 	"github.com/wstun/wstun/reflection/suggest"
 )
 
-// Kind is the kind of symbol that a user wants.
+// Kind restricts a search by name to one kind of symbol.
 type Kind int
 
-// The kinds of symbols that are looked for by name.
+// The kinds of symbols to search for.
 const (
-	Any     Kind = iota // whatever has a descriptor, except files
+	Any     Kind = iota // any descriptor except files
 	Service             // a service
 	Method              // a method
 )
@@ -37,16 +37,16 @@ func (k Kind) is(d protoreflect.Descriptor) bool {
 	}
 }
 
-// NameError is the error of a name that no symbol has, or more than one.
+// NameError is the error for an unknown or ambiguous name.
 type NameError struct {
 	Kind Kind
-	Name string // as it was given
+	Name string // as given
 
-	// Candidates are the symbols that a short name fits, Suggestions those of
-	// similar names, best first. At most one of the two isn't empty.
+	// Candidates are the symbols that an ambiguous name matches. Suggestions are
+	// symbols with names similar to an unknown one, best first.
 	Candidates, Suggestions []string
 
-	// Err is the error of the first source that couldn't be asked; nil if all were.
+	// Err is the error of the first source that failed, nil if none did.
 	Err error
 }
 
@@ -56,45 +56,46 @@ func (e *NameError) Error() string {
 	}
 	s := fmt.Sprintf("unknown %s %q", e.Kind, e.Name)
 	if e.Err != nil {
-		s += fmt.Sprintf(" (not all could be asked: %v)", e.Err)
+		s += fmt.Sprintf(" (some sources failed: %v)", e.Err)
 	}
 	return s
 }
 
 func (e *NameError) Unwrap() error { return e.Err }
 
-// Resolve returns the symbol with a name as users type it: the full name (of a method
-// pkg.Service.Method or pkg.Service/Method), optionally after a dot or a slash, or as
-// many of its last parts as tell it from the other symbols of that kind. The error is
-// a [*NameError] if no symbol or several fit. If all sources fail, it is the error of
-// the first.
+// Resolve returns the symbol with a name as typed by a user: the full name (for a method,
+// pkg.Service.Method or pkg.Service/Method), optionally with a leading dot or slash, or
+// enough of its last parts to identify the symbol among those of that kind. The error is
+// a [*NameError] if no symbol matches or several do. If all sources fail, it is the error
+// of the first.
 func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol, error) {
 	full := strings.ReplaceAll(strings.TrimLeft(name, "./"), "/", ".")
 	if s := c.exact(ctx, kind, protoreflect.FullName(full)); s != nil {
 		return s, nil
 	}
-	sets, err := c.everything(ctx)
+	sets, err := c.allSets(ctx)
 	if len(sets) == 0 && err != nil {
 		return nil, err
 	}
-	found := &NameError{Kind: kind, Name: name, Err: err}
+	nameErr := &NameError{Kind: kind, Name: name, Err: err}
 	matches := c.matches(sets, kind, full)
 	switch len(matches) {
 	case 0:
-		found.Suggestions = suggest.Near(full, names(sets, kind, false))
-		return nil, found
+		nameErr.Suggestions = suggest.Near(full, names(sets, kind, false))
+		return nil, nameErr
 	case 1:
 		return matches[0], nil
 	}
 	for _, s := range matches {
-		found.Candidates = append(found.Candidates, Name(s.Descriptor))
+		nameErr.Candidates = append(nameErr.Candidates, Name(s.Descriptor))
 	}
-	slices.Sort(found.Candidates)
-	return nil, found
+	slices.Sort(nameErr.Candidates)
+	return nil, nameErr
 }
 
 // Name returns the name of d as users type it: pkg.Service/Method for a method,
-// pkg.Enum.VALUE for an enum's value (pkg.VALUE in protobuf), otherwise the full name.
+// pkg.Enum.VALUE for an enum value (protobuf's full name is pkg.VALUE), otherwise the
+// full name.
 func Name(d protoreflect.Descriptor) string {
 	switch d.(type) {
 	case protoreflect.MethodDescriptor:
@@ -105,8 +106,8 @@ func Name(d protoreflect.Descriptor) string {
 	return string(d.FullName())
 }
 
-// exact returns the symbol of a full name, nil if there is none. It looks for a method
-// in its service, as some servers can't find methods.
+// exact returns the symbol with a full name, nil if there is none. It searches for the
+// service of a method, because some servers can't find methods.
 func (c *Catalog) exact(ctx context.Context, kind Kind, name protoreflect.FullName) *Symbol {
 	if kind == Method {
 		s, err := c.Find(ctx, name.Parent())
@@ -126,38 +127,38 @@ func (c *Catalog) exact(ctx context.Context, kind Kind, name protoreflect.FullNa
 	return nil
 }
 
-// matches returns the symbols whose last parts are those of short. Fields, oneofs and
-// enum values count only if no other symbol has that name.
+// matches returns the symbols whose names end in short. It returns fields, oneofs and
+// enum values only if no other symbol matches.
 func (c *Catalog) matches(sets []*Set, kind Kind, short string) []*Symbol {
-	var great, small []*Symbol
+	var symbols, members []*Symbol
 	seen := make(map[protoreflect.FullName]bool)
 	for _, set := range sets {
 		set.each(kind, func(d protoreflect.Descriptor) {
-			if seen[d.FullName()] || !endsIn(string(d.FullName()), short) && !endsIn(Name(d), short) {
+			if seen[d.FullName()] || !hasSuffix(string(d.FullName()), short) && !hasSuffix(Name(d), short) {
 				return
 			}
 			seen[d.FullName()] = true
 			switch d.(type) {
 			case protoreflect.FieldDescriptor, protoreflect.OneofDescriptor, protoreflect.EnumValueDescriptor:
-				small = append(small, &Symbol{d, c, set})
+				members = append(members, &Symbol{d, c, set})
 			default:
-				great = append(great, &Symbol{d, c, set})
+				symbols = append(symbols, &Symbol{d, c, set})
 			}
 		})
 	}
-	if len(great) > 0 {
-		return great
+	if len(symbols) > 0 {
+		return symbols
 	}
-	return small
+	return members
 }
 
-// endsIn reports whether the last parts of a name are those of short.
-func endsIn(name, short string) bool { return name == short || strings.HasSuffix(name, "."+short) }
+// hasSuffix reports whether short is name or its last parts.
+func hasSuffix(name, short string) bool { return name == short || strings.HasSuffix(name, "."+short) }
 
-// Symbols returns the names of all symbols of that kind, sorted, as [Name] writes
-// them. The error is that of the first source if all have failed.
+// Symbols returns the sorted names of all symbols of that kind, in the form of [Name].
+// If all sources fail, it returns the error of the first.
 func (c *Catalog) Symbols(ctx context.Context, kind Kind) ([]string, error) {
-	sets, err := c.everything(ctx)
+	sets, err := c.allSets(ctx)
 	if len(sets) == 0 && err != nil {
 		return nil, err
 	}
@@ -166,7 +167,8 @@ func (c *Catalog) Symbols(ctx context.Context, kind Kind) ([]string, error) {
 	return slices.Compact(all), nil
 }
 
-// names returns the names of all symbols of that kind in sets, with or without fields.
+// names returns the names of all symbols of that kind in sets. It omits fields unless
+// fields is true.
 func names(sets []*Set, kind Kind, fields bool) []string {
 	var all []string
 	for _, set := range sets {

@@ -14,30 +14,29 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Register has s serve reflection, v1 and v1alpha, of the upstreams and of the
-// services that are registered with s itself, whenever that happens. Like any
-// registration it must come before s.Serve.
+// Register registers reflection, v1 and v1alpha, with s. It covers the upstreams and the
+// services registered with s, also those registered later. Call it before s.Serve.
 func (m *Merged) Register(s *grpc.Server) {
 	register(s, &service{m: m, local: s})
 }
 
-// Refuse has s answer requests for reflection with codes.Unimplemented, as it does
-// anyway unless it passes calls to unknown services on.
-func Refuse(s *grpc.Server) {
+// RegisterUnimplemented makes s answer reflection requests with codes.Unimplemented. It
+// is needed for a server that forwards calls to unknown services.
+func RegisterUnimplemented(s *grpc.Server) {
 	register(s, grpc_reflection_v1.UnimplementedServerReflectionServer{})
 }
 
 func register(s *grpc.Server, impl grpc_reflection_v1.ServerReflectionServer) {
 	grpc_reflection_v1.RegisterServerReflectionServer(s, impl)
-	// The two versions differ in their names alone.
+	// The two versions differ only in their names.
 	alpha := grpc_reflection_v1.ServerReflection_ServiceDesc
 	alpha.ServiceName = grpc_reflection_v1alpha.ServerReflection_ServiceDesc.ServiceName
 	alpha.Metadata = grpc_reflection_v1alpha.ServerReflection_ServiceDesc.Metadata
 	s.RegisterService(&alpha, impl)
 }
 
-// service is the reflection service. grpc-go's own follows each import on each
-// way that leads to it, which takes for ever with the files that a peer may send.
+// service is the reflection service. Unlike grpc-go's, it visits each imported file only
+// once: a peer can send files with exponentially many import paths.
 type service struct {
 	grpc_reflection_v1.UnimplementedServerReflectionServer
 	m     *Merged
@@ -48,7 +47,7 @@ func (s *service) ServerReflectionInfo(
 	stream grpc.BidiStreamingServer[request, response],
 ) error {
 	var last *snapshot
-	var sent map[string]bool // paths; a file is sent once, as reflection.proto allows
+	var sent map[string]bool // by path; reflection.proto allows sending each file once
 	for {
 		in, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -71,18 +70,18 @@ func (s *service) ServerReflectionInfo(
 	}
 }
 
-// answer fills in out. It reports whether the request is one of those known.
+// answer fills in out. It returns false for an unknown kind of request.
 func (s *service) answer(now *snapshot, sent map[string]bool, in *request, out *response) bool {
 	switch r := in.GetMessageRequest().(type) {
 	case *grpc_reflection_v1.ServerReflectionRequest_ListServices:
 		s.list(out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileByFilename:
-		files(now, sent, r.FileByFilename, r.FileByFilename, out)
+		answerFiles(now, sent, r.FileByFilename, r.FileByFilename, out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol:
-		files(now, sent, now.pathOfSymbol(protoreflect.FullName(r.FileContainingSymbol)), r.FileContainingSymbol, out)
+		answerFiles(now, sent, now.pathOfSymbol(protoreflect.FullName(r.FileContainingSymbol)), r.FileContainingSymbol, out)
 	case *grpc_reflection_v1.ServerReflectionRequest_FileContainingExtension:
 		x := r.FileContainingExtension
-		files(now, sent, now.pathOfExtension(
+		answerFiles(now, sent, now.pathOfExtension(
 			protoreflect.FullName(x.GetContainingType()), protoreflect.FieldNumber(x.GetExtensionNumber())),
 			extensionKey(x.GetContainingType(), x.GetExtensionNumber()), out)
 	case *grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType:
@@ -112,9 +111,9 @@ func (s *service) list(out *response) {
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_ListServicesResponse{ListServicesResponse: list}
 }
 
-// files answers with a file, and with all it imports that isn't sent yet. what
-// is the text of the question, for when there is no such file.
-func files(now *snapshot, sent map[string]bool, path, what string, out *response) {
+// answerFiles answers with a file and those of its imports that aren't sent yet. subject
+// is the text of the request, for the error if there is no such file.
+func answerFiles(now *snapshot, sent map[string]bool, path, subject string, out *response) {
 	list := new(grpc_reflection_v1.FileDescriptorResponse)
 	delete(sent, path)
 	for queue := []string{path}; len(queue) > 0; queue = queue[1:] {
@@ -130,14 +129,14 @@ func files(now *snapshot, sent map[string]bool, path, what string, out *response
 		queue = append(append(queue, fdp.GetDependency()...), fdp.GetOptionDependency()...)
 	}
 	if len(list.GetFileDescriptorProto()) == 0 {
-		notFound(out, what)
+		notFound(out, subject)
 		return
 	}
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{FileDescriptorResponse: list}
 }
 
-func notFound(out *response, what string) {
+func notFound(out *response, subject string) {
 	out.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_ErrorResponse{
-		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(codes.NotFound), ErrorMessage: "not found: " + short(what)},
+		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(codes.NotFound), ErrorMessage: "not found: " + truncate(subject)},
 	}
 }

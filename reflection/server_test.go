@@ -42,7 +42,7 @@ func TestFromServerVersions(t *testing.T) {
 					t.Errorf("%s: %v", symbol, err)
 				}
 			}
-			s.GracefulStop() // returns only when no stream is left
+			s.GracefulStop() // waits for all streams
 		})
 	}
 }
@@ -72,7 +72,7 @@ func TestMergedServesBoth(t *testing.T) {
 	}
 }
 
-func TestFromServerFindsExtensionsThatNobodyImports(t *testing.T) {
+func TestFromServerFindsExtensionsWithoutImporters(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, compile(t, map[string]string{
 		"base.proto": `syntax = "proto2"; package base; message M { extensions 10 to 99; message In { extensions 5; } }
@@ -95,8 +95,8 @@ func TestFromServerFindsExtensionsThatNobodyImports(t *testing.T) {
 	}
 }
 
-// TestMergedWellKnownTypes has a server with an old copy of a well-known file, and
-// one with a newer copy than what is linked in.
+// TestMergedWellKnownTypes has one server with an older copy of a well-known file than
+// the linked one, and one server with a newer copy.
 func TestMergedWellKnownTypes(t *testing.T) {
 	t.Parallel()
 	old := `syntax = "proto3"; package google.protobuf; message Any { string type_url = 1; bytes value = 2; }`

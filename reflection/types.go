@@ -18,7 +18,7 @@ type container interface {
 // the first wins.
 func (s *Set) addExtensions(c container) {
 	for i := range c.Extensions().Len() {
-		_ = s.extensions.RegisterExtension(dynamicpb.NewExtensionType(c.Extensions().Get(i))) // fails for the second
+		_ = s.extensions.RegisterExtension(dynamicpb.NewExtensionType(c.Extensions().Get(i))) // fails if the number is taken
 	}
 	for i := range c.Messages().Len() {
 		s.addExtensions(c.Messages().Get(i))
@@ -28,36 +28,36 @@ func (s *Set) addExtensions(c container) {
 // ownExtensions returns the extensions that the files of s declare.
 func (s *Set) ownExtensions() *protoregistry.Types {
 	if s == nil {
-		return nil // which is empty
+		return nil // an empty Types
 	}
 	return s.extensions
 }
 
-// asked resolves messages by asking a Catalog, once for each name: no file imports the
-// type of the message in a google.protobuf.Any.
-type asked struct {
-	*protoregistry.Types // nil: it has no extensions
+// catalogTypes resolves messages by asking a Catalog once for each name. It is needed
+// for a google.protobuf.Any, whose type the file doesn't import.
+type catalogTypes struct {
+	*protoregistry.Types // nil: no extensions
 	find                 func(protoreflect.FullName) (*Symbol, error)
 
 	mu    sync.Mutex
 	found map[protoreflect.FullName]protoreflect.MessageType // nil: not found
 }
 
-func (a *asked) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+func (c *catalogTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
 	if builtinPath(name) != "" {
 		return nil, protoregistry.NotFound
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock() // goroutines that need the same type ask once
-	mt, known := a.found[name]
-	if !known {
-		if s, err := a.find(name); err == nil {
+	c.mu.Lock()
+	defer c.mu.Unlock() // goroutines that need the same type ask once
+	mt, cached := c.found[name]
+	if !cached {
+		if s, err := c.find(name); err == nil {
 			if md, ok := s.Descriptor.(protoreflect.MessageDescriptor); ok {
 				mt = dynamicpb.NewMessageType(md)
 			}
 		}
-		if len(a.found) < maxParts {
-			a.found[name] = mt
+		if len(c.found) < maxParts {
+			c.found[name] = mt
 		}
 	}
 	if mt == nil {

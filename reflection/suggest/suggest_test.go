@@ -54,15 +54,15 @@ func TestNear(t *testing.T) {
 	}
 }
 
-// Jaro-Winkler takes time in proportion to the product of both lengths: these would
-// keep it busy for hours.
+// The time of Jaro-Winkler is proportional to the product of both lengths: these names
+// would take hours.
 func TestNearLong(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ab", 8<<20)
 	if got := Near("a"+strings.Repeat("b", 1000), []string{long}); got != nil {
-		t.Errorf("%d long names are like a short one", len(got))
+		t.Errorf("Near(short) = %d long names, want none", len(got))
 	}
 	if got := Near(long, []string{"a" + strings.Repeat("b", 1000)}); got != nil {
-		t.Errorf("a long name is like %d short ones", len(got))
+		t.Errorf("Near(long) = %d short names, want none", len(got))
 	}
 }

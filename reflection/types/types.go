@@ -1,4 +1,4 @@
-// Package types finds the types of messages and extensions by their names.
+// Package types resolves messages and extensions by name.
 package types
 
 import (
@@ -8,17 +8,17 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// Resolver finds messages and extensions, as protojson, prototext and proto need it for
-// a google.protobuf.Any and for extensions. Its error is [protoregistry.NotFound] if
-// there is no type of that name.
+// Resolver resolves the messages and extensions that protojson, prototext and proto need
+// for a google.protobuf.Any and for extensions. Its error for an unknown name is
+// [protoregistry.NotFound].
 type Resolver interface {
 	protoregistry.MessageTypeResolver
 	protoregistry.ExtensionTypeResolver
 }
 
-// Resolvers is the Resolver that asks each of its elements in turn, then
-// [protoregistry.GlobalTypes], and returns the first type found. nil has only the types
-// that are linked into the program.
+// Resolvers is a Resolver that asks each of its elements in turn, then
+// [protoregistry.GlobalTypes], and returns the first type found. A nil Resolvers has only
+// the types linked into the program.
 type Resolvers []Resolver
 
 // FindMessageByName returns the message with a full name.

@@ -9,11 +9,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
-	_ "google.golang.org/protobuf/types/gofeaturespb" // an extension that is linked in
+	_ "google.golang.org/protobuf/types/gofeaturespb" // a linked extension
 	_ "google.golang.org/protobuf/types/known/durationpb"
 )
 
-// resolver has message p.M, with a field of that name, and an extension of M.
+// resolver returns a Resolver with a message p.M, with the given field, and the given
+// extension of M.
 func resolver(t *testing.T, field, extension string) Resolver {
 	t.Helper()
 	optional := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum()

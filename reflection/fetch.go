@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// take takes in what a server answers.
-func (f *fetch) take(q question, answer *response) {
-	f.spoke = true
+// handle processes the answer to q.
+func (f *fetch) handle(q question, answer *response) {
+	f.answered = true
 	f.traffic -= proto.Size(answer)
 	if f.traffic < 0 {
 		f.stop("the server sends more than %d bytes", maxTraffic)
@@ -18,28 +18,28 @@ func (f *fetch) take(q question, answer *response) {
 	}
 	switch a := answer.GetMessageResponse().(type) {
 	case *grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse:
-		f.takeFiles(q, a.FileDescriptorResponse.GetFileDescriptorProto())
+		f.addFiles(q, a.FileDescriptorResponse.GetFileDescriptorProto())
 	case *grpc_reflection_v1.ServerReflectionResponse_AllExtensionNumbersResponse:
 		message := q.request.GetAllExtensionNumbersOfType()
 		for _, n := range a.AllExtensionNumbersResponse.GetExtensionNumber() {
-			f.askForExtension(message, n)
+			f.queueExtension(message, n)
 		}
 	case *grpc_reflection_v1.ServerReflectionResponse_ErrorResponse:
-		f.refused(q, answerError(a.ErrorResponse))
+		f.recordError(q, answerError(a.ErrorResponse))
 	default:
-		f.b.problem("%s: the server answers something else", q.what)
+		f.b.problem("%s: unexpected response", q.subject)
 	}
 }
 
-// stop takes nothing more from this server.
+// stop makes f ignore further files of this server.
 func (f *fetch) stop(format string, args ...any) {
-	if !f.full {
-		f.full = true
+	if !f.stopped {
+		f.stopped = true
 		f.b.problem(format+": the rest is left out", args...)
 	}
 }
 
-func (f *fetch) takeFiles(q question, raw [][]byte) {
+func (f *fetch) addFiles(q question, raw [][]byte) {
 	var first string
 	for _, data := range raw {
 		fdp := f.parse(data)
@@ -49,15 +49,15 @@ func (f *fetch) takeFiles(q question, raw [][]byte) {
 		if first == "" {
 			first = fdp.GetName()
 		}
-		if !f.full && f.b.add(fdp) {
+		if !f.stopped && f.b.add(fdp) {
 			if f.bytes -= len(data); f.bytes < 0 {
 				f.stop("the files are more than %d bytes", maxBytes)
 			}
 			if len(f.b.files) >= maxFiles {
 				f.stop("there are %d files", maxFiles)
 			}
-			f.note(fdp)
-			f.wanted(fdp)
+			f.markReceived(fdp)
+			f.queueImports(fdp)
 		}
 	}
 	// A Go server may know a file by another path than its importers do.
@@ -66,7 +66,7 @@ func (f *fetch) takeFiles(q question, raw [][]byte) {
 	}
 }
 
-// parse returns nil for what isn't a file.
+// parse returns nil if data isn't a usable file.
 func (f *fetch) parse(data []byte) *descriptorpb.FileDescriptorProto {
 	if len(data) > maxFileBytes {
 		f.b.problem("a file of %d bytes is left out", len(data))
@@ -74,14 +74,15 @@ func (f *fetch) parse(data []byte) *descriptorpb.FileDescriptorProto {
 	}
 	fdp := new(descriptorpb.FileDescriptorProto)
 	if err := proto.Unmarshal(data, fdp); err != nil {
-		f.b.problem("a file that isn't a FileDescriptorProto")
+		f.b.problem("a file is not a valid FileDescriptorProto")
 		return nil
 	}
 	return fdp
 }
 
-// note remembers what needn't be asked for any more.
-func (f *fetch) note(fdp *descriptorpb.FileDescriptorProto) {
+// markReceived records the services and extensions of a file, which needn't be asked
+// for any more.
+func (f *fetch) markReceived(fdp *descriptorpb.FileDescriptorProto) {
 	prefix := ""
 	if fdp.GetPackage() != "" {
 		prefix = fdp.GetPackage() + "."
@@ -89,13 +90,13 @@ func (f *fetch) note(fdp *descriptorpb.FileDescriptorProto) {
 	for _, s := range fdp.GetService() {
 		f.symbols[prefix+s.GetName()] = true
 	}
-	f.noteExtensions(fdp.GetExtension())
+	f.markExtensions(fdp.GetExtension())
 	eachMessage(prefix, fdp.GetMessageType(), func(_ string, m *descriptorpb.DescriptorProto) {
-		f.noteExtensions(m.GetExtension())
+		f.markExtensions(m.GetExtension())
 	})
 }
 
-func (f *fetch) noteExtensions(list []*descriptorpb.FieldDescriptorProto) {
+func (f *fetch) markExtensions(list []*descriptorpb.FieldDescriptorProto) {
 	for _, x := range list {
 		if name := x.GetExtendee(); len(name) > 1 && name[0] == '.' {
 			f.symbols[extensionKey(name[1:], x.GetNumber())] = true
@@ -115,9 +116,9 @@ func eachMessage(prefix string, list []*descriptorpb.DescriptorProto, fn func(st
 	}
 }
 
-// askForExtensions asks for the extensions of all messages that can have some:
-// their files are imported by nobody. Many servers don't know how to answer.
-func (f *fetch) askForExtensions() {
+// queueExtensions asks for the extensions of all messages that can have some, because
+// no file needs to import the files that define them. Many servers can't answer.
+func (f *fetch) queueExtensions() {
 	for path, fdp := range f.b.files {
 		if builtin(path) != nil {
 			continue
@@ -130,8 +131,8 @@ func (f *fetch) askForExtensions() {
 			if len(m.GetExtensionRange()) == 0 {
 				return
 			}
-			f.push(question{
-				what:     "extensions of " + name,
+			f.enqueue(question{
+				subject:  "extensions of " + name,
 				optional: true,
 				request: &request{
 					MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType{
@@ -143,9 +144,9 @@ func (f *fetch) askForExtensions() {
 	}
 }
 
-func (f *fetch) askForExtension(message string, number int32) {
-	f.push(question{
-		what:     "extension " + extensionKey(message, number),
+func (f *fetch) queueExtension(message string, number int32) {
+	f.enqueue(question{
+		subject:  "extension " + extensionKey(message, number),
 		optional: true,
 		request: &request{
 			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingExtension{

@@ -7,33 +7,34 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Fill replaces the descriptors of what the upstreams don't tell of themselves,
-// such as files that a user names. A nil set leaves none.
+// SetFallback replaces the descriptors for everything that the upstreams don't report,
+// such as files given by the user. A nil set removes them.
 //
-// They are those of an upstream that comes last, but for one thing: a file that
-// defines nothing new is that of the upstream that defines all of it, whatever the
-// path, and the files that import it are read with the upstream's definitions.
-func (m *Merged) Fill(set *Set) {
+// The fallback acts as a last upstream, with one exception: if an upstream's file
+// defines all symbols of a fallback file, it replaces that file even if the paths
+// differ, and fallback files that import the latter use the upstream's definitions.
+func (m *Merged) SetFallback(set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.replace(len(m.state.Load().sets)-1, set)
 }
 
-// fills reports whether the i-th Set is that of Fill.
-func (s *snapshot) fills(i int) bool { return i == len(s.sets)-1 }
+// isFallback reports whether the i-th Set is that of SetFallback.
+func (s *snapshot) isFallback(i int) bool { return i == len(s.sets)-1 }
 
-// folder is where the files of a Set are served whose own paths are taken.
-func (s *snapshot) folder(i int) string {
-	if s.fills(i) {
+// prefix is prepended to the path of a file of the i-th Set if that path is taken.
+func (s *snapshot) prefix(i int) string {
+	if s.isFallback(i) {
 		return "files/"
 	}
 	return fmt.Sprintf("upstream-%d/", i+1)
 }
 
-// standIn returns the path of the upstream's file that stands in for a file of the
-// i-th Set, "" for none. A file with public imports defines more than it says.
-func (s *snapshot) standIn(i int, path string, fdp *descriptorpb.FileDescriptorProto) string {
-	if !s.fills(i) {
+// replacement returns the served path of the upstream's file that replaces a file of the
+// i-th Set, "" if none does. A file with public imports is never replaced, because its
+// importers need more than its own symbols.
+func (s *snapshot) replacement(i int, path string, fdp *descriptorpb.FileDescriptorProto) string {
+	if !s.isFallback(i) {
 		return ""
 	}
 	names := s.sets[i].symbols(path)
@@ -48,7 +49,7 @@ func (s *snapshot) standIn(i int, path string, fdp *descriptorpb.FileDescriptorP
 	return ""
 }
 
-// symbols returns the full names of what a file defines at its top level.
+// symbols returns the full names of the top-level symbols of a file.
 func (s *Set) symbols(path string) []protoreflect.FullName {
 	fd, err := s.registry.FindFileByPath(path)
 	if err != nil {

@@ -13,16 +13,17 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// liar answers reflection as a test says. answer nil ends the stream.
-type liar struct {
+// scriptedServer is a reflection service whose answers a test defines. If answer returns
+// nil, the stream ends.
+type scriptedServer struct {
 	grpc_reflection_v1.UnimplementedServerReflectionServer
 	begin  func(ctx context.Context) error
 	answer func(r *request) *response
 }
 
-func (l *liar) ServerReflectionInfo(stream grpc.BidiStreamingServer[request, response]) error {
-	if l.begin != nil {
-		if err := l.begin(stream.Context()); err != nil {
+func (s *scriptedServer) ServerReflectionInfo(stream grpc.BidiStreamingServer[request, response]) error {
+	if s.begin != nil {
+		if err := s.begin(stream.Context()); err != nil {
 			return err
 		}
 	}
@@ -31,7 +32,7 @@ func (l *liar) ServerReflectionInfo(stream grpc.BidiStreamingServer[request, res
 		if err != nil {
 			return nil //nolint:nilerr // the client is done
 		}
-		a := l.answer(r)
+		a := s.answer(r)
 		if a == nil {
 			return status.Error(codes.Internal, "no more")
 		}
@@ -41,11 +42,11 @@ func (l *liar) ServerReflectionInfo(stream grpc.BidiStreamingServer[request, res
 	}
 }
 
-func (l *liar) serve(tb testing.TB) *grpc.ClientConn {
+func (s *scriptedServer) serve(tb testing.TB) *grpc.ClientConn {
 	tb.Helper()
-	s := grpc.NewServer()
-	grpc_reflection_v1.RegisterServerReflectionServer(s, l)
-	return serve(tb, s)
+	server := grpc.NewServer()
+	grpc_reflection_v1.RegisterServerReflectionServer(server, s)
+	return serve(tb, server)
 }
 
 func listOf(names ...string) *response {
@@ -68,7 +69,8 @@ func errorOf(code codes.Code, text string) *response {
 	}}
 }
 
-// file is a file with one service, named after it, on messages of its own.
+// file returns a file whose package is derived from path, with one message and one
+// service.
 func file(path string, imports ...string) *descriptorpb.FileDescriptorProto {
 	name := strings.NewReplacer(".proto", "", "/", "_", "-", "_").Replace(path)
 	return &descriptorpb.FileDescriptorProto{
@@ -92,8 +94,8 @@ func encode(tb testing.TB, fdp *descriptorpb.FileDescriptorProto) []byte {
 	return data
 }
 
-// answering answers what is asked for from files, one at a time.
-func answering(tb testing.TB, services []string, files ...*descriptorpb.FileDescriptorProto) func(*request) *response {
+// answerFrom answers requests from services and files, one file per answer.
+func answerFrom(tb testing.TB, services []string, files ...*descriptorpb.FileDescriptorProto) func(*request) *response {
 	tb.Helper()
 	byPath, bySymbol := make(map[string][]byte), make(map[string][]byte)
 	for _, fdp := range files {

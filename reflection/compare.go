@@ -6,34 +6,34 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// sameFile reports whether two files mean the same: comments, and what one
-// compiler writes down and another leaves to be derived, make no difference.
+// sameFile reports whether two files are equal except for comments and for values that
+// some compilers write and others leave out.
 func sameFile(a, b *descriptorpb.FileDescriptorProto) bool {
-	return proto.Equal(a, b) || proto.Equal(plain(a), plain(b))
+	return proto.Equal(a, b) || proto.Equal(normalize(a), normalize(b))
 }
 
-// plain returns a copy without comments and derived values.
-func plain(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
-	c := shallow(fdp)
+// normalize returns a copy without comments and default values.
+func normalize(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
+	c := shallowCopy(fdp)
 	c.SourceCodeInfo = nil
 	c = proto.CloneOf(c)
 	if c.GetSyntax() == "proto2" {
 		c.Syntax = nil
 	}
-	plainFields(c.GetExtension())
-	plainMessages(c.GetMessageType())
+	normalizeFields(c.GetExtension())
+	normalizeMessages(c.GetMessageType())
 	return c
 }
 
-func plainMessages(list []*descriptorpb.DescriptorProto) {
+func normalizeMessages(list []*descriptorpb.DescriptorProto) {
 	for _, m := range list {
-		plainFields(m.GetField())
-		plainFields(m.GetExtension())
-		plainMessages(m.GetNestedType())
+		normalizeFields(m.GetField())
+		normalizeFields(m.GetExtension())
+		normalizeMessages(m.GetNestedType())
 	}
 }
 
-func plainFields(list []*descriptorpb.FieldDescriptorProto) {
+func normalizeFields(list []*descriptorpb.FieldDescriptorProto) {
 	for _, f := range list {
 		if f.JsonName != nil && f.GetJsonName() == jsonName(f.GetName()) {
 			f.JsonName = nil
@@ -41,7 +41,7 @@ func plainFields(list []*descriptorpb.FieldDescriptorProto) {
 	}
 }
 
-// jsonName derives a field's name in JSON: the letter after a _ is a capital.
+// jsonName returns the default JSON name of a field: lowerCamelCase.
 func jsonName(name string) string {
 	out := make([]byte, 0, len(name))
 	upper := false
@@ -59,8 +59,8 @@ func jsonName(name string) string {
 	return string(out)
 }
 
-// covers reports whether fd defines every message, enum and extension that fdp
-// does, so that it can stand in for it.
+// covers reports whether fd defines every service, message, enum and extension of fdp
+// and so can replace it.
 func covers(fd protoreflect.FileDescriptor, fdp *descriptorpb.FileDescriptorProto) bool {
 	if string(fd.Package()) != fdp.GetPackage() {
 		return false

@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// TestFill has an upstream that tells of one service, and files that know it too,
-// some otherwise and under other paths, and more.
-func TestFill(t *testing.T) {
+// TestFallback has an upstream with one service, and files that define the same service
+// (partly with other contents and paths) and another one.
+func TestFallback(t *testing.T) {
 	t.Parallel()
 	own := compile(t, map[string]string{
 		"common.proto": `syntax = "proto3"; package p; message Name { string mine = 1; } enum Kind { NONE = 0; }`,
@@ -26,11 +26,11 @@ func TestFill(t *testing.T) {
 		"more.proto": `syntax = "proto3"; package p; import "common.proto"; import "shared.proto"; import "s.proto";
 			message More { Name name = 1; Shared shared = 2; Ask ask = 3; } service T { rpc Do(More) returns (More); }`,
 	})
-	log := new(records)
+	log := new(logRecorder)
 	m := NewMerged(1, log.logger())
-	cc := serve(t, behind(t, m, own))
+	cc := serve(t, newEchoServer(t, m, own))
 	for range 2 {
-		m.Fill(files)
+		m.SetFallback(files)
 		set, err := FromServer(cc, nil).Files(testContext(t))
 		if err != nil || len(problemsOf(set)) > 0 {
 			t.Fatalf("Files: %v, problems %q, want none", err, problemsOf(set))
@@ -48,14 +48,14 @@ func TestFill(t *testing.T) {
 		if _, err := set.Files().FindFileByPath("s.proto"); err == nil {
 			t.Error("s.proto: served beside the upstream's file with the same symbols")
 		}
-		// Last good state and refresh: the upstream comes back.
+		// A refresh of the upstream changes nothing.
 		m.Set(0, own)
 	}
 	if got := log.all(); len(got) > 0 {
 		t.Errorf("warnings: %q, want none", got)
 	}
 
-	// Without the upstream's, the files are all there is.
+	// Without the upstream, only the fallback files are left.
 	m.Set(0, nil)
 	set, err := FromServer(cc, nil).Files(testContext(t))
 	if err != nil || len(problemsOf(set)) > 0 {
@@ -64,15 +64,15 @@ func TestFill(t *testing.T) {
 	if _, err := set.Files().FindDescriptorByName("p.Name.theirs"); err != nil {
 		t.Errorf("p.Name.theirs: %v", err)
 	}
-	m.Fill(nil)
+	m.SetFallback(nil)
 	if got := m.services(); len(got) > 0 {
 		t.Errorf("Services = %q, want none", got)
 	}
 }
 
-// TestFillClash has a file that defines some of what an upstream does, and more:
-// each keeps what it needs, and the upstream's symbols win.
-func TestFillClash(t *testing.T) {
+// TestFallbackClash has a fallback file that defines one symbol of the upstream and new
+// ones: each file keeps its own definitions, and lookups prefer the upstream's.
+func TestFallbackClash(t *testing.T) {
 	t.Parallel()
 	own := compile(t, map[string]string{
 		"a.proto": `syntax = "proto3"; package p; message A { string mine = 1; } service S { rpc Do(A) returns (A); }`,
@@ -80,10 +80,10 @@ func TestFillClash(t *testing.T) {
 	files := compile(t, map[string]string{
 		"a.proto": `syntax = "proto3"; package p; message A { int32 theirs = 1; } message B { A a = 1; } service T { rpc Do(B) returns (B); }`,
 	})
-	log := new(records)
+	log := new(logRecorder)
 	m := NewMerged(1, log.logger())
-	m.Fill(files)
-	cc := serve(t, behind(t, m, own))
+	m.SetFallback(files)
+	cc := serve(t, newEchoServer(t, m, own))
 	server := FromServer(cc, nil)
 	for name, field := range map[protoreflect.FullName]protoreflect.FullName{"p.S": "p.A.mine", "p.T": "p.A.theirs", "p.A": "p.A.mine"} {
 		set, err := server.Find(testContext(t), name)
@@ -100,8 +100,9 @@ func TestFillClash(t *testing.T) {
 	}
 }
 
-// TestFillLacking has an upstream that can't describe all that it lists and imports.
-func TestFillLacking(t *testing.T) {
+// TestFallbackCompletes has an upstream that can't describe all of its services and
+// imports.
+func TestFallbackCompletes(t *testing.T) {
 	t.Parallel()
 	files := compile(t, map[string]string{
 		"dep.proto": `syntax = "proto3"; package p; message Dep { string s = 1; }`,
@@ -119,7 +120,7 @@ func TestFillLacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, cc := merged(t, own)
-	m.Fill(files)
+	m.SetFallback(files)
 	set, err := FromServer(cc, nil).Files(testContext(t))
 	if err != nil || len(problemsOf(set)) > 0 {
 		t.Fatalf("Files: %v, problems %q, want none", err, problemsOf(set))

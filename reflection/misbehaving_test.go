@@ -20,7 +20,7 @@ import (
 func TestFromServerSalvages(t *testing.T) {
 	t.Parallel()
 	good := file("good.proto")
-	named := file("other/name.proto") // asked for as name.proto
+	named := file("other/name.proto") // the answer to a request for name.proto
 	needs := file("needs.proto", "gone.proto")
 	needs.Service[0].Method[0].InputType = new(".gone.M")
 	public := file("public.proto", "gone.proto", "good.proto")
@@ -56,7 +56,7 @@ func TestFromServerSalvages(t *testing.T) {
 			for _, fdp := range tc.files {
 				services = append(services, fdp.GetPackage()+".S")
 			}
-			l := &liar{answer: answering(t, services, tc.files...)}
+			l := &scriptedServer{answer: answerFrom(t, services, tc.files...)}
 			if name == "another name" {
 				byPath := l.answer
 				l.answer = func(r *request) *response {
@@ -74,7 +74,7 @@ func TestFromServerSalvages(t *testing.T) {
 				t.Errorf("Services = %q, want %q", set.Services(), services)
 			}
 			checkSet(t, set, tc.usable, tc.problem)
-			// What can be used can be asked of the merged server, too.
+			// A Merged serves the usable services.
 			_, cc := merged(t, set)
 			again, err := FromServer(cc, nil).Files(testContext(t))
 			if err != nil {
@@ -116,10 +116,10 @@ func TestFromServerOddAnswers(t *testing.T) {
 		answer  func(n int, r *request) *response // to everything but list
 		problem string
 	}{
-		"garbage":            {func(int, *request) *response { return filesOf([]byte("garbage")) }, "isn't a FileDescriptorProto"},
+		"garbage":            {func(int, *request) *response { return filesOf([]byte("garbage")) }, "not a valid FileDescriptorProto"},
 		"nothing":            {func(int, *request) *response { return filesOf() }, ""},
-		"no answer":          {func(int, *request) *response { return new(response) }, "answers something else"},
-		"a list":             {func(int, *request) *response { return listOf("good.S") }, "answers something else"},
+		"no answer":          {func(int, *request) *response { return new(response) }, "unexpected response"},
+		"a list":             {func(int, *request) *response { return listOf("good.S") }, "unexpected response"},
 		"no name":            {func(int, *request) *response { return filesOf([]byte{}) }, "without a name"},
 		"too large":          {func(int, *request) *response { return filesOf(make([]byte, maxFileBytes+1)) }, "left out"},
 		"end of stream":      {func(int, *request) *response { return nil }, "Internal: no more"},
@@ -132,7 +132,7 @@ func TestFromServerOddAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := 0
-			l := &liar{answer: func(r *request) *response {
+			l := &scriptedServer{answer: func(r *request) *response {
 				if r.GetListServices() != "" {
 					return listOf("good.S", "none.S", "not a name", "")
 				}
@@ -155,7 +155,7 @@ func TestFromServerOddAnswers(t *testing.T) {
 	}
 }
 
-// endlessImports answers with a file that imports another, whatever is asked.
+// endlessImports answers every request with a file that imports ten others.
 func endlessImports(n int, _ *request) *response {
 	fdp := &descriptorpb.FileDescriptorProto{Name: new(fmt.Sprintf("%d.proto", n))}
 	for i := range 10 {
@@ -165,7 +165,8 @@ func endlessImports(n int, _ *request) *response {
 	return filesOf(data)
 }
 
-// endlessExtensions answers each question for an extension with more messages.
+// endlessExtensions answers requests for extensions with files of new extendable
+// messages.
 func endlessExtensions(n int, r *request) *response {
 	if r.GetAllExtensionNumbersOfType() != "" {
 		a := new(grpc_reflection_v1.ExtensionNumberResponse)
@@ -186,8 +187,8 @@ func endlessExtensions(n int, r *request) *response {
 	return filesOf(data)
 }
 
-// TestFromServerDiamonds has pairs of files that import both of the next pair:
-// there are 2^40 ways from the first to the last.
+// TestFromServerDiamonds has pairs of files that import both files of the previous pair,
+// so there are 2^40 import paths from the last to the first.
 func TestFromServerDiamonds(t *testing.T) {
 	t.Parallel()
 	for _, public := range []bool{false, true} {
@@ -208,7 +209,7 @@ func TestFromServerDiamonds(t *testing.T) {
 				}
 			}
 			top := fmt.Sprintf("a%d.S", layers-1)
-			l := &liar{answer: answering(t, []string{top}, files...)}
+			l := &scriptedServer{answer: answerFrom(t, []string{top}, files...)}
 			set, err := FromServer(l.serve(t), nil).Files(testContext(t))
 			if err != nil {
 				t.Fatal(err)
@@ -233,25 +234,25 @@ func TestFromServerErrors(t *testing.T) {
 		return ctx.Err()
 	}
 	for name, tc := range map[string]struct {
-		liar *liar
-		want func(error) bool
+		server *scriptedServer
+		want   func(error) bool
 	}{
-		"hanging": {&liar{begin: hang}, func(err error) bool {
+		"hanging": {&scriptedServer{begin: hang}, func(err error) bool {
 			return status.Code(err) == codes.Canceled || errors.Is(err, context.Canceled)
 		}},
-		"refusing": {&liar{begin: func(context.Context) error {
+		"refusing": {&scriptedServer{begin: func(context.Context) error {
 			return status.Error(codes.PermissionDenied, "not you")
 		}}, func(err error) bool { return status.Code(err) == codes.PermissionDenied }},
 		"refusing to list": {
-			&liar{answer: func(*request) *response { return errorOf(codes.Unavailable, "") }},
+			&scriptedServer{answer: func(*request) *response { return errorOf(codes.Unavailable, "") }},
 			func(err error) bool { return status.Code(err) == codes.Unavailable },
 		},
 		"listing something else": {
-			&liar{answer: func(*request) *response { return filesOf() }},
+			&scriptedServer{answer: func(*request) *response { return filesOf() }},
 			func(err error) bool { return status.Code(err) == codes.Internal },
 		},
 		"unimplemented inside": {
-			&liar{answer: func(*request) *response { return errorOf(codes.Unimplemented, "") }},
+			&scriptedServer{answer: func(*request) *response { return errorOf(codes.Unimplemented, "") }},
 			func(err error) bool { return errors.Is(err, ErrNoReflection) },
 		},
 	} {
@@ -259,13 +260,13 @@ func TestFromServerErrors(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(testContext(t))
 			defer cancel()
-			if begin := tc.liar.begin; name == "hanging" {
-				tc.liar.begin = func(ctx context.Context) error {
-					cancel() // the client hangs by now
+			if begin := tc.server.begin; name == "hanging" {
+				tc.server.begin = func(ctx context.Context) error {
+					cancel() // the client waits for an answer now
 					return begin(ctx)
 				}
 			}
-			if _, err := FromServer(tc.liar.serve(t), nil).Files(ctx); !tc.want(err) {
+			if _, err := FromServer(tc.server.serve(t), nil).Files(ctx); !tc.want(err) {
 				t.Errorf("Files = %v", err)
 			}
 		})
@@ -275,8 +276,8 @@ func TestFromServerErrors(t *testing.T) {
 func TestFromServerSendsItsHeader(t *testing.T) {
 	t.Parallel()
 	got := make(chan metadata.MD, 1)
-	answer := answering(t, nil)
-	l := &liar{answer: answer, begin: func(ctx context.Context) error {
+	answer := answerFrom(t, nil)
+	l := &scriptedServer{answer: answer, begin: func(ctx context.Context) error {
 		md, _ := metadata.FromIncomingContext(ctx)
 		got <- md
 		return nil
