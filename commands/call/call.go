@@ -1,5 +1,5 @@
-// Package call calls methods of a gRPC server that are known by their descriptors
-// only: the engine behind wstun list, describe, call and shell.
+// Package call calls gRPC methods by their descriptors, without generated code. It
+// implements the calls of wstun list, describe, call and shell.
 //
 //	target := &call.Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
 //	method, err := target.Method(ctx, "Hub/Echo")
@@ -10,16 +10,16 @@
 //		printer.Status(os.Stderr, result.Status)
 //	}
 //
-// Descriptors are asked for when they are needed and remembered until
-// [reflection.Catalog.Refresh]; what to complete names with is in
-// [reflection.Catalog.Symbols] and [Fields].
+// The Catalog fetches descriptors when needed and caches them until
+// [reflection.Catalog.Refresh]. For completion, see [reflection.Catalog.Symbols] and
+// [Fields].
 //
-// Lifetimes: a call has ended when [Invoke] returns, also on the wire; nothing here
-// runs in the background, except that a read which [Requests] has begun goes on until
-// its reader yields. The connection and what is read from are the caller's to close.
+// Lifetimes: when [Invoke] returns, the call has ended, also on the wire. The package has
+// no background goroutines, except that a Read started by [Requests] continues until the
+// reader returns. The caller closes the connection and the reader.
 //
-// Concurrency: a Target may be used concurrently, for several calls at a time.
-// Requests and a Printer are for one call at a time.
+// Concurrency: a Target may be used by several calls at a time, Requests and a Printer by
+// one call at a time.
 package call
 
 import (
@@ -35,8 +35,8 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// SetByGRPC reports whether name is metadata that gRPC sets itself: it silently sends
-// none of that name that a caller gives.
+// SetByGRPC reports whether gRPC sets the metadata with that name itself and silently
+// drops the caller's values.
 func SetByGRPC(name string) bool {
 	switch strings.ToLower(name) {
 	case "content-type", "user-agent", "te", "grpc-encoding", "grpc-message", "grpc-message-type", "grpc-status", "grpc-timeout":
@@ -45,40 +45,40 @@ func SetByGRPC(name string) bool {
 	return false
 }
 
-// Target is a gRPC server and what is known of it.
+// Target is a gRPC server and its descriptors.
 type Target struct {
-	// Conn carries the calls. Made with DialOptions, it lets results tell the
-	// sizes on the wire.
+	// Conn carries the calls. Results have the sizes on the wire only if it was
+	// created with DialOptions.
 	Conn grpc.ClientConnInterface
 
 	// Catalog has the descriptors: the server's own, local ones, or both.
 	Catalog *reflection.Catalog
 }
 
-// Method returns the method that a user means; see [reflection.Catalog.Resolve],
-// also for the error.
+// Method returns the method with that name, which may be short. For names and errors, see
+// [reflection.Catalog.Resolve].
 func (t *Target) Method(ctx context.Context, name string) (*Method, error) {
 	s, err := t.Catalog.Resolve(ctx, reflection.Method, name)
 	if err != nil {
 		return nil, err
 	}
-	m := &Method{s.Descriptor.(protoreflect.MethodDescriptor), s.Types} //nolint:errcheck // as asked for
+	m := &Method{s.Descriptor.(protoreflect.MethodDescriptor), s.Types} //nolint:errcheck // Resolve returned this kind
 	for _, md := range []protoreflect.MessageDescriptor{m.Input(), m.Output()} {
 		if md.IsPlaceholder() {
-			return nil, fmt.Errorf("%s can't be called: there is no descriptor of %s", reflection.Name(m), md.FullName())
+			return nil, fmt.Errorf("cannot call %s: no descriptor of %s", reflection.Name(m), md.FullName())
 		}
 	}
 	return m, nil
 }
 
-// Methods returns those of a service, in the order of their declaration. The
-// service's name may be short, as a method's.
+// Methods returns the methods of a service, in the order of their declaration. The
+// service's name may be short.
 func (t *Target) Methods(ctx context.Context, service string) ([]*Method, error) {
 	s, err := t.Catalog.Resolve(ctx, reflection.Service, service)
 	if err != nil {
 		return nil, err
 	}
-	list := s.Descriptor.(protoreflect.ServiceDescriptor).Methods() //nolint:errcheck // as asked for
+	list := s.Descriptor.(protoreflect.ServiceDescriptor).Methods() //nolint:errcheck // Resolve returned this kind
 	methods := make([]*Method, list.Len())
 	for i := range methods {
 		methods[i] = &Method{list.Get(i), s.Types}
@@ -90,61 +90,60 @@ func (t *Target) Methods(ctx context.Context, service string) ([]*Method, error)
 type Method struct {
 	protoreflect.MethodDescriptor
 
-	// Types finds the types in a google.protobuf.Any and the extensions. It may
-	// ask the server while it's used, until ctx ends.
+	// Types returns a resolver for the types in a google.protobuf.Any and the
+	// extensions. The resolver may ask the server until ctx ends.
 	Types func(ctx context.Context) reflection.TypeResolver
 }
 
-// Options adjusts a call. Its zero value and nil mean the defaults.
+// Options are the options of a call. Nil means the defaults.
 type Options struct {
 	// Metadata is sent with the call. Default: none.
 	Metadata metadata.MD
 
-	// MaxMsgSize is how large a response may be, in bytes; a larger one ends the
-	// call with ResourceExhausted. Default: DefaultMaxMsgSize.
+	// MaxMsgSize bounds a response, in bytes; a larger one ends the call with
+	// ResourceExhausted. Default: DefaultMaxMsgSize.
 	MaxMsgSize int
 
-	// Count ends the call after that many responses, with success. 0: the server
-	// ends it.
-	Count int
+	// MaxResponses ends the call with success after that many responses. Default: no
+	// limit.
+	MaxResponses int
 }
 
 // DefaultMaxMsgSize is the default of Options.MaxMsgSize: 64 MiB.
 const DefaultMaxMsgSize = 64 * 1024 * 1024
 
-// Events is who is told what happens in a call. Functions may be nil. They are
-// called one at a time, in the order of what happens, and hold up the call.
+// Events are callbacks for the events of a call. Each may be nil. They are called one at
+// a time, in order, and block the call.
 type Events struct {
-	// Sending is called before the call begins.
+	// Sending is called before the call starts.
 	Sending func(m *Method, md metadata.MD)
 
-	// Headers is called when the server's headers have come, or, without any
-	// (nil), when it has ended the call.
+	// Headers is called when the response headers are received, or with nil when the
+	// server ends the call without headers.
 	Headers func(md metadata.MD)
 
 	// Message is called for each response. An error cancels the call, and Invoke
 	// returns it.
 	Message func(r *Response) error
 
-	// End is called when the call has ended, unless Invoke returns an error.
+	// End is called after the call has ended, unless Invoke returns an error.
 	End func(r *Result)
 }
 
-// Requests yields the messages that a call sends.
+// Requests is the source of the messages that a call sends.
 type Requests interface {
-	// Next fills in m, which is empty. It waits until there is a message, there are
+	// Next fills in m, which is empty. It blocks until there is a message, there are
 	// no more (io.EOF), or ctx ends.
 	Next(ctx context.Context, m protoreflect.ProtoMessage) error
 
-	// More reports, without waiting for it to come, whether there is something
-	// left to send.
+	// More reports, usually without blocking, whether there is more to send.
 	More() bool
 }
 
-// None is the Requests that has none.
-var None Requests = none{}
+// NoRequests has no messages.
+var NoRequests Requests = noRequests{}
 
-type none struct{}
+type noRequests struct{}
 
-func (none) Next(context.Context, protoreflect.ProtoMessage) error { return io.EOF }
-func (none) More() bool                                            { return false }
+func (noRequests) Next(context.Context, protoreflect.ProtoMessage) error { return io.EOF }
+func (noRequests) More() bool                                            { return false }

@@ -9,13 +9,13 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// codec encodes as gRPC's own does, and decodes with the server's extensions.
+// codec is like gRPC's proto codec, but decodes with the server's extensions.
 type codec struct{ types reflection.TypeResolver }
 
-// received is a message to receive into.
-type received struct {
+// responseBuffer is the destination of RecvMsg.
+type responseBuffer struct {
 	message protoreflect.ProtoMessage
-	size    int // of what has come, in bytes
+	size    int // of the encoded message, in bytes
 }
 
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -27,10 +27,10 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	r := v.(*received) //nolint:errcheck // nothing else is received
+	r := v.(*responseBuffer) //nolint:errcheck // nothing else is received
 	r.size = data.Len()
 	return proto.UnmarshalOptions{AllowPartial: true, Resolver: c.types}.Unmarshal(data.Materialize(), r.message)
 }
 
-// Name is empty for the content type to be application/grpc, as is the default.
+// Name is empty so that the content type is application/grpc, the default.
 func (codec) Name() string { return "" }

@@ -18,18 +18,19 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// limit is what anything may take on a busy machine.
-const limit = 2 * time.Minute
+// testTimeout is generous because the machine may be busy.
+const testTimeout = 2 * time.Minute
 
-// testContext is done long before the test binary gives up.
+// testContext returns a context that ends long before the test binary times out.
 func testContext(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), limit)
+	ctx, cancel := context.WithTimeout(tb.Context(), testTimeout)
 	tb.Cleanup(cancel)
 	return ctx
 }
 
-// serve has a server for what register adds, and returns a connection to it.
+// serve serves the registered services in memory until the test ends, and returns a
+// connection.
 func serve(tb testing.TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.ClientConn {
 	tb.Helper()
 	s := grpc.NewServer(opts...)
@@ -55,7 +56,7 @@ func serve(tb testing.TB, register func(*grpc.Server), opts ...grpc.ServerOption
 	return cc
 }
 
-// hub is the demo Hub with reflection.
+// hub returns a Target of the demo Hub with reflection.
 func hub(tb testing.TB) *Target {
 	tb.Helper()
 	h := demo.New()
@@ -67,7 +68,7 @@ func hub(tb testing.TB) *Target {
 	return &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
 }
 
-// method is a method of target.
+// method returns a method of target.
 func method(tb testing.TB, target *Target, name string) *Method {
 	tb.Helper()
 	m, err := target.Method(testContext(tb), name)
@@ -91,7 +92,7 @@ func compile(tb testing.TB, source string) *reflection.Set {
 	return set
 }
 
-// demoSet is the descriptors of the demo Hub.
+// demoSet returns the descriptors of the demo Hub.
 func demoSet(tb testing.TB) *reflection.Set {
 	tb.Helper()
 	set, err := reflection.LoadProtos([]string{"../demo/hub.proto"}, []string{"../.."})
@@ -101,14 +102,14 @@ func demoSet(tb testing.TB) *reflection.Set {
 	return set
 }
 
-// invoke calls a method of target with requests in JSON, and returns the responses in
-// compact JSON, a line each.
+// invoke calls a method of target with requests in JSON, and returns the responses as
+// lines of compact JSON.
 func invoke(tb testing.TB, target *Target, name, requests string, opts *Options) (string, *Result) {
 	tb.Helper()
 	m := method(tb, target, name)
 	var out strings.Builder
 	p := &Printer{Out: &out, Types: m.Types(testContext(tb)), Format: FormatOptions{Compact: true}}
-	r, err := Invoke(testContext(tb), target.Conn, m, NewRequests(strings.NewReader(requests), JSON, p.Types, &RequestOptions{Patient: true}), opts, p.Events())
+	r, err := Invoke(testContext(tb), target.Conn, m, NewRequests(strings.NewReader(requests), JSON, p.Types, &RequestOptions{ReadAhead: true}), opts, p.Events())
 	if err != nil {
 		tb.Fatal(err)
 	}

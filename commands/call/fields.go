@@ -4,16 +4,16 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Field is a field of a message, as it is written in JSON.
+// Field is a field of a message in JSON.
 type Field struct {
-	Name  string // in JSON
+	Name  string // JSON name
 	Type  string // "string", "repeated int32", "enum demo.Color", "map of string to message demo.Key"
 	Field protoreflect.FieldDescriptor
 }
 
-// Fields returns the fields of a message, in the order of their declaration. path
-// leads into the fields of a field of it, by names in JSON or in the .proto file:
-// that of a message, of an element, or of a map's value. nil if it leads nowhere.
+// Fields returns the fields of a message, in the order of their declaration. With a path
+// of JSON or proto names, it returns those of a nested message, list element or map
+// value, nil if there is none.
 func Fields(md protoreflect.MessageDescriptor, path ...string) []Field {
 	for _, name := range path {
 		f := md.Fields().ByJSONName(name)
@@ -36,7 +36,7 @@ func Fields(md protoreflect.MessageDescriptor, path ...string) []Field {
 	return fields
 }
 
-// typeName is the type of a field for a reader.
+// typeName describes the type of a field.
 func typeName(f protoreflect.FieldDescriptor) string {
 	name := f.Kind().String()
 	switch {

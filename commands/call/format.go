@@ -13,18 +13,16 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// FormatOptions adjusts how messages are written. Its zero value and nil mean
-// indented JSON.
+// FormatOptions are options for formatting messages. Nil means indented JSON.
 type FormatOptions struct {
 	Format       Format // default: JSON
 	Compact      bool   // on one line
-	EmitDefaults bool   // JSON: fields that are not set, too
-	ProtoNames   bool   // JSON: field names as in the .proto file
+	EmitDefaults bool   // JSON: include unset fields
+	ProtoNames   bool   // JSON: use the field names of the .proto file
 }
 
-// FormatMessage writes m down, without a line break at the end. What is in a
-// google.protobuf.Any of a type that types doesn't know is written in base64, as
-// @value. types may be nil.
+// FormatMessage formats m, without a final line break. For a google.protobuf.Any whose
+// type isn't in types, it writes the value in base64 as @value. types may be nil.
 func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, opts *FormatOptions) (string, error) {
 	if opts == nil {
 		opts = &FormatOptions{}
@@ -36,13 +34,13 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 		return formatText(m, types, opts)
 	}
 	data, err := protojson.MarshalOptions{
-		AllowPartial: true, UseProtoNames: opts.ProtoNames, EmitUnpopulated: opts.EmitDefaults, Resolver: anyTypes{types},
+		AllowPartial: true, UseProtoNames: opts.ProtoNames, EmitUnpopulated: opts.EmitDefaults, Resolver: anyResolver{types},
 	}.Marshal(m)
 	if err != nil {
-		return "", plain(err)
+		return "", trimError(err)
 	}
-	data = unprinted.ReplaceAllFunc(data, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, []rune(string(c))[0]) })
-	// The space that protojson writes is another one in each build.
+	data = controlChars.ReplaceAllFunc(data, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, []rune(string(c))[0]) })
+	// protojson varies its white space on purpose.
 	var out bytes.Buffer
 	if opts.Compact {
 		err = json.Compact(&out, data)
@@ -55,18 +53,18 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 	return out.String(), nil
 }
 
-// unprinted are the control characters that JSON leaves as they are and a terminal
-// obeys.
-var unprinted = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
+// controlChars matches the control characters that JSON doesn't escape but a terminal
+// interprets.
+var controlChars = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
-// fieldSpace is the space that prototext writes behind a field's name, of which it
-// makes two in some builds.
+// fieldSpace matches the spaces after a field's name. prototext writes one or two on
+// purpose.
 var fieldSpace = regexp.MustCompile(`(?m)^(\s*(?:\w+|\[[^\]]*\]):) +`)
 
 func formatText(m protoreflect.ProtoMessage, types reflection.TypeResolver, opts *FormatOptions) (string, error) {
 	data, err := prototext.MarshalOptions{AllowPartial: true, Multiline: !opts.Compact, EmitUnknown: true, Resolver: types}.Marshal(m)
 	if err != nil {
-		return "", plain(err)
+		return "", trimError(err)
 	}
 	if !opts.Compact {
 		data = fieldSpace.ReplaceAll(data, []byte("$1 "))

@@ -13,8 +13,8 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// echo is a server with one method, test.Echo/Echo, that answers with the message it
-// was sent, and that describes itself by set; nil: not at all.
+// echo serves one method, test.Echo/Echo, which returns its request. The server reflects
+// described unless that is nil.
 func echo(tb testing.TB, set, described *reflection.Set) *grpc.ClientConn {
 	tb.Helper()
 	d, err := set.Files().FindDescriptorByName("test.Echo.Echo")
@@ -65,12 +65,12 @@ func TestExtensionsAndAny(t *testing.T) {
 	} {
 		got, r := invoke(t, target, "test.Echo/Echo", in, nil)
 		if got != in+"\n" || r.Status.Code() != codes.OK {
-			t.Errorf("%s came back as %s, %v", in, got, r.Status)
+			t.Errorf("the echo of %s is %s, %v", in, got, r.Status)
 		}
 	}
 }
 
-// What is in an Any may be known to the server, in a file that no service imports.
+// The type in an Any may come from a file that no service imports.
 func TestAnyOfAnotherFile(t *testing.T) {
 	t.Parallel()
 	set := compile(t, echoProto)
@@ -79,7 +79,7 @@ func TestAnyOfAnotherFile(t *testing.T) {
 	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromSet(set), reflection.FromServer(cc, nil))}
 	in := `{"any":{"@type":"x.org/far.Away","there":"y"}}`
 	if got, _ := invoke(t, target, "test.Echo/Echo", in, nil); got != in+"\n" {
-		t.Errorf("%s came back as %s", in, got)
+		t.Errorf("the echo of %s is %s", in, got)
 	}
 }
 
@@ -131,9 +131,9 @@ func TestFormats(t *testing.T) {
 	}
 	m.Set(m.Descriptor().Fields().ByName("some_text"), protoreflect.ValueOfString("\x1b\x7f\u009b"))
 	if got, err := FormatMessage(m, nil, &FormatOptions{Compact: true}); err != nil || !strings.HasPrefix(got, `{"someText":"\u001b\u007f\u009b"`) {
-		t.Errorf("%q, %v; a terminal would obey", got, err)
+		t.Errorf("%q, %v; want no control characters", got, err)
 	}
-	// Behind a separator there is one more message, empty.
+	// A final separator means one more message, an empty one.
 	m = dynamicpb.NewMessage(m.Descriptor())
 	if err := in.Next(t.Context(), m); err != nil || m.Has(m.Descriptor().Fields().ByName("some_text")) {
 		t.Errorf("%v, %v; want an empty message", m, err)
@@ -164,8 +164,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestFormatMetadata wants all that a peer has sent: what fmt makes of a
-// metadata.MD lacks the values.
+// fmt hides the values of a metadata.MD, FormatMetadata must not.
 func TestFormatMetadata(t *testing.T) {
 	t.Parallel()
 	md := metadata.Pairs("authorization", "Bearer x", "b-bin", "\x00\x01", "a", "1", "a", "2\x1b")

@@ -18,46 +18,48 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// Response is a message that has come.
+// Response is a received message.
 type Response struct {
 	Message protoreflect.ProtoMessage
-	Number  int // counts the call's responses, from 1
-	Size    int // of the message, encoded and uncompressed, in bytes
-	Wire    int // what of the HTTP/2 stream it took, in bytes; 0 if that isn't known
+	Number  int // of the response in the call, from 1
+	Size    int // of the encoded, uncompressed message, in bytes
+	Wire    int // size in the HTTP/2 stream, in bytes; 0 if unknown
 }
 
-// Result is how a call has ended.
+// Result is the result of a call.
 type Result struct {
 	Status   *status.Status // never nil
-	Headers  metadata.MD    // nil: there were none
+	Headers  metadata.MD    // nil if there were none
 	Trailers metadata.MD
 
-	Sent     int  // messages of the Requests: not the empty one that stands in for none
+	Sent     int  // messages of the Requests, without the empty default
 	Received int  // messages
-	Stopped  bool // ended from this side after Options.Count responses
+	Stopped  bool // cancelled after Options.MaxResponses responses
 
 	Timings Timings
 	Wire    Wire
 }
 
-// Timings is how long things took, from the beginning of the call.
+// Timings are the times of events since the start of the call; 0 means never.
 type Timings struct {
-	Headers time.Duration // until the headers came; 0: they didn't
-	First   time.Duration // until the first message came; 0: none did
-	End     time.Duration // until the call had ended
+	Headers time.Duration // headers received
+	First   time.Duration // first message received
+	End     time.Duration // call ended
 }
 
-// errCounted is why a call is cancelled that has had enough responses.
-var errCounted = errors.New("enough responses")
+// errMaxResponses is the cause of a cancellation after Options.MaxResponses responses.
+var errMaxResponses = errors.New("enough responses")
 
-// Invoke calls a method, sends what requests yields, and tells events, which may be
-// nil, what comes back. It returns when the call has ended: by the server, even while
-// requests has more; by the end of ctx, as a status; or by an error, which
-// is one of requests, a *RequestError if a message was no good, or one of events.
-// The server's refusal is no error, but in the result.
+// Invoke calls a method with the messages of requests and reports to events, which may be
+// nil. It returns when the call has ended. The result has the status, also if the server
+// rejects the call or ctx ends. The server may end the call before requests is exhausted.
 //
-// A method that takes one message gets the first, or an empty one; more of them are
-// an error. Others get them as they come, until io.EOF.
+// An error is one of requests, such as a [*RequestError] for an invalid message, or of
+// events. It cancels the call.
+//
+// A unary or server-streaming call sends the first message, or an empty one if there is
+// none; more than one is an error. Other calls send the messages as Next returns them,
+// until io.EOF.
 func Invoke(ctx context.Context, cc grpc.ClientConnInterface, m *Method, requests Requests, opts *Options, events *Events) (*Result, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -93,15 +95,15 @@ type invocation struct {
 
 	stream grpc.ClientStream
 	start  time.Time
-	sent   int  // written by send
-	empty  bool // the one message stands in for none
+	sent   int  // used by send until it returns
+	empty  bool // requests has no messages: send an empty default
 }
 
 func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Result, error) {
 	var first protoreflect.ProtoMessage
 	if !i.method.IsStreamingClient() {
 		var err error
-		if first, err = i.only(ctx); err != nil {
+		if first, err = i.singleRequest(ctx); err != nil {
 			return nil, err // before anything is sent
 		}
 	}
@@ -129,7 +131,7 @@ func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Res
 	sending, stop := context.WithCancel(ctx)
 	go func() { sent <- i.send(sending, first) }()
 	received := i.receive(result)
-	stop() // the server has ended the call, whatever there is left to send
+	stop() // the server has ended the call; discard the remaining requests
 	return i.conclude(result, <-sent, received)
 }
 
@@ -145,8 +147,8 @@ func (i *invocation) callOptions() []grpc.CallOption {
 	}
 }
 
-// only returns the one request of a method that takes one.
-func (i *invocation) only(ctx context.Context) (protoreflect.ProtoMessage, error) {
+// singleRequest returns the request of a method that isn't client-streaming.
+func (i *invocation) singleRequest(ctx context.Context) (protoreflect.ProtoMessage, error) {
 	m := dynamicpb.NewMessage(i.method.Input())
 	err := i.requests.Next(ctx, m)
 	switch {
@@ -161,8 +163,8 @@ func (i *invocation) only(ctx context.Context) (protoreflect.ProtoMessage, error
 	return m, nil
 }
 
-// send sends first, or all that requests yields. It returns why the call must be
-// cancelled, after doing so.
+// send sends first or, if that is nil, all messages of requests. If requests fails, it
+// cancels the call and returns the error.
 func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) error {
 	if first != nil {
 		return i.sendOne(first, true)
@@ -171,7 +173,7 @@ func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) 
 		m := dynamicpb.NewMessage(i.method.Input())
 		err := i.requests.Next(ctx, m)
 		if errors.Is(err, io.EOF) {
-			_ = i.stream.CloseSend() // what is wrong, receiving tells
+			_ = i.stream.CloseSend() // RecvMsg returns the error
 			return nil
 		}
 		if err != nil {
@@ -187,8 +189,8 @@ func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) 
 	}
 }
 
-// sendOne sends a message. Its error is that of the message or, as io.EOF, that the
-// call has ended.
+// sendOne sends a message. It returns io.EOF if the call has ended, other errors if the
+// message can't be sent.
 func (i *invocation) sendOne(m protoreflect.ProtoMessage, last bool) error {
 	if err := i.stream.SendMsg(m); err != nil {
 		return err
@@ -197,12 +199,12 @@ func (i *invocation) sendOne(m protoreflect.ProtoMessage, last bool) error {
 		i.sent++
 	}
 	if last {
-		_ = i.stream.CloseSend() // what is wrong, receiving tells
+		_ = i.stream.CloseSend() // RecvMsg returns the error
 	}
 	return nil
 }
 
-// receive takes what comes until the call has ended. It returns why: io.EOF for OK.
+// receive receives until the call ends, and returns the reason: io.EOF for OK.
 func (i *invocation) receive(result *Result) error {
 	headers, err := i.stream.Header()
 	if err == nil {
@@ -215,14 +217,14 @@ func (i *invocation) receive(result *Result) error {
 	}
 	for {
 		r := &Response{Message: dynamicpb.NewMessage(i.method.Output()), Number: result.Received + 1}
-		frame := &received{message: r.Message}
-		if err := i.stream.RecvMsg(frame); err != nil {
+		buf := &responseBuffer{message: r.Message}
+		if err := i.stream.RecvMsg(buf); err != nil {
 			return err
 		}
 		if result.Received++; result.Received == 1 {
 			result.Timings.First = time.Since(i.start)
 		}
-		r.Size, r.Wire = frame.size, i.meter.lastMessage()
+		r.Size, r.Wire = buf.size, i.meter.lastMessage()
 		if i.events.Message != nil {
 			if err := i.events.Message(r); err != nil {
 				i.cancel(err)
@@ -232,18 +234,18 @@ func (i *invocation) receive(result *Result) error {
 		if !i.method.IsStreamingServer() {
 			return io.EOF
 		}
-		if i.opts.Count > 0 && result.Received == i.opts.Count {
-			i.cancel(errCounted)
-			_ = i.stream.RecvMsg(frame) // until the stream has gone
-			return errCounted
+		if i.opts.MaxResponses > 0 && result.Received == i.opts.MaxResponses {
+			i.cancel(errMaxResponses)
+			_ = i.stream.RecvMsg(buf) // until the stream has ended
+			return errMaxResponses
 		}
 	}
 }
 
-// eventError is an error of Events, not of the call.
+// eventError is an error of Events.Message.
 type eventError struct{ error }
 
-// conclude makes up the result of why sending and receiving have ended.
+// conclude completes the result, given the errors that ended sending and receiving.
 func (i *invocation) conclude(result *Result, sent, received error) (*Result, error) {
 	if ee, ok := errors.AsType[*eventError](received); ok {
 		return nil, ee.error
@@ -251,27 +253,27 @@ func (i *invocation) conclude(result *Result, sent, received error) (*Result, er
 	result.Sent = i.sent
 	sendStatus, isStatus := status.FromError(sent)
 	switch {
-	case errors.Is(received, errCounted):
+	case errors.Is(received, errMaxResponses):
 		result.Stopped = true
 		result.Status = status.New(codes.OK, "")
 	case sent != nil && !errors.Is(sent, io.EOF) && !isStatus:
 		return nil, sent
 	case sent != nil && !errors.Is(sent, io.EOF):
-		result.Status = sendStatus // such as a message that is too large
+		result.Status = sendStatus // such as a message larger than the limit
 	case errors.Is(received, io.EOF):
 		result.Status = status.New(codes.OK, "")
 	default:
 		result.Status = statusOf(received)
 	}
-	if !result.Stopped { // the trailers have come, unless the stream is still there
+	if !result.Stopped { // a cancelled stream has no trailers
 		result.Trailers = i.stream.Trailer()
 	}
 	i.finish(result)
 	return result, nil
 }
 
-// statusOf returns the status of an error of gRPC's. When the time is up, the server may
-// reset the call before this end sees it: then gRPC tells of the reset alone.
+// statusOf returns the status of an error of grpc-go. If the server notices an expired
+// deadline first, it resets the stream and grpc-go reports only the reset.
 func statusOf(err error) *status.Status {
 	s := status.Convert(err)
 	if s.Code() == codes.DeadlineExceeded && strings.HasPrefix(s.Message(), "stream terminated by RST_STREAM") {

@@ -50,31 +50,31 @@ func TestInvokeKinds(t *testing.T) {
 	}
 }
 
-// A call whose status isn't OK must never look as if it were.
+// Every kind of call to an unreachable server has a status that isn't OK.
 func TestInvokeUnreachable(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
 	cc, err := grpc.NewClient("passthrough:///nowhere", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, errors.New("no way there") }))
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, errors.New("unreachable") }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cc.Close()
 	for _, name := range []string{"CreateKey", "WatchKeys", "Sum", "Echo"} {
-		r, err := Invoke(testContext(t), cc, method(t, target, name), None, nil, nil)
-		if err != nil || r.Status.Code() != codes.Unavailable || !strings.Contains(r.Status.Message(), "no way there") {
+		r, err := Invoke(testContext(t), cc, method(t, target, name), NoRequests, nil, nil)
+		if err != nil || r.Status.Code() != codes.Unavailable || !strings.Contains(r.Status.Message(), "unreachable") {
 			t.Errorf("%s: %v, %v; want UNAVAILABLE with the reason", name, r, err)
 		}
 	}
 }
 
-// The server's end is the end, whatever there might still come to be sent.
+// The call ends when the server ends it, even if the input stays open.
 func TestInvokeServerEndsFirst(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
-	in, stay := io.Pipe()
+	in, w := io.Pipe()
 	defer in.Close()
-	go func() { _, _ = io.WriteString(stay, `{"text":"bye","end":true}`) }()
+	go func() { _, _ = io.WriteString(w, `{"text":"bye","end":true}`) }()
 	m := method(t, target, "Echo")
 	r, err := Invoke(testContext(t), target.Conn, m, NewRequests(in, JSON, nil, nil), nil, nil)
 	if err != nil || r.Status.Code() != codes.OK || r.Received != 1 {
@@ -82,13 +82,13 @@ func TestInvokeServerEndsFirst(t *testing.T) {
 	}
 }
 
-// A method that takes one message doesn't wait for the end of what it's read from.
+// A unary call doesn't wait for the end of the input.
 func TestInvokeUnaryInputStaysOpen(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
-	in, stay := io.Pipe()
+	in, w := io.Pipe()
 	defer in.Close()
-	go func() { _, _ = io.WriteString(stay, "{\"name\":\"none\"}\n") }()
+	go func() { _, _ = io.WriteString(w, "{\"name\":\"none\"}\n") }()
 	r, err := Invoke(testContext(t), target.Conn, method(t, target, "DeleteKey"), NewRequests(in, JSON, nil, nil), nil, nil)
 	if err != nil || r.Status.Code() != codes.NotFound {
 		t.Errorf("%+v, %v; want NOT_FOUND", r, err)
@@ -100,19 +100,19 @@ func TestInvokeUnaryManyMessages(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "CreateKey")
 	for _, patient := range []bool{false, true} {
-		requests := NewRequests(strings.NewReader(`{"name":"a"}{"name":"b"}`), JSON, nil, &RequestOptions{Patient: patient})
+		requests := NewRequests(strings.NewReader(`{"name":"a"}{"name":"b"}`), JSON, nil, &RequestOptions{ReadAhead: patient})
 		_, err := Invoke(testContext(t), target.Conn, m, requests, nil, nil)
 		if re, ok := errors.AsType[*RequestError](err); !ok || re.Number != 2 {
 			t.Errorf("%v; want an error about message 2", err)
 		}
 	}
-	if got, _ := invoke(t, target, "WatchKeys", "{}", &Options{Count: 1}); got != `{"snapshot":{}}`+"\n" {
-		t.Errorf("keys: %s; want none to be made", got)
+	if got, _ := invoke(t, target, "WatchKeys", "{}", &Options{MaxResponses: 1}); got != `{"snapshot":{}}`+"\n" {
+		t.Errorf("keys: %s; want none, since no CreateKey was sent", got)
 	}
 }
 
-// A message that's no good ends the call, and those after it are not sent.
-func TestInvokeBadMessage(t *testing.T) {
+// An invalid message ends the call, and later messages are not sent.
+func TestInvokeInvalidMessage(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
 	m := method(t, target, "Sum")
@@ -135,15 +135,15 @@ func TestInvokeBadMessage(t *testing.T) {
 	}
 }
 
-// Where somebody types, the next message may be better.
-func TestInvokeSkipsBadMessages(t *testing.T) {
+// With OnInvalid, Invoke skips invalid messages.
+func TestInvokeSkipsInvalidMessages(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
 	m := method(t, target, "Sum")
-	var bad []string
+	var invalid []string
 	in := "{\"value\":1}\n  {oops} {\"value\":100}\n{\"value\":\"x\"}\n{\"value\":\n2}\n}\n{\"value\":3} "
-	requests := NewRequests(strings.NewReader(in), JSON, nil, &RequestOptions{OnBad: func(err *RequestError) {
-		bad = append(bad, fmt.Sprintf("%d/%d", err.Number, err.Line))
+	requests := NewRequests(strings.NewReader(in), JSON, nil, &RequestOptions{OnInvalid: func(err *RequestError) {
+		invalid = append(invalid, fmt.Sprintf("%d/%d", err.Number, err.Line))
 	}})
 	var got string
 	_, err := Invoke(testContext(t), target.Conn, m, requests, nil, &Events{Message: func(r *Response) (err error) {
@@ -153,25 +153,25 @@ func TestInvokeSkipsBadMessages(t *testing.T) {
 	if want := `{"sum":"6","count":3}`; err != nil || got != want {
 		t.Errorf("%s, %v; want %s", got, err, want)
 	}
-	if want := "2/2 3/3 5/6"; strings.Join(bad, " ") != want {
-		t.Errorf("bad messages/lines %v, want %s", bad, want)
+	if want := "2/2 3/3 5/6"; strings.Join(invalid, " ") != want {
+		t.Errorf("invalid messages/lines %v, want %s", invalid, want)
 	}
 }
 
 func TestInvokeCount(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
-	got, r := invoke(t, target, "WatchKeys", `{"tick":"0.001s"}`, &Options{Count: 3})
+	got, r := invoke(t, target, "WatchKeys", `{"tick":"0.001s"}`, &Options{MaxResponses: 3})
 	if strings.Count(got, "\n") != 3 || !r.Stopped || r.Status.Code() != codes.OK || r.Received != 3 {
 		t.Errorf("%s%+v; want three events and success", got, r)
 	}
-	// One that has fewer ends as it does.
-	got, r = invoke(t, target, "WatchKeys", `{"tick":"0.001s","maxEvents":1}`, &Options{Count: 3})
+	// A call with fewer responses ends normally.
+	got, r = invoke(t, target, "WatchKeys", `{"tick":"0.001s","maxEvents":1}`, &Options{MaxResponses: 3})
 	if strings.Count(got, "\n") != 2 || r.Stopped || r.Status.Code() != codes.OK {
 		t.Errorf("%s%+v; want two events", got, r)
 	}
-	if got, r = invoke(t, target, "Sum", `{"value":1}`, &Options{Count: 1}); r.Stopped || r.Status.Code() != codes.OK {
-		t.Errorf("%s%+v; a single response is the server's end", got, r)
+	if got, r = invoke(t, target, "Sum", `{"value":1}`, &Options{MaxResponses: 1}); r.Stopped || r.Status.Code() != codes.OK {
+		t.Errorf("%s%+v; want the server's status", got, r)
 	}
 }
 
@@ -180,11 +180,11 @@ func TestInvokeContextEnds(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "WatchKeys")
 	ctx, cancel := context.WithCancel(testContext(t))
-	r, err := Invoke(ctx, target.Conn, m, None, nil, &Events{Message: func(*Response) error { cancel(); return nil }})
+	r, err := Invoke(ctx, target.Conn, m, NoRequests, nil, &Events{Message: func(*Response) error { cancel(); return nil }})
 	if err != nil || r.Status.Code() != codes.Canceled || r.Received != 1 {
 		t.Errorf("%+v, %v; want CANCELLED", r, err)
 	}
-	// Also while nothing comes to be sent.
+	// Also while Next waits for a request.
 	in, _ := io.Pipe()
 	defer in.Close()
 	ctx, cancel = context.WithCancel(testContext(t))
@@ -195,18 +195,18 @@ func TestInvokeContextEnds(t *testing.T) {
 	}
 }
 
-// ending is a connection whose calls end at once.
-type ending struct {
+// failingConn is a connection whose calls fail with a status.
+type failingConn struct {
 	grpc.ClientConnInterface
 	status *status.Status
 }
 
-func (e ending) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, e.status.Err()
+func (c failingConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, c.status.Err()
 }
 
-// That the time is up is said the same way, whichever end sees it first.
-func TestInvokeTimeUp(t *testing.T) {
+// An expired deadline has the same status, whichever end notices it first.
+func TestInvokeDeadline(t *testing.T) {
 	t.Parallel()
 	m := method(t, hub(t), "Echo")
 	const reset = "stream terminated by RST_STREAM with error code: CANCEL"
@@ -218,20 +218,20 @@ func TestInvokeTimeUp(t *testing.T) {
 		{codes.DeadlineExceeded, "too late", "too late"},
 		{codes.Canceled, reset, reset},
 	} {
-		r, err := Invoke(testContext(t), ending{status: status.New(tt.code, tt.text)}, m, None, nil, nil)
+		r, err := Invoke(testContext(t), failingConn{status: status.New(tt.code, tt.text)}, m, NoRequests, nil, nil)
 		if err != nil || r.Status.Code() != tt.code || r.Status.Message() != tt.want {
 			t.Errorf("%v %q: %+v, %v; want %q", tt.code, tt.text, r, err, tt.want)
 		}
 	}
 }
 
-// An error of who is told ends the call, and is what Invoke returns.
+// An error of an event ends the call, and Invoke returns it.
 func TestInvokeEventError(t *testing.T) {
 	t.Parallel()
 	target := hub(t)
 	full := errors.New("disk full")
-	_, err := Invoke(testContext(t), target.Conn, method(t, target, "WatchKeys"), None, nil,
-		&Events{Message: func(*Response) error { return full }, End: func(*Result) { t.Error("an end was told") }})
+	_, err := Invoke(testContext(t), target.Conn, method(t, target, "WatchKeys"), NoRequests, nil,
+		&Events{Message: func(*Response) error { return full }, End: func(*Result) { t.Error("End was called") }})
 	if !errors.Is(err, full) {
 		t.Errorf("%v, want %v", err, full)
 	}
@@ -260,7 +260,7 @@ func TestInvokeMetadataAndSizes(t *testing.T) {
 	if w := r.Wire; w.SentMessages != 5 || w.ReceivedMessages != 5+3+300 || w.Headers == 0 || w.Trailers == 0 {
 		t.Errorf("sizes %+v", w)
 	}
-	// One that is too large.
+	// A response larger than the limit.
 	_, r = invoke(t, target, "CreateKey", "{}", &Options{MaxMsgSize: 302})
 	if r.Status.Code() != codes.ResourceExhausted {
 		t.Errorf("%v, want RESOURCE_EXHAUSTED", r.Status)
@@ -290,6 +290,6 @@ func TestPrinterStatus(t *testing.T) {
 	out.Reset()
 	(&Printer{}).Status(&out, status.New(codes.Internal, "\x1b[2Jgone"))
 	if strings.Contains(out.String(), "\x1b") {
-		t.Errorf("%q: a terminal would obey", &out)
+		t.Errorf("%q contains control characters", &out)
 	}
 }

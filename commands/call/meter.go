@@ -8,24 +8,24 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// Wire is what a call took of its HTTP/2 stream, in bytes: headers as HPACK has
-// compressed them, messages as compressed and with their five-byte prefix.
-// All are 0 on a connection that was made without DialOptions.
+// Wire has the sizes of a call in its HTTP/2 stream, in bytes: headers compressed by
+// HPACK, compressed messages with their five-byte prefix. All are 0 on a connection
+// created without DialOptions.
 type Wire struct {
 	SentMessages, ReceivedMessages int
 	Headers, Trailers              int // received
 }
 
-// DialOptions are for the connection of a Target whose calls are to be measured.
+// DialOptions returns the options for the connection of a Target to measure its calls.
 func DialOptions() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithStatsHandler(meters{})}
+	return []grpc.DialOption{grpc.WithStatsHandler(statsHandler{})}
 }
 
 // meter measures one call.
 type meter struct {
 	mu   sync.Mutex
 	wire Wire
-	last int // size of the last message that came
+	last int // size of the last message received
 }
 
 type meterKey struct{}
@@ -47,14 +47,15 @@ func (m *meter) total() Wire {
 	return m.wire
 }
 
-// meters tells each call's meter of it.
-type meters struct{}
+// statsHandler passes statistics to the meter of each call.
+type statsHandler struct{}
 
-func (meters) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (meters) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (meters) HandleConn(context.Context, stats.ConnStats)                       {}
+func (statsHandler) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 
-func (meters) HandleRPC(ctx context.Context, s stats.RPCStats) {
+func (statsHandler) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (statsHandler) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (statsHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	m, ok := ctx.Value(meterKey{}).(*meter)
 	if !ok {
 		return

@@ -16,22 +16,22 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// Printer writes what happens in a call as grpcurl does.
+// Printer writes the events of a call in grpcurl's format.
 type Printer struct {
 	Out    io.Writer
 	Types  reflection.TypeResolver // of the method; may be nil
 	Format FormatOptions
 
-	// Verbosity adds to the responses: 1 the method, metadata and counts, 2 sizes
-	// and timings, too.
+	// Verbosity adds output: 1 the method, metadata and counts, 2 also sizes and
+	// timings. Default: only responses.
 	Verbosity int
 
-	// Printed is how many responses have been printed before: in text format, each
-	// but the first begins with a record separator.
+	// Printed counts the responses printed so far, also by earlier Printers. In text
+	// format, all but the first begin with a record separator.
 	Printed int
 }
 
-// Events has p write what happens. Messages come out one by one, each in one Write.
+// Events returns the Events that p writes. It writes each message in one Write.
 func (p *Printer) Events() *Events {
 	e := &Events{Message: p.message}
 	if p.Verbosity > 0 {
@@ -58,12 +58,12 @@ func (p *Printer) message(r *Response) error {
 	}
 	var before string
 	if p.Verbosity > 1 {
-		before = "\nResponse size: " + sizes(r) + "\n"
+		before = "\nResponse size: " + describeSize(r) + "\n"
 	}
 	if p.Verbosity > 0 {
 		before += "\nResponse contents:\n"
 	} else if p.Format.Format == Text && p.Printed > 0 {
-		before = string(recordSeparator) // for another call to read
+		before = string(recordSeparator) // so that the output can be the input of a call
 	}
 	p.Printed++
 	if _, err := io.WriteString(p.Out, before+text+"\n"); err != nil {
@@ -72,7 +72,7 @@ func (p *Printer) message(r *Response) error {
 	return nil
 }
 
-func sizes(r *Response) string {
+func describeSize(r *Response) string {
 	if r.Wire == 0 {
 		return fmt.Sprintf("%d bytes", r.Size)
 	}
@@ -87,34 +87,34 @@ func (p *Printer) end(r *Result) {
 	}
 }
 
-func count(n int, what string) string {
+func count(n int, noun string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// timings says what each of them measures.
+// timings writes the timings, and the sizes on the wire if known.
 func (p *Printer) timings(r *Result) {
 	t := r.Timings
-	fmt.Fprintln(p.Out, "Timings, from the beginning of the call:")
+	fmt.Fprintln(p.Out, "Timings since the start of the call:")
 	if t.Headers > 0 {
-		fmt.Fprintf(p.Out, "  until the headers came: %v\n", t.Headers)
+		fmt.Fprintf(p.Out, "  headers received: %v\n", t.Headers)
 	}
 	if t.First > 0 {
-		fmt.Fprintf(p.Out, "  until the first message came: %v\n", t.First)
+		fmt.Fprintf(p.Out, "  first message received: %v\n", t.First)
 	}
-	fmt.Fprintf(p.Out, "  until the call had ended: %v\n", t.End)
+	fmt.Fprintf(p.Out, "  call ended: %v\n", t.End)
 	if w := r.Wire; w != (Wire{}) {
 		fmt.Fprintf(p.Out, "Bytes on the wire: %d of messages sent; %d of headers, %d of messages and %d of trailers received\n",
 			w.SentMessages, w.Headers, w.ReceivedMessages, w.Trailers)
 	}
 }
 
-// Status writes a status that is not OK to w, with its details.
+// Status writes a status other than OK, with its details, to w.
 func (p *Printer) Status(w io.Writer, s *status.Status) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), printable(s.Message()))
+	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), replaceControls(s.Message()))
 	format := p.Format
 	format.Compact = false
 	for i, detail := range s.Proto().GetDetails() {
@@ -132,7 +132,8 @@ func (p *Printer) Status(w io.Writer, s *status.Status) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// FormatMetadata writes md down, a line for each value, binary ones in base64.
+// FormatMetadata formats md, with one line for each value. It writes binary values in
+// base64.
 func FormatMetadata(md metadata.MD) string {
 	if len(md) == 0 {
 		return "(empty)"
@@ -150,11 +151,12 @@ func formatValue(name, value string) string {
 	if strings.HasSuffix(name, "-bin") {
 		return base64.StdEncoding.EncodeToString([]byte(value))
 	}
-	return printable(value)
+	return replaceControls(value)
 }
 
-// printable is a peer's text without what a terminal would obey.
-func printable(s string) string {
+// replaceControls replaces the control characters in a peer's text, which a terminal
+// would interpret, except line breaks and tabs.
+func replaceControls(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return utf8.RuneError

@@ -13,20 +13,20 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// Recorder writes each call as one line of JSON when it has ended. It keeps the
+// Recorder writes each call as one line of JSON after it has ended. It buffers the
 // responses until then.
 type Recorder struct {
 	Out    io.Writer
 	Types  reflection.TypeResolver // of the method; may be nil
-	Format FormatOptions           // of the messages: JSON, whatever it says
+	Format FormatOptions           // of the messages; Format and Compact are ignored
 
 	record record
 }
 
-// record is a line of a Recorder's.
+// record is one line of a Recorder.
 type record struct {
 	Event    string              `json:"event"`
-	Time     string              `json:"time"` // of the beginning
+	Time     string              `json:"time"` // of the start
 	Method   string              `json:"method"`
 	Metadata map[string][]string `json:"metadata"`
 	Headers  map[string][]string `json:"headers"`
@@ -47,14 +47,14 @@ type recordStatus struct {
 	Details []json.RawMessage `json:"details"`
 }
 
-// recordTimings are in milliseconds, from the beginning of the call.
+// recordTimings are in milliseconds since the start of the call.
 type recordTimings struct {
 	Headers float64 `json:"headers_ms,omitempty"`
 	First   float64 `json:"first_message_ms,omitempty"`
 	End     float64 `json:"end_ms"`
 }
 
-// recordWire is in bytes.
+// recordWire has sizes in bytes.
 type recordWire struct {
 	SentMessages     int `json:"sent_messages"`
 	Headers          int `json:"headers"`
@@ -62,7 +62,7 @@ type recordWire struct {
 	Trailers         int `json:"trailers"`
 }
 
-// Events has r record what happens.
+// Events returns the Events that r records.
 func (r *Recorder) Events() *Events {
 	r.Format.Format, r.Format.Compact = JSON, true
 	return &Events{Sending: r.sending, Message: r.message, End: r.end}
@@ -71,7 +71,7 @@ func (r *Recorder) Events() *Events {
 func (r *Recorder) sending(m *Method, md metadata.MD) {
 	r.record = record{
 		Event: "call", Time: time.Now().UTC().Format(time.RFC3339Nano),
-		Method: reflection.Name(m.MethodDescriptor), Metadata: values(md), Messages: []json.RawMessage{},
+		Method: reflection.Name(m.MethodDescriptor), Metadata: encodeMetadata(md), Messages: []json.RawMessage{},
 	}
 }
 
@@ -86,7 +86,7 @@ func (r *Recorder) message(m *Response) error {
 
 func (r *Recorder) end(result *Result) {
 	c := &r.record
-	c.Headers, c.Trailers = values(result.Headers), values(result.Trailers)
+	c.Headers, c.Trailers = encodeMetadata(result.Headers), encodeMetadata(result.Trailers)
 	c.Status = r.status(result.Status)
 	c.Sent, c.Stopped = result.Sent, result.Stopped
 	t := result.Timings
@@ -102,7 +102,7 @@ func (r *Recorder) end(result *Result) {
 }
 
 func (r *Recorder) status(s *status.Status) recordStatus {
-	name := code.Code_name[int32(s.Code())] //nolint:gosec // codes are few
+	name := code.Code_name[int32(s.Code())] //nolint:gosec // unknown codes have no name
 	if name == "" {
 		name = fmt.Sprintf("CODE_%d", s.Code())
 	}
@@ -117,8 +117,8 @@ func (r *Recorder) status(s *status.Status) recordStatus {
 	return out
 }
 
-// values is md with binary values in base64.
-func values(md metadata.MD) map[string][]string {
+// encodeMetadata returns a copy of md with binary values in base64.
+func encodeMetadata(md metadata.MD) map[string][]string {
 	out := make(map[string][]string, len(md))
 	for name, list := range md {
 		for _, value := range list {

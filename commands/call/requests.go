@@ -20,25 +20,25 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// Format is how messages are written down.
+// Format is a text format for messages.
 type Format string
 
 const (
-	// JSON is ProtoJSON: one message after the other, with white space between
-	// them where JSON needs it.
+	// JSON is a sequence of messages in ProtoJSON, with optional white space between
+	// them.
 	JSON Format = "json"
 
-	// Text is protobuf's text format, with the ASCII character record separator
-	// (0x1E) between messages.
+	// Text is protobuf's text format, with an ASCII record separator (0x1E) between
+	// messages.
 	Text Format = "text"
 )
 
 const recordSeparator = '\x1e'
 
-// RequestError is a message that can't be sent.
+// RequestError is the error for a message that can't be sent.
 type RequestError struct {
 	Number int // of the message, from 1
-	Line   int // of what is wrong, or where the message begins, from 1; 0 if unknown
+	Line   int // of the mistake, or else of the message, from 1; 0 if unknown
 	Err    error
 }
 
@@ -51,24 +51,24 @@ func (e *RequestError) Error() string {
 
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// RequestOptions adjusts NewRequests. Its zero value and nil mean the defaults.
+// RequestOptions are the options of NewRequests. Nil means the defaults.
 type RequestOptions struct {
-	// AllowUnknownFields leaves out fields that the message doesn't have, in JSON.
-	// Default: they are an error.
+	// AllowUnknownFields ignores unknown fields in JSON. Default: they are an error.
 	AllowUnknownFields bool
 
-	// OnBad is told of a message that is no good, and the next one is read instead,
-	// from the next line on. Default: it ends the call.
-	OnBad func(*RequestError)
+	// OnInvalid is called for an invalid message. Next then continues at the next
+	// line. Default: Next returns the error, which ends the call.
+	OnInvalid func(*RequestError)
 
-	// Patient has More read on to find out; for what ends by itself, such as a
-	// file. Default: More counts what has come already.
-	Patient bool
+	// ReadAhead makes More read another message from r, which may block. Set it for a
+	// reader that ends by itself, such as a file. Default: More looks only at the
+	// buffered input.
+	ReadAhead bool
 }
 
-// NewRequests reads messages from r, one when it's needed and none ahead: but for what
-// a read yields beyond it. Without any text JSON has no message, and Text one that is
-// empty. types may be nil.
+// NewRequests returns the messages in r. Next reads only as far as needed for one
+// message, apart from the rest of the last Read. Empty input has no messages in JSON, and
+// one empty message in Text. types may be nil.
 func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts *RequestOptions) Requests {
 	if opts == nil {
 		opts = &RequestOptions{}
@@ -86,34 +86,34 @@ func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts
 	return q
 }
 
-// reader is the Requests that are read.
+// reader is the Requests of NewRequests.
 type reader struct {
-	opts   RequestOptions
-	types  reflection.TypeResolver
-	parse  func([]byte, protoreflect.ProtoMessage) error
-	split  splitter
-	number int       // messages so far
-	coming chan item // of a read that goes on; nil: none does
+	opts    RequestOptions
+	types   reflection.TypeResolver
+	parse   func([]byte, protoreflect.ProtoMessage) error
+	split   splitter
+	number  int       // messages so far
+	pending chan item // of a read in progress; nil if there is none
 }
 
 // splitter finds where messages begin and end.
 type splitter interface {
-	// next returns the text of the next message. Its errors are those of reading
-	// and of syntax.
+	// next returns the text of the next message, or an error of the reader or of
+	// syntax.
 	next() item
 
-	// skip goes on behind an error of syntax, at the next line.
+	// skip continues at the next line after a syntax error.
 	skip()
 
-	// buffered returns what has been read beyond the last message.
+	// buffered returns the text read beyond the last message.
 	buffered() []byte
 }
 
 type item struct {
-	text []byte
-	line int
-	err  error
-	bad  bool // err is one of syntax
+	text    []byte
+	line    int
+	err     error
+	invalid bool // err is a syntax error
 }
 
 func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
@@ -122,23 +122,23 @@ func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 		if err != nil {
 			return err
 		}
-		if it.err != nil && !it.bad {
+		if it.err != nil && !it.invalid {
 			return it.err
 		}
 		q.number++
-		bad := &RequestError{q.number, it.line, it.err}
-		if !it.bad {
+		invalid := &RequestError{q.number, it.line, it.err}
+		if !it.invalid {
 			if err = q.parse(it.text, m); err == nil {
 				return nil
 			}
-			below, err := locate(err)
-			bad.Line, bad.Err = it.line+below, err
+			offset, err := splitPosition(err)
+			invalid.Line, invalid.Err = it.line+offset, err
 		}
-		if q.opts.OnBad == nil {
-			return bad
+		if q.opts.OnInvalid == nil {
+			return invalid
 		}
-		q.opts.OnBad(bad)
-		if it.bad {
+		q.opts.OnInvalid(invalid)
+		if it.invalid {
 			q.split.skip()
 		}
 		m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
@@ -148,16 +148,16 @@ func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 	}
 }
 
-// read reads the next item. When ctx ends, the read goes on: the next call of read has
-// what comes of it.
+// read reads the next item. If ctx ends first, the read continues, and the next call of
+// read returns its result.
 func (q *reader) read(ctx context.Context) (item, error) {
-	if q.coming == nil {
-		q.coming = make(chan item, 1)
-		go func(to chan<- item) { to <- q.split.next() }(q.coming)
+	if q.pending == nil {
+		q.pending = make(chan item, 1)
+		go func(to chan<- item) { to <- q.split.next() }(q.pending)
 	}
 	select {
-	case it := <-q.coming:
-		q.coming = nil
+	case it := <-q.pending:
+		q.pending = nil
 		return it, nil
 	case <-ctx.Done():
 		return item{}, context.Cause(ctx)
@@ -165,7 +165,7 @@ func (q *reader) read(ctx context.Context) (item, error) {
 }
 
 func (q *reader) More() bool {
-	if q.opts.Patient {
+	if q.opts.ReadAhead {
 		it := q.split.next()
 		return !errors.Is(it.err, io.EOF)
 	}
@@ -173,15 +173,15 @@ func (q *reader) More() bool {
 }
 
 func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) error {
-	return plain(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
+	return trimError(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
 }
 
 func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) error {
-	return plain(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
+	return trimError(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
 }
 
-// plain is an error of protobuf's without the prefix, whose blank is one of two.
-func plain(err error) error {
+// trimError removes protobuf's prefix from an error, and its no-break spaces.
+func trimError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -190,11 +190,12 @@ func plain(err error) error {
 	return errors.New(strings.ReplaceAll(text, "\u00a0", " "))
 }
 
-// position is where protobuf says that an error is, from the beginning of the message.
+// position matches the position in an error of protobuf.
 var position = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
 
-// locate tells an error of protobuf's from how many lines into the message it is.
-func locate(err error) (below int, _ error) {
+// splitPosition splits an error of protobuf into its line in the message, from 0, and the
+// error without the position.
+func splitPosition(err error) (line int, _ error) {
 	text := err.Error()
 	at := position.FindStringSubmatch(text)
 	if at == nil {
@@ -204,7 +205,7 @@ func locate(err error) (below int, _ error) {
 	if at[1] != "" {
 		text = "syntax error: " + text
 	}
-	line, _ := strconv.Atoi(at[2])
+	line, _ = strconv.Atoi(at[2])
 	return line - 1, errors.New(text)
 }
 
@@ -213,7 +214,7 @@ type jsonSplitter struct {
 	r     io.Reader
 	dec   *json.Decoder
 	lines *lineCounter
-	base  int64 // where dec began
+	base  int64 // offset of dec's input
 }
 
 func (s *jsonSplitter) next() item {
@@ -223,10 +224,10 @@ func (s *jsonSplitter) next() item {
 		return item{text: text, line: s.lines.at(s.base + s.dec.InputOffset() - int64(len(text)))}
 	}
 	rest := s.buffered()
-	blank := len(rest) - len(bytes.TrimLeft(rest, " \t\r\n"))
-	it := item{err: err, line: s.lines.at(s.base + s.dec.InputOffset() + int64(blank))}
+	space := len(rest) - len(bytes.TrimLeft(rest, " \t\r\n"))
+	it := item{err: err, line: s.lines.at(s.base + s.dec.InputOffset() + int64(space))}
 	if _, ok := errors.AsType[*json.SyntaxError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
-		it.bad = true
+		it.invalid = true
 	}
 	return it
 }
@@ -238,7 +239,7 @@ func (s *jsonSplitter) skip() {
 		line, err := rest.ReadString('\n')
 		s.base += int64(len(line))
 		if err != nil || strings.TrimSpace(line) != "" {
-			break // what is wrong shows in the next read
+			break // the next read returns a read error again
 		}
 	}
 	s.r = rest
@@ -254,8 +255,8 @@ func (s *jsonSplitter) buffered() []byte {
 type textSplitter struct {
 	r     *bufio.Reader
 	lines *lineCounter
-	read  int64
-	end   error
+	read  int64 // bytes
+	end   error // io.EOF after the last message
 }
 
 func (s *textSplitter) next() item {
@@ -279,29 +280,29 @@ func (s *textSplitter) buffered() []byte {
 	return data
 }
 
-// lineCounter knows which line what is read is on.
+// lineCounter converts offsets in r to line numbers.
 type lineCounter struct {
 	r      io.Reader
-	read   int64
-	line   int     // that offset 0, or the last one asked for, is on, from 0
-	breaks []int64 // where the lines after it begin
+	read   int64   // bytes
+	line   int     // of the last offset passed to at, from 0
+	starts []int64 // offsets of the lines after it
 }
 
 func (c *lineCounter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	for i, b := range p[:n] {
 		if b == '\n' {
-			c.breaks = append(c.breaks, c.read+int64(i)+1)
+			c.starts = append(c.starts, c.read+int64(i)+1)
 		}
 	}
 	c.read += int64(n)
 	return n, err
 }
 
-// at returns the line of an offset, from 1. Offsets must not go back.
+// at returns the line of an offset, from 1. Offsets must not decrease.
 func (c *lineCounter) at(offset int64) int {
-	for len(c.breaks) > 0 && c.breaks[0] <= offset {
-		c.breaks = c.breaks[1:]
+	for len(c.starts) > 0 && c.starts[0] <= offset {
+		c.starts = c.starts[1:]
 		c.line++
 	}
 	return c.line + 1

@@ -14,20 +14,21 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// anyTypes returns a placeholder for each message that the TypeResolver doesn't find, so
-// that protojson writes a google.protobuf.Any of it as its type and its bytes.
-type anyTypes struct{ reflection.TypeResolver }
+// anyResolver resolves the types of google.protobuf.Any messages. Instead of NotFound it
+// returns a placeholderType, with which protojson writes the type's name and the bytes.
+type anyResolver struct{ reflection.TypeResolver }
 
-func (t anyTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
-	mt, err := t.TypeResolver.FindMessageByURL(url)
-	if err == protoregistry.NotFound { //nolint:errorlint // as protoregistry promises
-		return unknownType{dynamicpb.NewMessageType(unknownMessage()), url}, nil
+func (r anyResolver) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	mt, err := r.TypeResolver.FindMessageByURL(url)
+	if err == protoregistry.NotFound { //nolint:errorlint // resolvers must return it unwrapped
+		return placeholderType{dynamicpb.NewMessageType(placeholderDescriptor()), url}, nil
 	}
 	return mt, err
 }
 
-// unknownMessage returns the placeholder's descriptor, which has grpcurl's fields.
-var unknownMessage = sync.OnceValue(func() protoreflect.MessageDescriptor {
+// placeholderDescriptor returns the descriptor of placeholders. The fields are those that
+// grpcurl prints for an unknown type: @error and @value.
+var placeholderDescriptor = sync.OnceValue(func() protoreflect.MessageDescriptor {
 	field := func(name string, number int32, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
 		return &descriptorpb.FieldDescriptorProto{
 			Name: new(name), JsonName: new("@" + name), Number: new(number),
@@ -47,29 +48,32 @@ var unknownMessage = sync.OnceValue(func() protoreflect.MessageDescriptor {
 	return fd.Messages().Get(0)
 })
 
-// unknownType makes placeholders, which take any bytes as their value.
-type unknownType struct {
+// placeholderType is the type of the placeholders for the unknown type at url.
+type placeholderType struct {
 	protoreflect.MessageType
 	url string
 }
 
-func (t unknownType) New() protoreflect.Message {
-	return &unknown{dynamicpb.NewMessage(unknownMessage()), t.url}
+func (t placeholderType) New() protoreflect.Message {
+	return &placeholder{dynamicpb.NewMessage(placeholderDescriptor()), t.url}
 }
 
-type unknown struct {
+// placeholder is a message of an unknown type.
+type placeholder struct {
 	*dynamicpb.Message
 	url string
 }
 
-func (u *unknown) Interface() protoreflect.ProtoMessage { return u }
-func (u *unknown) ProtoReflect() protoreflect.Message   { return u }
+func (p *placeholder) Interface() protoreflect.ProtoMessage { return p }
+func (p *placeholder) ProtoReflect() protoreflect.Message   { return p }
 
-func (u *unknown) ProtoMethods() *protoiface.Methods {
+// ProtoMethods replaces Unmarshal, which then accepts any bytes: it stores them in the
+// field value, and a sentence with the type's name in the field error.
+func (p *placeholder) ProtoMethods() *protoiface.Methods {
 	return &protoiface.Methods{Unmarshal: func(in protoiface.UnmarshalInput) (protoiface.UnmarshalOutput, error) {
-		fields := u.Descriptor().Fields()
-		u.Set(fields.ByName("error"), protoreflect.ValueOfString(u.url[strings.LastIndexByte(u.url, '/')+1:]+" is not recognized; see @value for raw binary message data"))
-		u.Set(fields.ByName("value"), protoreflect.ValueOfBytes(in.Buf))
+		fields := p.Descriptor().Fields()
+		p.Set(fields.ByName("error"), protoreflect.ValueOfString(p.url[strings.LastIndexByte(p.url, '/')+1:]+" is not recognized; see @value for raw binary message data"))
+		p.Set(fields.ByName("value"), protoreflect.ValueOfBytes(in.Buf))
 		return protoiface.UnmarshalOutput{}, nil
 	}}
 }

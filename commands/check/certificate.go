@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// renewWithin is how soon before an expiry there is a word about it.
+// renewWithin is the remaining validity below which a certificate gets a note.
 const renewWithin = 14 * 24 * time.Hour
 
-// describeTLS says what was agreed on, and how long the certificates last.
+// describeTLS describes the TLS version, the server's certificate, and when the
+// first certificate of the chain expires.
 func describeTLS(state *tls.ConnectionState, now time.Time) Result {
 	chain, verified := state.PeerCertificates, len(state.VerifiedChains) > 0
 	if verified {
@@ -21,41 +22,41 @@ func describeTLS(state *tls.ConnectionState, now time.Time) Result {
 	if verified && state.ServerName != "" {
 		subject = state.ServerName
 	}
-	first := leaf // of the chain to expire
+	earliest := leaf // to expire
 	for i, cert := range chain[1:] {
 		if i > 0 {
 			issuers += ", " + name(cert)
 		}
-		if cert.NotAfter.Before(first.NotAfter) {
-			first = cert
+		if cert.NotAfter.Before(earliest.NotAfter) {
+			earliest = cert
 		}
 	}
-	r := Result{Detail: fmt.Sprintf("%s, %s, issued by %s, %s", tls.VersionName(state.Version), subject, issuers, remaining(first, now))}
-	if first != leaf {
-		r.Detail += " for that of " + name(first)
+	r := Result{Detail: fmt.Sprintf("%s, %s, issued by %s, %s", tls.VersionName(state.Version), subject, issuers, remaining(earliest, now))}
+	if earliest != leaf {
+		r.Detail += " for the certificate of " + name(earliest)
 	}
 	if !verified {
 		r.Detail += ", not verified"
 	}
-	if first.NotAfter.Sub(now) < renewWithin {
-		r.Note, r.Hint = true, "renew the certificate of "+name(first)
+	if earliest.NotAfter.Sub(now) < renewWithin {
+		r.Note, r.Hint = true, "renew the certificate of "+name(earliest)
 	}
 	return r
 }
 
-// describeCertificate says whose a certificate is, from whom, and until when.
+// describeCertificate describes the subject, the issuer and the validity of cert.
 func describeCertificate(cert *x509.Certificate, now time.Time) string {
 	return fmt.Sprintf("certificate of %s, issued by %s, %s", name(cert), issuer(cert), remaining(cert, now))
 }
 
-// remaining says how long cert lasts.
+// remaining describes how long cert is still valid.
 func remaining(cert *x509.Certificate, now time.Time) string {
 	const day = 24 * time.Hour
 	switch left := cert.NotAfter.Sub(now); {
 	case now.Before(cert.NotBefore):
 		return "valid from " + cert.NotBefore.UTC().Format(time.DateTime) + " UTC"
 	case left < 0:
-		return "expired since " + cert.NotAfter.UTC().Format(time.DateTime) + " UTC"
+		return "expired at " + cert.NotAfter.UTC().Format(time.DateTime) + " UTC"
 	case left < day:
 		return "less than a day left"
 	case left < 2*day:
@@ -65,7 +66,8 @@ func remaining(cert *x509.Certificate, now time.Time) string {
 	}
 }
 
-// name is what a certificate is for, in one word.
+// name is the common name of cert's subject, or else its first DNS name, IP address
+// or organization.
 func name(cert *x509.Certificate) string {
 	switch {
 	case cert.Subject.CommonName != "":
@@ -80,6 +82,7 @@ func name(cert *x509.Certificate) string {
 	return "no name"
 }
 
+// issuer is the name of cert's issuer, or "itself".
 func issuer(cert *x509.Certificate) string {
 	issuing := x509.Certificate{Subject: cert.Issuer}
 	if issuing.Subject.String() == cert.Subject.String() {

@@ -1,18 +1,18 @@
-// Package check probes the way to a gRPC service behind a WebSocket, layer by
-// layer, and names the first that fails.
+// Package check probes the connection to a gRPC service behind a WebSocket, layer
+// by layer, and names the first layer that fails.
 //
 //	err := check.Run(ctx, "wss://worker.example/v1/ws/sync", nil, func(r check.Result) {
 //		fmt.Println(r.Layer, r.Err == nil, r.Took, r.Detail)
 //	})
 //
-// It dials a session of its own, as package tunnel does, and opens one stream on
-// it. What it asks for changes nothing at the peer: a WebSocket Ping, yamux Pings,
-// the HTTP/2 preface, the health service's Check and the reflection service's list.
-// Whatever comes of that, the session ends in order: with a GoAway and a Close
-// frame of status code 1000, where the connection still allows it.
+// Run dials a session of its own, as package tunnel does, and opens one stream on
+// it. Its requests change nothing at the peer: a WebSocket Ping, yamux Pings, the
+// HTTP/2 preface, the health service's Check and the reflection service's list.
+// Whatever the result, the session ends with a GoAway and a Close frame of status
+// code 1000 if the connection still works.
 //
-// Nothing of what a peer sends is trusted: details are one line without control
-// characters, and a bounded part of what arrives is kept.
+// The peer is not trusted: details are one line without control characters, and Run
+// keeps only a bounded number of the received bytes.
 package check
 
 import (
@@ -28,15 +28,15 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// Layer is one of the layers between here and the service.
+// Layer is one of the layers between this machine and the service.
 type Layer string
 
 // The layers, in the order in which they are probed. Those that don't apply are
-// left out: DNS for an address, Proxy without one, TLS for ws.
+// left out: DNS for an address, Proxy without a proxy, TLS for ws.
 const (
-	DNS        Layer = "dns"        // the name's addresses: the proxy's name if there is one
+	DNS        Layer = "dns"        // resolution of the host name, or of the proxy's
 	TCP        Layer = "tcp"        // a connection to the host, or to the proxy
-	Proxy      Layer = "proxy"      // its connection to the host
+	Proxy      Layer = "proxy"      // the proxy's connection to the host
 	TLS        Layer = "tls"        // version, certificates, expiry
 	WebSocket  Layer = "websocket"  // the HTTP upgrade
 	Ping       Layer = "ping"       // WebSocket Ping and Pong
@@ -46,41 +46,40 @@ const (
 	Reflection Layer = "reflection" // the list of services
 )
 
-// Layers returns all layers in order.
+// Layers returns all layers in the order in which they are probed.
 func Layers() []Layer {
 	return []Layer{DNS, TCP, Proxy, TLS, WebSocket, Ping, Yamux, HTTP2, Health, Reflection}
 }
 
-// Result is what probing one layer has shown.
+// Result is the outcome of probing one layer.
 type Result struct {
 	Layer  Layer
 	Took   time.Duration
-	Detail string // what was found, or what failed
-	Hint   string // what to do about it; empty if there is nothing, or nothing that is known here
+	Detail string // the finding or the failure, in one line
+	Hint   string // advice to the user; empty if this package has none
 	Err    error  // why the layer failed; nil if it didn't
-	Note   bool   // it works, and there is something to know, such as an expiry soon
+	Note   bool   // the layer works, but Detail has a warning, such as a certificate that expires soon
 }
 
 // Options adjusts Run. Its zero value and nil mean the defaults.
 type Options struct {
-	// Dial says how to dial. Its ConnectTimeout bounds each layer, a negative one
-	// none; its Session is not used.
+	// Dial has the options for dialing. ConnectTimeout bounds each layer instead of
+	// the whole dial; a negative one means no limit. Session is ignored.
 	Dial tunnel.DialOptions
 
 	// Role is the yamux role of this side. Default: wsmux.Client.
 	Role wsmux.Role
 
-	// Logger gets what yamux has to say, at debug level. Default: discarded.
+	// Logger receives the session's messages, at debug level. Default: discarded.
 	Logger *slog.Logger
 }
 
-// Run probes the layers to rawURL in order and stops at the first that fails,
-// which is the last that it reports. report is called for each layer, one at a
-// time.
+// Run probes the layers to rawURL in order and stops after the first that fails.
+// It calls report with each layer's result, one call at a time.
 //
-// The error is why nothing could be probed, or ctx's cause if ctx has ended in
-// the midst of it: the layer that was being probed then is not reported. That a
-// layer fails is no error.
+// A failed layer is not an error: Run returns an error only if the arguments are
+// wrong, or ctx's cause if ctx ended. The layer that was being probed then isn't
+// reported.
 func Run(ctx context.Context, rawURL string, opts *Options, report func(Result)) error {
 	if opts == nil {
 		opts = &Options{}
@@ -89,14 +88,14 @@ func Run(ctx context.Context, rawURL string, opts *Options, report func(Result))
 	if err != nil {
 		return err
 	}
-	p := &probe{opts: opts, url: u, report: report, timeout: cmp.Or(opts.Dial.ConnectTimeout, tunnel.DefaultConnectTimeout)}
 	proxy, err := outbound.ProxyFor(opts.Dial.Proxy, u)
 	if err != nil {
 		return err
 	}
+	p := &prober{opts: opts, url: u, callback: report, timeout: cmp.Or(opts.Dial.ConnectTimeout, tunnel.DefaultConnectTimeout)}
 	ws, ok := p.dial(ctx, proxy)
 	if ok {
-		ok = p.session(ctx, ws)
+		ok = p.probeSession(ctx, ws)
 	}
 	if !ok && !p.failed {
 		return context.Cause(ctx)
@@ -104,18 +103,19 @@ func Run(ctx context.Context, rawURL string, opts *Options, report func(Result))
 	return nil
 }
 
-// probe is one run.
-type probe struct {
-	opts    *Options
-	url     *url.URL
-	report  func(Result)
-	timeout time.Duration // of each layer; negative: none
-	failed  bool          // a failure has been reported
+// prober holds the state of one Run.
+type prober struct {
+	opts     *Options
+	url      *url.URL
+	callback func(Result)  // called by report only
+	timeout  time.Duration // of each layer; negative: none
+	failed   bool          // a failure has been reported
 }
 
-// try probes a layer with f, whose context ends with the layer's time, and
-// reports what f returns. It reports nothing once ctx has ended.
-func (p *probe) try(ctx context.Context, layer Layer, f func(context.Context) Result) bool {
+// probe calls f with a context that ends at the layer's timeout, and reports its
+// result, for layer unless f sets another: f may find that a later layer failed. probe
+// returns false if a layer failed or ctx ended.
+func (p *prober) probe(ctx context.Context, layer Layer, f func(context.Context) Result) bool {
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if p.timeout > 0 {
 		bounded, cancel = context.WithTimeoutCause(ctx, p.timeout, netdiag.TimeoutError(p.timeout))
@@ -124,12 +124,14 @@ func (p *probe) try(ctx context.Context, layer Layer, f func(context.Context) Re
 	start := time.Now()
 	r := f(bounded)
 	r.Layer = cmp.Or(r.Layer, layer)
-	r.Took = cmp.Or(r.Took, time.Since(start))
-	return p.tell(ctx, r)
+	r.Took = time.Since(start)
+	return p.report(ctx, r)
 }
 
-// tell reports r unless ctx has ended, and whether to go on.
-func (p *probe) tell(ctx context.Context, r Result) bool {
+// report calls the callback with r, unless ctx has ended. An empty Detail becomes the
+// text of Err, and every Detail is made printable. report returns false if the layer
+// failed or ctx has ended.
+func (p *prober) report(ctx context.Context, r Result) bool {
 	if ctx.Err() != nil {
 		return false
 	}
@@ -138,9 +140,9 @@ func (p *probe) tell(ctx context.Context, r Result) bool {
 		r.Detail = cmp.Or(r.Detail, r.Err.Error())
 	}
 	r.Detail = netdiag.Printable(r.Detail, maxDetail)
-	p.report(r)
+	p.callback(r)
 	return r.Err == nil
 }
 
-// maxDetail bounds a detail, in characters: names and texts in it are a peer's.
+// maxDetail bounds a detail, in characters: it may contain a peer's text.
 const maxDetail = 400

@@ -25,14 +25,16 @@ import (
 var discard = log.New(io.Discard, "", 0)
 
 const (
-	// patience is the time of a layer that answers at last.
-	patience = time.Minute
+	// longTimeout is the time limit of tests that must not reach it: each layer works,
+	// or fails by itself.
+	longTimeout = time.Minute
 
-	// silence is the time of one that never does, and all before it must answer.
-	silence = 2 * time.Second
+	// shortTimeout is the time limit of tests in which one layer reaches it. The earlier
+	// layers must work within it.
+	shortTimeout = 2 * time.Second
 )
 
-// run returns what Run reports.
+// run calls Run and returns the results. It sets opts.Dial.Proxy to "none" if empty.
 func run(t *testing.T, rawURL string, opts *Options) []Result {
 	t.Helper()
 	var results []Result
@@ -53,13 +55,15 @@ func layers(results []Result) []Layer {
 	return layers
 }
 
-// upTo returns the layers of a ws URL with an address up to last.
+// upTo returns the layers from the first to last that Run probes for a ws URL with an IP
+// address.
 func upTo(last Layer) []Layer {
 	all := []Layer{TCP, WebSocket, Ping, Yamux, HTTP2, Health, Reflection}
 	return all[:slices.Index(all, last)+1]
 }
 
-// wantFailure checks that the results end with one failure, at their last layer.
+// wantFailure checks that results has the layers want, that only the last of them
+// failed, and that its Detail contains each of details. It returns the last result.
 func wantFailure(t *testing.T, results []Result, want []Layer, details ...string) Result {
 	t.Helper()
 	if got := layers(results); !slices.Equal(got, want) {
@@ -82,6 +86,7 @@ func wantFailure(t *testing.T, results []Result, want []Layer, details ...string
 	return last
 }
 
+// echo sends back each message.
 func echo(_ *testing.T, ws *websocket.Conn) {
 	for {
 		kind, data, err := ws.ReadMessage()
@@ -91,15 +96,15 @@ func echo(_ *testing.T, ws *websocket.Conn) {
 	}
 }
 
-// say sends text and reads on.
-func say(kind int, text string) func(*testing.T, *websocket.Conn) {
+// sendText sends one message and then reads until the connection ends.
+func sendText(kind int, text string) func(*testing.T, *websocket.Conn) {
 	return func(_ *testing.T, ws *websocket.Conn) {
 		_ = ws.WriteMessage(kind, []byte(text))
 		drain(nil, ws)
 	}
 }
 
-// drain reads, which answers Pings, until the connection ends.
+// drain reads until the connection ends. Reading answers Pings.
 func drain(_ *testing.T, ws *websocket.Conn) {
 	for {
 		if _, _, err := ws.NextReader(); err != nil {
@@ -108,20 +113,22 @@ func drain(_ *testing.T, ws *websocket.Conn) {
 	}
 }
 
-// deaf reads and answers no Ping.
-func deaf(t *testing.T, ws *websocket.Conn) {
+// ignorePings reads without answering Pings.
+func ignorePings(t *testing.T, ws *websocket.Conn) {
 	t.Helper()
 	ws.SetPingHandler(func(string) error { return nil })
 	drain(t, ws)
 }
 
-func hangUp(code int, text string) func(*testing.T, *websocket.Conn) {
+// sendClose sends a Close frame and waits for the end of the connection.
+func sendClose(code int, text string) func(*testing.T, *websocket.Conn) {
 	return func(_ *testing.T, ws *websocket.Conn) {
-		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(patience))
+		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(longTimeout))
 		drain(nil, ws)
 	}
 }
 
+// Each layer can fail: Run stops there, with a detail and, for some failures, a hint.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	unhealthy := func(srv *grpc.Server) {
@@ -129,12 +136,12 @@ func TestFailures(t *testing.T) {
 		h.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 		grpc_health_v1.RegisterHealthServer(srv, h)
 	}
-	alone := func(srv *grpc.Server) { grpc_health_v1.RegisterHealthServer(srv, health.NewServer()) }
+	healthOnly := func(srv *grpc.Server) { grpc_health_v1.RegisterHealthServer(srv, health.NewServer()) }
 	for _, test := range []struct {
 		name    string
 		peer    func(*testing.T) string
 		role    wsmux.Role
-		timeout time.Duration // default: patience
+		timeout time.Duration // default: longTimeout
 		layer   Layer
 		detail  string
 		hint    string // empty: none from this package
@@ -144,13 +151,13 @@ func TestFailures(t *testing.T) {
 			layer: TCP, detail: "127.0.0.1:1: connection refused",
 		},
 		{
-			name: "silent TCP", peer: tcp(swallow), timeout: silence,
+			name: "silent TCP", peer: tcp(swallow), timeout: shortTimeout,
 			layer: WebSocket, detail: "no answer within 2s", hint: "ws:// or wss://",
 		},
 		{
 			name: "closing TCP", peer: tcp(func(net.Conn) {}),
-			layer: WebSocket, detail: "",
-		}, // the peer closed it, or connection reset
+			layer: WebSocket, detail: "", // it depends on the timing: EOF or a reset
+		},
 		{name: "no HTTP", peer: tcp(func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
 			swallow(conn)
@@ -172,66 +179,66 @@ func TestFailures(t *testing.T) {
 			layer: WebSocket, detail: "302 Found (location: https://login.example/)",
 		},
 
-		{name: "no Pong", peer: upgraded(deaf), timeout: silence, layer: Ping, detail: "Pong: no answer within 2s", hint: "RFC 6455"},
+		{name: "no Pong", peer: upgraded(ignorePings), timeout: shortTimeout, layer: Ping, detail: "Pong: no answer within 2s", hint: "RFC 6455"},
 		{
-			name: "Close frame", peer: upgraded(hangUp(websocket.ClosePolicyViolation, "unknown worker")),
+			name: "Close frame", peer: upgraded(sendClose(websocket.ClosePolicyViolation, "unknown worker")),
 			layer: Ping, detail: "the peer closed the session: close 1008 (policy violation): unknown worker",
 		},
 		{name: "dropped", peer: upgraded(func(*testing.T, *websocket.Conn) {}), layer: Ping},
 
-		{name: "echo", peer: upgraded(echo), layer: Yamux, detail: "sends back what it gets", hint: "path"},
+		{name: "echo", peer: upgraded(echo), layer: Yamux, detail: "echoes the bytes that it receives", hint: "path"},
 		{
-			name: "silent WebSocket", peer: upgraded(drain), timeout: silence,
+			name: "silent WebSocket", peer: upgraded(drain), timeout: shortTimeout,
 			layer: Yamux, detail: "yamux Ping: no answer within 2s", hint: "path",
 		},
 		{
-			name: "half a frame", peer: upgraded(say(websocket.BinaryMessage, "\x00\x00")), timeout: silence,
+			name: "half a frame", peer: upgraded(sendText(websocket.BinaryMessage, "\x00\x00")), timeout: shortTimeout,
 			layer: Yamux, detail: "no answer within 2s", hint: "path",
 		},
-		{name: "reset streams", peer: upgraded(resets), layer: Yamux, detail: "the peer refuses streams", hint: "wstun serve"},
+		{name: "reset streams", peer: upgraded(resetStreams), layer: Yamux, detail: "the peer accepts no streams: it reset the first one", hint: "wstun serve"},
 		{
 			name: "GoAway", peer: serveSession(wsmux.Server, func(_ *testing.T, session *wsmux.Session) { _ = session.GoAway() }),
-			layer: Yamux, detail: "going away", hint: "try again",
+			layer: Yamux, detail: "it has sent GoAway", hint: "try again",
 		},
 		{
-			name: "no streams", peer: serveSession(wsmux.Server, func(*testing.T, *wsmux.Session) {}), timeout: silence,
+			name: "no streams", peer: serveSession(wsmux.Server, func(*testing.T, *wsmux.Session) {}), timeout: shortTimeout,
 			layer: Yamux, detail: "the peer accepts no streams: no answer within 2s", hint: "wstun serve",
 		},
 		{
-			name: "same role", peer: upgraded(calling(1, "this is no gRPC client, but something else")),
-			layer: Yamux, detail: "the peer is the yamux client, too: it has opened stream 1", hint: "--yamux-role server",
+			name: "same role", peer: upgraded(openStream(1, "these bytes are not an HTTP/2 preface")),
+			layer: Yamux, detail: "both ends have the yamux role client: the peer opened stream 1", hint: "--yamux-role server",
 		},
 		{
-			name: "both servers", peer: upgraded(calling(2, "this is no gRPC client, but something else")), role: wsmux.Server,
-			layer: Yamux, detail: "the peer is the yamux server, too: it has opened stream 2", hint: "--yamux-role client",
+			name: "both servers", peer: upgraded(openStream(2, "these bytes are not an HTTP/2 preface")), role: wsmux.Server,
+			layer: Yamux, detail: "both ends have the yamux role server: the peer opened stream 2", hint: "--yamux-role client",
 		},
 		{
-			name: "gRPC client in the same role", peer: upgraded(calling(1, http2.ClientPreface)),
-			layer: Yamux, detail: "the peer is the gRPC client: it has opened stream 1 as the yamux client and sent an HTTP/2 client preface", hint: "wstun serve",
+			name: "gRPC client in the same role", peer: upgraded(openStream(1, http2.ClientPreface)),
+			layer: Yamux, detail: "the peer is the gRPC client: it opened stream 1 as the yamux client and sent an HTTP/2 client preface", hint: "wstun serve",
 		},
 		{
-			name: "gRPC client in the other role", peer: serveSession(wsmux.Server, calls), timeout: silence,
-			layer: Yamux, detail: "it is the gRPC client: it has opened stream 2", hint: "wstun serve --yamux-role client",
+			name: "gRPC client in the other role", peer: serveSession(wsmux.Server, callServer), timeout: shortTimeout,
+			layer: Yamux, detail: "it is the gRPC client, and sent an HTTP/2 client preface on stream 2", hint: "wstun serve --yamux-role client",
 		},
 
 		{
-			name: "HTTP/1 inside", peer: serveSession(wsmux.Server, answer("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")),
+			name: "HTTP/1 inside", peer: serveSession(wsmux.Server, answerPreface("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")),
 			layer: HTTP2, detail: `an HTTP/1 answer, "HTTP/1.1 400 Bad Request"`, hint: "gRPC",
 		},
 		{
-			name: "TLS inside", peer: serveSession(wsmux.Server, answer("\x15\x03\x03\x00\x02\x02\x46")),
+			name: "TLS inside", peer: serveSession(wsmux.Server, answerPreface("\x15\x03\x03\x00\x02\x02\x46")),
 			layer: HTTP2, detail: "a TLS alert", hint: "without TLS",
 		},
 		{
-			name: "something else inside", peer: serveSession(wsmux.Server, answer("SSH-2.0-OpenSSH_9.9\r\n")),
+			name: "something else inside", peer: serveSession(wsmux.Server, answerPreface("SSH-2.0-OpenSSH_9.9\r\n")),
 			layer: HTTP2, detail: `"SSH-2.0-OpenSSH_9.9\r\n"`, hint: "gRPC",
 		},
 		{
-			name: "closed stream", peer: serveSession(wsmux.Server, answer("")),
+			name: "closed stream", peer: serveSession(wsmux.Server, answerPreface("")),
 			layer: HTTP2, detail: "closed the stream without an answer", hint: "gRPC",
 		},
 		{
-			name: "silent stream", peer: serveSession(wsmux.Server, func(_ *testing.T, session *wsmux.Session) { _, _ = session.Accept() }), timeout: silence,
+			name: "silent stream", peer: serveSession(wsmux.Server, func(_ *testing.T, session *wsmux.Session) { _, _ = session.Accept() }), timeout: shortTimeout,
 			layer: HTTP2, detail: "SETTINGS: no answer within 2s", hint: "silent",
 		},
 		{name: "session ends", peer: serveSession(wsmux.Server, func(_ *testing.T, session *wsmux.Session) {
@@ -239,9 +246,9 @@ func TestFailures(t *testing.T) {
 			_ = session.Close()
 		}), layer: HTTP2, detail: "the peer closed the session: close 1000"},
 
-		{name: "HTTP/2 without gRPC", peer: serveSession(wsmux.Server, plainHTTP2), layer: Health, detail: "404", hint: "no gRPC"},
+		{name: "plain HTTP/2", peer: serveSession(wsmux.Server, plainHTTP2), layer: Health, detail: "404", hint: "not gRPC"},
 		{name: "not serving", peer: upgraded(serveGRPC(unhealthy)), layer: Health, detail: "NOT_SERVING", hint: "can't serve"},
-		{name: "no reflection", peer: upgraded(serveGRPC(alone)), layer: Reflection, detail: "no reflection", hint: "--proto"},
+		{name: "no reflection", peer: upgraded(serveGRPC(healthOnly)), layer: Reflection, detail: "no reflection", hint: "--proto"},
 		{name: "server without anything", peer: upgraded(serveGRPC(func(*grpc.Server) {})), layer: Reflection, detail: "no reflection", hint: "--proto"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -249,21 +256,22 @@ func TestFailures(t *testing.T) {
 			opts := &Options{Role: test.role}
 			opts.Dial.ConnectTimeout = test.timeout
 			if test.timeout == 0 {
-				opts.Dial.ConnectTimeout = patience
+				opts.Dial.ConnectTimeout = longTimeout
 			}
 			last := wantFailure(t, run(t, test.peer(t), opts), upTo(test.layer), test.detail)
 			if !strings.Contains(last.Hint, test.hint) || (test.hint == "") != (last.Hint == "") {
 				t.Errorf("hint %q, want %q", last.Hint, test.hint)
 			}
 			if _, ok := errors.AsType[netdiag.TimeoutError](last.Err); ok != (test.timeout != 0) && test.name != "gRPC client in the other role" {
-				t.Errorf("error %v, want it to be a time-out: %v", last.Err, test.timeout != 0)
+				t.Errorf("error %v, want a TimeoutError: %v", last.Err, test.timeout != 0)
 			}
 		})
 	}
 }
 
-// A peer that doesn't speak yamux fails at its first byte, before its Pong.
-func TestNoYamux(t *testing.T) {
+// Bytes that aren't yamux make layer Yamux fail, even if they arrive before the Pong: layer
+// Ping is then not reported.
+func TestNotYamux(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -271,21 +279,21 @@ func TestNoYamux(t *testing.T) {
 		detail string
 		hint   string
 	}{
-		{"garbage", say(websocket.BinaryMessage, "hello, world: what is yamux?"), `the peer doesn't speak yamux: it sent "hello, world: what is yamux?"`, hintNotYamux},
-		{"less than a frame", say(websocket.BinaryMessage, "hello"), `the peer doesn't speak yamux: it sent "hello"`, hintNotYamux},
-		{"text", say(websocket.TextMessage, "{}"), "text message", hintNotYamux},
-		{"HTTP/1", say(websocket.BinaryMessage, "HTTP/1.1 200 OK\r\n\r\n"), `it sent an HTTP/1 answer, "HTTP/1.1 200 OK"`, hintNotYamux},
-		{"TLS", say(websocket.BinaryMessage, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00"), "it sent a TLS handshake", hintNotYamux},
-		{"HTTP/2", say(websocket.BinaryMessage, "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"), "the peer doesn't speak yamux: it sent HTTP/2 SETTINGS", hintNotYamux},
+		{"garbage", sendText(websocket.BinaryMessage, "hello, world: what is yamux?"), `the peer doesn't speak yamux: it sent "hello, world: what is yamux?"`, hintNotYamux},
+		{"less than a frame", sendText(websocket.BinaryMessage, "hello"), `the peer doesn't speak yamux: it sent "hello"`, hintNotYamux},
+		{"text", sendText(websocket.TextMessage, "{}"), "text message", hintNotYamux},
+		{"HTTP/1", sendText(websocket.BinaryMessage, "HTTP/1.1 200 OK\r\n\r\n"), `it sent an HTTP/1 answer, "HTTP/1.1 200 OK"`, hintNotYamux},
+		{"TLS", sendText(websocket.BinaryMessage, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00"), "it sent a TLS handshake", hintNotYamux},
+		{"HTTP/2", sendText(websocket.BinaryMessage, "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"), "the peer doesn't speak yamux: it sent HTTP/2 SETTINGS", hintNotYamux},
 		{
-			"duplicate stream", hangUp(websocket.CloseProtocolError, "yamux: duplicate stream initiated: both ends have the yamux role client"),
+			"duplicate stream", sendClose(websocket.CloseProtocolError, "yamux: duplicate stream initiated: both ends have the yamux role client"),
 			"both ends have the yamux role client", hintRole,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			want := []Layer{TCP, WebSocket, Yamux}
-			last := wantFailure(t, run(t, upgraded(test.serve)(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: patience}}), want, test.detail)
+			last := wantFailure(t, run(t, upgraded(test.serve)(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: longTimeout}}), want, test.detail)
 			if last.Hint != test.hint {
 				t.Errorf("hint %q, want %q", last.Hint, test.hint)
 			}

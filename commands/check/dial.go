@@ -19,54 +19,53 @@ import (
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// dialing is the part of a run that tunnel.DialWebSocket does: from the name's
-// resolution to the upgrade. It learns of the layers from an httptrace, whose
-// calls may come from several goroutines, and even after the layer is done.
-type dialing struct {
-	p      *probe
+// dialTrace reports the layers from DNS to the WebSocket while
+// tunnel.DialWebSocket runs. It follows the dial by httptrace, which calls its
+// hooks from several goroutines, and sometimes after their layer has ended.
+type dialTrace struct {
+	p      *prober
 	ctx    context.Context //nolint:containedctx // httptrace's functions get none
 	proxy  *url.URL        // nil: none
-	giveUp context.CancelCauseFunc
+	cancel context.CancelCauseFunc
 
 	mu    sync.Mutex
-	timer *time.Timer // ends the layer; nil: nothing does
-	layer Layer       // being probed
-	since time.Time
-	host  string  // being resolved
-	tls   *Result // held back until it has carried something
+	timer *time.Timer // ends the current layer; nil: no time limit
+	layer Layer       // the current one
+	start time.Time   // of the current layer
+	host  string      // the name being resolved
+	tls   *Result     // not reported until the connection has carried data
 }
 
-// dial probes the layers up to the WebSocket, which it returns.
-func (p *probe) dial(ctx context.Context, proxy *url.URL) (*websocket.Conn, bool) {
-	bounded, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	d := &dialing{p: p, ctx: ctx, proxy: proxy, giveUp: giveUp}
-	d.start()
-	opts := p.opts.Dial
-	opts.ConnectTimeout = -1 // d bounds each layer
-	ws, err := tunnel.DialWebSocket(httptrace.WithClientTrace(bounded, d.trace()), p.url.String(), &opts)
-	return ws, d.end(ws, err)
-}
-
-// start begins with the first layer.
-func (d *dialing) start() {
+// dial probes the layers up to the WebSocket and returns the WebSocket. It returns
+// false if a layer failed or ctx ended.
+func (p *prober) dial(ctx context.Context, proxy *url.URL) (*websocket.Conn, bool) {
+	cancellable, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d := &dialTrace{p: p, ctx: ctx, proxy: proxy, cancel: cancel, host: p.url.Hostname()}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.p.timeout > 0 {
-		d.timer = time.AfterFunc(d.p.timeout, d.expire)
+	if p.timeout > 0 {
+		d.timer = time.AfterFunc(p.timeout, d.expire)
 	}
-	host := d.p.url.Hostname()
-	if d.proxy != nil {
-		host = d.proxy.Hostname()
+	if proxy != nil {
+		d.host = proxy.Hostname()
 	}
-	if d.host = host; net.ParseIP(host) == nil {
+	if net.ParseIP(d.host) == nil {
 		d.begin(DNS)
 	} else {
 		d.begin(TCP)
 	}
+	d.mu.Unlock()
+	opts := p.opts.Dial
+	opts.ConnectTimeout = -1 // d bounds each layer
+	ws, err := tunnel.DialWebSocket(httptrace.WithClientTrace(cancellable, d.hooks()), p.url.String(), &opts)
+	ok := d.finish(ws, err)
+	if !ok && ws != nil {
+		_ = ws.Close()
+	}
+	return ws, ok
 }
 
-func (d *dialing) trace() *httptrace.ClientTrace {
+func (d *dialTrace) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSStart: func(info httptrace.DNSStartInfo) {
 			d.mu.Lock()
@@ -75,26 +74,30 @@ func (d *dialing) trace() *httptrace.ClientTrace {
 			d.begin(DNS)
 		},
 		DNSDone: func(info httptrace.DNSDoneInfo) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			if info.Err == nil {
-				d.done(DNS, func() Result { return Result{Detail: d.host + " is " + addresses(info.Addrs)} }, TCP)
+				d.done(DNS, d.host+" is "+addresses(info.Addrs), TCP)
 			}
 		},
 		ConnectDone: func(_, addr string, err error) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			switch {
-			case err != nil: // another address may do
+			case err != nil: // another address may work
 			case d.proxy != nil:
-				d.done(TCP, func() Result { return Result{Detail: addr + ", the proxy"} }, Proxy)
+				d.done(TCP, addr+", the proxy", Proxy)
 			default:
-				d.done(TCP, func() Result { return Result{Detail: addr} }, TLS)
+				d.done(TCP, addr, TLS)
 			}
 		},
 		GotConn: func(httptrace.GotConnInfo) {
-			d.done(Proxy, func() Result {
-				return Result{Detail: outbound.RedactURL(d.proxy) + " has connected to " + d.p.url.Host}
-			}, TLS)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.proxy != nil {
+				d.done(Proxy, outbound.RedactURL(d.proxy)+" has connected to "+d.p.url.Host, TLS)
+			}
 			if d.p.url.Scheme == "ws" || d.p.url.Scheme == "http" {
-				d.mu.Lock()
-				defer d.mu.Unlock()
 				d.begin(WebSocket)
 			}
 		},
@@ -105,95 +108,83 @@ func (d *dialing) trace() *httptrace.ClientTrace {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			r := describeTLS(&state, time.Now())
-			r.Layer, r.Took = TLS, time.Since(d.since)
+			r.Layer, r.Took = TLS, time.Since(d.start)
 			d.tls = &r
 			d.begin(WebSocket)
 		},
 	}
 }
 
-// begin starts probing layer. The caller holds d.mu.
-func (d *dialing) begin(layer Layer) {
-	d.layer, d.since = layer, time.Now()
+// begin makes layer the current one. The caller holds d.mu.
+func (d *dialTrace) begin(layer Layer) {
+	d.layer, d.start = layer, time.Now()
 	if d.timer != nil {
 		d.timer.Reset(d.p.timeout)
 	}
 }
 
-// done reports the result of layer, unless it is reported already, and begins next.
-func (d *dialing) done(layer Layer, result func() Result, next Layer) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// done reports that layer works and begins next. It does nothing if layer isn't
+// the current one. The caller holds d.mu.
+func (d *dialTrace) done(layer Layer, detail string, next Layer) {
 	if d.layer != layer {
 		return
 	}
-	r := result()
-	r.Layer, r.Took = layer, time.Since(d.since)
-	d.p.tell(d.ctx, r)
+	d.p.report(d.ctx, Result{Layer: layer, Took: time.Since(d.start), Detail: detail})
 	d.begin(next)
 }
 
-// expire gives up on the layer that is being probed.
-func (d *dialing) expire() {
+// expire cancels the dial when the current layer's time is over.
+func (d *dialTrace) expire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Since(d.since) >= d.p.timeout { // the layer hasn't just begun
-		d.giveUp(netdiag.TimeoutError(d.p.timeout))
+	if time.Since(d.start) >= d.p.timeout { // false if the layer has just begun
+		d.cancel(netdiag.TimeoutError(d.p.timeout))
 	}
 }
 
-// end reports the last layer: WebSocket if the dial succeeded, and otherwise the
-// one that failed with err.
-func (d *dialing) end(ws *websocket.Conn, err error) bool {
+// finish reports the last layer of the dial: the one that failed with err, or
+// WebSocket. A TLS result that is still pending is reported first.
+func (d *dialTrace) finish(ws *websocket.Conn, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	r := Result{Layer: d.layer, Took: time.Since(d.since), Err: err}
+	r := Result{Layer: d.layer, Took: time.Since(d.start), Err: err}
 	if err != nil {
-		r = d.failure(r)
-	}
-	if d.tls != nil && r.Layer != TLS && !d.p.tell(d.ctx, *d.tls) {
-		if ws != nil {
-			_ = ws.Close()
+		r = d.explain(r)
+	} else {
+		r.Detail = "101 Switching Protocols"
+		if protocol := ws.Subprotocol(); protocol != "" {
+			r.Detail += ", subprotocol " + protocol
 		}
+	}
+	if d.tls != nil && r.Layer != TLS && !d.p.report(d.ctx, *d.tls) {
 		return false
 	}
-	if err != nil {
-		return d.p.tell(d.ctx, r)
-	}
-	r.Detail = "101 Switching Protocols"
-	if protocol := ws.Subprotocol(); protocol != "" {
-		r.Detail += ", subprotocol " + protocol
-	}
-	if !d.p.tell(d.ctx, r) {
-		_ = ws.Close()
-		return false
-	}
-	return true
+	return d.p.report(d.ctx, r)
 }
 
-// failure attributes r.Err to its layer and explains it.
-func (d *dialing) failure(r Result) Result {
+// explain sets the layer that r.Err belongs to, the detail, and the hint.
+func (d *dialTrace) explain(r Result) Result {
 	if de, ok := errors.AsType[*tunnel.DialError](r.Err); ok {
 		r.Detail = strings.TrimPrefix(de.Reason(), "handshake: ")
 	}
-	oe, isOp := errors.AsType[*net.OpError](r.Err)
 	if _, ok := errors.AsType[netdiag.TimeoutError](r.Err); ok && (r.Layer == TLS || r.Layer == WebSocket) {
-		r.Hint = "something accepts connections there and says nothing: check the URL's port, and ws:// or wss://"
+		r.Hint = "something accepts connections there but sends nothing: check the URL's port, and ws:// or wss://"
 	}
+	oe, isOp := errors.AsType[*net.OpError](r.Err)
 	_, isDNS := errors.AsType[*net.DNSError](r.Err)
 	switch {
-	case isDNS: // the proxy may be up, and the target's name unknown
+	case isDNS: // the target's name may fail after the proxy's layers have begun
 		r.Layer = DNS
 	case d.tls != nil && netdiag.Alert(r.Err) != "":
 		// In TLS 1.3 the peer verifies a client's certificate after the client's
-		// handshake is complete, and sends the alert instead of the answer.
+		// handshake is complete, and sends the alert instead of the response.
 		r.Layer, r.Took = TLS, r.Took+d.tls.Took
 	case r.Layer == TCP && isOp && oe.Addr != nil:
 		r.Detail = oe.Addr.String() + ": " + r.Detail
-	case r.Layer == TCP && d.proxy == nil: // a proxy's error names it
+	case r.Layer == TCP && d.proxy == nil: // a proxy's error includes its URL
 		r.Detail = d.p.url.Host + ": " + r.Detail
 	case r.Layer == TLS:
 		if ce, ok := errors.AsType[*tls.CertificateVerificationError](r.Err); ok && len(ce.UnverifiedCertificates) > 0 {
@@ -203,7 +194,7 @@ func (d *dialing) failure(r Result) Result {
 	return r
 }
 
-// addresses lists addrs, each once.
+// addresses lists addrs, sorted and without duplicates.
 func addresses(addrs []net.IPAddr) string {
 	texts := make([]string, len(addrs))
 	for i, addr := range addrs {

@@ -14,10 +14,11 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-const hintNoGRPC = "the server speaks HTTP/2, but no gRPC: check what the peer connects streams to"
+const hintHTTP2Only = "the server speaks HTTP/2 but not gRPC: check the target that the peer connects streams to"
 
-// health asks for the health of the whole server. A server without a health service
-// passes, and so does one that wants credentials for it: it's alive.
+// health checks the health of the server as a whole. A server that answers, but not with
+// a health status, passes with a note: it has no health service, no status for the server
+// as a whole, or requires credentials.
 func (s *session) health(ctx context.Context, cc grpc.ClientConnInterface) Result {
 	resp, err := grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	st := status.Convert(err)
@@ -26,47 +27,49 @@ func (s *session) health(ctx context.Context, cc grpc.ClientConnInterface) Resul
 		if resp.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
 			return Result{Detail: resp.GetStatus().String()}
 		}
-		return Result{Err: errors.New(resp.GetStatus().String()), Hint: "the server is there and says that it can't serve: see its own log"}
+		return Result{Err: errors.New(resp.GetStatus().String()), Hint: "the server runs but reports that it can't serve: see its log"}
 	case codes.Unimplemented:
-		if isNoGRPC(st) {
+		if isPlainHTTP(st) {
 			break
 		}
 		return Result{Note: true, Detail: "the server has no health service"}
 	case codes.NotFound:
-		return Result{Note: true, Detail: "the server's health service knows nothing of the server as a whole"}
+		return Result{Note: true, Detail: "the health service has no status for the server as a whole"}
 	case codes.Unauthenticated, codes.PermissionDenied:
-		return Result{Note: true, Detail: "the server wants credentials for its health: " + describe(st)}
+		return Result{Note: true, Detail: "the health service requires credentials: " + describeStatus(st)}
 	}
 	return s.callFailure(ctx, Health, st)
 }
 
-// callFailure returns the Result of a layer whose call has failed with st.
+// callFailure is the result of a layer whose call failed with st, or sessionFailure if the
+// session has ended.
 func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Status) Result {
-	if s.over() {
-		return s.end(layer)
+	if s.ended() {
+		return s.sessionFailure(layer)
 	}
-	r := Result{Err: st.Err(), Detail: describe(st)}
+	r := Result{Err: st.Err(), Detail: describeStatus(st)}
 	switch {
 	case ctx.Err() != nil:
 		r.Err = context.Cause(ctx)
-		r.Detail, r.Hint = r.Err.Error(), "the server has sent its SETTINGS, and doesn't answer calls: see its own log"
-	case isNoGRPC(st):
-		r.Hint = hintNoGRPC
-	case strings.Contains(st.Message(), "both ends of the session are gRPC clients"): // as wstun dial puts it
+		r.Detail, r.Hint = r.Err.Error(), "the server sent its SETTINGS but doesn't answer calls: see its log"
+	case isPlainHTTP(st):
+		r.Hint = hintHTTP2Only
+	case strings.Contains(st.Message(), "both ends of the session are gRPC clients"): // wstun dial's wording
 		r.Hint = hintServe(1)
 	}
 	return r
 }
 
-func describe(st *status.Status) string { return fmt.Sprintf("%v: %s", st.Code(), st.Message()) }
+// describeStatus formats st as its code and message.
+func describeStatus(st *status.Status) string { return fmt.Sprintf("%v: %s", st.Code(), st.Message()) }
 
-// isNoGRPC reports whether gRPC made st from a plain HTTP answer, which may become
-// Unimplemented too.
-func isNoGRPC(st *status.Status) bool {
+// isPlainHTTP reports whether grpc-go made st from a response that isn't gRPC's. Its
+// code depends on the HTTP status: a 404 becomes Unimplemented.
+func isPlainHTTP(st *status.Status) bool {
 	return strings.Contains(st.Message(), "unexpected HTTP status code") || strings.Contains(st.Message(), "content-type")
 }
 
-// reflection lists the services.
+// reflection lists the services by the newest version of reflection that the server has.
 func (s *session) reflection(ctx context.Context, cc grpc.ClientConnInterface) Result {
 	version, services, err := reflection.FromServer(cc, nil).List(ctx)
 	switch {
@@ -83,12 +86,12 @@ func (s *session) reflection(ctx context.Context, cc grpc.ClientConnInterface) R
 		error
 		GRPCStatus() *status.Status
 	}](err); ok {
-		st = inner.GRPCStatus() // without what reflection writes before its message
+		st = inner.GRPCStatus() // without the prefix of package reflection
 	}
 	return s.callFailure(ctx, Reflection, st)
 }
 
-// describeServices counts services, and names the first few.
+// describeServices returns the number of services and the names of the first few.
 func describeServices(names []string) string {
 	const most = 8
 	switch n := len(names); {

@@ -13,10 +13,10 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// silentNames is closed when nobody asks any more.
-var silentNames = make(chan struct{})
+// testsDone is closed after the last test. It ends lookups of silent.test.
+var testsDone = make(chan struct{})
 
-// TestMain puts a name server into the process: no test asks a real one.
+// TestMain replaces the resolver by one in the process, so no test sends a DNS query.
 func TestMain(m *testing.M) {
 	net.DefaultResolver = &net.Resolver{
 		PreferGo: true,
@@ -29,16 +29,16 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(tests{m}, tunneltest.LingeringHTTP())
 }
 
-// tests are this package's.
+// tests closes testsDone after the tests have run, before goleak looks.
 type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
-	defer close(silentNames) // the resolver waits for its own time-out otherwise
+	defer close(testsDone) // otherwise the resolver waits for its own timeout
 	return t.m.Run()
 }
 
-// nameServer knows worker.test, which is 127.0.0.1, and never answers for
-// silent.test.
+// nameServer resolves worker.test to 127.0.0.1, doesn't answer queries for
+// silent.test, and has no other names.
 func nameServer(conn net.Conn) {
 	defer conn.Close()
 	for {
@@ -57,7 +57,7 @@ func nameServer(conn net.Conn) {
 		msg.Response, msg.RecursionAvailable, msg.Additionals = true, true, nil
 		switch q := msg.Questions[0]; {
 		case q.Name.String() == "silent.test.":
-			<-silentNames
+			<-testsDone
 			return
 		case q.Name.String() != "worker.test.":
 			msg.RCode = dnsmessage.RCodeNameError

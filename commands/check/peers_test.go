@@ -34,8 +34,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// listen has serve handle what connects to a loopback address. The connections
-// are closed when serve returns and when the test ends.
+// listen listens on a loopback address and calls serve with each connection. It
+// closes the connection when serve returns or the test ends.
 func listen(t *testing.T, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,7 +72,7 @@ func listen(t *testing.T, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// tcp is a peer that serve plays.
+// tcp returns a function that starts a TCP server and returns its ws URL.
 func tcp(serve func(net.Conn)) func(*testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
@@ -80,10 +80,11 @@ func tcp(serve func(net.Conn)) func(*testing.T) string {
 	}
 }
 
-// swallow reads and says nothing.
+// swallow reads until the connection ends.
 func swallow(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// page is an HTTP server that knows nothing of WebSockets.
+// page returns a function that starts an HTTP server, which answers every request
+// with body, and returns its ws URL.
 func page(code int, header http.Header, body string) func(*testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
@@ -97,7 +98,8 @@ func page(code int, header http.Header, body string) func(*testing.T) string {
 	}
 }
 
-// upgraded has serve handle WebSockets, and closes them behind it, and when the
+// upgraded returns a function that starts a server, which calls serve with each
+// WebSocket, and returns its URL. The WebSocket is closed when serve returns or the
 // test ends.
 func upgraded(serve func(*testing.T, *websocket.Conn)) func(*testing.T) string {
 	return func(t *testing.T) string {
@@ -106,18 +108,19 @@ func upgraded(serve func(*testing.T, *websocket.Conn)) func(*testing.T) string {
 	}
 }
 
-// accept is upgraded with TLS, if config isn't nil.
+// accept starts a server that calls serve with each WebSocket, and returns its
+// address. It uses TLS unless config is nil.
 func accept(t *testing.T, config *tls.Config, serve func(*testing.T, *websocket.Conn)) (addr string) {
 	t.Helper()
 	upgrader := websocket.Upgrader{ReadBufferSize: wsmux.BufferSize, WriteBufferSize: wsmux.BufferSize, Subprotocols: []string{"tunnel"}}
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		wg.Add(1) // before the server loses sight of the connection
+		wg.Add(1) // before the connection is hijacked, which srv.Close doesn't wait for
 		defer wg.Done()
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
-			return // answered
+			return // Upgrade has answered
 		}
 		served := make(chan struct{})
 		go func() {
@@ -146,7 +149,7 @@ func accept(t *testing.T, config *tls.Config, serve func(*testing.T, *websocket.
 	return srv.Listener.Addr().String()
 }
 
-// serveGRPC is a gRPC server on a WebSocket.
+// serveGRPC serves gRPC on a WebSocket.
 func serveGRPC(register func(*grpc.Server)) func(*testing.T, *websocket.Conn) {
 	return func(t *testing.T, ws *websocket.Conn) {
 		t.Helper()
@@ -160,13 +163,13 @@ func serveGRPC(register func(*grpc.Server)) func(*testing.T, *websocket.Conn) {
 	}
 }
 
-// healthy registers what check asks for.
-func healthy(srv *grpc.Server) {
+// registerAll registers the health and reflection services.
+func registerAll(srv *grpc.Server) {
 	grpc_health_v1.RegisterHealthServer(srv, health.NewServer())
 	reflection.Register(srv)
 }
 
-// serveSession runs serve on a session, which ends with the peer.
+// serveSession calls serve with a session and then waits for the session's end.
 func serveSession(role wsmux.Role, serve func(*testing.T, *wsmux.Session)) func(*testing.T) string {
 	return upgraded(func(t *testing.T, ws *websocket.Conn) {
 		t.Helper()
@@ -180,8 +183,9 @@ func serveSession(role wsmux.Role, serve func(*testing.T, *wsmux.Session)) func(
 	})
 }
 
-// answer accepts a stream, waits for the preface, and answers with text.
-func answer(text string) func(*testing.T, *wsmux.Session) {
+// answerPreface accepts a stream, reads the HTTP/2 preface and answers with text. If
+// text is empty, it closes the stream.
+func answerPreface(text string) func(*testing.T, *wsmux.Session) {
 	return func(t *testing.T, session *wsmux.Session) {
 		t.Helper()
 		stream, err := session.Accept()
@@ -201,7 +205,7 @@ func answer(text string) func(*testing.T, *wsmux.Session) {
 	}
 }
 
-// plainHTTP2 serves HTTP/2 that knows nothing of gRPC.
+// plainHTTP2 serves HTTP/2 and answers every request with 404.
 func plainHTTP2(t *testing.T, session *wsmux.Session) {
 	t.Helper()
 	l := wsmux.NewListener()
@@ -212,9 +216,9 @@ func plainHTTP2(t *testing.T, session *wsmux.Session) {
 	go func() { _ = srv.Serve(l) }()
 }
 
-// calling is a peer that has opened a stream, and sent text on it, before it reads
-// anything.
-func calling(stream byte, text string) func(*testing.T, *websocket.Conn) {
+// openStream opens a stream and sends text on it before it reads anything, and then
+// acts as resetStreams.
+func openStream(stream byte, text string) func(*testing.T, *websocket.Conn) {
 	return func(t *testing.T, ws *websocket.Conn) {
 		t.Helper()
 		frames := []byte{
@@ -224,11 +228,11 @@ func calling(stream byte, text string) func(*testing.T, *websocket.Conn) {
 		if err := ws.WriteMessage(websocket.BinaryMessage, append(frames, text...)); err != nil {
 			t.Error(err)
 		}
-		resets(t, ws)
+		resetStreams(t, ws)
 	}
 }
 
-// The parts of yamux frames that these peers send.
+// Fields of the yamux frames that these peers send.
 const (
 	headerSize       = 12
 	typeData         = 0
@@ -239,8 +243,8 @@ const (
 	flagRST          = 8
 )
 
-// resets is yamux that answers Pings and resets every stream.
-func resets(_ *testing.T, ws *websocket.Conn) {
+// resetStreams answers yamux Pings and resets every stream.
+func resetStreams(_ *testing.T, ws *websocket.Conn) {
 	conn := wsmux.WrapConn(ws)
 	header := make([]byte, headerSize)
 	for {
@@ -256,8 +260,9 @@ func resets(_ *testing.T, ws *websocket.Conn) {
 	}
 }
 
-// relayProxy is an HTTP proxy that answers CONNECT, and connects if that is 200.
-func relayProxy(t *testing.T, status string) (addr string) {
+// httpProxy is an HTTP proxy that answers CONNECT with status. If that is 200, it
+// connects to the target.
+func httpProxy(t *testing.T, status string) (addr string) {
 	t.Helper()
 	return listen(t, func(conn net.Conn) {
 		r := bufio.NewReader(conn)
@@ -305,7 +310,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate returns one for worker.test and 127.0.0.1, server and client.
+// certificate returns a certificate for worker.test and 127.0.0.1 that is valid for
+// servers and clients.
 func (a *authority) certificate(t *testing.T, until time.Time) tls.Certificate {
 	t.Helper()
 	cert, key := sign(t, &x509.Certificate{
@@ -338,8 +344,8 @@ func sign(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.Pri
 	return cert, key
 }
 
-// calls makes the peer a gRPC client that is connected at once.
-func calls(t *testing.T, session *wsmux.Session) {
+// callServer opens a gRPC client connection, without waiting for a call.
+func callServer(t *testing.T, session *wsmux.Session) {
 	t.Helper()
 	cc, err := session.DialGRPC()
 	if err != nil {
@@ -357,12 +363,12 @@ func reflectionV1Alpha(srv *grpc.Server) {
 	grpc_reflection_v1alpha.RegisterServerReflectionServer(srv, reflection.NewServer(reflection.ServerOptions{Services: srv}))
 }
 
-// guarded is a reflection service that wants credentials.
-type guarded struct {
+// unauthenticated is a reflection service that rejects every caller.
+type unauthenticated struct {
 	grpc_reflection_v1.UnimplementedServerReflectionServer
 }
 
-func (guarded) ServerReflectionInfo(grpc_reflection_v1.ServerReflection_ServerReflectionInfoServer) error {
+func (unauthenticated) ServerReflectionInfo(grpc_reflection_v1.ServerReflection_ServerReflectionInfoServer) error {
 	return status.Error(codes.Unauthenticated, "no token")
 }
 
@@ -372,7 +378,7 @@ func serveStreams(t *testing.T, session *wsmux.Session) {
 	l := wsmux.NewListener()
 	l.Add(session)
 	srv := grpc.NewServer()
-	healthy(srv)
+	registerAll(srv)
 	t.Cleanup(srv.Stop)
 	go func() { _ = srv.Serve(l) }()
 }

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -23,114 +23,84 @@ import (
 )
 
 const (
-	// yamuxPings is how many are sent, to find the fastest.
+	// yamuxPings is the number of yamux Pings: the fastest is reported.
 	yamuxPings = 3
 
-	// goodbyeWait bounds what comes before the Close frame.
-	goodbyeWait = time.Second
+	// closeTimeout bounds the time from the end of the last layer to the Close
+	// frame.
+	closeTimeout = time.Second
 )
 
-// Hints for what fails above the WebSocket.
+// Hints for failures above the WebSocket.
 const (
-	hintNoPong   = "the peer, or a proxy in front of it, leaves Pings unanswered, which RFC 6455 forbids: a session would be taken for dead"
+	hintNoPong   = "the peer, or a proxy in front of it, doesn't answer Pings, which RFC 6455 requires: sessions would time out"
 	hintNotYamux = "the peer's WebSocket is for something else: check the URL's path"
-	hintNoStream = "maybe the peer is the one that calls: be the gRPC server end to it with wstun serve"
+	hintNoStream = "the peer may be a gRPC client: serve it with wstun serve"
 	hintRole     = "try the other --yamux-role"
-	hintInside   = "what the peer connects streams to must speak gRPC without TLS: check its own target"
+	hintNotGRPC  = "the target that the peer connects streams to must speak gRPC without TLS: check the peer's configuration"
 )
 
-// session is the part of a run above the WebSocket.
+// session probes the layers above the WebSocket.
 type session struct {
-	*probe
+	*prober
 	*wsmux.Session
-	watch *watch
-
-	mu      sync.Mutex
-	streams []*stream // that gRPC has opened
+	observer *observer
 }
 
-// stream is one that gRPC has opened, and is to close.
-type stream struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (s *stream) Close() error {
-	s.once.Do(func() { // gRPC may close twice, and the second call must not be ahead
-		_ = s.Conn.Close()
-		close(s.closed)
-	})
-	return nil
-}
-
-// open is gRPC's dialer.
-func (s *session) open(ctx context.Context, _ string) (net.Conn, error) {
-	conn, err := s.Open(ctx)
-	if err != nil {
-		s.watch.note(func(seen *record) { seen.openErr = err })
-		return nil, err
-	}
-	opened := &stream{Conn: conn, closed: make(chan struct{})}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams = append(s.streams, opened)
-	return opened, nil
-}
-
-// session probes the layers on conn, which it closes.
-func (p *probe) session(ctx context.Context, conn *websocket.Conn) bool {
-	s := &session{probe: p, watch: newWatch(p.opts.Role)}
+// probeSession probes the layers on conn, which it closes.
+func (p *prober) probeSession(ctx context.Context, conn *websocket.Conn) bool {
+	s := &session{prober: p, observer: newObserver(p.opts.Role)}
 	var err error
 	s.Session, err = wsmux.NewSession(conn, wsmux.Dialing, p.opts.Role, &wsmux.Options{
 		PingInterval: -1,
 		PingTimeout:  -1,
-		Observe:      s.watch.observe,
+		Observe:      s.observer.observe,
 		Logger:       p.opts.Logger,
 	})
 	if err != nil {
-		return p.tell(ctx, Result{Layer: Yamux, Err: err})
+		return p.report(ctx, Result{Layer: Yamux, Err: err})
 	}
-	cc, err := s.DialGRPC(grpc.WithContextDialer(s.open), grpc.WithConnectParams(grpc.ConnectParams{
+	cc, err := s.DialGRPC(grpc.WithContextDialer(s.dialStream), grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.DefaultConfig,
-		MinConnectTimeout: 24 * time.Hour, // the layers have their own
+		MinConnectTimeout: 24 * time.Hour, // each layer has a limit of its own
 	}))
 	if err != nil {
 		_ = s.Close()
-		return p.tell(ctx, Result{Layer: Yamux, Err: err})
+		return p.report(ctx, Result{Layer: Yamux, Err: err})
 	}
-	defer s.goodbye(cc)
-	return p.try(ctx, Ping, s.ping) &&
-		p.try(ctx, Yamux, func(ctx context.Context) Result { return s.yamux(ctx, cc) }) &&
-		p.try(ctx, HTTP2, s.http2) &&
-		p.try(ctx, Health, func(ctx context.Context) Result { return s.health(ctx, cc) }) &&
-		p.try(ctx, Reflection, func(ctx context.Context) Result { return s.reflection(ctx, cc) })
+	defer s.closeGracefully(ctx, cc)
+	return p.probe(ctx, Ping, s.ping) &&
+		p.probe(ctx, Yamux, func(ctx context.Context) Result { return s.yamux(ctx, cc) }) &&
+		p.probe(ctx, HTTP2, s.http2) &&
+		p.probe(ctx, Health, func(ctx context.Context) Result { return s.health(ctx, cc) }) &&
+		p.probe(ctx, Reflection, func(ctx context.Context) Result { return s.reflection(ctx, cc) })
 }
 
-// goodbye ends the session in order, so that a peer which has taken it for its
-// newest goes back to the one before: the streams, GoAway, a Close frame.
-func (s *session) goodbye(cc *grpc.ClientConn) {
-	timer := time.NewTimer(goodbyeWait)
-	defer timer.Stop()
-	told := make(chan struct{})
+// dialStream is gRPC's dialer.
+func (s *session) dialStream(ctx context.Context, _ string) (net.Conn, error) {
+	stream, err := s.Open(ctx)
+	if err != nil {
+		s.observer.update(func(o *observation) { o.openErr = err })
+		return nil, err
+	}
+	return stream, nil
+}
+
+// closeGracefully closes the streams, sends GoAway and a Close frame of status code
+// 1000. A peer that prefers its newest session goes back to its previous one then.
+func (s *session) closeGracefully(ctx context.Context, cc *grpc.ClientConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout) // ctx may have ended
+	defer cancel()
+	done := make(chan struct{})
 	go func() {
-		defer close(told)
-		_ = cc.Close() // which doesn't wait for what it closes
-		s.mu.Lock()
-		streams := s.streams
-		s.mu.Unlock()
-		for _, stream := range streams {
-			select {
-			case <-stream.closed:
-			case <-s.Done():
-				return
-			}
-		}
+		defer close(done)
+		_ = cc.Close() // may block, and doesn't wait for the streams
+		s.observer.wait(ctx, s.Session, func(o observation) bool { return o.unclosed == 0 })
 		_ = s.GoAway()
 	}()
 	select {
-	case <-told:
-	case <-timer.C:
+	case <-done:
+	case <-ctx.Done():
 	}
 	_ = s.Close()
 }
@@ -141,45 +111,48 @@ func (s *session) ping(ctx context.Context) Result {
 		return Result{Detail: "Pong"}
 	}
 	select {
-	case <-s.Done(): // a Ping that can't be sent ends the session, too
-		return s.end(Ping)
+	case <-s.Done(): // also when the Ping couldn't be sent
+		return s.sessionFailure(Ping)
 	case <-ctx.Done():
 		err := context.Cause(ctx)
 		return Result{Err: err, Detail: "Pong: " + err.Error(), Hint: hintNoPong}
 	}
 }
 
-// yamux sends yamux Pings, finds out the peer's role as far as it shows, and has
-// cc open a stream, which the peer must accept.
+// yamux sends yamux Pings, has cc open a stream, and waits until the peer accepts
+// it.
 //
-// Equal roles at both ends show only when the peer opens streams: it would
-// answer Pings and accept streams all the same.
+// A peer in the same yamux role answers Pings and accepts streams all the same:
+// equal roles show only if the peer opens a stream.
 func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 	roundTrip, err := s.pingYamux(ctx)
-	seen := s.watch.now()
+	o := s.observer.current()
 	switch {
-	case seen.sameRole():
-		return s.sameRole(ctx)
-	case s.over():
-		return s.end(Yamux)
+	case o.equalRoles():
+		return s.explainEqualRoles(ctx)
+	case s.ended():
+		return s.sessionFailure(Yamux)
 	case err != nil:
 		return Result{Err: err, Detail: "yamux Ping: " + err.Error(), Hint: hintNotYamux}
 	}
 	cc.Connect()
-	seen, ok := s.watch.until(ctx, s.Session, func(seen record) bool {
-		return seen.sameRole() || seen.openErr != nil || seen.ours.accepted || seen.ours.ended || len(seen.ours.data) > 0
+	o, ok := s.observer.wait(ctx, s.Session, func(o observation) bool {
+		return o.equalRoles() || o.openErr != nil || o.ours.accepted || o.ours.ended || len(o.ours.received) > 0
 	})
 	switch {
-	case seen.sameRole():
-		return s.sameRole(ctx)
-	case s.over() && !seen.ours.accepted:
-		return s.end(Yamux)
-	case s.Stats().GoingAway && !seen.ours.accepted:
-		return Result{Err: errors.New("the peer is going away (GoAway): it accepts no streams"), Hint: "it is being stopped: try again"}
-	case seen.ours.reset && !seen.ours.accepted:
-		return Result{Err: errors.New("the peer refuses streams: it has reset the one that was opened"), Hint: hintNoStream}
-	case !ok && seen.calls():
-		return Result{Err: fmt.Errorf("the peer accepts no streams, it is the gRPC client: it has opened stream %d and sent an HTTP/2 client preface", seen.theirs.id), Hint: hintServe(seen.theirs.id)}
+	case o.equalRoles():
+		return s.explainEqualRoles(ctx)
+	case s.ended() && !o.ours.accepted:
+		return s.sessionFailure(Yamux)
+	case s.Stats().GoingAway && !o.ours.accepted:
+		return Result{Err: errors.New("the peer accepts no streams: it has sent GoAway"), Hint: "the peer is shutting down: try again"}
+	case o.ours.reset && !o.ours.accepted:
+		return Result{Err: errors.New("the peer accepts no streams: it reset the first one"), Hint: hintNoStream}
+	case !ok && o.peerCalls():
+		return Result{
+			Err:  fmt.Errorf("the peer accepts no streams: it is the gRPC client, and sent an HTTP/2 client preface on stream %d", o.theirs.id),
+			Hint: hintServe(o.theirs.id),
+		}
 	case !ok:
 		err := context.Cause(ctx)
 		return Result{Err: err, Detail: "the peer accepts no streams: " + err.Error(), Hint: hintNoStream}
@@ -187,138 +160,138 @@ func (s *session) yamux(ctx context.Context, cc *grpc.ClientConn) Result {
 	return Result{Detail: fmt.Sprintf("this side is the %v, Ping %v, the peer accepts streams", s.opts.Role, roundTrip.Round(time.Microsecond))}
 }
 
-// pingYamux returns the fastest round trip of a few.
-func (s *session) pingYamux(ctx context.Context) (fastest time.Duration, err error) {
-	for i := range yamuxPings {
+// pingYamux sends yamuxPings Pings and returns the shortest round trip.
+func (s *session) pingYamux(ctx context.Context) (time.Duration, error) {
+	shortest := time.Duration(math.MaxInt64)
+	for range yamuxPings {
 		roundTrip, err := s.PingYamux(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if i == 0 || roundTrip < fastest {
-			fastest = roundTrip
-		}
+		shortest = min(shortest, roundTrip)
 	}
-	return fastest, nil
+	return shortest, nil
 }
 
-// sameRole is the failure of equal roles. If the peer is a gRPC client, it will
-// say so at once.
-func (s *session) sameRole(ctx context.Context) Result {
-	seen, _ := s.watch.until(ctx, s.Session, func(seen record) bool {
-		return seen.theirs.ended || seen.calls() || !strings.HasPrefix(http2.ClientPreface, string(seen.theirs.data))
+// explainEqualRoles waits for the first bytes on the peer's stream, which show
+// whether the peer is a gRPC client.
+func (s *session) explainEqualRoles(ctx context.Context) Result {
+	o, _ := s.observer.wait(ctx, s.Session, func(o observation) bool {
+		return o.theirs.ended || o.peerCalls() || !strings.HasPrefix(http2.ClientPreface, string(o.theirs.received))
 	})
-	if seen.calls() {
+	if o.peerCalls() {
 		return Result{
-			Err:  fmt.Errorf("the peer is the gRPC client: it has opened stream %d as the yamux %v and sent an HTTP/2 client preface", seen.theirs.id, s.opts.Role),
-			Hint: hintServe(seen.theirs.id),
+			Err:  fmt.Errorf("the peer is the gRPC client: it opened stream %d as the yamux %v and sent an HTTP/2 client preface", o.theirs.id, s.opts.Role),
+			Hint: hintServe(o.theirs.id),
 		}
 	}
-	return s.equalRole(seen.theirs.id)
+	return s.equalRolesFailure(o.theirs.id)
 }
 
-// equalRole is the failure of a peer that has opened a stream with a number that
-// only this end may use.
-func (s *session) equalRole(stream uint32) Result {
+// equalRolesFailure is the result for a peer that opened a stream with a number
+// that only this end may use.
+func (s *session) equalRolesFailure(stream uint32) Result {
 	other := wsmux.Server
 	if s.opts.Role == wsmux.Server {
 		other = wsmux.Client
 	}
 	return Result{
-		Err:  fmt.Errorf("the peer is the yamux %v, too: it has opened stream %d", s.opts.Role, stream),
-		Hint: fmt.Sprintf("give --yamux-role %v; and if it is the one that calls, be the gRPC server end to it with wstun serve", other),
+		Err:  fmt.Errorf("both ends have the yamux role %v: the peer opened stream %d", s.opts.Role, stream),
+		Hint: fmt.Sprintf("use --yamux-role %v, or, if the peer is the gRPC client, serve it with wstun serve", other),
 	}
 }
 
-// hintServe is for a peer that calls, and has opened the stream of the given
-// number: the yamux client's are odd.
+// hintServe is the hint for a peer that is a gRPC client and opened the stream. An
+// even number makes the peer the yamux server.
 func hintServe(stream uint32) string {
+	hint := "the peer makes calls instead of serving them: serve it with wstun serve"
 	if stream%2 == 0 {
-		return "it calls and doesn't serve: be the gRPC server end to it with wstun serve --yamux-role client"
+		hint += " --yamux-role client"
 	}
-	return "it calls and doesn't serve: be the gRPC server end to it with wstun serve"
+	return hint
 }
 
-// over reports whether the session has ended.
-func (s *session) over() bool { return s.Err() != nil }
+func (s *session) ended() bool { return s.Err() != nil }
 
-// end is the failure of a session that has ended while layer was probed. What
-// isn't yamux is yamux's failure at any time.
-func (s *session) end(layer Layer) Result {
+// sessionFailure is the result if the session ended while layer was probed. Bytes
+// that aren't yamux are a failure of layer Yamux whenever they arrive.
+func (s *session) sessionFailure(layer Layer) Result {
 	err := s.Err()
 	if pe, ok := errors.AsType[*mux.ProtocolError](err); ok {
-		return s.protocolError(pe)
+		return s.protocolFailure(pe)
 	}
 	ce, closed := errors.AsType[*websocket.CloseError](err)
 	_, network := errors.AsType[net.Error](err)
 	switch {
 	case closed && ce.Code == websocket.CloseAbnormalClosure:
 		return Result{Layer: layer, Err: err, Detail: "the peer dropped the connection without a Close frame"}
-	case closed && strings.Contains(ce.Text, "yamux role"): // as wstun puts it
+	case closed && strings.Contains(ce.Text, "yamux role"): // wstun's wording
 		return Result{Layer: Yamux, Err: err, Detail: "the peer closed the session: " + ce.Text, Hint: hintRole}
 	case closed:
 		return Result{Layer: layer, Err: err, Detail: "the peer closed the session: " + strings.TrimPrefix(err.Error(), "websocket: ")}
 	case network || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF):
-		return Result{Layer: layer, Err: err, Detail: "the connection broke off: " + err.Error()}
+		return Result{Layer: layer, Err: err, Detail: "the connection was lost: " + err.Error()}
 	}
 	return Result{Layer: Yamux, Err: err, Detail: strings.TrimPrefix(err.Error(), "wsmux: "), Hint: hintNotYamux}
 }
 
-// protocolError is the failure of a session in which the yamux protocol was
-// broken.
-func (s *session) protocolError(pe *mux.ProtocolError) Result {
+// protocolFailure is the result if the session ended with pe.
+func (s *session) protocolFailure(pe *mux.ProtocolError) Result {
 	r := Result{Layer: Yamux, Err: pe, Detail: pe.Text, Hint: hintNotYamux}
 	switch {
 	case pe.Received != nil:
-		r.Detail = "the peer doesn't speak yamux: it sent " + quote(pe.Received)
+		r.Detail = "the peer doesn't speak yamux: it sent " + describeBytes(pe.Received)
 	case pe.Duplicate != 0:
-		return s.equalRole(pe.Duplicate)
+		return s.equalRolesFailure(pe.Duplicate)
 	case pe.ByPeer:
 		r.Hint = hintRole
 	}
 	return r
 }
 
-// http2 waits for the server's SETTINGS, which come first (RFC 9113 §3.4); the
-// preface has opened the stream.
+// http2 waits for the server's SETTINGS, its first frame (RFC 9113 §3.4). The
+// client sent its preface when it opened the stream.
 func (s *session) http2(ctx context.Context) Result {
-	seen, ok := s.watch.until(ctx, s.Session, func(seen record) bool { return seen.ours.ended || settled(seen.ours.data) })
-	data := seen.ours.data
+	o, ok := s.observer.wait(ctx, s.Session, func(o observation) bool { return o.ours.ended || isIdentifiable(o.ours.received) })
+	received := o.ours.received
 	switch {
-	case netdiag.Identify(data) == netdiag.HTTP2Settings && ok:
-		return Result{Detail: settings(data)}
-	case len(data) > 0:
-		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", quote(data)), Hint: hintInside}
-	case !ok && s.over():
-		return s.end(HTTP2)
-	case !ok && seen.calls():
-		return Result{Err: errors.New("no answer to the HTTP/2 preface: the peer is a gRPC client, too"), Hint: hintServe(seen.theirs.id)}
+	case netdiag.Identify(received) == netdiag.HTTP2Settings && ok:
+		return Result{Detail: describeSettings(received)}
+	case len(received) > 0:
+		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", describeBytes(received)), Hint: hintNotGRPC}
+	case !ok && s.ended():
+		return s.sessionFailure(HTTP2)
+	case !ok && o.peerCalls():
+		return Result{Err: errors.New("no answer to the HTTP/2 preface: the peer is a gRPC client, too"), Hint: hintServe(o.theirs.id)}
 	case !ok:
 		err := context.Cause(ctx)
-		return Result{Err: err, Detail: "HTTP/2 SETTINGS: " + err.Error(), Hint: "the peer has accepted the stream and is silent: check what it connects streams to"}
-	case seen.ours.reset:
-		return Result{Err: errors.New("the peer reset the stream without an answer"), Hint: hintInside}
+		return Result{Err: err, Detail: "HTTP/2 SETTINGS: " + err.Error(), Hint: "the peer accepted the stream but is silent: check the target that it connects streams to"}
+	case o.ours.reset:
+		return Result{Err: errors.New("the peer reset the stream without an answer"), Hint: hintNotGRPC}
 	}
-	return Result{Err: errors.New("the peer closed the stream without an answer"), Hint: hintInside}
+	return Result{Err: errors.New("the peer closed the stream without an answer"), Hint: hintNotGRPC}
 }
 
-// settled reports whether data is enough to identify the protocol of a server.
-func settled(data []byte) bool {
-	switch netdiag.Identify(data) {
+// isIdentifiable reports whether received, the first bytes from a server, are
+// enough to identify and describe its protocol.
+func isIdentifiable(received []byte) bool {
+	switch netdiag.Identify(received) {
 	case netdiag.HTTP2Settings:
 		scanner := h2.NewScanner(h2.FromServer, h2.Visitor{})
-		scanner.Scan(data)
-		return scanner.Greeted() || len(data) == maxHead
+		scanner.Scan(received)
+		return scanner.PrefaceDone() || len(received) == maxReceived
 	case netdiag.HTTP1:
-		return bytes.Contains(data, []byte("\r\n")) || len(data) == maxHead
+		return bytes.Contains(received, []byte("\r\n")) || len(received) == maxReceived
 	case "":
-		return len(data) >= netdiag.FirstBytes
+		return len(received) >= netdiag.FirstBytes
 	}
 	return true
 }
 
-// settings lists the settings of a SETTINGS frame.
-func settings(data []byte) string {
-	frame, err := http2.NewFramer(nil, bytes.NewReader(data)).ReadFrame()
+// describeSettings lists the settings of the SETTINGS frame that received begins
+// with.
+func describeSettings(received []byte) string {
+	frame, err := http2.NewFramer(nil, bytes.NewReader(received)).ReadFrame()
 	list, ok := frame.(*http2.SettingsFrame)
 	if err != nil || !ok {
 		return "SETTINGS"

@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// Cache remembers candidates for a while, in files that only their owner can read. What
-// goes wrong with them is as if they weren't there. Any number of processes may use
-// one folder.
+// Cache stores lists of candidates, each in a file that only its owner can read. Its
+// methods don't report errors: an entry that can't be stored or read is missing. Several
+// processes may use the same directory.
 type Cache struct {
-	Dir    string        // is made if need be, and holds nothing else; empty: nothing is remembered
-	MaxAge time.Duration // after which what was put is forgotten
+	Dir    string        // created by Put, which also removes old files there; empty: nothing is stored
+	MaxAge time.Duration // of an entry, from its Put
 }
 
-// Get returns what was put under a key.
+// Get returns the candidates stored under key, which may be none. It returns false if
+// there is no entry or an expired one.
 func (c *Cache) Get(key string) ([]Candidate, bool) {
 	if c.Dir == "" {
 		return nil, false
@@ -38,13 +39,13 @@ func (c *Cache) Get(key string) ([]Candidate, bool) {
 	return candidates, true
 }
 
-// Put remembers candidates, and removes what is to be forgotten. Of the key, a hash is
-// written.
+// Put stores candidates under key, except those that [Answer.WriteTo] leaves out. It
+// removes all expired files in Dir.
 func (c *Cache) Put(key string, candidates []Candidate) {
 	if c.Dir == "" || os.MkdirAll(c.Dir, 0o700) != nil {
 		return
 	}
-	entries, _ := os.ReadDir(c.Dir) // those that can be read
+	entries, _ := os.ReadDir(c.Dir) // as many as can be read
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && c.expired(info) {
 			_ = os.Remove(filepath.Join(c.Dir, entry.Name()))
@@ -60,13 +61,16 @@ func (c *Cache) Put(key string, candidates []Candidate) {
 	}
 }
 
+// path returns the path of an entry's file. Its name is a hash, because key may contain a
+// secret.
 func (c *Cache) path(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return filepath.Join(c.Dir, hex.EncodeToString(sum[:]))
 }
 
-// expired holds for files of the future, too: somebody has set the clock.
+// expired reports whether a file is older than MaxAge, or from the future because the
+// clock was set back.
 func (c *Cache) expired(info os.FileInfo) bool {
 	age := time.Since(info.ModTime())
-	return age < -time.Second || age > c.MaxAge
+	return age < -time.Second || age > c.MaxAge // a file system's clock may be slightly ahead
 }

@@ -31,7 +31,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// files are those of a Cache, without their folder.
+// files returns the files of a Cache.
 func files(t *testing.T, c *Cache) []os.FileInfo {
 	t.Helper()
 	entries, err := os.ReadDir(c.Dir)
@@ -62,19 +62,19 @@ func TestCacheIsPrivate(t *testing.T) {
 		t.Errorf("the file has the key: %q, %v", text, err)
 	}
 	if runtime.GOOS == "windows" {
-		return // no modes there
+		return // Windows has no file modes
 	}
 	if mode := all[0].Mode(); mode != 0o600 {
 		t.Errorf("the file's mode is %v, want 0600", mode)
 	}
 	if info, err := os.Stat(c.Dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder is %v, %v, want mode 0700", info, err)
+		t.Errorf("the directory is %v, %v, want mode 0700", info, err)
 	}
 }
 
-func TestCacheForgets(t *testing.T) {
+func TestCacheExpiry(t *testing.T) {
 	t.Parallel()
-	for _, age := range []time.Duration{2 * time.Hour, -2 * time.Hour} { // the future, if the clock was wrong
+	for _, age := range []time.Duration{2 * time.Hour, -2 * time.Hour} { // -2h: the clock was set back
 		c := &Cache{Dir: t.TempDir(), MaxAge: time.Hour}
 		c.Put("old", someCandidates)
 		then := time.Now().Add(-age)
@@ -86,13 +86,13 @@ func TestCacheForgets(t *testing.T) {
 		}
 		c.Put("new", someCandidates)
 		if all := files(t, c); len(all) != 1 {
-			t.Errorf("%d files, want the new one alone", len(all))
+			t.Errorf("%d files, want only the new one", len(all))
 		}
 	}
 }
 
-// A cache that can't be is none.
-func TestCacheCannotBeWritten(t *testing.T) {
+// A Cache without a usable directory stores nothing.
+func TestCacheWithoutDir(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -1,18 +1,18 @@
-// Package completion is what is between a shell and wstun when the user presses Tab:
-// a script for each shell, the language that the scripts and wstun speak, and a cache.
+// Package completion connects a shell's Tab key with wstun: it has a script for each
+// shell, the protocol between the scripts and wstun, and a cache.
 //
-//	script, ok := completion.Script("bash") // for the user's shell to read
+//	script, ok := completion.Script("bash") // the user's shell sources it
 //
-//	words := completion.Words("bash", os.Args[3:]) // at Tab: wstun __complete bash WORD…
+//	words := completion.Words("bash", os.Args[3:]) // for wstun __complete bash WORD…
 //	answer := completion.Answer{Candidates: …}
 //	answer.WriteTo(os.Stdout)
 //
-// A script runs wstun __complete with the name of its shell and the words of the
-// command line up to the cursor, of which the last is the one to complete and may be
-// empty. What comes back is described at [Answer.WriteTo].
+// A script runs wstun __complete with the name of its shell and the words of the command
+// line up to the cursor. The last word is the one to complete, and may be empty.
+// [Answer.WriteTo] describes the output.
 //
-// Names that come from a server are not trusted: nothing that could mean something to
-// a terminal or to a script is written.
+// Names from a server are not trusted: Answer.WriteTo leaves out those with control
+// characters, and those that a script would take for a directive.
 package completion
 
 import (
@@ -24,13 +24,14 @@ import (
 	"unicode"
 )
 
-// Shells are the names of those that there are scripts for.
+// Shells are the shells that Script supports.
 var Shells = []string{"bash", "zsh", "fish", "powershell"}
 
 //go:embed wstun.*
 var scripts embed.FS
 
-// Script returns the script that a shell reads to complete wstun's command lines.
+// Script returns the script that makes shell complete wstun's command lines, false if
+// shell isn't supported.
 func Script(shell string) (string, bool) {
 	extension := shell
 	if shell == "powershell" {
@@ -40,8 +41,8 @@ func Script(shell string) (string, bool) {
 	return string(text), err == nil
 }
 
-// Words returns the words that a shell's script has handed over as the command would
-// see them.
+// Words returns the arguments that wstun would get for the raw words from a shell's
+// script.
 func Words(shell string, raw []string) []string {
 	words := make([]string, len(raw))
 	for i, word := range raw {
@@ -50,7 +51,7 @@ func Words(shell string, raw []string) []string {
 			word = unquote(word, os.LookupEnv)
 		case "fish": // without quotes, but with variables
 			word = expand(word, os.LookupEnv)
-		case "powershell": // with a dot before it: some versions leave out empty words
+		case "powershell": // with a leading dot: some versions leave out empty words
 			word = strings.TrimPrefix(word, ".")
 		}
 		words[i] = word
@@ -58,35 +59,36 @@ func Words(shell string, raw []string) []string {
 	return words
 }
 
-// Candidate is what may stand in the place of the word to complete.
+// Candidate is a text that may replace the word to complete.
 type Candidate struct {
 	Text        string
 	Description string // may be empty
 }
 
-// Paths says what the shell is to complete by itself.
+// Paths says which paths the shell completes by itself.
 type Paths string
 
-// What a shell completes.
+// The kinds of paths.
 const (
 	NoPaths Paths = ""
 	Files   Paths = "files"
 	Folders Paths = "folders"
 )
 
-// Answer is how a word can be completed.
+// Answer is the completion of a word.
 type Answer struct {
-	Candidates []Candidate // that begin with what is there of the word
+	Candidates []Candidate // all begin with the word
 
-	// Paths are completed beside the candidates, behind Prefix, which is how the
-	// word begins.
+	// Paths are completed in addition to Candidates. The word begins with Prefix,
+	// and the path follows it.
 	Paths  Paths
 	Prefix string
 }
 
-// WriteTo writes a line for each candidate: the word, and behind a tab its description
-// if it has one. A line ":files PREFIX" or ":folders PREFIX" asks the shell to complete
-// paths. Candidates that are no single line of such text are left out.
+// WriteTo writes a line for each candidate: its text, and, if it has a description, a tab
+// and the description. A line ":files PREFIX" or ":folders PREFIX" asks the shell to
+// complete paths. WriteTo leaves out candidates that contain control characters or begin
+// with a colon.
 func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 	var text strings.Builder
 	for _, c := range a.Candidates {

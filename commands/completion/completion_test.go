@@ -59,8 +59,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// What a server says may be meant for the terminal, or for the script.
-func TestAnswerIsHarmless(t *testing.T) {
+// WriteTo leaves out names that would control the terminal or the script.
+func TestAnswerFiltersCandidates(t *testing.T) {
 	t.Parallel()
 	a := &Answer{
 		Candidates: []Candidate{

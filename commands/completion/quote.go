@@ -7,7 +7,7 @@ import (
 
 var parameter = regexp.MustCompile(`\$(?:\w+|\{\w+\})`)
 
-// expand fills in the variables that lookUp knows.
+// expand replaces $NAME and ${NAME} by the variable's value, if lookUp has one.
 func expand(word string, lookUp func(string) (string, bool)) string {
 	return parameter.ReplaceAllStringFunc(word, func(p string) string {
 		if value, ok := lookUp(strings.Trim(p, "${}")); ok {
@@ -17,17 +17,16 @@ func expand(word string, lookUp func(string) (string, bool)) string {
 	})
 }
 
-// unquote returns what a word on a POSIX shell's command line stands for, so far as
-// that can be told without running anything: without quotes and backslashes, with the
-// home folder and the variables that lookUp knows filled in. A quote need not be
-// closed. What else there is, such as $(command), stays as it is.
+// unquote returns the value of a word on a POSIX shell's command line: it removes quotes
+// and backslashes, and expands ~/ and variables that lookUp has. The last quote may be
+// unclosed. Other expansions, such as $(command), are not performed.
 func unquote(word string, lookUp func(string) (string, bool)) string {
 	var out strings.Builder
 	if home, ok := lookUp("HOME"); ok && strings.HasPrefix(word, "~/") {
 		out.WriteString(home)
 		word = word[1:]
 	}
-	var quote byte // the one that is open; 0: none
+	var quote byte // the open quote; 0: none
 	for len(word) > 0 {
 		ch, n := word[0], 1
 		switch {

@@ -3,7 +3,7 @@
 #   source <(wstun completion bash)
 
 _wstun() {
-	# The words as they were typed, up to the cursor: bash has cut them at : and =, too.
+	# The words as they were typed, up to the cursor: COMP_WORDS is also split at : and =.
 	local line=${COMP_LINE:0:COMP_POINT} words=() n=-1 i word
 	for ((i = 0; i <= COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
@@ -18,10 +18,10 @@ _wstun() {
 	done
 
 	COMPREPLY=()
-	local before=${words[n]%"$2"} # bash replaces the last piece only
+	local before=${words[n]%"$2"} # bash replaces only the last part of the word
 	while IFS= read -r line; do
 		case $line in
-		:files*@) # where bash would complete names of hosts
+		:files*@) # bash would complete host names
 			while IFS= read -r word; do
 				[[ -d $word ]] && word+=/ && compopt -o nospace
 				printf -v word %q "$word"
@@ -38,7 +38,7 @@ _wstun() {
 	done < <(_wstun_answer "${words[@]}") 2>/dev/null
 }
 
-# _wstun_answer PROGRAM WORD... asks wstun, which fills in the variables in the words.
+# _wstun_answer PROGRAM WORD... asks wstun, which expands the variables in the words.
 _wstun_answer() {
 	local rest=$*
 	while [[ $rest =~ \$\{?([A-Za-z_][A-Za-z0-9_]*)(.*) ]]; do

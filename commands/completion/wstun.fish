@@ -5,7 +5,7 @@
 
 function __wstun_complete
     set -l words (commandline -opc)
-    set -l word (commandline -ct | string replace -r '^["\']' '') # a quote that is open
+    set -l word (commandline -ct | string replace -r '^["\']' '') # an unclosed quote
     set -l program (string replace -r '^~/' $HOME/ -- $words[1])
     command -q -- $program; or return
     for line in ($program __complete fish $words[2..] "$word" </dev/null 2>/dev/null)

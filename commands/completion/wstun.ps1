@@ -5,7 +5,7 @@
 Register-ArgumentCompleter -Native -CommandName 'wstun', 'wstun.exe' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
-    # Each word gets a dot before it: some versions of PowerShell leave out empty ones.
+    # Each word gets a leading dot: some versions of PowerShell leave out empty words.
     $words = @()
     foreach ($element in $commandAst.CommandElements | Select-Object -Skip 1) {
         if ($element.Extent.EndOffset -ge $cursorPosition) { break }
@@ -33,6 +33,6 @@ Register-ArgumentCompleter -Native -CommandName 'wstun', 'wstun.exe' -ScriptBloc
         $results += [System.Management.Automation.CompletionResult]::new(
             $text, $text, 'ParameterValue', $description)
     }
-    # Without a result PowerShell would complete files: an empty one is none.
+    # Without a result PowerShell would complete files: return an empty one.
     if ($results) { $results } else { '' }
 }

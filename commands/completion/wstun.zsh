@@ -1,10 +1,10 @@
 #compdef wstun
-# Completes wstun's command lines in zsh. To switch it on, put into ~/.zshrc, behind
+# Completes wstun's command lines in zsh. To switch it on, put into ~/.zshrc, after
 # compinit:
 #
 #   source <(wstun completion zsh)
 #
-# or save it as _wstun in a folder of $fpath.
+# or save it as _wstun in a directory of $fpath.
 
 _wstun() {
 	local line text description prefix
@@ -26,7 +26,7 @@ _wstun() {
 	(($#candidates)) && _describe -t candidates candidate candidates
 }
 
-# _wstun_answer PROGRAM WORD... asks wstun, which fills in the variables in the words.
+# _wstun_answer PROGRAM WORD... asks wstun, which expands the variables in the words.
 _wstun_answer() {
 	local rest="$*" program=${${(Q)1}/#\~\//$HOME/}
 	local -a match mbegin mend

@@ -1,21 +1,21 @@
-// Package demo is a gRPC server to try a tunnel with: an in-memory Hub that
+// Package demo is a gRPC server for trying out a tunnel: an in-memory Hub that
 // has every kind of RPC, rich errors, a 5 MiB message and a Watch that starts
-// with a snapshot. hub.proto says what each RPC does.
+// with a snapshot. hub.proto documents each RPC.
 //
 //	hub := demo.New()
 //	server := grpc.NewServer()
 //	hub.Register(server)
 //	go server.Serve(listener)
 //	...
-//	hub.Close() // a Watch would hold GracefulStop up for ever
+//	hub.Close() // otherwise GracefulStop waits for each Watch
 //	server.GracefulStop()
 //
-// A Hub lives as long as something refers to it, and has no goroutines of its
-// own. It may be registered with several servers, which then share its keys.
-// All of its methods may be called concurrently.
+// A Hub starts no goroutines and needs no cleanup. It may be registered with
+// several servers, which then share its keys. All of its methods may be called
+// concurrently.
 //
-// It asks nobody who they are, and bounds what one call can make it hold: the
-// number of calls is for the server to bound.
+// A Hub doesn't authenticate clients. It bounds the memory of each call; the
+// server must bound the number of calls.
 package demo
 
 import (
@@ -43,14 +43,14 @@ import (
 
 //go:generate go run github.com/bufbuild/buf/cmd/buf@v1.75.0 generate ../.. --path .
 
-// The limits that hub.proto promises. A snapshot of maxKeys keys with names of
+// The limits that hub.proto documents. A snapshot of maxKeys keys with names of
 // maxName bytes stays below the 4 MiB that any gRPC client accepts.
 const (
-	maxKeys   = 10_000
-	maxName   = 128
-	maxBehind = 256
-	maxSleep  = time.Minute
-	minTick   = time.Millisecond
+	maxKeys    = 10_000
+	maxName    = 128
+	maxPending = 256
+	maxSleep   = time.Minute
+	minTick    = time.Millisecond
 )
 
 // A Hub implements [HubServer]. Make one with [New].
@@ -58,7 +58,7 @@ type Hub struct {
 	templates func() *TemplateSnapshot
 
 	mu       sync.Mutex
-	keys     map[string]*Key // by name, without their secrets; a Key never changes
+	keys     map[string]*Key // by name, without secrets; a Key is immutable
 	watchers map[*watcher]struct{}
 	closed   bool
 }
@@ -81,10 +81,10 @@ func New() *Hub {
 // Register adds the Hub's service to s.
 func (h *Hub) Register(s grpc.ServiceRegistrar) { RegisterHubServer(s, h) }
 
-// Close ends every Watch with UNAVAILABLE and refuses new ones. All other calls
-// go on, those in flight too, since they end by themselves. Close returns at
-// once; a Watch first sends the events it still holds, which takes as long as
-// its client takes to read them. Closing again does nothing.
+// Close ends every Watch with UNAVAILABLE and refuses new ones. It has no effect
+// on other calls, which end by themselves. Close doesn't block: a Watch first
+// sends its pending events, for as long as its client takes to read them. Closing
+// again does nothing.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -141,7 +141,7 @@ func (h *Hub) GetTemplates(context.Context, *GetTemplatesRequest) (*TemplateSnap
 }
 
 // newTemplates makes 64 templates of 2048 lines of 40 bytes: 5 MiB. No two
-// lines are the same, so a tunnel that loses or swaps some is found out.
+// lines are the same, so tests detect lost or reordered lines.
 func newTemplates() *TemplateSnapshot {
 	s := new(TemplateSnapshot)
 	for i := range 64 {
@@ -194,8 +194,8 @@ func (h *Hub) WatchKeys(req *WatchKeysRequest, stream grpc.ServerStreamingServer
 	return nil
 }
 
-// watch takes the snapshot and adds the watcher in one step, so that each
-// change is either in the one or sent to the other.
+// watch takes a snapshot and adds a watcher in one step, so each change is either
+// in the snapshot or sent to the watcher.
 func (h *Hub) watch() (*KeySnapshot, *watcher, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,7 +203,7 @@ func (h *Hub) watch() (*KeySnapshot, *watcher, error) {
 		return nil, nil, errClosed()
 	}
 	keys := slices.SortedFunc(maps.Values(h.keys), func(a, b *Key) int { return cmp.Compare(a.Name, b.Name) })
-	w := &watcher{events: make(chan *KeyEvent, maxBehind)}
+	w := &watcher{events: make(chan *KeyEvent, maxPending)}
 	h.watchers[w] = struct{}{}
 	return &KeySnapshot{Keys: keys}, w, nil
 }
@@ -214,19 +214,19 @@ func (h *Hub) unwatch(w *watcher) {
 	delete(h.watchers, w)
 }
 
-// publish hands event to every watcher, and ends those without room for it
-// rather than wait for them. The caller holds h.mu.
+// publish sends event to every watcher. It ends watchers whose buffer is full
+// instead of blocking. The caller holds h.mu.
 func (h *Hub) publish(event *KeyEvent) {
 	for w := range h.watchers {
 		select {
 		case w.events <- event:
 		default:
-			h.end(w, status.Errorf(codes.ResourceExhausted, "the watcher fell %d changes behind", maxBehind))
+			h.end(w, status.Errorf(codes.ResourceExhausted, "the watcher fell %d changes behind", maxPending))
 		}
 	}
 }
 
-// end makes w's Watch return err after the events it holds. The caller holds h.mu.
+// end makes w's Watch return err after its pending events. The caller holds h.mu.
 func (h *Hub) end(w *watcher, err error) {
 	delete(h.watchers, w)
 	w.err = err
@@ -279,8 +279,8 @@ func (h *Hub) Sleep(ctx context.Context, req *SleepRequest) (*emptypb.Empty, err
 	}
 }
 
-// checkName bounds names, in errors too: those travel in trailers, which have a
-// limit of their own.
+// checkName bounds the length of a name. Errors contain the name, and trailers
+// have a size limit.
 func checkName(name string) error {
 	if n := len(name); n == 0 || n > maxName {
 		return invalid("name", fmt.Sprintf("must be 1 to %d bytes long, not %d", maxName, n))
@@ -295,7 +295,7 @@ func invalid(field, rule string) error {
 	})
 }
 
-// keyError is the error for a key that is there, or is not, against expectation.
+// keyError is the error for a key that exists but shouldn't, or the reverse.
 func keyError(code codes.Code, name, description string) error {
 	return detailed(code, fmt.Sprintf("key %q %s", name, description), &errdetails.ResourceInfo{
 		ResourceType: "key",
@@ -304,6 +304,7 @@ func keyError(code codes.Code, name, description string) error {
 	})
 }
 
+// detailed is an error with a code, a message and one detail.
 func detailed(code codes.Code, message string, detail protoadapt.MessageV1) error {
 	s := status.New(code, message)
 	if with, err := s.WithDetails(detail); err == nil {

@@ -72,7 +72,7 @@ func wantError(t *testing.T, err error, code codes.Code, message string, detail 
 	}
 }
 
-// create makes keys without going over the wire.
+// create creates keys by calling the Hub directly.
 func create(t *testing.T, hub *demo.Hub, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -82,7 +82,7 @@ func create(t *testing.T, hub *demo.Hub, names ...string) {
 	}
 }
 
-// watch starts a Watch and takes the names from its snapshot.
+// watch starts a Watch and returns it with the names in its snapshot.
 func watch(t *testing.T, client demo.HubClient, req *demo.WatchKeysRequest) (grpc.ServerStreamingClient[demo.KeyEvent], []string) {
 	t.Helper()
 	stream, err := client.WatchKeys(t.Context(), req)
@@ -103,6 +103,7 @@ func watch(t *testing.T, client demo.HubClient, req *demo.WatchKeysRequest) (grp
 	return stream, names
 }
 
+// recv receives a message.
 func recv[M any](t *testing.T, stream interface{ Recv() (*M, error) }) *M {
 	t.Helper()
 	m, err := stream.Recv()
@@ -112,7 +113,7 @@ func recv[M any](t *testing.T, stream interface{ Recv() (*M, error) }) *M {
 	return m
 }
 
-// brief is an event in one word, with the secret if one slipped in.
+// brief formats an event as one word. A secret, which no event may have, shows in it.
 func brief(event *demo.KeyEvent) string {
 	switch e := event.Event.(type) {
 	case *demo.KeyEvent_Created:
@@ -285,8 +286,8 @@ func TestSum(t *testing.T) {
 	}
 }
 
-// TestSleep calls the method itself, in the fake time of synctest. In each case
-// the Hub is closed meanwhile, which must make no difference.
+// TestSleep calls the method directly, in the fake time of synctest. In each case
+// the Hub is closed during the call, which must make no difference.
 func TestSleep(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

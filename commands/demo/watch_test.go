@@ -49,7 +49,7 @@ func TestWatchTicks(t *testing.T) {
 	stream, _ := watch(t, client, &demo.WatchKeysRequest{MaxEvents: 3, Tick: durationpb.New(time.Millisecond)})
 	for range 3 {
 		event := recv(t, stream)
-		// Not that each is after the last: clocks are set back, too.
+		// Later ticks may have earlier times: the clock may be set back.
 		if ago := time.Since(event.GetTick().AsTime()); brief(event) != "tick" || ago.Abs() > time.Hour {
 			t.Errorf("event = %v, want a tick of now", event)
 		}
@@ -59,12 +59,12 @@ func TestWatchTicks(t *testing.T) {
 	}
 }
 
-// TestWatchOrder starts watches while keys come and go. Whatever each finds in
-// its snapshot, the events must follow on from it, and be the same for all.
+// TestWatchOrder starts watches while keys are created and deleted. The events of
+// each watch must continue its snapshot, and all watches must have the same events.
 func TestWatchOrder(t *testing.T) {
 	t.Parallel()
 	hub, _, client := start(t)
-	// In total fewer events than a watcher may fall behind.
+	// In total fewer events than a watcher's buffer holds.
 	const writers, rounds, watchers, last = 4, 40, 8, "last"
 	var writing, watching sync.WaitGroup
 	for w := range writers {
@@ -106,7 +106,7 @@ func TestWatchOrder(t *testing.T) {
 				}
 				change, name := brief(event)[0], brief(event)[1:]
 				if keys[name] != (change == '-') {
-					t.Errorf("watcher %d: %v, but it knows %v", w, event, keys[name])
+					t.Errorf("watcher %d: %v, but the key exists: %v", w, event, keys[name])
 				}
 				keys[name] = change == '+'
 				events[w] = append(events[w], brief(event))
@@ -114,7 +114,7 @@ func TestWatchOrder(t *testing.T) {
 			for w := range writers {
 				for i := range rounds {
 					if name := fmt.Sprintf("%d/%02d", w, i); keys[name] != (i%2 == 1) {
-						t.Errorf("at the end key %s is there: %v", name, keys[name])
+						t.Errorf("at the end key %s exists: %v", name, keys[name])
 					}
 				}
 			}
@@ -134,7 +134,7 @@ func TestWatchOrder(t *testing.T) {
 
 func TestWatchTooSlow(t *testing.T) {
 	t.Parallel()
-	// The flow-control window would grow otherwise, and take everything in.
+	// Otherwise the flow-control window grows until all events fit.
 	hub, _, client := start(t, grpc.WithStaticStreamWindowSize(64<<10))
 	slow, _ := watch(t, client, &demo.WatchKeysRequest{})
 	fast, _ := watch(t, client, &demo.WatchKeysRequest{})
@@ -182,7 +182,7 @@ func TestWatchCancelled(t *testing.T) {
 	if event, err := stream.Recv(); status.Code(err) != codes.Canceled {
 		t.Errorf("after the cancel Recv = %v, %v, want Canceled", event, err)
 	}
-	server.GracefulStop() // waits for the Hub's end of the Watch
+	server.GracefulStop() // waits for WatchKeys to return
 }
 
 func TestClose(t *testing.T) {
@@ -219,7 +219,7 @@ func TestClose(t *testing.T) {
 	_, err = refused.Recv()
 	wantError(t, err, codes.Unavailable, "the demo Hub is shutting down", nil)
 
-	// Only Echo holds the server up now, and it still works.
+	// GracefulStop now waits only for Echo, which still works.
 	var stopping sync.WaitGroup
 	stopping.Go(server.GracefulStop)
 	defer stopping.Wait()

@@ -15,25 +15,25 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// command is one of the shell's.
+// command is a command of the shell. rest is the line after the command's name.
 type command struct {
 	name, args, help string
 	run              func(s *Shell, ctx context.Context, rest string) error
-	complete         func(s *Shell, ctx context.Context, rest string) []Candidate // of the last word, or what else rest ends with; nil: nothing
+	complete         func(s *Shell, ctx context.Context, rest string) []Candidate // for the last word of rest; nil: no completion
 }
 
-// commands are all of them, in the order of help.
+// commands returns all commands, in the order of help.
 func commands() []command {
 	return []command{
 		{"ls", "[SERVICE]", "list the services, or the methods of one", (*Shell).ls, completeNames(reflection.Service)},
 		{"desc", "SYMBOL…", "describe services, methods, messages and other symbols", (*Shell).desc, completeNames(reflection.Any)},
-		{"call", "METHOD [JSON…]", "call a method with these messages; without any, with an\nempty one, or the lines to come, if it takes a stream", (*Shell).call, (*Shell).completeCall},
-		{"header", "[NAME: VALUE]", "send metadata with each call from now on, or list it", (*Shell).header, nil},
-		{"unset", "NAME", "send that metadata no more", (*Shell).unset, (*Shell).completeUnset},
-		{"set", "[OPTION on|off]", "turn an option on or off, or list them:\n" + optionNames() + ";\nset -e ends a script at the first command that fails,\nset +e doesn't", (*Shell).set, (*Shell).completeSet},
-		{"time", "on|off", "say how long each call takes, or don't", (*Shell).time, completeWords("on", "off")},
+		{"call", "METHOD [JSON…]", "call a method with these messages; without JSON, send an\nempty message or, if METHOD takes a stream, the next lines", (*Shell).call, (*Shell).completeMethod},
+		{"header", "[NAME: VALUE]", "send this metadata with each call, or list the metadata", (*Shell).header, nil},
+		{"unset", "NAME", "stop sending this metadata", (*Shell).unset, (*Shell).completeUnset},
+		{"set", "[OPTION on|off]", "turn an option on or off, or list the options:\n" + optionNames() + ";\nset -e and set +e turn errexit on and off, which ends a\nscript at the first command that fails", (*Shell).set, (*Shell).completeSet},
+		{"time", "on|off", "turn on or off the printing of how long each call takes", (*Shell).time, completeWords("on", "off")},
 		{"help", "[COMMAND]", "list the commands, or explain one", (*Shell).help, completeWords(commandNames()...)},
-		{"exit", "", "leave the shell, as quit and Ctrl-D do", (*Shell).exit, nil},
+		{"exit", "", "leave the shell; quit and Ctrl-D do the same", (*Shell).exit, nil},
 		{"quit", "", "", (*Shell).exit, nil},
 	}
 }
@@ -51,20 +51,20 @@ func findCommand(name string) (command, bool) {
 	return all[i], true
 }
 
-// run runs a command.
-func (s *Shell) run(ctx context.Context, line string) error {
+// runCommand runs the command in line.
+func (s *Shell) runCommand(ctx context.Context, line string) error {
 	name, rest := cutWord(line)
 	c, ok := findCommand(name)
 	switch {
 	case ok:
 		return c.run(s, ctx, rest)
 	case strings.HasPrefix(name, "{"), name == ".send", name == ".close", name == ".cancel":
-		return usagef("call METHOD begins one, if METHOD takes a stream", "%q: no call is open", name)
+		return usagef("call METHOD starts a call if METHOD takes a stream", "%q: no call is open", name)
 	}
 	return usagef("help lists the commands", "unknown command %q", name)
 }
 
-// cutWord cuts the first word off.
+// cutWord splits s after the first word. Both results are trimmed.
 func cutWord(s string) (word, rest string) {
 	s = strings.TrimSpace(s)
 	if i := strings.IndexAny(s, " \t"); i >= 0 {
@@ -101,7 +101,7 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 	return s.print(strings.Join(lines, "\n"))
 }
 
-// print writes results.
+// print writes text and a line break to Stdout, nothing if text is empty.
 func (s *Shell) print(text string) error {
 	if text == "" {
 		return nil
@@ -113,7 +113,7 @@ func (s *Shell) print(text string) error {
 func (s *Shell) desc(ctx context.Context, rest string) error {
 	names := strings.Fields(rest)
 	if len(names) == 0 {
-		return usagef("desc SYMBOL…; ls lists the services", "desc what?")
+		return usagef("desc SYMBOL…; ls lists the services", "desc: missing SYMBOL")
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *Shell) desc(ctx context.Context, rest string) error {
 func (s *Shell) call(ctx context.Context, rest string) error {
 	name, text := cutWord(rest)
 	if name == "" {
-		return usagef("call METHOD, or call METHOD JSON; ls SERVICE lists the methods", "call what?")
+		return usagef("call METHOD, or call METHOD JSON; ls SERVICE lists the methods", "call: missing METHOD")
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -147,20 +147,20 @@ func (s *Shell) call(ctx context.Context, rest string) error {
 		return err
 	}
 	if text == "" && m.IsStreamingClient() {
-		s.enter(ctx, m)
+		s.startStream(ctx, m)
 		return nil
 	}
-	messages, err := s.messages(ctx, m, text)
+	messages, err := s.parseMessages(ctx, m, text)
 	if err != nil {
 		return err
 	}
 	if len(messages) > 1 && !m.IsStreamingClient() {
-		return usagef("", "not sent: %s takes one message, and there are %d", reflection.Name(m), len(messages))
+		return usagef("", "not sent: %s takes one message, not %d", reflection.Name(m), len(messages))
 	}
-	return s.invoke(ctx, m, &listed{messages})
+	return s.invoke(ctx, m, &messageList{messages})
 }
 
-// invoke makes a call, and prints what comes of it.
+// invoke makes a call and prints the responses and the status.
 func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
 	printer := &call.Printer{
 		Out:    s.Stdout,
@@ -172,7 +172,7 @@ func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Reques
 	if err != nil {
 		return err
 	}
-	return s.result(ctx, m, result, printer)
+	return s.printEnd(ctx, m, result, printer)
 }
 
 func (s *Shell) header(_ context.Context, rest string) error {
@@ -186,7 +186,7 @@ func (s *Shell) header(_ context.Context, rest string) error {
 	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
 	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
-		return usagef("header NAME: VALUE", "%q: no metadata", name)
+		return usagef("header NAME: VALUE", "%q is not valid metadata", name)
 	}
 	if call.SetByGRPC(name) {
 		return usagef("choose another name", "header %s: gRPC sets it", name)
@@ -201,14 +201,14 @@ func (s *Shell) header(_ context.Context, rest string) error {
 func (s *Shell) unset(_ context.Context, rest string) error {
 	name := strings.ToLower(rest)
 	if len(s.Metadata.Get(name)) == 0 {
-		return usagef("header lists what is sent", "there is no metadata %q", rest)
+		return usagef("header lists the metadata", "no metadata %q is set", rest)
 	}
 	s.Metadata = s.Metadata.Copy()
 	s.Metadata.Delete(name)
 	return nil
 }
 
-// options are what set knows, by name.
+// options returns the settings that set changes, by name.
 func (s *Shell) options() map[string]*bool {
 	return map[string]*bool{
 		"compact":       &s.Settings.Compact,
@@ -238,17 +238,17 @@ func (s *Shell) set(_ context.Context, rest string) error {
 		s.Settings.Errexit = rest == "-e"
 		return nil
 	case option == nil:
-		return usagef("there are "+optionNames(), "no option %q", name)
+		return usagef("the options are "+optionNames(), "unknown option %q", name)
 	}
-	return turn(option, name, value)
+	return setOption(option, name, value)
 }
 
 func (s *Shell) time(_ context.Context, rest string) error {
-	return turn(&s.Settings.Time, "time", rest)
+	return setOption(&s.Settings.Time, "time", rest)
 }
 
-// turn turns an option on or off.
-func turn(option *bool, name, value string) error {
+// setOption sets option to value, "on" or "off". name is for the error.
+func setOption(option *bool, name, value string) error {
 	if value != "on" && value != "off" {
 		return usagef("", "%s %q: want on or off", name, value)
 	}
@@ -278,13 +278,13 @@ func (s *Shell) help(_ context.Context, rest string) error {
 }
 
 const streamHelp = `
-Inside a call each line is sent at once as a message, in JSON. Others are
-.send JSON              send it
-.close                  there are no more; as Ctrl-D
-.cancel                 cancel the call; as Ctrl-C
+Inside a call each line is sent at once as a JSON message, except for
+.send JSON              send a message
+.close                  end the messages; Ctrl-D does the same
+.cancel                 cancel the call; Ctrl-C does the same
 
-Names may be short, as in call Echo. A line that ends with a backslash goes on
-in the next one, and one that begins with # is a comment.
+Names may be short, as in call Echo. A line that ends with a backslash continues
+in the next one. A line that begins with # is a comment.
 `
 
 func (s *Shell) exit(_ context.Context, rest string) error {
@@ -295,9 +295,9 @@ func (s *Shell) exit(_ context.Context, rest string) error {
 	return nil
 }
 
-// fieldsOf are those that may be named in JSON: the well-known types are written
-// differently.
-func fieldsOf(md protoreflect.MessageDescriptor) []call.Field {
+// jsonFields returns the fields that md's JSON form has: none for the well-known types,
+// whose JSON form isn't an object with their fields.
+func jsonFields(md protoreflect.MessageDescriptor) []call.Field {
 	if md.ParentFile().Package() == "google.protobuf" {
 		return nil
 	}

@@ -11,23 +11,23 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// askingTime is what asking the server for names may take where somebody waits for
-// something else.
-const askingTime = 3 * time.Second
+// lookupTimeout bounds requests to the server's reflection that the user hasn't asked
+// for, such as those for completion.
+const lookupTimeout = 3 * time.Second
 
-// Complete says how the text before the cursor may go on. It asks the server what
-// isn't known yet, and has nothing to say if that fails.
+// Complete returns the completion of text, the line up to the cursor. It may ask the
+// server's reflection, for at most three seconds, and returns no candidates if that fails.
 func (s *Shell) Complete(text string) Completion {
-	ctx, cancel := context.WithTimeout(context.Background(), askingTime)
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	if st := s.open(); st != nil {
-		return s.completeStream(st, text)
+	if st := s.currentStream(); st != nil {
+		return s.completeInStream(st, text)
 	}
 	begin := len(text) - len(strings.TrimLeft(text, " \t"))
 	line := text[begin:]
 	i := strings.IndexAny(line, " \t")
 	if i < 0 {
-		return Completion{begin, words(line, commandNames())}
+		return Completion{begin, matchWords(line, commandNames())}
 	}
 	name, rest := line[:i], line[i+1:]
 	c, ok := findCommand(name)
@@ -43,11 +43,12 @@ func (s *Shell) Complete(text string) Completion {
 	return Completion{start, c.complete(s, ctx, rest)}
 }
 
-// lastWord is what a name is to be found for.
+// lastWord returns the part of rest after the last space or tab.
 func lastWord(rest string) string { return rest[strings.LastIndexAny(rest, " \t")+1:] }
 
-// words are candidates for a word among others.
-func words(typed string, all []string) []Candidate {
+// matchWords returns a candidate for each word in all that begins with typed: the word
+// and a space.
+func matchWords(typed string, all []string) []Candidate {
 	var candidates []Candidate
 	for _, word := range all {
 		if strings.HasPrefix(word, typed) {
@@ -57,16 +58,19 @@ func words(typed string, all []string) []Candidate {
 	return candidates
 }
 
+// completeWords returns a completion function for a command with one argument, which is
+// a word in all.
 func completeWords(all ...string) func(*Shell, context.Context, string) []Candidate {
 	return func(_ *Shell, _ context.Context, rest string) []Candidate {
 		if rest != lastWord(rest) {
 			return nil
 		}
-		return words(rest, all)
+		return matchWords(rest, all)
 	}
 }
 
-// completeNames has symbols, whose names may be short.
+// completeNames returns a completion function for commands with any number of arguments,
+// which are full or short names of symbols of a kind.
 func completeNames(kind reflection.Kind) func(*Shell, context.Context, string) []Candidate {
 	return func(s *Shell, ctx context.Context, rest string) []Candidate {
 		names, err := s.Target.Catalog.Symbols(ctx, kind)
@@ -81,13 +85,15 @@ func completeNames(kind reflection.Kind) func(*Shell, context.Context, string) [
 	}
 }
 
-func (s *Shell) completeCall(ctx context.Context, rest string) []Candidate {
+// completeMethod completes the METHOD of call. completeRequest completes the rest.
+func (s *Shell) completeMethod(ctx context.Context, rest string) []Candidate {
 	if rest != lastWord(rest) {
 		return nil
 	}
 	return completeNames(reflection.Method)(s, ctx, rest)
 }
 
+// completeUnset completes the name of metadata that is set.
 func (s *Shell) completeUnset(ctx context.Context, rest string) []Candidate {
 	var names []string
 	for name := range s.Metadata {
@@ -97,18 +103,21 @@ func (s *Shell) completeUnset(ctx context.Context, rest string) []Candidate {
 	return completeWords(names...)(s, ctx, rest)
 }
 
+// completeSet completes the option, and then on or off.
 func (s *Shell) completeSet(_ context.Context, rest string) []Candidate {
 	name, value, more := strings.Cut(rest, " ")
 	switch {
 	case !more:
-		return words(name, strings.Split(optionNames(), ", "))
+		return matchWords(name, strings.Split(optionNames(), ", "))
 	case s.options()[name] != nil:
-		return words(value, []string{"on", "off"})
+		return matchWords(value, []string{"on", "off"})
 	}
 	return nil
 }
 
-// completeRequest completes the JSON of a call, if that is where text ends.
+// completeRequest completes the JSON after call METHOD, of which rest is the part after
+// call. It returns false if rest has no space after METHOD, and no candidates if METHOD is
+// unknown.
 func (s *Shell) completeRequest(ctx context.Context, text, rest string) (Completion, bool) {
 	rest = strings.TrimLeft(rest, " \t")
 	i := strings.IndexAny(rest, " \t")
@@ -122,85 +131,88 @@ func (s *Shell) completeRequest(ctx context.Context, text, rest string) (Complet
 	return completeJSON(m.Input(), text, len(text)-len(rest)+i+1), true
 }
 
-// completeStream completes a line inside a call.
-func (s *Shell) completeStream(st *stream, text string) Completion {
+// completeInStream completes a line inside a call.
+func (s *Shell) completeInStream(st *stream, text string) Completion {
 	const send = ".send "
 	switch {
 	case strings.HasPrefix(text, send):
 		return completeJSON(st.method.Input(), text, len(send))
 	case strings.HasPrefix(text, "."):
-		return Completion{0, words(text, []string{".send", ".close", ".cancel"})}
+		return Completion{0, matchWords(text, []string{".send", ".close", ".cancel"})}
 	}
 	return completeJSON(st.method.Input(), text, 0)
 }
 
-// completeJSON completes messages of type md that begin at an offset of text.
+// completeJSON completes JSON messages of type md, which begin at the offset begin of text.
 func completeJSON(md protoreflect.MessageDescriptor, text string, begin int) Completion {
-	p, ok := locate(text[begin:])
+	cur, ok := findCursor(text[begin:])
 	if !ok {
 		return Completion{}
 	}
-	c := Completion{Start: begin + p.start}
+	c := Completion{Start: begin + cur.start}
 	switch {
-	case p.top:
-		c.Candidates = starting(p.typed, "{")
-	case p.key:
-		c.Candidates = completeField(md, p)
+	case cur.top:
+		c.Candidates = matchValues(cur.typed, "{")
+	case cur.key:
+		c.Candidates = completeField(md, cur)
 	default:
-		c.Candidates = completeValue(md, p)
+		c.Candidates = completeValue(md, cur)
 	}
 	return c
 }
 
-func completeField(md protoreflect.MessageDescriptor, p place) []Candidate {
-	md, entries := walk(md, p.path)
-	if md == nil || entries != nil {
-		return nil // such as the keys of a map: anything
+// completeField completes the name of a field, with a colon after it.
+func completeField(md protoreflect.MessageDescriptor, cur jsonCursor) []Candidate {
+	md, mapField := walk(md, cur.path)
+	if md == nil || mapField != nil {
+		return nil // the keys of a map can be anything
 	}
 	var candidates []Candidate
-	for _, f := range fieldsOf(md) {
-		if slices.Contains(p.used, f.Name) || slices.Contains(p.used, f.Field.TextName()) {
+	for _, f := range jsonFields(md) {
+		if slices.Contains(cur.used, f.Name) || slices.Contains(cur.used, f.Field.TextName()) {
 			continue
 		}
-		if text := `"` + f.Name + `": `; strings.HasPrefix(text, p.typed) {
+		if text := `"` + f.Name + `": `; strings.HasPrefix(text, cur.typed) {
 			candidates = append(candidates, Candidate{text, f.Name + "  " + f.Type})
 		}
 	}
 	return candidates
 }
 
-func completeValue(md protoreflect.MessageDescriptor, p place) []Candidate {
+// completeValue completes a bool or an enum value. For other types it returns the character
+// that a value begins with, if that is certain.
+func completeValue(md protoreflect.MessageDescriptor, cur jsonCursor) []Candidate {
 	var f protoreflect.FieldDescriptor
-	if md, entries := walk(md, p.path); entries != nil {
-		f = entries.MapValue()
+	if md, mapField := walk(md, cur.path); mapField != nil {
+		f = mapField.MapValue()
 	} else if md != nil {
-		f = field(md, p.field)
+		f = field(md, cur.field)
 	}
 	switch {
 	case f == nil:
 		return nil
-	case f.IsList() && !p.element:
-		return starting(p.typed, "[")
+	case f.IsList() && !cur.element:
+		return matchValues(cur.typed, "[")
 	case f.IsMap():
-		return starting(p.typed, "{")
+		return matchValues(cur.typed, "{")
 	case f.Kind() == protoreflect.BoolKind:
-		return starting(p.typed, "true", "false")
+		return matchValues(cur.typed, "true", "false")
 	case f.Enum() != nil:
 		var names []string
 		for i := range f.Enum().Values().Len() {
 			names = append(names, `"`+string(f.Enum().Values().Get(i).Name())+`"`)
 		}
-		return starting(p.typed, names...)
-	case f.Message() != nil && len(fieldsOf(f.Message())) > 0:
-		return starting(p.typed, "{")
+		return matchValues(cur.typed, names...)
+	case f.Message() != nil && len(jsonFields(f.Message())) > 0:
+		return matchValues(cur.typed, "{")
 	case f.Kind() == protoreflect.StringKind:
-		return starting(p.typed, `"`)
+		return matchValues(cur.typed, `"`)
 	}
 	return nil
 }
 
-// starting are candidates among values.
-func starting(typed string, values ...string) []Candidate {
+// matchValues returns the values that begin with typed and are longer.
+func matchValues(typed string, values ...string) []Candidate {
 	var candidates []Candidate
 	for _, v := range values {
 		if strings.HasPrefix(v, typed) && v != typed {
@@ -210,14 +222,14 @@ func starting(typed string, values ...string) []Candidate {
 	return candidates
 }
 
-// walk follows names of fields, and of keys in maps, from md. It ends in a message, or
-// among the entries of a map field; otherwise there is none.
-func walk(md protoreflect.MessageDescriptor, path []string) (end protoreflect.MessageDescriptor, entries protoreflect.FieldDescriptor) {
+// walk follows path, which has names of fields and keys of maps, from md. If the path ends
+// at a map, it returns the map's field, too. It returns nil, nil if there is no such path.
+func walk(md protoreflect.MessageDescriptor, path []string) (end protoreflect.MessageDescriptor, mapField protoreflect.FieldDescriptor) {
 	for _, name := range path {
-		if entries != nil {
-			md, entries = entries.MapValue().Message(), nil
+		if mapField != nil {
+			md, mapField = mapField.MapValue().Message(), nil
 		} else if f := field(md, name); f != nil && f.IsMap() {
-			entries = f
+			mapField = f
 		} else if f != nil {
 			md = f.Message()
 		} else {
@@ -227,10 +239,10 @@ func walk(md protoreflect.MessageDescriptor, path []string) (end protoreflect.Me
 			return nil, nil
 		}
 	}
-	return md, entries
+	return md, mapField
 }
 
-// field returns a field by its name in JSON or in the .proto file, nil if there is none.
+// field returns the field of md with a JSON or .proto name, nil if there is none.
 func field(md protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
 	if f := md.Fields().ByJSONName(name); f != nil {
 		return f

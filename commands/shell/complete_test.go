@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-const sink = `
+const testProto = `
 syntax = "proto3";
 package sink;
 import "google/protobuf/duration.proto";
@@ -26,9 +26,9 @@ message All {
 enum Color { RED = 0; REDDISH = 1; GREEN = 2; }
 `
 
-// complete returns what text becomes with each candidate, the offset being where the
-// candidate begins.
-func texts(c Completion, text string) string {
+// formatCompletion returns a line for each candidate: text with the candidate in place,
+// after a vertical bar.
+func formatCompletion(c Completion, text string) string {
 	var all []string
 	for _, candidate := range c.Candidates {
 		all = append(all, text[:c.Start]+"|"+candidate.Text)
@@ -38,7 +38,7 @@ func texts(c Completion, text string) string {
 
 func TestCompleteJSON(t *testing.T) {
 	t.Parallel()
-	md := compile(t, sink, "sink.All")
+	md := compileMessage(t, testProto, "sink.All")
 	for _, test := range []struct {
 		text string
 		want []string
@@ -73,7 +73,7 @@ func TestCompleteJSON(t *testing.T) {
 		{`{"yes": {"`, nil},
 		{`{"aString": "" `, nil},
 	} {
-		if got, want := texts(completeJSON(md, test.text, 0), test.text), strings.Join(test.want, "\n"); got != want {
+		if got, want := formatCompletion(completeJSON(md, test.text, 0), test.text), strings.Join(test.want, "\n"); got != want {
 			t.Errorf("%s: completed to\n%s\nwant\n%s", test.text, got, want)
 		}
 	}
@@ -81,7 +81,7 @@ func TestCompleteJSON(t *testing.T) {
 
 func TestComplete(t *testing.T) {
 	t.Parallel()
-	s := &Shell{Target: hub(t), Metadata: map[string][]string{"x-one": {"1"}}}
+	s := &Shell{Target: hubTarget(t), Metadata: map[string][]string{"x-one": {"1"}}}
 	for _, test := range []struct {
 		text string
 		want []string
@@ -106,7 +106,7 @@ func TestComplete(t *testing.T) {
 		{"help ca", []string{"help |call "}},
 		{"header ", nil},
 	} {
-		if got, want := texts(s.Complete(test.text), test.text), strings.Join(test.want, "\n"); got != want {
+		if got, want := formatCompletion(s.Complete(test.text), test.text), strings.Join(test.want, "\n"); got != want {
 			t.Errorf("%q: completed to\n%s\nwant\n%s", test.text, got, want)
 		}
 	}
@@ -114,8 +114,8 @@ func TestComplete(t *testing.T) {
 
 func TestCompleteInStream(t *testing.T) {
 	t.Parallel()
-	p := sit(t, nil)
-	p.enter("call Echo")
+	p := startShell(t, nil)
+	p.typeLine("call Echo")
 	p.await("Echo> ")
 	for text, want := range map[string]string{
 		`{"te`:       `{|"text": `,
@@ -123,18 +123,18 @@ func TestCompleteInStream(t *testing.T) {
 		`.c`:         "|.close \n|.cancel ",
 		"":           "|{",
 	} {
-		if got := texts(p.Complete(text), text); got != want {
+		if got := formatCompletion(p.Complete(text), text); got != want {
 			t.Errorf("%q: completed to\n%s\nwant\n%s", text, got, want)
 		}
 	}
-	p.enter(".close")
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine(".close")
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// Each command is listed, and those alone are known.
+// commandNames matches commands.
 func TestCommandNames(t *testing.T) {
 	t.Parallel()
 	var names []string

@@ -23,11 +23,11 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// limit is what anything may take on a busy machine.
-const limit = 2 * time.Minute
+// waitLimit bounds every wait of a test.
+const waitLimit = 2 * time.Minute
 
-// hub is the demo Hub with reflection.
-func hub(tb testing.TB) *call.Target {
+// hubTarget serves the demo Hub with reflection and returns a target for it.
+func hubTarget(tb testing.TB) *call.Target {
 	tb.Helper()
 	h := demo.New()
 	s := grpc.NewServer()
@@ -53,8 +53,8 @@ func hub(tb testing.TB) *call.Target {
 	return &call.Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
 }
 
-// compile returns a message of a .proto file.
-func compile(tb testing.TB, source, message string) protoreflect.MessageDescriptor {
+// compileMessage compiles a .proto source and returns one of its messages.
+func compileMessage(tb testing.TB, source, message string) protoreflect.MessageDescriptor {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "test.proto")
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
@@ -71,12 +71,12 @@ func compile(tb testing.TB, source, message string) protoreflect.MessageDescript
 	return d.(protoreflect.MessageDescriptor)
 }
 
-// screen is what has been written, for tests to wait for.
+// screen records everything written to it.
 type screen struct {
 	mu      sync.Mutex
 	text    strings.Builder
-	seen    int
-	changed chan struct{}
+	matched int           // end of await's last match
+	changed chan struct{} // closed and replaced by each Write
 }
 
 func newScreen() *screen { return &screen{changed: make(chan struct{})} }
@@ -96,18 +96,18 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// await waits until what was written behind the last match matches.
+// await waits until the text after the last match matches pattern.
 func (s *screen) await(tb testing.TB, pattern string) {
 	tb.Helper()
 	re := regexp.MustCompile(pattern)
-	timeout := time.After(limit)
+	timeout := time.After(waitLimit)
 	for {
 		s.mu.Lock()
-		at := re.FindStringIndex(s.text.String()[s.seen:])
+		at := re.FindStringIndex(s.text.String()[s.matched:])
 		if at != nil {
-			s.seen += at[1]
+			s.matched += at[1]
 		}
-		rest, changed := s.text.String()[s.seen:], s.changed
+		rest, changed := s.text.String()[s.matched:], s.changed
 		s.mu.Unlock()
 		if at != nil {
 			return
@@ -120,8 +120,8 @@ func (s *screen) await(tb testing.TB, pattern string) {
 	}
 }
 
-// typed is the Input of a test. Prompts go to the screen.
-type typed struct {
+// lineInput is the Input of an interactive test. It writes prompts to the screen.
+type lineInput struct {
 	lines  chan string
 	screen *screen
 }
@@ -131,9 +131,9 @@ const (
 	typeCtrlD = "\x04"
 )
 
-func (i *typed) SetPrompt(prompt string) { _, _ = io.WriteString(i.screen, "["+prompt+"]") }
+func (i *lineInput) SetPrompt(prompt string) { _, _ = io.WriteString(i.screen, "["+prompt+"]") }
 
-func (i *typed) ReadLine(ctx context.Context) (string, error) {
+func (i *lineInput) ReadLine(ctx context.Context) (string, error) {
 	select {
 	case line := <-i.lines:
 		if before, ok := strings.CutSuffix(line, typeCtrlC); ok {
@@ -148,58 +148,59 @@ func (i *typed) ReadLine(ctx context.Context) (string, error) {
 	}
 }
 
-// sitting is somebody at an interactive shell.
-type sitting struct {
+// interactiveShell is a running interactive shell.
+type interactiveShell struct {
 	*Shell
 	t      *testing.T
 	screen *screen
-	input  *typed
-	ended  chan error
+	input  *lineInput
+	ended  chan error // Run's result
 }
 
-// sit starts an interactive shell, which the test has to leave.
-func sit(t *testing.T, change func(*Shell)) *sitting {
+// startShell starts an interactive shell, which the test must end. change, which may be
+// nil, adjusts it first.
+func startShell(t *testing.T, change func(*Shell)) *interactiveShell {
 	t.Helper()
-	return sitUntil(t.Context(), t, change)
+	return startShellContext(t.Context(), t, change)
 }
 
-// sitUntil is sit with a context.
-func sitUntil(ctx context.Context, t *testing.T, change func(*Shell)) *sitting {
+// startShellContext is startShell with a context for Run.
+func startShellContext(ctx context.Context, t *testing.T, change func(*Shell)) *interactiveShell {
 	t.Helper()
 	screen := newScreen()
-	input := &typed{make(chan string), screen}
-	s := &Shell{Target: hub(t), Input: input, Interactive: true, Stdout: screen, Stderr: screen, Settings: Settings{Compact: true}}
+	input := &lineInput{make(chan string), screen}
+	s := &Shell{Target: hubTarget(t), Input: input, Interactive: true, Stdout: screen, Stderr: screen, Settings: Settings{Compact: true}}
 	if change != nil {
 		change(s)
 	}
-	p := &sitting{s, t, screen, input, make(chan error, 1)}
+	p := &interactiveShell{s, t, screen, input, make(chan error, 1)}
 	go func() { p.ended <- s.Run(ctx) }()
 	return p
 }
 
-// enter types a line.
-func (p *sitting) enter(line string) {
-	p.t.Helper()
+// typeLine passes a line to the shell, as soon as it reads one.
+func (s *interactiveShell) typeLine(line string) {
+	s.t.Helper()
 	select {
-	case p.input.lines <- line:
-	case <-time.After(limit):
-		p.t.Fatalf("%q is not read; the screen: %s", line, p.screen)
+	case s.input.lines <- line:
+	case <-time.After(waitLimit):
+		s.t.Fatalf("the shell doesn't read %q; the screen: %s", line, s.screen)
 	}
 }
 
-func (p *sitting) await(pattern string) {
-	p.t.Helper()
-	p.screen.await(p.t, pattern)
+func (s *interactiveShell) await(pattern string) {
+	s.t.Helper()
+	s.screen.await(s.t, pattern)
 }
 
-// end waits for the end of the shell.
-func (p *sitting) end() error {
-	p.t.Helper()
+// wait waits for the end of the shell and returns its error.
+func (s *interactiveShell) wait() error {
+	s.t.Helper()
 	select {
-	case err := <-p.ended:
+	case err := <-s.ended:
 		return err
-	case <-time.After(limit):
-		p.t.Fatalf("the shell goes on; the screen: %s", p.screen)
+	case <-time.After(waitLimit):
+		s.t.Fatalf("the shell doesn't end; the screen: %s", s.screen)
 		return nil
 	}
 }

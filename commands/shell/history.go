@@ -10,21 +10,23 @@ import (
 	"strings"
 )
 
-// maxHistory is how many lines are kept.
+// maxHistory is the number of lines that are kept.
 const maxHistory = 1000
 
-// History is the lines that were typed. The zero value keeps them in memory alone.
+// History keeps the lines that the user typed, the last 1000. The zero value keeps them
+// in memory only.
 //
-// A line that begins with a blank is not kept, and one that sets metadata, which may
-// be a secret, not in the file.
+// Lines that begin with a space are not kept. Lines that set metadata, which may be a
+// secret, are not written to the file.
 type History struct {
 	lines []string // oldest first
 	path  string   // empty: no file
-	err   error    // of writing
+	err   error    // of the first write that failed
 }
 
-// OpenHistory returns the history that is in a file, and goes on writing it. The file
-// and its folder are made when there is something to write, for this user's eyes alone.
+// OpenHistory returns a History that reads the file at path and appends new lines to it.
+// The first write creates the file (mode 0600) and its directory (mode 0700). With an
+// error it returns a History that can be used, if only in memory.
 func OpenHistory(path string) (*History, error) {
 	h := &History{path: path}
 	text, err := os.ReadFile(path)
@@ -35,7 +37,7 @@ func OpenHistory(path string) (*History, error) {
 		return &History{}, err
 	}
 	for line := range strings.Lines(string(text)) {
-		h.keep(strings.TrimRight(line, "\r\n"))
+		h.remember(strings.TrimRight(line, "\r\n"))
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return h, err
@@ -46,8 +48,8 @@ func OpenHistory(path string) (*History, error) {
 	return h, nil
 }
 
-// keep reports whether line is a new one.
-func (h *History) keep(line string) bool {
+// remember adds line in memory. It returns false if line is blank or the last one again.
+func (h *History) remember(line string) bool {
 	if strings.TrimSpace(line) == "" || len(h.lines) > 0 && h.lines[len(h.lines)-1] == line {
 		return false
 	}
@@ -58,10 +60,10 @@ func (h *History) keep(line string) bool {
 	return true
 }
 
-// Add adds a line. That it can't be written shows in Err.
+// Add adds a line. Err returns the error if it can't be written.
 func (h *History) Add(line string) {
 	line = strings.TrimRight(line, " ")
-	if strings.HasPrefix(line, " ") || !h.keep(line) || h.path == "" || h.err != nil {
+	if strings.HasPrefix(line, " ") || !h.remember(line) || h.path == "" || h.err != nil {
 		return
 	}
 	if name, _, _ := strings.Cut(line, " "); name == "header" {
@@ -78,14 +80,14 @@ func (h *History) append(line string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(file, line+"\n") // in one write, since others may write, too
+	_, err = io.WriteString(file, line+"\n") // in one write: other processes may append, too
 	if cerr := file.Close(); err == nil {
 		err = cerr
 	}
 	return err
 }
 
-// rewrite has the file hold the lines that are kept.
+// rewrite replaces the file by one with the lines in memory.
 func (h *History) rewrite() error {
 	file, err := os.CreateTemp(filepath.Dir(h.path), ".history-*") // with mode 0600
 	if err != nil {
@@ -108,11 +110,11 @@ func (h *History) rewrite() error {
 	return err
 }
 
-// Err returns why lines are not written to the file any more, nil if they are.
+// Err returns the error that ended writing to the file, nil if there was none.
 func (h *History) Err() error { return h.err }
 
-// Len returns how many lines there are.
+// Len returns the number of lines.
 func (h *History) Len() int { return len(h.lines) }
 
-// At returns a line; 0 is the newest one.
+// At returns the line with index i; 0 is the newest.
 func (h *History) At(i int) string { return h.lines[len(h.lines)-1-i] }

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-func all(h *History) []string {
+// historyLines returns the lines, newest first.
+func historyLines(h *History) []string {
 	var lines []string
 	for i := range h.Len() {
 		lines = append(lines, h.At(i))
@@ -28,7 +29,7 @@ func TestHistory(t *testing.T) {
 	for _, line := range []string{"ls", "ls ", "", "  ", " call Secret", "header authorization: secret", "call Echo"} {
 		h.Add(line)
 	}
-	if got, want := all(h), []string{"call Echo", "header authorization: secret", "ls"}; !slices.Equal(got, want) {
+	if got, want := historyLines(h), []string{"call Echo", "header authorization: secret", "ls"}; !slices.Equal(got, want) {
 		t.Errorf("in memory %q, want %q", got, want)
 	}
 	if h.Err() != nil {
@@ -38,11 +39,11 @@ func TestHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := all(again), []string{"call Echo", "ls"}; !slices.Equal(got, want) {
+	if got, want := historyLines(again), []string{"call Echo", "ls"}; !slices.Equal(got, want) {
 		t.Errorf("in the file %q, want %q", got, want)
 	}
 	if runtime.GOOS == "windows" {
-		return // has no modes
+		return // Windows has no file modes
 	}
 	for file, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700} {
 		info, err := os.Stat(file)
@@ -55,8 +56,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// A file that others could read is theirs no more, and one that has grown is cut.
-func TestHistoryCut(t *testing.T) {
+// OpenHistory makes the file private and shortens a long one.
+func TestHistoryRewrite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "history")
 	var text strings.Builder
@@ -90,12 +91,12 @@ func TestHistoryCut(t *testing.T) {
 	}
 }
 
-// What can't be read or written leaves a history in memory.
-func TestHistoryBroken(t *testing.T) {
+// A History whose file can't be read or written works in memory.
+func TestHistoryErrors(t *testing.T) {
 	t.Parallel()
 	h, err := OpenHistory(t.TempDir())
 	if err == nil {
-		t.Error("a folder was read")
+		t.Error("OpenHistory of a directory: no error")
 	}
 	h.Add("ls")
 	if h.Len() != 1 || h.Err() != nil {

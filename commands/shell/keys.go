@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// The control characters that mean something here.
+// Control characters with a meaning in a Terminal.
 const (
 	ctrlC  = 0x03
 	ctrlD  = 0x04
@@ -14,11 +14,11 @@ const (
 	ctrlR  = 0x12
 	escape = 0x1b
 
-	// These stand in for keys which the line editor would take for its own, and
-	// are dropped when they are typed.
+	// The line editor would handle Ctrl-C and Ctrl-D itself. It reads these
+	// characters instead; they are ignored when they are typed.
 	keyInterrupt = 0x1c // Ctrl-C
 	keyEnd       = 0x1d // Ctrl-D
-	keyStop      = 0x1e // nothing more is wanted
+	keyCancel    = 0x1e // the context of ReadLine has ended
 )
 
 const (
@@ -26,8 +26,9 @@ const (
 	pasteEnd   = "\x1b[201~"
 )
 
-// sequences are what the line editor knows, by what terminals send.
-var sequences = map[string]string{
+// editorSequences maps the escape sequences that terminals send to those that the line
+// editor understands.
+var editorSequences = map[string]string{
 	"\x1b[A": "\x1b[A", "\x1bOA": "\x1b[A", // up
 	"\x1b[B": "\x1b[B", "\x1bOB": "\x1b[B", // down
 	"\x1b[C": "\x1b[C", "\x1bOC": "\x1b[C", // right
@@ -39,39 +40,39 @@ var sequences = map[string]string{
 	"\x1b[3~": "\x1b[3~", // delete
 }
 
-// keys is what somebody types. It is read all the time, so that Ctrl-C is noticed also
-// while no line is asked for; the rest waits for Read.
-type keys struct {
-	interrupt func() // called for Ctrl-C while no line is asked for; must not block
+// keyReader reads a terminal continuously, so Ctrl-C works while no line is being read.
+// All other keys wait for Read.
+type keyReader struct {
+	interrupt func() // called for Ctrl-C while no line is being read; must not block
 
 	mu      sync.Mutex
 	more    sync.Cond
-	pending []byte
-	asked   bool   // a line is asked for
-	partial []byte // of an escape sequence or a character
-	pasting bool
+	pending []byte // for Read
+	reading bool   // a line is being read
+	partial []byte // an incomplete escape sequence or character
+	pasting bool   // between pasteStart and pasteEnd
 	err     error
 }
 
-func newKeys() *keys {
-	k := &keys{}
+func newKeyReader() *keyReader {
+	k := &keyReader{}
 	k.more.L = &k.mu
 	return k
 }
 
 // readAll reads until in ends.
-func (k *keys) readAll(in io.Reader) {
+func (k *keyReader) readAll(in io.Reader) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := in.Read(buf)
 		interrupted := false
 		k.mu.Lock()
 		for _, b := range buf[:n] {
-			if b == ctrlC && !k.asked {
+			if b == ctrlC && !k.reading {
 				interrupted = true
-				k.pending, k.partial, k.pasting = nil, nil, false // what was typed for later
+				k.pending, k.partial, k.pasting = nil, nil, false // drop the keys typed ahead
 			} else {
-				k.take(b)
+				k.feed(b)
 			}
 		}
 		k.err = err
@@ -86,21 +87,22 @@ func (k *keys) readAll(in io.Reader) {
 	}
 }
 
-// take hands on whole characters and the sequences that mean something.
-func (k *keys) take(b byte) {
+// feed adds a byte. Complete characters and known sequences become pending. The caller
+// holds k.mu.
+func (k *keyReader) feed(b byte) {
 	if len(k.partial) > 0 {
 		if k.partial[0] == escape && b >= ' ' && b < utf8.RuneSelf || k.partial[0] != escape && b >= utf8.RuneSelf {
 			k.partial = append(k.partial, b)
-			k.finish()
+			k.feedPartial()
 			return
 		}
-		k.partial = nil // neither goes on with this
+		k.partial = nil // b doesn't continue it
 	}
 	switch {
 	case b == escape || b >= utf8.RuneSelf:
 		k.partial = append(k.partial, b)
 	case b == ctrlC:
-		if k.pasting { // the end of it has got lost
+		if k.pasting { // the end of the paste was lost
 			k.pasting = false
 			k.pending = append(k.pending, pasteEnd...)
 		}
@@ -110,18 +112,18 @@ func (k *keys) take(b byte) {
 	case k.pasting && b < ' ' && b != '\r' && b != '\n':
 	case b == ctrlD:
 		k.pending = append(k.pending, keyEnd)
-	case b == keyInterrupt || b == keyEnd || b == keyStop:
+	case b == keyInterrupt || b == keyEnd || b == keyCancel:
 	default:
 		k.pending = append(k.pending, b)
 	}
 }
 
-// finish hands on what is partial, if it's whole.
-func (k *keys) finish() {
+// feedPartial makes partial pending if it is complete.
+func (k *keyReader) feedPartial() {
 	p := k.partial
 	switch {
-	case p[0] == escape && isSequence(p):
-		k.pending = append(k.pending, k.sequence(string(p))...)
+	case p[0] == escape && isComplete(p):
+		k.pending = append(k.pending, k.translate(string(p))...)
 	case p[0] != escape && utf8.Valid(p):
 		k.pending = append(k.pending, p...)
 	case p[0] == escape || !utf8.FullRune(p):
@@ -130,19 +132,20 @@ func (k *keys) finish() {
 	k.partial = nil
 }
 
-// isSequence reports whether an escape sequence is whole.
-func isSequence(p []byte) bool {
-	const most = 32 // one that goes on for ever is none
+// isComplete reports whether p is a complete escape sequence.
+func isComplete(p []byte) bool {
+	const maxLen = 32 // longer than any known sequence
 	switch p[1] {
 	case '[':
-		return len(p) > 2 && p[len(p)-1] >= '@' || len(p) > most
+		return len(p) > 2 && p[len(p)-1] >= '@' || len(p) > maxLen
 	case 'O':
 		return len(p) > 2
 	}
 	return true
 }
 
-func (k *keys) sequence(s string) string {
+// translate returns the keys for an escape sequence, "" if it has none.
+func (k *keyReader) translate(s string) string {
 	switch {
 	case s == pasteStart && !k.pasting:
 		k.pasting = true
@@ -153,26 +156,26 @@ func (k *keys) sequence(s string) string {
 	case k.pasting:
 		return ""
 	}
-	return sequences[s]
+	return editorSequences[s]
 }
 
-// push puts a key before those that wait.
-func (k *keys) push(key byte) {
+// pushFront puts a key in front of the pending ones.
+func (k *keyReader) pushFront(key byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pending = append([]byte{key}, k.pending...)
 	k.more.Broadcast()
 }
 
-// ask says whether a line is asked for.
-func (k *keys) ask(asked bool) {
+// setReading sets whether a line is being read.
+func (k *keyReader) setReading(reading bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.asked = asked
+	k.reading = reading
 }
 
-// Read returns keys up to the next that may end a line.
-func (k *keys) Read(p []byte) (int, error) {
+// Read blocks until keys are pending. It returns no key after one that may end a line.
+func (k *keyReader) Read(p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for len(k.pending) == 0 {
@@ -185,7 +188,7 @@ func (k *keys) Read(p []byte) (int, error) {
 	for n < len(p) && n < len(k.pending) {
 		p[n] = k.pending[n]
 		n++
-		if b := p[n-1]; b == '\r' || b == '\n' || b == keyInterrupt || b == keyEnd || b == keyStop {
+		if b := p[n-1]; b == '\r' || b == '\n' || b == keyInterrupt || b == keyEnd || b == keyCancel {
 			break
 		}
 	}

@@ -1,16 +1,16 @@
-// Package shell is the loop of wstun shell: it reads commands, from a terminal or a
-// script, and calls methods of one gRPC server.
+// Package shell implements wstun shell: it reads commands from a terminal or a script
+// and calls methods of one gRPC server.
 //
 //	terminal := shell.NewTerminal(os.Stdin, os.Stdout)
 //	s := &shell.Shell{Target: target, Input: terminal, Interactive: true, Stdout: terminal, Stderr: terminal}
 //	terminal.Complete, terminal.Interrupt = s.Complete, s.Interrupt
 //	err := s.Run(ctx)
 //
-// Lifetimes: when Run returns, no call is under way any more. The connection and the
-// input are the caller's to close.
+// Lifetimes: when Run returns, no call is in flight. The caller closes the connection
+// and the input.
 //
 // Concurrency: Run is called once. Interrupt may be called at any time, Complete while
-// Run waits for a line.
+// Run reads a line.
 package shell
 
 import (
@@ -27,102 +27,92 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/usage"
 )
 
-// Input is where lines come from.
+// Input yields the lines that a Shell runs.
 type Input interface {
-	// ReadLine waits for a line and returns it without its end. The error is io.EOF
-	// if there are no more, ErrInterrupted if the line, as far as it was typed, is
-	// not wanted, or the cause of ctx's end.
+	// ReadLine blocks until it has a line, which it returns without the line break.
+	// The error is io.EOF after the last line, ErrInterrupted if the user discarded
+	// the line with Ctrl-C, or the cause of ctx's end. With ErrInterrupted it returns
+	// the discarded text, too.
 	ReadLine(ctx context.Context) (string, error)
 
-	// SetPrompt sets what stands before a line for somebody to see.
+	// SetPrompt sets the text that is shown before each line.
 	SetPrompt(prompt string)
 }
 
-// Shell is a run of the shell. Its fields are set before Run.
+// Shell runs commands. Set its fields before Run.
 type Shell struct {
 	Target *call.Target
 	Input  Input
 
-	// Interactive is that somebody types the lines and sees what comes of them.
-	// Otherwise they are a script, of which a failure is a failure of the whole.
+	// Interactive says that a user types the lines and sees the output. Otherwise
+	// the lines are a script, and Run returns its failure.
 	Interactive bool
 
-	Stdout io.Writer // gets results
-	Stderr io.Writer // gets the rest
+	Stdout io.Writer // receives results
+	Stderr io.Writer // receives everything else
 
-	// Report tells of the error of a command. Default: it is written to Stderr.
+	// Report is called with a command's error. Default: it is written to Stderr.
 	Report func(error)
 
-	// Ready, if set, is called before a command that asks the server something: it
-	// waits until that can be done, or returns why it can't.
+	// Ready, if set, is called before a command that needs the server: it blocks
+	// until the server can be reached, or returns why it can't.
 	Ready func(ctx context.Context) error
 
 	// MaxTime bounds each command. Default: no limit.
 	MaxTime time.Duration
 
-	// Metadata is sent with each call, and changed by header and unset.
+	// Metadata is sent with each call. The commands header and unset replace it.
 	Metadata metadata.MD
 
-	// Settings are changed by set and time.
+	// Settings are the initial settings. The commands set and time change them.
 	Settings Settings
 
-	MaxMsgSize         int  // of a response; default: call.DefaultMaxMsgSize
-	AllowUnknownFields bool // in messages to send
+	MaxMsgSize         int  // of a response, in bytes; default: call.DefaultMaxMsgSize
+	AllowUnknownFields bool // ignore fields of requests that the message type lacks
 
-	number int // of lines read
-	quit   bool
+	lineNumber int // of the last line read
+	quit       bool
 
-	mu     sync.Mutex              // guards:
-	cancel context.CancelCauseFunc // of the command that runs; nil: none does
-	stream *stream                 // the call that lines are sent in; nil: they are commands
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // of the running command; nil: none runs
+	stream *stream                 // the call that lines are messages of; nil: lines are commands
 }
 
-// Settings are what the user can turn on and off.
+// Settings are options that the user can turn on and off.
 type Settings struct {
 	Compact      bool // print a response on one line
-	EmitDefaults bool // print fields that are not set, too
+	EmitDefaults bool // also print fields that are not set
 	ProtoNames   bool // print field names as in the .proto file
 	Errexit      bool // end a script at the first command that fails
-	Time         bool // say how long a call takes
+	Time         bool // print how long each call takes
 }
 
-// CommandError is the error of the command that a script ended with. It has been
-// reported.
+// CommandError is the error of a script's last command. It has been reported.
 type CommandError struct{ Err error }
 
 func (e *CommandError) Error() string { return e.Err.Error() }
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// StatusError is that a call has ended with a status other than OK.
+// StatusError reports that a call ended with a status other than OK.
 type StatusError struct{ Status *status.Status }
 
 func (e *StatusError) Error() string { return "call: " + e.Status.Code().String() }
 
-// UsageError is a line that is no command.
-type UsageError struct {
-	Err    error
-	Advice string // may be empty
-}
-
-func (e *UsageError) Error() string { return e.Err.Error() }
-func (e *UsageError) Unwrap() error { return e.Err }
-
-// Hint is what to do about it.
-func (e *UsageError) Hint() string { return e.Advice }
-
+// usagef returns the error of a line that isn't a valid command.
 func usagef(advice, format string, args ...any) error {
-	return &UsageError{fmt.Errorf(format, args...), advice}
+	return &usage.Error{Err: fmt.Errorf(format, args...), Advice: advice}
 }
 
 const prompt = "wstun> "
 
-// Run reads and runs commands until there are no more. Of a script it returns the error
-// of the last one, as a *CommandError; else nil, the cause of ctx's end, or an error of
-// the input.
+// Run reads and runs commands until the input ends, a command ends the shell, or ctx
+// ends. It returns a *CommandError if the last command of a script failed, the cause of
+// ctx's end, or an error of the input. An interactive shell's commands don't fail it.
 func (s *Shell) Run(ctx context.Context) error {
-	defer s.abort()
+	defer s.cancelStream()
 	s.Input.SetPrompt(prompt)
 	var last error
 	for {
@@ -133,100 +123,103 @@ func (s *Shell) Run(ctx context.Context) error {
 				s.Interrupt()
 			}
 			continue
-		case errors.Is(err, io.EOF) && s.open() != nil: // ends its messages
-			err = s.command(ctx, ".close")
+		case errors.Is(err, io.EOF) && s.currentStream() != nil: // Ctrl-D, or a script without .close
+			err = s.runLine(ctx, ".close")
 			if s.Interactive {
 				continue
 			}
-			return failed(err)
+			return commandError(err)
 		case errors.Is(err, io.EOF):
-			return s.leave(last)
+			return s.exitError(last)
 		case err != nil:
 			return err
 		}
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		last = s.command(ctx, line)
+		last = s.runLine(ctx, line)
 		switch {
-		case ctx.Err() != nil && !s.Interactive && isTold(last):
-			return failed(last)
+		case ctx.Err() != nil && !s.Interactive && isReported(last):
+			return commandError(last)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case s.quit, last != nil && s.Settings.Errexit && !s.Interactive:
-			return s.leave(last)
+			return s.exitError(last)
 		}
 	}
 }
 
-// leave is what Run returns at the end.
-func (s *Shell) leave(last error) error {
+// exitError returns Run's result when the last command returned last.
+func (s *Shell) exitError(last error) error {
 	if s.Interactive {
 		return nil
 	}
-	return failed(last)
+	return commandError(last)
 }
 
-func failed(err error) error {
+// commandError wraps err in a *CommandError unless it is nil.
+func commandError(err error) error {
 	if err == nil {
 		return nil
 	}
 	return &CommandError{err}
 }
 
-// readLine reads a line, and those that it goes on with: behind a backslash at its end.
+// readLine reads a line and its continuation lines: a backslash at the end of a line
+// joins it with the next.
 func (s *Shell) readLine(ctx context.Context) (string, error) {
-	var whole strings.Builder
+	var joined strings.Builder
 	for {
 		line, err := s.Input.ReadLine(ctx)
 		if err != nil {
-			if errors.Is(err, io.EOF) && whole.Len() > 0 {
-				return whole.String(), nil
+			if errors.Is(err, io.EOF) && joined.Len() > 0 {
+				return joined.String(), nil
 			}
-			return whole.String() + line, err
+			return joined.String() + line, err
 		}
-		s.number++
-		begin, more := strings.CutSuffix(line, `\`)
-		whole.WriteString(begin)
-		if !more {
-			return whole.String(), nil
+		s.lineNumber++
+		text, continued := strings.CutSuffix(line, `\`)
+		joined.WriteString(text)
+		if !continued {
+			return joined.String(), nil
 		}
 	}
 }
 
-// command runs one, and reports its error.
-func (s *Shell) command(asked context.Context, line string) error {
-	ctx, done := s.begin(asked)
+// runLine runs a command, or sends a message of the current call, and reports its error.
+func (s *Shell) runLine(shellCtx context.Context, line string) error {
+	ctx, done := s.commandContext(shellCtx)
 	defer done()
 	var err error
-	if st := s.open(); st != nil {
-		err = s.inStream(ctx, st, line)
+	if st := s.currentStream(); st != nil {
+		err = s.runInStream(ctx, st, line)
 	} else {
-		err = s.run(ctx, line)
+		err = s.runCommand(ctx, line)
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !isTold(err) {
-		err = cause // rather than what became of it on the way
+	if cause := context.Cause(ctx); err != nil && cause != nil && !isReported(err) {
+		err = cause // err is a consequence of it
 	}
-	if asked.Err() == nil { // otherwise that is what there is to tell
+	if shellCtx.Err() == nil { // otherwise Run returns its cause
 		s.report(err)
 	}
 	return err
 }
 
-// toldError is an error that has been reported before.
-type toldError struct{ error }
+// reportedError is an error that has been reported before.
+type reportedError struct{ error }
 
-func (e *toldError) Unwrap() error { return e.error }
+func (e *reportedError) Unwrap() error { return e.error }
 
-// isTold reports whether there is no more to say of err.
-func isTold(err error) bool {
-	_, isStatus := errors.AsType[*StatusError](err) // printed with its details
-	_, isTold := errors.AsType[*toldError](err)
-	return isStatus || isTold
+// isReported reports whether the user has seen err.
+func isReported(err error) bool {
+	_, isStatus := errors.AsType[*StatusError](err) // printed by printEnd
+	_, isReported := errors.AsType[*reportedError](err)
+	return isStatus || isReported
 }
 
-// begin makes the context of a command, which Interrupt ends.
-func (s *Shell) begin(ctx context.Context) (context.Context, func()) {
+// commandContext returns the context of a command, which Interrupt cancels, and a
+// function to call when the command has ended.
+func (s *Shell) commandContext(ctx context.Context) (context.Context, func()) {
 	stop := func() {}
 	if s.MaxTime > 0 {
 		ctx, stop = context.WithTimeoutCause(ctx, s.MaxTime, fmt.Errorf("not done within %v", s.MaxTime))
@@ -244,7 +237,7 @@ func (s *Shell) begin(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// Interrupt cancels the command or the call that is under way, if any.
+// Interrupt cancels the running command and the current call, if any.
 func (s *Shell) Interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,22 +249,22 @@ func (s *Shell) Interrupt() {
 	}
 }
 
-// abort ends the call that lines are sent in.
-func (s *Shell) abort() {
-	if st := s.open(); st != nil {
+// cancelStream cancels the current call, if any, and waits for its end.
+func (s *Shell) cancelStream() {
+	if st := s.currentStream(); st != nil {
 		st.cancel()
 		<-st.done
 	}
 }
 
-// open returns the call that lines are sent in, nil if there is none.
-func (s *Shell) open() *stream {
+// currentStream returns the call that lines are messages of, nil if lines are commands.
+func (s *Shell) currentStream() *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream
 }
 
-// setStream sets what open returns.
+// setStream sets the current stream, and the prompt.
 func (s *Shell) setStream(st *stream) {
 	s.mu.Lock()
 	s.stream = st
@@ -283,13 +276,13 @@ func (s *Shell) setStream(st *stream) {
 	}
 }
 
-// report tells of an error.
+// report passes err to Report unless the user has seen it.
 func (s *Shell) report(err error) {
 	switch {
-	case err == nil, isTold(err):
+	case err == nil, isReported(err):
 		return
 	case !s.Interactive:
-		err = fmt.Errorf("line %d: %w", s.number, err)
+		err = fmt.Errorf("line %d: %w", s.lineNumber, err)
 	}
 	if s.Report != nil {
 		s.Report(err)
@@ -298,14 +291,14 @@ func (s *Shell) report(err error) {
 	}
 }
 
-// note tells somebody who types what happens.
-func (s *Shell) note(format string, args ...any) {
+// notify prints a message for the user of an interactive shell.
+func (s *Shell) notify(format string, args ...any) {
 	if s.Interactive {
 		fmt.Fprintf(s.Stderr, format+"\n", args...)
 	}
 }
 
-// ready waits until the server can be asked.
+// ready calls Ready.
 func (s *Shell) ready(ctx context.Context) error {
 	if s.Ready == nil {
 		return nil
@@ -313,23 +306,24 @@ func (s *Shell) ready(ctx context.Context) error {
 	return s.Ready(ctx)
 }
 
-// result tells how a call has ended.
-func (s *Shell) result(ctx context.Context, m *call.Method, r *call.Result, printer *call.Printer) error {
+// printEnd prints a call's timings, if they are wanted, and its status. It returns a
+// *StatusError if the status isn't OK.
+func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, printer *call.Printer) error {
 	if s.Settings.Time {
-		fmt.Fprintln(s.Stderr, "time: "+timings(r))
+		fmt.Fprintln(s.Stderr, "time: "+formatTimings(r))
 	}
 	if r.Status.Code() == codes.OK {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askingTime) // the call's own may be over
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout) // ctx may have ended
 	defer cancel()
 	printer.Types = m.Types(ctx)
 	printer.Status(s.Stderr, r.Status)
 	return &StatusError{r.Status}
 }
 
-// timings says how long a call has taken.
-func timings(r *call.Result) string {
+// formatTimings formats the duration of a call.
+func formatTimings(r *call.Result) string {
 	t := r.Timings
 	text := t.End.Round(time.Microsecond).String()
 	if t.Headers > 0 {

@@ -14,84 +14,84 @@ import (
 	"github.com/wstun/wstun/commands/call"
 )
 
-// A call whose messages are typed shows responses as they come.
+// Inside a call each line is sent as a message, and responses are printed as they arrive.
 func TestStream(t *testing.T) {
 	t.Parallel()
-	p := sit(t, nil)
-	p.enter("call Echo")
-	p.await(`Each line is a message of wstun.demo.v1.Hub/Echo now`)
+	p := startShell(t, nil)
+	p.typeLine("call Echo")
+	p.await(`Each line is now a message of wstun.demo.v1.Hub/Echo:`)
 	p.await(`\[Echo> \]`)
-	p.enter(`{"text": "one"}`)
+	p.typeLine(`{"text": "one"}`)
 	p.await(`{"text":"one","count":1}\n`)
-	p.enter(`{"txet": "two"}`)
+	p.typeLine(`{"txet": "two"}`)
 	p.await(`not sent: .*unknown field "txet"`)
-	p.enter(`.send {"text": "two"} {"text": "three"}`)
+	p.typeLine(`.send {"text": "two"} {"text": "three"}`)
 	p.await(`"two","count":2}\n{"text":"three","count":3}\n`)
-	p.enter(".send")
-	p.await(`\.send what\?`)
-	p.enter(".nothing")
-	p.await(`"\.nothing" is no command inside a call`)
-	p.enter(".close")
+	p.typeLine(".send")
+	p.await(`\.send: missing JSON`)
+	p.typeLine(".nothing")
+	p.await(`"\.nothing" is not a command inside a call`)
+	p.typeLine(".close")
 	p.await(`Echo has ended\.\n\[wstun> \]`)
-	p.enter(".close")
+	p.typeLine(".close")
 	p.await(`"\.close": no call is open`)
-	p.enter("call Sum")
-	p.enter(`{"value": 3}`)
-	p.enter(typeCtrlD) // ends the messages, not the shell
+	p.typeLine("call Sum")
+	p.typeLine(`{"value": 3}`)
+	p.typeLine(typeCtrlD) // ends the messages, not the shell
 	p.await(`{"sum":"3","count":1}\n`)
-	p.enter(typeCtrlD)
-	if err := p.end(); err != nil {
+	p.typeLine(typeCtrlD)
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// The server may end a call while a line is typed, which is a command then.
+// If the server ends a call while a line is being typed, the line is a command.
 func TestStreamEndedByServer(t *testing.T) {
 	t.Parallel()
-	p := sit(t, nil)
-	p.enter("call Echo")
-	p.enter(`{"text": "last", "end": true}`)
+	p := startShell(t, nil)
+	p.typeLine("call Echo")
+	p.typeLine(`{"text": "last", "end": true}`)
 	p.await(`Echo has ended\.\n\[wstun> \]`)
-	p.enter("ls Hub")
+	p.typeLine("ls Hub")
 	p.await(`wstun\.demo\.v1\.Hub\.Echo\n`)
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	p := sit(t, nil)
-	p.enter(`call WatchKeys {"tick": "0.001s"}`)
+	p := startShell(t, nil)
+	p.typeLine(`call WatchKeys {"tick": "0.001s"}`)
 	p.await(`{"tick":`)
 	p.Interrupt()
 	p.await(`Code: Canceled`)
-	p.enter("call Echo")
+	p.typeLine("call Echo")
 	p.await(`\[Echo> \]`)
-	p.enter("half a line" + typeCtrlC) // is not wanted, but the call is
-	p.enter(`{"text": "still"}`)
+	p.typeLine("half a line" + typeCtrlC) // discards the line, not the call
+	p.typeLine(`{"text": "still"}`)
 	p.await(`"still"`)
-	p.enter(typeCtrlC)
+	p.typeLine(typeCtrlC)
 	p.await(`Code: Canceled(.|\n)*\[wstun> \]`)
-	p.enter("call Echo")
-	p.enter(".cancel")
+	p.typeLine("call Echo")
+	p.typeLine(".cancel")
 	p.await(`Code: Canceled(.|\n)*\[wstun> \]`)
-	p.enter(typeCtrlC) // nothing to cancel
-	p.enter("quit")
-	if err := p.end(); err != nil {
+	p.typeLine(typeCtrlC) // nothing to cancel
+	p.typeLine("quit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// The end of the context ends the shell, whatever it does.
+// The end of the context ends the shell in every state.
 func TestContext(t *testing.T) {
 	t.Parallel()
-	cause := errors.New("told to stop")
+	cause := errors.New("stopped")
 	for _, line := range []string{"", "call WatchKeys", "call Echo", "wait"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		waiting := make(chan struct{})
-		p := sitUntil(ctx, t, func(s *Shell) {
+		p := startShellContext(ctx, t, func(s *Shell) {
 			s.Ready = func(ctx context.Context) error {
 				if line != "wait" {
 					return nil
@@ -103,17 +103,17 @@ func TestContext(t *testing.T) {
 		})
 		switch line {
 		case "wait":
-			p.enter("ls")
+			p.typeLine("ls")
 			<-waiting
 		case "call WatchKeys":
-			p.enter(line)
+			p.typeLine(line)
 			p.await("snapshot")
 		case "call Echo":
-			p.enter(line)
+			p.typeLine(line)
 			p.await("Echo> ")
 		}
 		cancel(cause)
-		if err := p.end(); !errors.Is(err, cause) {
+		if err := p.wait(); !errors.Is(err, cause) {
 			t.Errorf("%q: %v, want the cause", line, err)
 		}
 		if strings.Contains(p.screen.String(), cause.Error()) {
@@ -124,103 +124,103 @@ func TestContext(t *testing.T) {
 
 func TestMaxTime(t *testing.T) {
 	t.Parallel()
-	waits := false
-	p := sit(t, func(s *Shell) {
-		for _, name := range []string{"Sleep", "Echo"} { // known, so that the time is the call's alone
+	blocked := false
+	p := startShell(t, func(s *Shell) {
+		for _, name := range []string{"Sleep", "Echo"} { // resolve them now: MaxTime is for the call alone
 			if _, err := s.Target.Method(t.Context(), name); err != nil {
 				t.Error(err)
 			}
 		}
 		s.MaxTime = 50 * time.Millisecond
 		s.Ready = func(ctx context.Context) error {
-			if waits {
+			if blocked {
 				<-ctx.Done()
 				return ctx.Err()
 			}
 			return nil
 		}
 	})
-	p.enter(`call wstun.demo.v1.Hub/Sleep {"duration": "60s"}`)
+	p.typeLine(`call wstun.demo.v1.Hub/Sleep {"duration": "60s"}`)
 	p.await(`Code: DeadlineExceeded`)
-	p.enter("call wstun.demo.v1.Hub/Echo")
+	p.typeLine("call wstun.demo.v1.Hub/Echo")
 	p.await(`Code: DeadlineExceeded(.|\n)*\[wstun> \]`)
-	waits = true
-	p.enter("ls")
+	blocked = true
+	p.typeLine("ls")
 	p.await(`not done within 50ms\n`)
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// What isn't ready fails a command and nothing else.
+// An error of Ready fails the command, but not the shell.
 func TestNotReady(t *testing.T) {
 	t.Parallel()
-	p := sit(t, func(s *Shell) {
+	p := startShell(t, func(s *Shell) {
 		s.Ready = func(context.Context) error { return errors.New("no session: gone") }
 	})
 	for _, line := range []string{"ls", "ls Hub", "desc Hub", "call Echo"} {
-		p.enter(line)
+		p.typeLine(line)
 		p.await("no session: gone\n")
 	}
-	p.enter("set")
+	p.typeLine("set")
 	p.await("compact on\n")
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	p := sit(t, nil)
-	p.enter("set emit-defaults on")
-	p.enter("set proto-names on")
-	p.enter("set compact off")
-	p.enter("time on")
-	p.enter(`call CreateKey {"name": "a"}`)
+	p := startShell(t, nil)
+	p.typeLine("set emit-defaults on")
+	p.typeLine("set proto-names on")
+	p.typeLine("set compact off")
+	p.typeLine("time on")
+	p.typeLine(`call CreateKey {"name": "a"}`)
 	p.await(`{\n  "name": "a",\n(.|\n)*"create_time"`)
 	p.await(`time: .*, headers after .*, first message after `)
-	p.enter("set")
+	p.typeLine("set")
 	p.await("compact off\nemit-defaults on\nerrexit off\nproto-names on\ntime on\n")
 	for line, want := range map[string]string{
-		"set nonsense on": `no option "nonsense"`,
+		"set nonsense on": `unknown option "nonsense"`,
 		"set compact":     `compact "": want on or off`,
 		"time perhaps":    `time "perhaps": want on or off`,
 		"help nonsense":   `unknown command "nonsense"`,
 		"exit now":        `unexpected "now"`,
 		"ls a b":          `unexpected "b"`,
-		"desc":            `desc what\?`,
-		"call":            `call what\?`,
-		"header secret":   `"secret": no metadata\n`,
-		"header s: \x01":  `"s": no metadata\n`,
-		"unset none":      `there is no metadata "none"`,
+		"desc":            `desc: missing SYMBOL`,
+		"call":            `call: missing METHOD`,
+		"header secret":   `"secret" is not valid metadata\n`,
+		"header s: \x01":  `"s" is not valid metadata\n`,
+		"unset none":      `no metadata "none" is set`,
 		"cal":             `unknown command "cal"`,
 	} {
-		p.enter(line)
+		p.typeLine(line)
 		p.await(want)
 	}
-	p.enter("help time")
-	p.await(`time on\|off +say how long`)
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine("help time")
+	p.await(`time on\|off +turn on or off the printing of how long`)
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// Metadata goes with each call, and that which was there at first isn't changed.
+// header and unset change the metadata, but not the map that the caller passed in.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	first := metadata.Pairs("x-one", "1")
-	p := sit(t, func(s *Shell) { s.Metadata = first })
-	p.enter("header X-Two:  2 ")
-	p.enter("header")
+	p := startShell(t, func(s *Shell) { s.Metadata = first })
+	p.typeLine("header X-Two:  2 ")
+	p.typeLine("header")
 	p.await("x-one: 1\nx-two: 2\n")
-	p.enter("unset X-ONE")
-	p.enter("header")
+	p.typeLine("unset X-ONE")
+	p.typeLine("header")
 	p.await("(?m)^x-two: 2\n")
-	p.enter("exit")
-	if err := p.end(); err != nil {
+	p.typeLine("exit")
+	if err := p.wait(); err != nil {
 		t.Error(err)
 	}
 	if len(first) != 1 || first.Get("x-one")[0] != "1" {
@@ -231,7 +231,7 @@ func TestMetadata(t *testing.T) {
 func runScript(t *testing.T, text string, change func(*Shell)) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs strings.Builder
-	s := &Shell{Target: hub(t), Input: NewScript(strings.NewReader(text)), Stdout: &out, Stderr: &errs, Settings: Settings{Compact: true}}
+	s := &Shell{Target: hubTarget(t), Input: NewScript(strings.NewReader(text)), Stdout: &out, Stderr: &errs, Settings: Settings{Compact: true}}
 	if change != nil {
 		change(s)
 	}
@@ -245,7 +245,7 @@ func TestScript(t *testing.T) {
 		name, text     string
 		errexit        bool
 		stdout, stderr string
-		err            string // its type and text; empty: none
+		err            string // beginning of the text of a CommandError; empty: no error
 	}{
 		{"empty", "", false, "", "", ""},
 		{"last line without end", "call Sum {\"value\": 1}", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
@@ -274,13 +274,13 @@ func TestScript(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
 			if n := strings.Count(stderr, "not sent"); n > 1 {
-				t.Errorf("told %d times: %s", n, stderr)
+				t.Errorf("reported %d times: %s", n, stderr)
 			}
 		})
 	}
 }
 
-// The error of a call has its status.
+// The error of a failed call is a StatusError.
 func TestStatusError(t *testing.T) {
 	t.Parallel()
 	_, _, err := runScript(t, `call CreateKey {}`, nil)
@@ -289,8 +289,8 @@ func TestStatusError(t *testing.T) {
 	}
 }
 
-// A script that can't be read to its end fails.
-func TestScriptBroken(t *testing.T) {
+// An error while reading a script ends Run.
+func TestScriptReadError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	_, _, err := runScript(t, "", func(s *Shell) {
@@ -305,8 +305,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// Results that nobody takes are an error.
-func TestOutputBroken(t *testing.T) {
+// A command fails if its result can't be written.
+func TestWriteError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for _, line := range []string{"ls", "desc Hub", "call Sum {}", "set", "help", "header"} {
@@ -324,14 +324,14 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-func TestTimings(t *testing.T) {
+func TestFormatTimings(t *testing.T) {
 	t.Parallel()
 	r := &call.Result{Timings: call.Timings{End: 3 * time.Millisecond}}
-	if got := timings(r); got != "3ms" {
+	if got := formatTimings(r); got != "3ms" {
 		t.Errorf("without headers: %q", got)
 	}
 	r.Timings.Headers, r.Timings.First = time.Millisecond, 2*time.Millisecond
-	if got, want := timings(r), "3ms, headers after 1ms, first message after 2ms"; got != want {
+	if got, want := formatTimings(r), "3ms, headers after 1ms, first message after 2ms"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -15,23 +15,23 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// MessageError is a text that is no message of the type that a method takes. None of it
-// has been sent.
-type MessageError struct {
+// messageError reports a text that can't be parsed as a method's requests. No message
+// of the text has been sent.
+type messageError struct {
 	Type protoreflect.FullName
 	Err  error
 }
 
-func (e *MessageError) Error() string { return "not sent: " + e.Err.Error() }
-func (e *MessageError) Unwrap() error { return e.Err }
+func (e *messageError) Error() string { return "not sent: " + e.Err.Error() }
+func (e *messageError) Unwrap() error { return e.Err }
 
-// Hint is what to do about it.
-func (e *MessageError) Hint() string {
-	return "desc " + string(e.Type) + " shows what there may be in it"
+// Hint returns advice to the user.
+func (e *messageError) Hint() string {
+	return "desc " + string(e.Type) + " lists the fields"
 }
 
-// messages reads the messages that a text has, all of them or none.
-func (s *Shell) messages(ctx context.Context, m *call.Method, text string) ([]protoreflect.ProtoMessage, error) {
+// parseMessages parses the messages in text. If one is invalid, it returns none.
+func (s *Shell) parseMessages(ctx context.Context, m *call.Method, text string) ([]protoreflect.ProtoMessage, error) {
 	requests := call.NewRequests(strings.NewReader(text), call.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
 	var all []protoreflect.ProtoMessage
 	for {
@@ -44,7 +44,7 @@ func (s *Shell) messages(ctx context.Context, m *call.Method, text string) ([]pr
 			if err = re.Err; len(all) > 0 {
 				err = fmt.Errorf("message %d: %w", re.Number, re.Err)
 			}
-			return nil, &MessageError{m.Input().FullName(), err}
+			return nil, &messageError{m.Input().FullName(), err}
 		}
 		if err != nil {
 			return nil, err
@@ -53,10 +53,10 @@ func (s *Shell) messages(ctx context.Context, m *call.Method, text string) ([]pr
 	}
 }
 
-// listed is the Requests that are there from the beginning.
-type listed struct{ rest []protoreflect.ProtoMessage }
+// messageList implements call.Requests for messages that are known before the call.
+type messageList struct{ rest []protoreflect.ProtoMessage }
 
-func (l *listed) Next(_ context.Context, m protoreflect.ProtoMessage) error {
+func (l *messageList) Next(_ context.Context, m protoreflect.ProtoMessage) error {
 	if len(l.rest) == 0 {
 		return io.EOF
 	}
@@ -65,16 +65,17 @@ func (l *listed) Next(_ context.Context, m protoreflect.ProtoMessage) error {
 	return nil
 }
 
-func (l *listed) More() bool { return len(l.rest) > 0 }
+func (l *messageList) More() bool { return len(l.rest) > 0 }
 
-// stream is a call whose messages are typed while it goes on. It is the call's Requests.
+// stream is a call whose messages are lines that follow its command. It implements
+// call.Requests.
 type stream struct {
 	method   *call.Method
-	messages chan protoreflect.ProtoMessage // closed: no more
+	messages chan protoreflect.ProtoMessage // closed after the last message
 	cancel   context.CancelFunc
 	done     chan struct{}
-	err      error // valid once done is closed
-	bad      error // the first error of a line, in a script
+	err      error // the call's; set before done is closed
+	lineErr  error // of the first invalid line, in a script
 }
 
 func (st *stream) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
@@ -90,24 +91,24 @@ func (st *stream) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 	}
 }
 
-func (st *stream) More() bool { return false } // it is for one message
+func (st *stream) More() bool { return false } // only asked of methods that take one message
 
-// enter begins a call, in which the lines to come are messages.
-func (s *Shell) enter(ctx context.Context, m *call.Method) {
-	// The call outlives the command that begins it, but not its time.
-	calling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// startStream starts a call whose messages are the lines that follow.
+func (s *Shell) startStream(ctx context.Context, m *call.Method) {
+	// The call outlives the command that starts it, but not the command's deadline.
+	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	if deadline, ok := ctx.Deadline(); ok {
-		calling, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		callCtx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	}
 	st := &stream{method: m, messages: make(chan protoreflect.ProtoMessage), cancel: cancel, done: make(chan struct{})}
-	s.note("Each line is a message of %s now: .close or Ctrl-D ends them, .cancel or Ctrl-C the call.", reflection.Name(m))
+	s.notify("Each line is now a message of %s: .close or Ctrl-D ends the messages, .cancel or Ctrl-C cancels the call.", reflection.Name(m))
 	s.setStream(st)
 	go func() {
 		defer cancel()
-		err := s.invoke(calling, m, st)
+		err := s.invoke(callCtx, m, st)
 		if s.Interactive {
 			if err == nil {
-				s.note("%s has ended.", m.Name())
+				s.notify("%s has ended.", m.Name())
 			}
 			s.report(err)
 			s.setStream(nil)
@@ -117,34 +118,34 @@ func (s *Shell) enter(ctx context.Context, m *call.Method) {
 	}()
 }
 
-// inStream does what a line in a stream says. In a script the call's lines end with
-// .close, .cancel or the script, whenever the call does.
-func (s *Shell) inStream(ctx context.Context, st *stream, line string) error {
+// runInStream runs a line inside a call. In a script the call's lines go up to .close,
+// .cancel or the end of the script, even if the server ends the call before.
+func (s *Shell) runInStream(ctx context.Context, st *stream, line string) error {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
 	case word == ".close" && rest == "":
 		close(st.messages)
-		return s.finish(ctx, st)
+		return s.waitStream(ctx, st)
 	case word == ".cancel" && rest == "":
 		st.cancel()
-		return s.finish(ctx, st)
+		return s.waitStream(ctx, st)
 	case word == ".send" && strings.TrimSpace(rest) == "":
-		return usagef("{} is the message without any field", ".send what?")
+		return usagef("{} is the empty message", ".send: missing JSON")
 	case word == ".send":
 		line = rest
 	case strings.HasPrefix(word, "."):
-		return usagef("there are .send JSON, .close and .cancel", "%q is no command inside a call", word)
+		return usagef("inside a call, use .send JSON, .close or .cancel", "%q is not a command inside a call", word)
 	}
 	err := s.send(ctx, st, line)
-	if err != nil && st.bad == nil && !s.Interactive {
-		st.bad = err
+	if err != nil && st.lineErr == nil && !s.Interactive {
+		st.lineErr = err
 	}
 	return err
 }
 
-// send sends the messages of a line.
+// send sends the messages in line.
 func (s *Shell) send(ctx context.Context, st *stream, line string) error {
-	messages, err := s.messages(ctx, st.method, line)
+	messages, err := s.parseMessages(ctx, st.method, line)
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (s *Shell) send(ctx context.Context, st *stream, line string) error {
 		select {
 		case st.messages <- message:
 		case <-st.done:
-			return nil // the server wants no more
+			return nil // the server has ended the call
 		case <-ctx.Done():
 			st.cancel()
 			return context.Cause(ctx)
@@ -161,9 +162,9 @@ func (s *Shell) send(ctx context.Context, st *stream, line string) error {
 	return nil
 }
 
-// finish waits until the call has ended, and returns its error. Interactively that has
-// been told.
-func (s *Shell) finish(ctx context.Context, st *stream) error {
+// waitStream waits until the call has ended. In a script it returns the call's error; an
+// interactive shell has reported it.
+func (s *Shell) waitStream(ctx context.Context, st *stream) error {
 	select {
 	case <-st.done:
 	case <-ctx.Done():
@@ -174,8 +175,8 @@ func (s *Shell) finish(ctx context.Context, st *stream) error {
 		return nil
 	}
 	s.setStream(nil)
-	if st.err == nil && st.bad != nil {
-		return &toldError{st.bad}
+	if st.err == nil && st.lineErr != nil {
+		return &reportedError{st.lineErr}
 	}
 	return st.err
 }

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/term"
 )
 
-// ErrInterrupted is what Ctrl-C makes of the line that is being read.
+// ErrInterrupted is the error of an Input if the user pressed Ctrl-C.
 var ErrInterrupted = errors.New("interrupted")
 
-// Terminal is the Input that somebody types at a terminal, with line editing, history
-// and completion. What is written to it appears above the line that is being typed.
-// All methods may be called concurrently, but for ReadLine with itself.
+// Terminal is the Input that reads lines from a terminal, with line editing, history and
+// completion. Output written to it appears above the line that is being typed. All methods
+// may be called concurrently, except that one ReadLine runs at a time.
 type Terminal struct {
-	// Complete, if set, says how the text before the cursor may go on.
+	// Complete, if set, returns the completion of the line up to the cursor.
 	Complete func(text string) Completion
 
 	// Interrupt, if set, is called for Ctrl-C while no line is being read. It must not
@@ -30,48 +30,49 @@ type Terminal struct {
 	// Size, if set, returns the terminal's width and height. Default: 80 by 24.
 	Size func() (width, height int)
 
-	// History has the lines that were typed. Default: one in memory.
+	// History keeps the lines that were typed. Default: in memory only.
 	History *History
 
 	in     io.Reader
 	out    io.Writer
-	keys   *keys
+	keys   *keyReader
 	start  sync.Once
 	editor *term.Terminal
 
-	ended  byte // the key that has ended the line, if it wasn't Enter
-	search search
+	endKey byte // the key that ended the line; 0: Enter
+	search historySearch
 }
 
-// Completion is how a text may go on.
+// Completion is a list of texts that may replace the end of a line.
 type Completion struct {
-	Start      int // of what the candidates stand for, an offset in the text
+	Start      int // offset in the line from which a candidate replaces it
 	Candidates []Candidate
 }
 
-// Candidate is one of the texts that may stand there.
+// Candidate is one of the texts of a Completion.
 type Candidate struct {
 	Text  string
-	Label string // in a list of candidates; default: Text
+	Label string // shown in a list of candidates; default: Text
 }
 
-// NewTerminal returns a Terminal that reads from in, which is in raw mode from the
-// first ReadLine on, and writes to out. It reads ahead, until in ends.
+// NewTerminal returns a Terminal that reads from in and writes to out. The caller puts in
+// into raw mode before the first ReadLine, which starts a goroutine that reads until in
+// ends.
 func NewTerminal(in io.Reader, out io.Writer) *Terminal {
-	t := &Terminal{History: &History{}, in: in, out: out, keys: newKeys()}
+	t := &Terminal{History: &History{}, in: in, out: out, keys: newKeyReader()}
 	t.editor = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{resized{t}, out}, "")
-	t.editor.AutoCompleteCallback = t.key
-	t.editor.History = remembered{t}
+	}{resizingReader{t}, out}, "")
+	t.editor.AutoCompleteCallback = t.handleKey
+	t.editor.History = editorHistory{t}
 	return t
 }
 
-// resized reads keys, and looks at the terminal's size before each.
-type resized struct{ t *Terminal }
+// resizingReader reads keys and passes the terminal's size to the editor around each Read.
+type resizingReader struct{ t *Terminal }
 
-func (r resized) Read(p []byte) (int, error) {
+func (r resizingReader) Read(p []byte) (int, error) {
 	r.t.resize()
 	n, err := r.t.keys.Read(p)
 	r.t.resize()
@@ -83,70 +84,72 @@ func (t *Terminal) resize() {
 		return
 	}
 	if width, height := t.Size(); width > 0 {
-		_ = t.editor.SetSize(width, height) // an error of out shows in the next Write
+		_ = t.editor.SetSize(width, height) // the next Write returns an error of out
 	}
 }
 
-// Write writes whole lines.
+// Write writes p, which is complete lines.
 func (t *Terminal) Write(p []byte) (int, error) { return t.editor.Write(p) }
 
-// SetPrompt sets what stands before the line that is being read and those to come.
+// SetPrompt sets the prompt, also of the line that is being read.
 func (t *Terminal) SetPrompt(prompt string) {
 	t.editor.SetPrompt(prompt)
 	_, _ = t.editor.Write(nil) // show it
 }
 
-// ReadLine waits for a line. Its error is io.EOF for Ctrl-D, ErrInterrupted for Ctrl-C,
-// with what has been typed, the cause of ctx's end, or one of reading.
+// ReadLine blocks until a line has been typed. The error is io.EOF for Ctrl-D in an empty
+// line, ErrInterrupted for Ctrl-C, the cause of ctx's end, or an error of in. With
+// ErrInterrupted it returns the discarded text, too.
 func (t *Terminal) ReadLine(ctx context.Context) (string, error) {
 	t.start.Do(func() {
 		t.keys.interrupt = t.Interrupt
-		t.editor.SetBracketedPasteMode(true) // a paste may have tabs, and be long
+		t.editor.SetBracketedPasteMode(true) // a paste may have tabs, and be longer than a typed line
 		go t.keys.readAll(t.in)
 	})
-	t.resize() // before there is something to draw anew
-	t.ended, t.search = 0, search{}
-	stop := context.AfterFunc(ctx, func() { t.keys.push(keyStop) })
+	t.resize() // while there is no line to redraw
+	t.endKey, t.search = 0, historySearch{}
+	stop := context.AfterFunc(ctx, func() { t.keys.pushFront(keyCancel) })
 	defer stop()
-	t.keys.ask(true)
-	defer t.keys.ask(false)
+	t.keys.setReading(true)
+	defer t.keys.setReading(false)
 	line, err := t.editor.ReadLine()
 	switch {
 	case err != nil && !errors.Is(err, term.ErrPasteIndicator):
 		return "", err
-	case t.ended == keyInterrupt:
+	case t.endKey == keyInterrupt:
 		return strings.TrimSuffix(line, "^C"), ErrInterrupted
-	case t.ended == keyEnd:
+	case t.endKey == keyEnd:
 		return "", io.EOF
-	case t.ended == keyStop:
+	case t.endKey == keyCancel:
 		return "", context.Cause(ctx)
 	}
 	return line, nil
 }
 
-// Close undoes what ReadLine has told the terminal. It doesn't close anything.
+// Close turns off the terminal's bracketed paste mode, which ReadLine turned on. It closes
+// neither in nor out.
 func (t *Terminal) Close() { t.editor.SetBracketedPasteMode(false) }
 
-// key is told of each key that does nothing by itself.
-func (t *Terminal) key(line string, pos int, key rune) (string, int, bool) {
-	again := t.search
-	t.search = search{}
+// handleKey is called by the editor with keys that it doesn't handle itself.
+func (t *Terminal) handleKey(line string, pos int, key rune) (string, int, bool) {
+	previous := t.search
+	t.search = historySearch{}
 	switch key {
 	case keyInterrupt:
-		t.end(keyInterrupt)
+		t.endLine(keyInterrupt)
 		return line + "^C", len(line) + 2, true
-	case keyStop:
-		t.end(keyStop)
+	case keyCancel:
+		t.endLine(keyCancel)
 		return line, len(line), true
 	case keyEnd:
 		if line == "" {
-			t.end(keyEnd)
+			t.endLine(keyEnd)
 			return "", 0, true
 		}
 		_, n := utf8.DecodeRuneInString(line[pos:])
 		return line[:pos] + line[pos+n:], pos, true
 	case ctrlR:
-		t.search = again.next(t.History, line)
+		t.search = previous.find(t.History, line)
 		return t.search.found, len(t.search.found), true
 	case tab:
 		return t.complete(line, pos)
@@ -154,13 +157,14 @@ func (t *Terminal) key(line string, pos int, key rune) (string, int, bool) {
 	return "", 0, false
 }
 
-// end ends the line.
-func (t *Terminal) end(key byte) {
-	t.ended = key
-	t.keys.push('\r')
+// endLine ends the line as Enter does, and records the key that ended it.
+func (t *Terminal) endLine(key byte) {
+	t.endKey = key
+	t.keys.pushFront('\r')
 }
 
-// complete puts in what all candidates begin with, and lists them if there are several.
+// complete inserts the longest common prefix of the candidates. It lists them if there are
+// several.
 func (t *Terminal) complete(line string, pos int) (string, int, bool) {
 	if t.Complete == nil {
 		return line, pos, true
@@ -178,16 +182,16 @@ func (t *Terminal) complete(line string, pos int) (string, int, bool) {
 		}
 	}
 	if len(c.Candidates) > 1 {
-		_, _ = t.Write(t.list(c.Candidates))
+		_, _ = t.Write(t.formatCandidates(c.Candidates))
 	}
 	return line[:c.Start] + common + line[pos:], c.Start + len(common), true
 }
 
-// list lists candidates in columns, down first.
-func (t *Terminal) list(candidates []Candidate) []byte {
-	const most = 200
-	rest := len(candidates) - most
-	candidates = candidates[:min(len(candidates), most)]
+// formatCandidates returns the candidates in columns, the first column first, at most 200.
+func (t *Terminal) formatCandidates(candidates []Candidate) []byte {
+	const maxListed = 200
+	rest := len(candidates) - maxListed
+	candidates = candidates[:min(len(candidates), maxListed)]
 	width, labels := 0, make([]string, len(candidates))
 	for i, c := range candidates {
 		if labels[i] = c.Label; labels[i] == "" {
@@ -217,31 +221,32 @@ func (t *Terminal) list(candidates []Candidate) []byte {
 	return b.Bytes()
 }
 
-// remembered is the history as the editor uses it.
-type remembered struct{ t *Terminal }
+// editorHistory implements term.History. It doesn't keep lines that Enter didn't end.
+type editorHistory struct{ t *Terminal }
 
-func (r remembered) Add(line string) {
-	if r.t.ended == 0 {
-		r.t.History.Add(line)
+func (h editorHistory) Add(line string) {
+	if h.t.endKey == 0 {
+		h.t.History.Add(line)
 	}
 }
-func (r remembered) Len() int        { return r.t.History.Len() }
-func (r remembered) At(i int) string { return r.t.History.At(i) }
+func (h editorHistory) Len() int        { return h.t.History.Len() }
+func (h editorHistory) At(i int) string { return h.t.History.At(i) }
 
-// search is for a line of the history, newest first, that has a text in it.
-type search struct {
+// historySearch is a search for lines of the history that contain text, newest first.
+type historySearch struct {
 	text, found string
-	at          int // behind the line that was found; 0: none was
+	next        int // index to continue at; 0: nothing was found
 }
 
-// next goes on with the search, if line is what it has found.
-func (s search) next(h *History, line string) search {
-	if s.at == 0 || line != s.found {
-		s = search{text: line}
+// find continues the search if line is its last result, and otherwise searches for line.
+// Without a match, found is line.
+func (s historySearch) find(h *History, line string) historySearch {
+	if s.next == 0 || line != s.found {
+		s = historySearch{text: line}
 	}
-	for i := s.at; i < h.Len(); i++ {
+	for i := s.next; i < h.Len(); i++ {
 		if entry := h.At(i); entry != line && strings.Contains(entry, s.text) {
-			return search{s.text, entry, i + 1}
+			return historySearch{s.text, entry, i + 1}
 		}
 	}
 	s.found = line

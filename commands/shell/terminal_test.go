@@ -9,29 +9,30 @@ import (
 	"testing"
 )
 
-// keyboard is a Terminal in memory.
-type keyboard struct {
+// testTerminal is a Terminal with a keyboard and a screen in memory.
+type testTerminal struct {
 	*Terminal
 	t      *testing.T
 	in     *io.PipeWriter
 	screen *screen
 }
 
-func newKeyboard(t *testing.T) *keyboard {
+func newTestTerminal(t *testing.T) *testTerminal {
 	t.Helper()
 	r, w := io.Pipe()
 	t.Cleanup(func() { w.Close() })
 	screen := newScreen()
-	return &keyboard{NewTerminal(r, screen), t, w, screen}
+	return &testTerminal{NewTerminal(r, screen), t, w, screen}
 }
 
-// press types keys. They are read when there is a line to read, or by and by.
-func (k *keyboard) press(keys string) {
+// press types keys, without waiting until they are read.
+func (k *testTerminal) press(keys string) {
 	k.t.Helper()
 	go func() { _, _ = io.WriteString(k.in, keys) }()
 }
 
-func (k *keyboard) want(line string, werr error) {
+// wantLine reads a line and checks it.
+func (k *testTerminal) wantLine(line string, werr error) {
 	k.t.Helper()
 	got, err := k.ReadLine(k.t.Context())
 	if got != line || !errors.Is(err, werr) {
@@ -50,69 +51,69 @@ func TestTerminalKeys(t *testing.T) {
 		{"\x03", "", ErrInterrupted},
 		{"\x04", "", io.EOF},
 		{"abc\x1b[D\x04\r", "ab", nil},              // Ctrl-D in a line deletes
-		{"bc\x1bOHa\x1b[4~d\r", "abcd", nil},        // home and end, as some terminals have them
-		{"bc\x1b[1~a\x1b[8~d\r", "abcd", nil},       // and others
-		{"a c\x1b[1;5Db \r", "a b c", nil},          // by words
-		{"a c\x1bbb \x1bfd\r", "a b cd", nil},       // and as Emacs does
-		{"ab\x1b[5~\x1b[200;\x1bOZc\r", "abc", nil}, // keys without a meaning
-		{"a\x1b\x03", "a", ErrInterrupted},          // Ctrl-C behind a lone Escape
+		{"bc\x1bOHa\x1b[4~d\r", "abcd", nil},        // home and end of some terminals
+		{"bc\x1b[1~a\x1b[8~d\r", "abcd", nil},       // and of others
+		{"a c\x1b[1;5Db \r", "a b c", nil},          // word by word
+		{"a c\x1bbb \x1bfd\r", "a b cd", nil},       // and with Emacs' keys
+		{"ab\x1b[5~\x1b[200;\x1bOZc\r", "abc", nil}, // unknown keys
+		{"a\x1b\x03", "a", ErrInterrupted},          // Ctrl-C after a lone Escape
 		{"a\x1b\r", "a", nil},
 		{"a\x1b[" + strings.Repeat("1", 34) + "b\r", "a111b", nil}, // no sequence is that long
 		{"\xc3\xa4\xe2\x82\xac\r", "ä€", nil},
 		{"a\xc3\x03", "a", ErrInterrupted}, // half a character
 		{"a\xffb\xc3c\r", "abc", nil},
-		{"a\x1c\x1d\x1eb\r", "ab", nil}, // not what stands in for keys
+		{"a\x1c\x1d\x1eb\r", "ab", nil}, // the internal stand-ins are ignored
 		{"\x1b[200~{\"a\":\t1}\x01\x1b[201~\r", `{"a": 1}`, nil},
 		{"\x1b[200~never ends\x03", "never ends", ErrInterrupted},
 	} {
-		k := newKeyboard(t)
+		k := newTestTerminal(t)
 		k.press(test.keys)
-		k.want(test.line, test.err)
+		k.wantLine(test.line, test.err)
 	}
 }
 
-// A paste may be longer than what one types, and completes nothing.
+// A paste may exceed the length of a typed line, and its tabs don't complete.
 func TestTerminalPaste(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	k.Complete = func(string) Completion {
 		t.Error("completed a paste")
 		return Completion{}
 	}
 	long := strings.Repeat("x\t", 10000)
 	k.press("\x1b[200~" + long + "\rls\x1b[201~\r")
-	k.want(strings.ReplaceAll(long, "\t", " "), nil)
-	k.want("ls", nil)
+	k.wantLine(strings.ReplaceAll(long, "\t", " "), nil)
+	k.wantLine("ls", nil)
 }
 
 func TestTerminalHistory(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	for _, line := range []string{"call Echo", "ls Hub", "call Sum"} {
 		k.press(line + "\r")
-		k.want(line, nil)
+		k.wantLine(line, nil)
 	}
 	k.press("secret\x03")
-	k.want("secret", ErrInterrupted) // is not kept
+	k.wantLine("secret", ErrInterrupted) // not kept
 	k.press("\x1b[A\r")
-	k.want("call Sum", nil)
+	k.wantLine("call Sum", nil)
 	k.press("\x1b[A\x1b[A\x1bOB\r")
-	k.want("call Sum", nil)
+	k.wantLine("call Sum", nil)
 	k.press("\x1b[A\x03")
-	k.want("call Sum", ErrInterrupted)
+	k.wantLine("call Sum", ErrInterrupted)
 	k.press("\x1b[A\x1b[A\r") // from the newest again
-	k.want("ls Hub", nil)
+	k.wantLine("ls Hub", nil)
 	k.press("Ech\x12\r")
-	k.want("call Echo", nil)
+	k.wantLine("call Echo", nil)
 	k.press("call\x12\x12\r")
-	k.want("call Sum", nil)
+	k.wantLine("call Sum", nil)
 	k.press("none\x12\r")
-	k.want("none", nil)
+	k.wantLine("none", nil)
 }
 
 func TestTerminalComplete(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	var asked string
 	k.Complete = func(text string) Completion {
 		asked = text
@@ -125,47 +126,47 @@ func TestTerminalComplete(t *testing.T) {
 		return c
 	}
 	k.press("call S\t{}\r")
-	k.want("call Sum {}", nil)
+	k.wantLine("call Sum {}", nil)
 	k.press("S x\x1b[D\x1b[D\t\r")
-	k.want("Sum  x", nil)
+	k.wantLine("Sum  x", nil)
 	if asked != "S" {
-		t.Errorf("asked for %q, want what is before the cursor", asked)
+		t.Errorf("asked for %q, want the text before the cursor", asked)
 	}
 	k.press("call E\t\r")
-	k.want("call Ech", nil)
+	k.wantLine("call Ech", nil)
 	k.screen.await(t, `Echo! +Echidna!\r\n`)
 	k.press("none\t\r")
-	k.want("none", nil)
+	k.wantLine("none", nil)
 	k.screen.await(t, "\a")
 	k.Complete = nil
 	k.press("a\tb\r")
-	k.want("ab", nil)
+	k.wantLine("ab", nil)
 }
 
-func TestTerminalList(t *testing.T) {
+func TestFormatCandidates(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	k.Size = func() (int, int) { return 20, 24 }
 	var many []Candidate
 	for range 300 {
 		many = append(many, Candidate{Text: "aaaaaa "})
 	}
-	if got, want := string(k.list(many[:5])), "aaaaaa  aaaaaa\naaaaaa  aaaaaa\naaaaaa\n"; got != want {
+	if got, want := string(k.formatCandidates(many[:5])), "aaaaaa  aaaaaa\naaaaaa  aaaaaa\naaaaaa\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := string(k.list(many)); !strings.HasSuffix(got, "… and 100 more\n") {
-		t.Errorf("%q doesn't tell of the rest", got)
+	if got := string(k.formatCandidates(many)); !strings.HasSuffix(got, "… and 100 more\n") {
+		t.Errorf("%q doesn't count the rest", got)
 	}
 	many[0].Label = strings.Repeat("l", 50) // wider than the screen
-	if got := string(k.list(many[:2])); strings.Count(got, "\n") != 2 {
+	if got := string(k.formatCandidates(many[:2])); strings.Count(got, "\n") != 2 {
 		t.Errorf("%q, want a line each", got)
 	}
 }
 
-// What is written appears above the line that is being typed, which goes on.
+// Output appears above the line that is being typed, which stays editable.
 func TestTerminalWrite(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	k.SetPrompt("> ")
 	read := make(chan string, 1)
 	go func() {
@@ -186,10 +187,10 @@ func TestTerminalWrite(t *testing.T) {
 	}
 }
 
-// Ctrl-C is noticed while nothing is read, and drops what was typed for later.
+// Ctrl-C while no line is being read calls Interrupt and drops the keys typed ahead.
 func TestTerminalInterrupt(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	interrupted := make(chan struct{})
 	var n atomic.Int32
 	k.Interrupt = func() {
@@ -197,10 +198,10 @@ func TestTerminalInterrupt(t *testing.T) {
 		close(interrupted)
 	}
 	k.press("first\r")
-	k.want("first", nil)
+	k.wantLine("first", nil)
 	k.press("typed ahead\x03next\r")
 	<-interrupted
-	k.want("next", nil)
+	k.wantLine("next", nil)
 	if n.Load() != 1 {
 		t.Errorf("interrupted %d times", n.Load())
 	}
@@ -208,8 +209,8 @@ func TestTerminalInterrupt(t *testing.T) {
 
 func TestTerminalContext(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
-	cause := errors.New("told to stop")
+	k := newTestTerminal(t)
+	cause := errors.New("stopped")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	ended := make(chan error, 1)
 	go func() {
@@ -226,18 +227,18 @@ func TestTerminalContext(t *testing.T) {
 	k.screen.await(t, `\r\n\x1b\[\?2004l$`)
 }
 
-// A terminal that is gone is an error.
-func TestTerminalGone(t *testing.T) {
+// ReadLine returns an error of the input.
+func TestTerminalReadError(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	gone := errors.New("gone")
 	k.in.CloseWithError(gone)
-	k.want("", gone)
+	k.wantLine("", gone)
 }
 
 func TestTerminalResize(t *testing.T) {
 	t.Parallel()
-	k := newKeyboard(t)
+	k := newTestTerminal(t)
 	var width atomic.Int32
 	width.Store(80)
 	k.Size = func() (int, int) { return int(width.Load()), 24 }
@@ -249,7 +250,7 @@ func TestTerminalResize(t *testing.T) {
 	}()
 	k.press("0123456789")
 	k.screen.await(t, "9")
-	width.Store(8) // of which the next key tells
+	width.Store(8) // takes effect with the next key
 	k.press("a")
 	k.screen.await(t, `> 012345\r\n6789`)
 	k.press("\r")

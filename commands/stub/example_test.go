@@ -20,7 +20,7 @@ func Example() {
 methods:
   wstun.demo.v1.Hub/CreateKey:
     - when: {name: taken}
-      error: {code: ALREADY_EXISTS, message: there is such a key}
+      error: {code: ALREADY_EXISTS, message: the key exists}
     - reply: {name: k1, secret: s}
 `), protoregistry.GlobalFiles)
 	if err != nil {

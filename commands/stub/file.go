@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,36 +15,35 @@ import (
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// maxErrors bounds the mistakes that are reported at once.
+// maxErrors bounds the errors that Parse returns.
 const maxErrors = 10
 
-// A parser turns a file into methods, or into errors.
+// A parser parses one file into methods or errors.
 type parser struct {
-	name    string
+	name    string // of the file
 	files   *protoregistry.Files
 	types   types.Resolver
 	methods map[string]*method
 	errs    []mistake
-	stop    bool // after the last of errs, parsing on is pointless
 }
 
-// A mistake is an error with the line it is on.
+// A mistake is an error with its line.
 type mistake struct {
 	line int
 	text string
 }
 
-// errorf reports a mistake.
+// errorf records a mistake.
 func (p *parser) errorf(line int, format string, args ...any) {
 	if !p.full() {
 		p.errs = append(p.errs, mistake{line, fmt.Sprintf(format, args...)})
 	}
 }
 
-// full reports whether no more mistakes are wanted.
-func (p *parser) full() bool { return p.stop || len(p.errs) >= maxErrors }
+// full reports whether there are maxErrors mistakes, so that parsing can stop.
+func (p *parser) full() bool { return len(p.errs) >= maxErrors }
 
-// mistakes returns the errors, in the file's order.
+// mistakes returns the errors, sorted by line.
 func (p *parser) mistakes() []error {
 	slices.SortStableFunc(p.errs, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
 	var errs []error
@@ -69,10 +67,10 @@ func (p *parser) file(text []byte) {
 		}
 		return
 	case methods.kind != yaml.MappingNode:
-		p.errorf(methods.line, "methods must be a mapping, not %s", methods.is())
+		p.errorf(methods.line, "methods must be a mapping, not %s", methods.describe())
 		return
 	case len(methods.fields) == 0:
-		p.errorf(methods.line, "methods names no method")
+		p.errorf(methods.line, "methods is empty")
 	}
 	for _, f := range methods.fields {
 		if p.full() {
@@ -94,13 +92,13 @@ func (p *parser) method(f field) {
 		desc: desc,
 	}
 	if other := p.methods[m.name]; other != nil {
-		p.errorf(f.line, "method %s is on line %d already", quote(f.key), other.line)
+		p.errorf(f.line, "duplicate method %s, first on line %d", quote(f.key), other.line)
 		return
 	}
 	p.methods[m.name] = m
 	for _, md := range []protoreflect.MessageDescriptor{desc.Input(), desc.Output()} {
 		if md.IsPlaceholder() {
-			p.errorf(f.line, "method %s needs %s, which the descriptors don't have", quote(f.key), md.FullName())
+			p.errorf(f.line, "method %s needs %s, which the descriptors lack", quote(f.key), md.FullName())
 			return
 		}
 	}
@@ -129,7 +127,7 @@ func (p *parser) method(f field) {
 	}
 }
 
-// find returns the method that f's key names.
+// find returns the method named by f.key, nil after an error.
 func (p *parser) find(f field) protoreflect.MethodDescriptor {
 	name := strings.TrimPrefix(f.key, "/")
 	service, method, ok := strings.Cut(name, "/")
@@ -171,19 +169,20 @@ func (p *parser) services() []string {
 	return names
 }
 
-// mapping reports whether n is a mapping. Keys other than known are mistakes.
-func (p *parser) mapping(n *node, what string, known ...string) bool {
+// mapping reports whether n is a mapping. It records a mistake for each key that isn't
+// in known. subject names the mapping in errors.
+func (p *parser) mapping(n *node, subject string, known ...string) bool {
 	if n.kind != yaml.MappingNode {
-		p.errorf(n.line, "%s must be a mapping with %s, not %s", what, strings.Join(known, ", "), n.is())
+		p.errorf(n.line, "%s must be a mapping with %s, not %s", subject, strings.Join(known, ", "), n.describe())
 		return false
 	}
 	for _, f := range n.fields {
 		if !slices.Contains(known, f.key) {
 			hint := didYouMean(f.key, known)
 			if hint == "" {
-				hint = "; there is " + strings.Join(known, ", ")
+				hint = "; the keys are " + strings.Join(known, ", ")
 			}
-			p.errorf(f.line, "%s has no key %s%s", what, quote(f.key), hint)
+			p.errorf(f.line, "%s cannot have the key %s%s", subject, quote(f.key), hint)
 		}
 		if p.full() {
 			return false
@@ -192,7 +191,7 @@ func (p *parser) mapping(n *node, what string, known ...string) bool {
 	return true
 }
 
-// duration parses a delay. A nil node is none.
+// duration parses a delay. It returns 0 for a nil node.
 func (p *parser) duration(n *node) time.Duration {
 	if n == nil {
 		return 0
@@ -200,27 +199,27 @@ func (p *parser) duration(n *node) time.Duration {
 	d, err := time.ParseDuration(n.text)
 	switch {
 	case n.kind != yaml.ScalarNode || err != nil:
-		p.errorf(n.line, "delay must be a duration such as 100ms or 1m30s, not %s", n.is())
+		p.errorf(n.line, "delay must be a duration such as 100ms or 1m30s, not %s", n.describe())
 	case d < 0:
-		p.errorf(n.line, "delay must not be negative, not %s", n.is())
+		p.errorf(n.line, "delay must not be negative, not %s", n.describe())
 	}
 	return max(d, 0)
 }
 
-// boolean parses a truth value. A nil node is false.
+// boolean parses a boolean. It returns false for a nil node.
 func (p *parser) boolean(n *node, key string) bool {
 	if n == nil {
 		return false
 	}
-	v, ok := n.truth()
+	v, ok := n.boolean()
 	if !ok {
-		p.errorf(n.line, "%s must be true or false, not %s", key, n.is())
+		p.errorf(n.line, "%s must be true or false, not %s", key, n.describe())
 	}
 	return v
 }
 
-// truth returns the value of a scalar with the tag !!bool.
-func (n *node) truth() (value, ok bool) {
+// boolean returns the value of a scalar with the tag !!bool.
+func (n *node) boolean() (value, ok bool) {
 	if n.kind != yaml.ScalarNode || n.tag != "!!bool" {
 		return false, false
 	}
@@ -233,23 +232,19 @@ func (n *node) truth() (value, ok bool) {
 	return false, false
 }
 
-// clip shortens a text from the file to what errors quote of it.
-func clip(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
+// truncate shortens a text from the file for use in an error.
+func truncate(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
-	end := most
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
+	return s
 }
 
-func quote(s string) string { return fmt.Sprintf("%q", clip(s)) }
+func quote(s string) string { return fmt.Sprintf("%q", truncate(s)) }
 
-// didYouMean returns the end of an error about an unknown name: the name that is most
-// like it, or nothing.
+// didYouMean returns the end of an error about an unknown name: the most similar name,
+// or "".
 func didYouMean(name string, names []string) string {
 	if near := suggest.Near(name, names); len(near) > 0 {
 		return fmt.Sprintf("; did you mean %q?", near[0])

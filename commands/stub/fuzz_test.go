@@ -10,8 +10,8 @@ import (
 	"github.com/wstun/wstun/commands/stub"
 )
 
-// errorLine is what each error of Parse looks like. Names in the file may have
-// line breaks in them, errors may not.
+// errorLine matches each error of Parse. Names in the file may contain line breaks,
+// errors may not.
 var errorLine = regexp.MustCompile(`^f:[1-9][0-9]*: [^\n]+$`)
 
 func FuzzParse(f *testing.F) {
@@ -22,10 +22,13 @@ func FuzzParse(f *testing.F) {
 	f.Add("a: &a [*a]\nb: !!binary |\n  AA==\nc: \"\\x00\\u2028\"\n? [d]\n: e")
 	f.Add("a: \r\n - >-\n  b\n - 0x1f\n - .inf\n - -.5e3\n - ~\n--- |\n x\n...\n")
 	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Count(text, "*") > 20 {
+			t.Skip("aliases may expand to any size")
+		}
 		answers, err := stub.Parse("f", []byte(text), protoregistry.GlobalFiles)
 		if err == nil {
 			if len(answers.Services()) == 0 {
-				t.Error("a stub without services")
+				t.Error("Parse accepts a file without services")
 			}
 			answers.Close()
 			return

@@ -6,13 +6,13 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// A matcher reports whether a message has what a rule is for.
+// A matcher reports whether a message matches.
 type matcher func(protoreflect.Message) bool
 
-// A valueMatcher does so for the value of a field, or an element of it.
+// A valueMatcher reports whether the value of a field, or an element of it, matches.
 type valueMatcher func(protoreflect.Value) bool
 
-// when parses what a rule is for. It never returns nil.
+// when parses the condition of a rule. It never returns nil.
 func (p *parser) when(n *node, md protoreflect.MessageDescriptor) matcher {
 	want := dynamicpb.NewMessage(md)
 	if !p.unmarshal(n, want, "when", true) {
@@ -21,8 +21,7 @@ func (p *parser) when(n *node, md protoreflect.MessageDescriptor) matcher {
 	return p.matchMessage(n, want)
 }
 
-// matchMessage matches the fields that n names. The message want is what n has
-// been parsed to.
+// matchMessage matches the fields that n has. want is the message parsed from n.
 func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
 	md := want.Descriptor()
 	if hasOwnJSON(md) || n.kind != yaml.MappingNode {
@@ -37,7 +36,7 @@ func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
 			fd = md.Fields().ByTextName(f.key)
 		}
 		switch {
-		case fd == nil: // what else has been parsed
+		case fd == nil: // n parsed, so it can only be an extension
 			p.errorf(f.line, "when cannot match the extension %s", quote(f.key))
 		case f.value.isNull() && !want.Has(fd):
 			all = append(all, func(got protoreflect.Message) bool { return !got.Has(fd) })
@@ -58,7 +57,7 @@ func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
 	}
 }
 
-// matchField matches the value of the field fd.
+// matchField matches the value of a field.
 func (p *parser) matchField(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
 	switch {
 	case fd.IsMap():
@@ -99,7 +98,7 @@ func (p *parser) matchList(n *node, fd protoreflect.FieldDescriptor, want protor
 	}
 }
 
-// matchMap matches the entries that n names.
+// matchMap matches maps with at least the entries of n.
 func (p *parser) matchMap(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Map) valueMatcher {
 	nodes := make(map[string]*node)
 	for _, f := range n.fields {
@@ -112,7 +111,7 @@ func (p *parser) matchMap(n *node, fd protoreflect.FieldDescriptor, want protore
 	var all []entry
 	want.Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
 		match := value.Equal
-		if n := nodes[key.String()]; n != nil { // it is nil for a number such as +1
+		if n := nodes[key.String()]; n != nil { // nil if the key isn't in canonical form, such as +1
 			match = p.matchValue(n, fd.MapValue(), value)
 		}
 		all = append(all, entry{key, match})

@@ -17,8 +17,8 @@ import (
 	_ "google.golang.org/protobuf/types/known/wrapperspb" // likewise
 )
 
-// testFile has a message with every kind of field, and methods with messages
-// that are special. It is not linked into the program, only its imports are.
+// testFile has a message with every kind of field, and methods with special messages.
+// Only its imports are linked into the program.
 const testFile = `
 	name: "t.proto" package: "t" syntax: "proto2"
 	dependency: ["google/protobuf/struct.proto", "google/protobuf/wrappers.proto", "google/protobuf/any.proto", "lost.proto"]
@@ -67,7 +67,7 @@ const testFile = `
 		method { name: "Lost" input_type: ".t.All" output_type: ".lost.Message" }
 	}`
 
-// testFiles returns testFile with what it imports.
+// testFiles returns testFile with its imports except lost.proto.
 func testFiles(t *testing.T) *protoregistry.Files {
 	t.Helper()
 	desc := new(descriptorpb.FileDescriptorProto)
@@ -79,7 +79,7 @@ func testFiles(t *testing.T) *protoregistry.Files {
 		t.Fatal(err)
 	}
 	files := new(protoregistry.Files)
-	for i := range file.Imports().Len() - 1 { // all but lost.proto
+	for i := range file.Imports().Len() - 1 { // lost.proto is the last
 		if err := files.RegisterFile(file.Imports().Get(i).FileDescriptor); err != nil {
 			t.Fatal(err)
 		}
@@ -90,8 +90,7 @@ func testFiles(t *testing.T) *protoregistry.Files {
 	return files
 }
 
-// call calls the method of t.T with a request in JSON, and returns the response
-// in JSON, as far as protojson keeps to one form.
+// call calls a method of t.T with a request in JSON, and returns the response in JSON.
 func call(t *testing.T, rules, method, request string) (string, error) {
 	t.Helper()
 	files := testFiles(t)
@@ -126,7 +125,7 @@ func call(t *testing.T, rules, method, request string) (string, error) {
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		when, request string // both are YAML
+		when, request string // YAML and JSON
 		want          bool
 	}{
 		{`{}`, `{}`, true},
@@ -136,7 +135,7 @@ func TestMatch(t *testing.T) {
 		{`{plain: 9007199254740993}`, `{"plain": "9007199254740993"}`, true},
 		{`{plain: 1}`, `{"plain": 2}`, false},
 		{`{plain: 1}`, `{}`, false},
-		{`{plain: 0}`, `{}`, false}, // it has presence
+		{`{plain: 0}`, `{}`, false}, // the field has presence
 		{`{plain: 0}`, `{"plain": 0}`, true},
 		{`{plain: null}`, `{}`, true},
 		{`{plain: null}`, `{"plain": 0}`, false},
@@ -180,7 +179,7 @@ func TestMatch(t *testing.T) {
 		{`{byId: {+1: {plain: 1}}}`, `{"byId": {"1": {"plain": 1}}}`, true},
 
 		{`{struct: {a: [1, null]}}`, `{"struct": {"a": [1, null]}}`, true},
-		{`{struct: {a: 1}}`, `{"struct": {"a": 1, "b": 2}}`, false}, // as a whole
+		{`{struct: {a: 1}}`, `{"struct": {"a": 1, "b": 2}}`, false}, // a Struct matches as a whole
 		{`{value: null}`, `{"value": null}`, true},
 		{`{value: null}`, `{}`, false},
 		{`{value: [a]}`, `{"value": ["a"]}`, true},
@@ -201,8 +200,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestSpecialMessages has responses that are no mappings, with required fields
-// and with extensions.
+// TestSpecialMessages has responses that aren't mappings, that have required fields and
+// that have extensions.
 func TestSpecialMessages(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ method, rules, request, want string }{
@@ -219,11 +218,11 @@ func TestSpecialMessages(t *testing.T) {
 	wantStatus(t, "Value", err, codes.Unimplemented, "stub: no rule for /t.T/Value matches the request")
 
 	for rules, want := range map[string]string{
-		"Strict: {reply: {may: a}}":                             "f:2: reply is no t.Strict: required field t.Strict.must not set",
+		"Strict: {reply: {may: a}}":                             "f:2: reply is not a valid t.Strict: required field t.Strict.must not set",
 		"All: {when: {'[t.extra]': x}, reply: {}}":              `f:2: when cannot match the extension "[t.extra]"`,
-		"Lost: {reply: {}}":                                     `f:2: method "t.T/Lost" needs lost.Message, which the descriptors don't have`,
-		"All: {reply: {any: {'@type': x/t.Nothing}}}":           `f:2: reply is no t.All: unable to resolve "x/t.Nothing": "not found"`,
-		"All: {reply: {any: {'@type': x/t.All,\n  plain: []}}}": `f:3: reply is no t.All: invalid value for int64 field plain: list`,
+		"Lost: {reply: {}}":                                     `f:2: method "t.T/Lost" needs lost.Message, which the descriptors lack`,
+		"All: {reply: {any: {'@type': x/t.Nothing}}}":           `f:2: reply is not a valid t.All: unable to resolve "x/t.Nothing": "not found"`,
+		"All: {reply: {any: {'@type': x/t.All,\n  plain: []}}}": `f:3: reply is not a valid t.All: invalid value for int64 field plain: list`,
 	} {
 		wantErrors(t, "methods:\n  t.T/"+rules, testFiles(t), want)
 	}

@@ -14,31 +14,30 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// message parses a reply. It never returns nil, but what it returns after an
-// error is of no use.
+// message parses a reply. It never returns nil; after an error, ignore the result.
 func (p *parser) message(n *node, md protoreflect.MessageDescriptor) *dynamicpb.Message {
 	m := dynamicpb.NewMessage(md)
 	p.unmarshal(n, m, "reply", false)
 	return m
 }
 
-// unmarshal parses m in its JSON form. If it is partial, required fields may
-// be left out.
-func (p *parser) unmarshal(n *node, m proto.Message, what string, partial bool) bool {
+// unmarshal parses n, the JSON form of a message, into m. If partial is true, required
+// fields may be missing. subject names the message in errors.
+func (p *parser) unmarshal(n *node, m proto.Message, subject string, partial bool) bool {
 	md := m.ProtoReflect().Descriptor()
 	name := md.FullName()
 	if n.kind != yaml.MappingNode && !hasOwnJSON(md) {
-		p.errorf(n.line, "%s must be a mapping with the fields of %s, not %s", what, name, n.is())
+		p.errorf(n.line, "%s must be a mapping with the fields of %s, not %s", subject, name, n.describe())
 		return false
 	}
 	var j jsonText
-	j.value(n)
-	options := protojson.UnmarshalOptions{AllowPartial: partial, Resolver: p.types, RecursionLimit: maxDepth + 1}
+	j.appendValue(n)
+	options := protojson.UnmarshalOptions{AllowPartial: partial, Resolver: p.types}
 	err := options.Unmarshal(j.text, m)
 	if err == nil {
 		return true
 	}
-	line, why := j.explain(err)
+	line, text := j.explain(err)
 	if line == 0 {
 		line = n.line
 	}
@@ -47,81 +46,79 @@ func (p *parser) unmarshal(n *node, m proto.Message, what string, partial bool) 
 			name = mt.Descriptor().FullName()
 		}
 	}
-	p.errorf(line, "%s is no %s: %s", what, name, clip(why))
+	p.errorf(line, "%s is not a valid %s: %s", subject, name, truncate(text))
 	return false
 }
 
-// hasOwnJSON reports whether md is one of the messages whose JSON form is not
-// that of their fields.
+// hasOwnJSON reports whether md is a well-known type with a JSON form of its own.
 func hasOwnJSON(md protoreflect.MessageDescriptor) bool {
 	name := md.FullName()
 	return name.Parent() == "google.protobuf" && name != "google.protobuf.Empty"
 }
 
-// jsonText is JSON with one token on each line, so that the line of an error in
-// it tells the line of the file.
+// jsonText is JSON with one token on each line, so that the line of an error in it
+// identifies the line in the file.
 type jsonText struct {
 	text   []byte
-	lines  []int    // in the file, of each line
-	fields []string // that each line is in
-	field  string   // that what comes next is in
+	lines  []int    // for each line: the line in the file
+	fields []string // for each line: the field that contains it
+	field  string   // contains the next token
 }
 
-func (j *jsonText) token(line int, token string) {
+func (j *jsonText) appendToken(line int, token string) {
 	j.text = append(append(j.text, token...), '\n')
 	j.lines = append(j.lines, line)
 	j.fields = append(j.fields, j.field)
 }
 
-// value appends n.
-func (j *jsonText) value(n *node) {
+// appendValue appends n.
+func (j *jsonText) appendValue(n *node) {
 	switch n.kind {
 	case yaml.MappingNode:
-		j.token(n.line, "{")
+		j.appendToken(n.line, "{")
 		for i, f := range n.fields {
 			if i > 0 {
-				j.token(f.line, ",")
+				j.appendToken(f.line, ",")
 			}
-			j.token(f.line, jsonString(f.key)+":")
+			j.appendToken(f.line, jsonString(f.key)+":")
 			outer := j.field
 			j.field = f.key
-			j.value(f.value)
+			j.appendValue(f.value)
 			j.field = outer
 		}
-		j.token(n.line, "}")
+		j.appendToken(n.line, "}")
 	case yaml.SequenceNode:
-		j.token(n.line, "[")
+		j.appendToken(n.line, "[")
 		for i, item := range n.items {
 			if i > 0 {
-				j.token(item.line, ",")
+				j.appendToken(item.line, ",")
 			}
-			j.value(item)
+			j.appendValue(item)
 		}
-		j.token(n.line, "]")
+		j.appendToken(n.line, "]")
 	default:
-		j.token(n.line, scalar(n))
+		j.appendToken(n.line, scalar(n))
 	}
 }
 
 func jsonString(s string) string {
 	text, err := json.Marshal(s)
 	if err != nil {
-		return `""` // it is always possible to marshal a string
+		return `""` // can't happen for a string
 	}
 	return string(text)
 }
 
-// jsonNumber is the form of numbers that JSON shares with YAML.
+// jsonNumber matches numbers that are the same in JSON and YAML.
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
-// scalar returns n in JSON. What has no form in JSON other than text becomes
-// text, which a message then accepts or not.
+// scalar returns n in JSON. Values that JSON doesn't have become strings.
 func scalar(n *node) string {
 	switch n.tag {
 	case "!!null":
 		return "null"
 	case "!!bool":
-		if v, ok := n.truth(); ok {
+		if v, ok := n.boolean(); ok {
 			return strconv.FormatBool(v)
 		}
 	case "!!binary":
@@ -151,38 +148,38 @@ func scalar(n *node) string {
 	return jsonString(n.text)
 }
 
-// position is how protojson says where an error is.
+// position matches the position in an error of protojson.
 var position = regexp.MustCompile(`\(line ([0-9]+):[0-9]+\): `)
 
-// explain returns the line in the file of an error from protojson, or 0 if it
-// has none, and the error without the noise.
-func (j *jsonText) explain(err error) (line int, why string) {
-	why = err.Error()
+// explain returns the line in the file for an error of protojson, 0 if it is unknown, and
+// the error's text without prefix and position.
+func (j *jsonText) explain(err error) (line int, text string) {
+	text = err.Error()
 	field := ""
-	if at := position.FindStringSubmatchIndex(why); at != nil {
-		if i, err := strconv.Atoi(why[at[2]:at[3]]); err == nil && 1 <= i && i <= len(j.lines) {
+	if at := position.FindStringSubmatchIndex(text); at != nil {
+		if i, err := strconv.Atoi(text[at[2]:at[3]]); err == nil && 1 <= i && i <= len(j.lines) {
 			line, field = j.lines[i-1], j.fields[i-1]
 		}
-		why = why[at[1]:]
+		text = text[at[1]:]
 	}
-	// A space or a no-break space follows, so that nobody relies on the text.
-	why = strings.TrimLeft(strings.TrimPrefix(why, "proto:"), " \u00a0")
-	for begin, is := range map[string]string{"{": "mapping", "[": "list"} {
-		if rest, ok := strings.CutSuffix(why, " "+begin); ok {
-			why = rest + " " + is
+	// protojson varies this space on purpose.
+	text = strings.TrimLeft(strings.TrimPrefix(text, "proto:"), " \u00a0")
+	for token, kind := range map[string]string{"{": "mapping", "[": "list"} {
+		if rest, ok := strings.CutSuffix(text, " "+token); ok {
+			text = rest + " " + kind
 		}
 	}
 	where := ""
 	if field != "" {
 		where = " in field " + quote(field)
 	}
-	switch token, ok := strings.CutPrefix(why, "unexpected token "); {
+	switch token, ok := strings.CutPrefix(text, "unexpected token "); {
 	case ok:
-		why = "unexpected " + token + where
-	case strings.HasPrefix(why, "invalid google.protobuf."):
-		why += where
-	case strings.HasPrefix(why, "invalid value for string ") && !strings.HasSuffix(why, " mapping") && !strings.HasSuffix(why, " list"):
-		why += " (text that looks like something else needs quotes)"
+		text = "unexpected " + token + where
+	case strings.HasPrefix(text, "invalid google.protobuf."):
+		text += where
+	case strings.HasPrefix(text, "invalid value for string ") && !strings.HasSuffix(text, " mapping") && !strings.HasSuffix(text, " list"):
+		text += " (quote strings that look like another type)"
 	}
-	return line, why
+	return line, text
 }

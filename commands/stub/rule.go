@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
-	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // the types that details commonly have
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // common types of details
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -42,7 +42,7 @@ func (p *parser) rule(n *node, desc protoreflect.MethodDescriptor) *rule {
 		r.replies = p.stream(stream, desc.Output())
 	}
 	if len(p.errs) == before {
-		p.fits(n, r, desc)
+		p.checkKind(n, r, desc)
 	}
 	if len(p.errs) > before {
 		return nil
@@ -50,32 +50,32 @@ func (p *parser) rule(n *node, desc protoreflect.MethodDescriptor) *rule {
 	return r
 }
 
-// fits checks that r, which n has been parsed to, fits the kind of its method.
-func (p *parser) fits(n *node, r *rule, desc protoreflect.MethodDescriptor) {
+// checkKind checks that r, parsed from n, is valid for the kind of its method.
+func (p *parser) checkKind(n *node, r *rule, desc protoreflect.MethodDescriptor) {
 	message, stream, name := n.get("reply"), n.get("stream"), desc.Name()
 	one := !desc.IsStreamingServer()
 	switch {
 	case one && stream != nil:
-		p.errorf(stream.line, "%s has one response: use reply in place of stream", name)
+		p.errorf(stream.line, "%s has one response: use reply instead of stream", name)
 	case one && r.stayOpen:
 		p.errorf(n.get("stay_open").line, "%s has one response and cannot stay open", name)
 	case one && message != nil && r.err != nil:
-		p.errorf(n.get("error").line, "%s ends with either a reply or an error, not both", name)
+		p.errorf(n.get("error").line, "%s cannot have both a reply and an error", name)
 	case one && message == nil && r.err == nil:
 		p.errorf(n.line, "%s needs a reply or an error", name)
 	case message != nil && stream != nil:
-		p.errorf(stream.line, "a rule has either reply or stream, not both")
+		p.errorf(stream.line, "a rule cannot have both reply and stream")
 	case r.stayOpen && r.err != nil:
-		p.errorf(n.get("error").line, "a rule has either stay_open or error, not both")
+		p.errorf(n.get("error").line, "a rule cannot have both stay_open and error")
 	case message == nil && stream == nil && !r.stayOpen && r.err == nil:
-		p.errorf(n.line, "the rule says nothing to answer; for no responses at all it needs stream: []")
+		p.errorf(n.line, "the rule has no reply, stream or error; to send no responses, use stream: []")
 	}
 }
 
 // stream parses a list of replies.
 func (p *parser) stream(n *node, md protoreflect.MessageDescriptor) []reply {
 	if n.kind != yaml.SequenceNode {
-		p.errorf(n.line, "stream must be a list of items with delay, reply, not %s", n.is())
+		p.errorf(n.line, "stream must be a list of items with delay, reply, not %s", n.describe())
 		return nil
 	}
 	replies := make([]reply, 0, len(n.items))
@@ -110,7 +110,7 @@ func (p *parser) status(n *node) error {
 	}
 	if message := n.get("message"); message != nil {
 		if message.kind != yaml.ScalarNode || message.isNull() {
-			p.errorf(message.line, "message must be text, not %s", message.is())
+			p.errorf(message.line, "message must be a string, not %s", message.describe())
 		}
 		s.Message = message.text
 	}
@@ -119,7 +119,7 @@ func (p *parser) status(n *node) error {
 		return status.ErrorProto(s)
 	}
 	if details.kind != yaml.SequenceNode {
-		p.errorf(details.line, "details must be a list, not %s", details.is())
+		p.errorf(details.line, "details must be a list, not %s", details.describe())
 		return nil
 	}
 	for _, item := range details.items {
@@ -166,31 +166,32 @@ func (p *parser) code(n *node) codes.Code {
 	}
 	switch {
 	case n.kind != yaml.ScalarNode || n.isNull():
-		p.errorf(n.line, "code must be a name such as NOT_FOUND or a number, not %s", n.is())
+		p.errorf(n.line, "code must be a name such as NOT_FOUND or a number, not %s", n.describe())
 	case i < 0:
 		p.errorf(n.line, "unknown code %s%s", quote(n.text), didYouMean(n.text, codeNames[1:]))
 	case i == 0:
 		p.errorf(n.line, "an error cannot have the code %s", n.text)
 	default:
-		return codes.Code(i) //nolint:gosec // it is at most 16
+		return codes.Code(i) //nolint:gosec // at most 16
 	}
 	return codes.Unknown
 }
 
-// codeNames are the names that the gRPC specification has for codes.
+// codeNames are the names of the codes in the gRPC specification.
 var codeNames = []string{
 	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
 	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
 	"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 }
 
-// metadata parses headers or trailers, which may be left out.
-func (p *parser) metadata(n *node, what string) metadata.MD {
+// metadata parses headers or trailers. It returns nil for a nil node. subject names them
+// in errors.
+func (p *parser) metadata(n *node, subject string) metadata.MD {
 	if n == nil {
 		return nil
 	}
 	if n.kind != yaml.MappingNode {
-		p.errorf(n.line, "%s must be a mapping of names to values, not %s", what, n.is())
+		p.errorf(n.line, "%s must be a mapping of names to values, not %s", subject, n.describe())
 		return nil
 	}
 	md := make(metadata.MD)
@@ -199,8 +200,8 @@ func (p *parser) metadata(n *node, what string) metadata.MD {
 			break
 		}
 		name := strings.ToLower(f.key)
-		if why := badName(name); why != "" {
-			p.errorf(f.line, "the name %s in %s %s", quote(f.key), what, why)
+		if reason := checkName(name); reason != "" {
+			p.errorf(f.line, "the name %s in %s %s", quote(f.key), subject, reason)
 			continue
 		}
 		values := f.value.items
@@ -208,9 +209,9 @@ func (p *parser) metadata(n *node, what string) metadata.MD {
 			values = []*node{f.value}
 		}
 		for _, v := range values {
-			text, why := value(name, v)
-			if why != "" {
-				p.errorf(v.line, "%s in %s must be %s", quote(f.key), what, why)
+			text, expected := metadataValue(name, v)
+			if expected != "" {
+				p.errorf(v.line, "%s in %s must be %s", quote(f.key), subject, expected)
 				break
 			}
 			md.Append(name, text)
@@ -219,8 +220,8 @@ func (p *parser) metadata(n *node, what string) metadata.MD {
 	return md
 }
 
-// badName says why metadata of that name cannot be sent, if it can't.
-func badName(name string) string {
+// checkName returns the reason why metadata with that name can't be sent, "" if it can.
+func checkName(name string) string {
 	switch name {
 	case "":
 		return "is empty"
@@ -239,21 +240,22 @@ func badName(name string) string {
 	return ""
 }
 
-// value returns the value n has for metadata of that name, or what it must be.
-func value(name string, n *node) (text, must string) {
+// metadataValue returns the value of n for metadata with that name. If n isn't valid,
+// expected completes the error "must be …".
+func metadataValue(name string, n *node) (text, expected string) {
 	if n.kind != yaml.ScalarNode || n.isNull() {
-		return "", "text or a list of texts, not " + n.is()
+		return "", "a string or a list of strings, not " + n.describe()
 	}
 	if strings.HasSuffix(name, "-bin") {
 		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(n.text, "="))
 		if err != nil {
-			return "", "base64, not " + n.is()
+			return "", "base64, not " + n.describe()
 		}
 		return string(data), ""
 	}
 	for _, c := range []byte(n.text) {
 		if c < ' ' || c > '~' {
-			return "", "printable ASCII, not " + n.is()
+			return "", "printable ASCII, not " + n.describe()
 		}
 	}
 	return n.text, ""

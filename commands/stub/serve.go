@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// A method is one that the file has rules for.
+// A method is a method in the file, with its rules.
 type method struct {
 	name  string // /pkg.Service/Method
 	line  int
@@ -24,7 +24,7 @@ type method struct {
 	rules []*rule
 }
 
-// A rule answers the requests that it matches.
+// A rule is the answer to the requests that match when.
 type rule struct {
 	line     int
 	when     matcher // nil: all requests
@@ -36,7 +36,7 @@ type rule struct {
 	trailers metadata.MD
 }
 
-// A reply is a message, or a pause if that is nil, after a delay.
+// A reply is a delay, followed by a message unless that is nil.
 type reply struct {
 	delay   time.Duration
 	message proto.Message
@@ -48,16 +48,16 @@ func (s *Stub) serve(_ any, stream grpc.ServerStream) error {
 	m := s.methods[name]
 	switch {
 	case m == nil:
-		return s.unknown(name)
+		return s.unimplemented(name)
 	case m.desc.IsStreamingClient() && m.desc.IsStreamingServer():
-		return s.converse(m, stream)
+		return s.serveBidi(m, stream)
 	default:
-		return s.answer(m, stream)
+		return s.serveSingle(m, stream)
 	}
 }
 
-// unknown is the error for a method that is not in the file.
-func (s *Stub) unknown(name string) error {
+// unimplemented returns the error for a method that isn't in the file.
+func (s *Stub) unimplemented(name string) error {
 	service, method, _ := strings.Cut(strings.TrimPrefix(name, "/"), "/")
 	desc, _ := s.files.FindDescriptorByName(protoreflect.FullName(service))
 	sd, ok := desc.(protoreflect.ServiceDescriptor)
@@ -71,8 +71,8 @@ func (s *Stub) unknown(name string) error {
 	}
 }
 
-// answer serves every kind of RPC but the bidirectional one.
-func (s *Stub) answer(m *method, stream grpc.ServerStream) error {
+// serveSingle serves RPCs that get one answer: all but bidirectional ones.
+func (s *Stub) serveSingle(m *method, stream grpc.ServerStream) error {
 	var last *dynamicpb.Message
 	for {
 		req := dynamicpb.NewMessage(m.desc.Input())
@@ -99,14 +99,14 @@ func (s *Stub) answer(m *method, stream grpc.ServerStream) error {
 	if err := r.send(stream, r.headers); err != nil || !r.stayOpen {
 		return err
 	}
-	return s.stay(stream.Context())
+	return s.waitEnd(stream.Context())
 }
 
-// converse serves a bidirectional RPC.
-func (s *Stub) converse(m *method, stream grpc.ServerStream) error {
+// serveBidi serves a bidirectional RPC.
+func (s *Stub) serveBidi(m *method, stream grpc.ServerStream) error {
 	var trailers metadata.MD
 	defer func() { stream.SetTrailer(trailers) }()
-	requests, first, stayOpen := receive(m, stream), true, false
+	requests, first, stayOpen := receiveRequests(m, stream), true, false
 	for {
 		req, err := s.next(stream.Context(), requests)
 		if errors.Is(err, io.EOF) {
@@ -129,27 +129,27 @@ func (s *Stub) converse(m *method, stream grpc.ServerStream) error {
 		}
 	}
 	if stayOpen {
-		return s.stay(stream.Context())
+		return s.waitEnd(stream.Context())
 	}
 	return nil
 }
 
-// received is what one RecvMsg has given.
-type received struct {
+// recvResult is the result of RecvMsg.
+type recvResult struct {
 	request *dynamicpb.Message
 	err     error
 }
 
-// receive hands the requests of stream on, so that whoever waits for one can
-// wait for something else as well. It ends with the call.
-func receive(m *method, stream grpc.ServerStream) <-chan received {
-	requests := make(chan received)
+// receiveRequests returns a channel of the requests of stream, so that the caller can
+// select. Its goroutine ends when the call does.
+func receiveRequests(m *method, stream grpc.ServerStream) <-chan recvResult {
+	requests := make(chan recvResult)
 	go func() {
 		for {
 			req := dynamicpb.NewMessage(m.desc.Input())
 			err := stream.RecvMsg(req)
 			select {
-			case requests <- received{req, err}:
+			case requests <- recvResult{req, err}:
 			case <-stream.Context().Done():
 				return
 			}
@@ -161,10 +161,10 @@ func receive(m *method, stream grpc.ServerStream) <-chan received {
 	return requests
 }
 
-// next waits for a request, the end of them (io.EOF), Close or the call's end.
-func (s *Stub) next(ctx context.Context, requests <-chan received) (*dynamicpb.Message, error) {
+// next waits for a request, a half-close (io.EOF), Close or the end of the call.
+func (s *Stub) next(ctx context.Context, requests <-chan recvResult) (*dynamicpb.Message, error) {
 	select {
-	case <-s.closed: // if both are ready
+	case <-s.closed: // takes precedence over a request
 		return nil, errClosed()
 	default:
 	}
@@ -178,8 +178,8 @@ func (s *Stub) next(ctx context.Context, requests <-chan received) (*dynamicpb.M
 	}
 }
 
-// stay waits for Close or the call's end.
-func (s *Stub) stay(ctx context.Context) error {
+// waitEnd waits for Close or the end of the call.
+func (s *Stub) waitEnd(ctx context.Context) error {
 	select {
 	case <-s.closed:
 		return errClosed()
@@ -188,9 +188,9 @@ func (s *Stub) stay(ctx context.Context) error {
 	}
 }
 
-func errClosed() error { return status.Error(codes.Unavailable, "stub: is shutting down") }
+func errClosed() error { return status.Error(codes.Unavailable, "stub: shutting down") }
 
-// match returns the first rule for req, which is nil if there was no request.
+// match returns the first rule that matches req. req is nil for a call without requests.
 func (m *method) match(req *dynamicpb.Message) (*rule, error) {
 	for _, r := range m.rules {
 		if r.when == nil || req != nil && r.when(req) {
@@ -203,7 +203,7 @@ func (m *method) match(req *dynamicpb.Message) (*rule, error) {
 	return nil, status.Errorf(codes.Unimplemented, "stub: no rule for %s matches the request", m.name)
 }
 
-// send does what r says, up to its error or the point where it stays open.
+// send waits, sends the headers and the replies of r, and returns its error.
 func (r *rule) send(stream grpc.ServerStream, headers metadata.MD) error {
 	if err := wait(stream.Context(), r.delay); err != nil {
 		return err
@@ -227,7 +227,7 @@ func (r *rule) send(stream grpc.ServerStream, headers metadata.MD) error {
 	return r.err
 }
 
-// wait returns after d, or with an error when the call ends before that.
+// wait waits for d. It returns an error if the call ends first.
 func wait(ctx context.Context, d time.Duration) error {
 	if d == 0 {
 		return nil

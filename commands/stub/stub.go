@@ -1,21 +1,21 @@
 // Package stub answers gRPC calls from a YAML file, so that a gRPC client can
-// be tried without the service it calls. Only the service's descriptors are
-// needed, no generated code.
+// be tested without the service it calls. It needs only the service's descriptors,
+// no generated code.
 //
-//	answers, err := stub.Load("hub.yaml", files)
+//	answers, err := stub.Parse("hub.yaml", text, files)
 //	if err != nil {
-//		return err // one line for each mistake: hub.yaml:7: unknown key "relpy"; did you mean "reply"?
+//		return err // one line for each mistake: hub.yaml:7: a rule cannot have the key "relpy"; did you mean "reply"?
 //	}
 //	server := grpc.NewServer(answers.ServerOption())
 //	go server.Serve(listener)
 //	...
-//	answers.Close() // a stream that stays open would hold GracefulStop up indefinitely
+//	answers.Close() // otherwise GracefulStop waits for streams that stay open
 //	server.GracefulStop()
 //
 // # The file
 //
-// The file gives each method a list of rules, or one rule without the list. A
-// call is answered by the first rule that matches its request:
+// The file gives each method one rule or a list of rules. The first rule that
+// matches the request answers the call:
 //
 //	methods:
 //	  wstun.demo.v1.Hub/CreateKey:
@@ -36,62 +36,56 @@
 //	        - reply: {snapshot: {}}
 //	        - {delay: 2s, reply: {deleted: a}}
 //	        - delay: 500ms
-//	      error: {code: UNAVAILABLE, message: the Hub goes away}
+//	      error: {code: UNAVAILABLE, message: the Hub is restarting}
 //	    - stream:
 //	        - reply: {snapshot: {}}
 //	        - {delay: 100ms, reply: {created: {name: a}}}
 //	      stay_open: true
 //
-// A rule has these keys, and acts on them in this order:
+// A rule has these keys, which apply in this order:
 //
-//	when       the request that the rule is for; without it, any request
-//	delay      wait before anything is sent: 100ms, 1m30s
-//	headers    metadata to begin with, sent at once: a text or a list of texts
-//	           for each name, and base64 where the name ends in -bin
+//	when       the request to match; default: any request
+//	delay      the time to wait before sending anything: 100ms, 1m30s
+//	headers    the response headers, sent immediately: for each name, a string
+//	           or a list of strings; base64 if the name ends in -bin
 //	reply      one response, in the JSON form of its message
 //	stream     many responses: each item has a delay, a reply or both
-//	stay_open  true: don't end the call until the caller or [Stub.Close] does
-//	error      the status to end with, instead of OK: its code by name or by
-//	           number, a message, and details with their @type
-//	trailers   metadata to end with, in the form of headers
+//	stay_open  true: keep the call open until the caller or [Stub.Close] ends it
+//	error      the status of the call; default: OK. It has a code (name or
+//	           number), a message, and details with their @type
+//	trailers   the response trailers, in the form of headers
 //
-// when gives fields of the request, by their JSON or their proto names, and the
-// values that they must have. Other fields may hold anything, in nested
-// messages and in the entries of maps too, while lists must be as long as
-// in when. A message, a member of a oneof or an optional field must be set
-// to match; null matches one that isn't set. The well-known types with a JSON
-// form of their own (Timestamp, Struct, Any, …) match as a whole. Extensions
-// cannot be matched.
+// when has the fields of the request to match, by their JSON or proto names.
+// Fields that it doesn't have match anything; so do those of nested messages,
+// and map entries. Lists must have the same length. A message, a oneof member
+// or an optional field matches only if it is set; null matches an unset field.
+// Well-known types with a JSON form of their own (Timestamp, Struct, Any, …)
+// match as a whole. Extensions cannot be matched.
 //
-// The kind of the RPC decides which keys a rule may have and when it applies:
+// The kind of RPC determines the valid keys and when a rule applies:
 //
-//	unary             answers its request with a reply or an error
-//	server streaming  answers its request with a reply or stream, or none
-//	client streaming  answers the last request, once the caller has half-closed,
-//	                  with a reply or an error. A call without requests is
-//	                  answered by a rule without when
-//	bidirectional     answers each request, and ends when the caller half-closes
-//	                  or with the first error. headers are sent for the first
-//	                  request only, trailers are those of the last rule
+//	unary             answers the request with a reply or an error
+//	server streaming  answers the request with a reply, a stream or neither
+//	client streaming  answers the last request, after the caller has half-closed,
+//	                  with a reply or an error. Only a rule without when
+//	                  matches a call without requests
+//	bidirectional     answers each request. The call ends when the caller
+//	                  half-closes or with the first error. It sends the headers
+//	                  of the first matching rule and the trailers of the last
 //
-// Aliases and merge keys (<<) work, and so do comments. Numbers and truth
-// values for fields that hold text need quotes.
+// Aliases, merge keys (<<) and comments work. Quote numbers and booleans in
+// string fields.
 //
-// # Statuses of its own
+// # Statuses
 //
-// A request that no rule matches, a method that the file doesn't have, and
-// one that the descriptors don't have get UNIMPLEMENTED with a message that
-// begins with "stub: ". This cannot be confused with an answer in the file, and
-// few clients act on it. A waiting call ends when it is cancelled or its
-// deadline passes.
+// A call gets UNIMPLEMENTED, with a message that begins with "stub: ", if no
+// rule matches its request or if the method isn't in the file. A waiting call
+// ends when it is cancelled or its deadline passes.
 package stub
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 
@@ -102,47 +96,24 @@ import (
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// maxSize bounds the file, and the text that its aliases add to it, in bytes.
-const maxSize = 16 << 20
-
-// A Stub holds the answers of one file. Nothing but [Stub.Close] changes it. It has
-// no goroutines except those of calls, and may serve any number of servers.
-// All of its methods may be called concurrently.
+// A Stub holds the answers of one file. It has no goroutines except those of calls, and
+// may serve any number of servers. All methods may be called concurrently.
 type Stub struct {
 	files   *protoregistry.Files
-	methods map[string]*method // by full name as gRPC has it: /pkg.Service/Method
+	methods map[string]*method // by gRPC name: /pkg.Service/Method
 
 	closeOnce sync.Once
 	closed    chan struct{}
 }
 
-// Load reads the file at path, of at most 16 MiB, and checks all of it against
-// files, as [Parse] does.
-func Load(path string, files *protoregistry.Files) (*Stub, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, text, files)
-}
-
-// Parse checks text against files and returns the Stub for it. The name stands
-// for the file in errors. Types of error details are looked up in files and
-// then among those linked into the program, which google.rpc's always are.
+// Parse checks text against files and returns the Stub for it. name is the file's name
+// in errors. Parse looks up the types of error details in files, then among those linked
+// into the program, which include google.rpc's.
 //
-// The error joins (see [errors.Join]) one error of the form
-// "NAME:LINE: what is wrong" for each mistake, in the file's order, and stops
-// at ten. The text may be 16 MiB long, and aliases may add as much. Parsing a
-// value takes up to a KiB of memory, most of it until Parse returns.
+// The error joins (see [errors.Join]) an error "NAME:LINE: TEXT" for each of the first
+// ten mistakes, in the order of the file. The text is trusted: Parse doesn't bound the
+// expansion of aliases.
 func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) {
-	if len(text) > maxSize {
-		return nil, fmt.Errorf("%s: is larger than %d MiB", name, maxSize>>20)
-	}
 	p := &parser{
 		name:    name,
 		files:   files,
@@ -156,12 +127,12 @@ func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) 
 	return &Stub{files: files, methods: p.methods, closed: make(chan struct{})}, nil
 }
 
-// ServerOption makes a server answer calls to services that are not registered
-// with it from the file. The server's codec must be the default one.
+// ServerOption makes a server answer calls to unregistered services from the file. The
+// server must use the default codec.
 func (s *Stub) ServerOption() grpc.ServerOption { return grpc.UnknownServiceHandler(s.serve) }
 
-// Services returns the full names, sorted, of the services that have at least
-// one method in the file.
+// Services returns the sorted full names of the services with at least one method in the
+// file.
 func (s *Stub) Services() []string {
 	names := make(map[string]bool)
 	for _, m := range s.methods {
@@ -170,8 +141,7 @@ func (s *Stub) Services() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Close ends the calls that stay open, and bidirectional ones that wait for a
-// request, with UNAVAILABLE, later ones too. All other calls go on and end by
-// themselves: a stream with stay_open first sends its remaining replies. Close
-// returns at once. Closing again does nothing.
+// Close ends current and later calls with UNAVAILABLE as soon as they stay open or, if
+// bidirectional, wait for a request. Other calls end normally: a stream with stay_open
+// first sends its remaining replies. Close doesn't block. Further calls do nothing.
 func (s *Stub) Close() { s.closeOnce.Do(func() { close(s.closed) }) }

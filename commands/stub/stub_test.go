@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve answers from text, in memory, until the test ends.
+// serve serves a stub in memory until the test ends.
 func serve(t *testing.T, text string, files *protoregistry.Files) (*stub.Stub, *grpc.Server, *grpc.ClientConn) {
 	t.Helper()
 	answers, err := stub.Parse("stub.yaml", []byte(text), files)
@@ -58,7 +58,7 @@ func serve(t *testing.T, text string, files *protoregistry.Files) (*stub.Stub, *
 	return answers, server, conn
 }
 
-// hub is serve for the rules of one method of the demo Hub.
+// hub serves the rules of one method of the demo Hub.
 func hub(t *testing.T, method, rules string) (*stub.Stub, demo.HubClient) {
 	t.Helper()
 	text := "methods:\n  wstun.demo.v1.Hub/" + method + ":\n" + rules
@@ -66,24 +66,24 @@ func hub(t *testing.T, method, rules string) (*stub.Stub, demo.HubClient) {
 	return answers, demo.NewHubClient(conn)
 }
 
-func wantStatus(t *testing.T, what string, err error, code codes.Code, message string) {
+func wantStatus(t *testing.T, subject string, err error, code codes.Code, message string) {
 	t.Helper()
 	if s := status.Convert(err); s.Code() != code || s.Message() != message {
-		t.Errorf("%s = %v %q, want %v %q", what, s.Code(), s.Message(), code, message)
+		t.Errorf("%s = %v %q, want %v %q", subject, s.Code(), s.Message(), code, message)
 	}
 }
 
-func wantMessage(t *testing.T, what string, got proto.Message, err error, want proto.Message) {
+func wantMessage(t *testing.T, subject string, got proto.Message, err error, want proto.Message) {
 	t.Helper()
 	if err != nil || !proto.Equal(got, want) {
-		t.Errorf("%s = %v, %v, want %v", what, got, err, want)
+		t.Errorf("%s = %v, %v, want %v", subject, got, err, want)
 	}
 }
 
-func wantMetadata(t *testing.T, what string, md metadata.MD, name string, want ...string) {
+func wantMetadata(t *testing.T, subject string, md metadata.MD, name string, want ...string) {
 	t.Helper()
 	if got := md.Get(name); !slices.Equal(got, want) {
-		t.Errorf("%s: %s = %q, want %q", what, name, got, want)
+		t.Errorf("%s: %s = %q, want %q", subject, name, got, want)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestUnary(t *testing.T) {
 	wantStatus(t, "CreateKey", err, codes.Unimplemented, "stub: no rule for /wstun.demo.v1.Hub/CreateKey matches the request")
 }
 
-// TestConcurrent shares one rule between many calls, for the race detector.
+// TestConcurrent uses the same rules in concurrent calls, for the race detector.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	_, client := hub(t, "CreateKey", `
@@ -350,7 +350,7 @@ func TestBidirectional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange("what")
+	exchange("unmatched")
 	_, err = stream.Recv()
 	wantStatus(t, "Recv", err, codes.Unimplemented, "stub: no rule for /wstun.demo.v1.Hub/Echo matches the request")
 }

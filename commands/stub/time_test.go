@@ -14,7 +14,7 @@ import (
 	"github.com/wstun/wstun/commands/demo"
 )
 
-// TestDelays runs on a clock of its own, so the times are exact.
+// TestDelays runs on the fake clock of synctest, so the times are exact.
 func TestDelays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -28,10 +28,10 @@ func TestDelays(t *testing.T) {
     error: {code: ABORTED}
 `)
 		start := time.Now()
-		wantTime := func(what string, want time.Duration) {
+		wantTime := func(event string, want time.Duration) {
 			t.Helper()
 			if got := time.Since(start); got != want {
-				t.Errorf("%s after %v, want %v", what, got, want)
+				t.Errorf("%s after %v, want %v", event, got, want)
 			}
 		}
 		stream, err := client.WatchKeys(t.Context(), &demo.WatchKeysRequest{})
@@ -54,8 +54,8 @@ func TestDelays(t *testing.T) {
 	})
 }
 
-// TestCutShort ends calls while the stub waits.
-func TestCutShort(t *testing.T) {
+// TestCallEnds ends calls while the stub waits.
+func TestCallEnds(t *testing.T) {
 	t.Parallel()
 	for name, rule := range map[string]string{
 		"delay":     "    {delay: 1h, reply: {deleted: a}}",
@@ -73,7 +73,7 @@ func TestCutShort(t *testing.T) {
 						t.Fatal(err)
 					}
 					_, err = stream.Recv()
-					// Which end is the first to notice decides the message.
+					// The message depends on which end notices first.
 					if status.Code(err) != code {
 						t.Errorf("Recv = %v, want %v", err, code)
 					}
@@ -92,8 +92,8 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestClose has calls of every kind in flight when the stub is closed: those
-// that would go on for ever end, and a graceful stop with them.
+// TestClose closes a stub with calls of every kind in flight: those that wait
+// indefinitely end, so that GracefulStop returns.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -144,12 +144,12 @@ methods:
 			_, err := client.Sleep(t.Context(), &demo.SleepRequest{})
 			slept <- err
 		}()
-		synctest.Wait() // all of them are where they stay
+		synctest.Wait() // until all calls block
 
 		start := time.Now()
 		answers.Close()
 		answers.Close()
-		const closed = "stub: is shutting down"
+		const closed = "stub: shutting down"
 		_, err = watches[1].Recv()
 		wantStatus(t, "watch", err, codes.Unavailable, closed)
 		wantMetadata(t, "trailers", watches[1].Trailer(), "x-end", "y")
@@ -216,11 +216,11 @@ func TestStayOpen(t *testing.T) {
 	})
 }
 
-// TestBidirectionalCut ends bidirectional calls while the stub waits for a
-// request, and while one waits for the stub.
-func TestBidirectionalCut(t *testing.T) {
+// TestBidirectionalCallEnds ends bidirectional calls while the stub waits for a request,
+// and while requests wait for the stub.
+func TestBidirectionalCallEnds(t *testing.T) {
 	t.Parallel()
-	for name, requests := range map[string]int{"idle": 0, "delay": 1, "behind": 3} {
+	for name, requests := range map[string]int{"idle": 0, "delay": 1, "queued": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -11,12 +11,6 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
-	"go.yaml.in/yaml/v4/plugin/loaderlimits"
-)
-
-const (
-	maxDepth = 200 // of collections in collections, aliases included
-	nodeSize = 64  // what an empty node counts for maxSize
 )
 
 // A node is a value in the file, with aliases and merge keys resolved.
@@ -26,7 +20,7 @@ type node struct {
 	tag    string  // of a scalar: !!str, !!int, …
 	text   string  // of a scalar
 	items  []*node // of a sequence
-	fields []field // of a mapping, with no key twice
+	fields []field // of a mapping, with unique keys
 }
 
 // A field is an entry of a mapping.
@@ -36,7 +30,7 @@ type field struct {
 	value *node
 }
 
-// get returns the value of key, or nil.
+// get returns the value of key, nil if there is none.
 func (n *node) get(key string) *node {
 	if i := slices.IndexFunc(n.fields, func(f field) bool { return f.key == key }); i >= 0 {
 		return n.fields[i].value
@@ -46,8 +40,8 @@ func (n *node) get(key string) *node {
 
 func (n *node) isNull() bool { return n.kind == yaml.ScalarNode && n.tag == "!!null" }
 
-// is says what n is, for errors.
-func (n *node) is() string {
+// describe describes n in an error.
+func (n *node) describe() string {
 	switch {
 	case n.kind == yaml.MappingNode:
 		return "a mapping"
@@ -60,11 +54,10 @@ func (n *node) is() string {
 	}
 }
 
-// document parses text, which must hold one document, and returns its root or
-// nil after an error.
+// document parses text, which must contain one document, and returns its root, nil after
+// an error.
 func (p *parser) document(text []byte) *node {
-	limits := loaderlimits.New(loaderlimits.DepthValue(maxDepth))
-	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithPlugin(limits))
+	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
 		p.syntax(text, err)
 		return nil
@@ -84,7 +77,7 @@ func (p *parser) document(text []byte) *node {
 		p.syntax(text, err)
 		return nil
 	}
-	r := resolver{parser: p, budget: maxSize, open: make(map[*yaml.Node]bool)}
+	r := resolver{parser: p, open: make(map[*yaml.Node]bool)}
 	root := r.resolve(doc.Content[0])
 	if len(p.errs) > 0 {
 		return nil
@@ -92,7 +85,7 @@ func (p *parser) document(text []byte) *node {
 	return root
 }
 
-// syntax reports an error of the YAML library.
+// syntax records an error of the YAML library.
 func (p *parser) syntax(text []byte, err error) {
 	line, message := 0, err.Error()
 	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
@@ -101,19 +94,19 @@ func (p *parser) syntax(text []byte, err error) {
 			message += fmt.Sprintf(", %s from line %d", le.ContextMsg, from)
 		}
 		if tabIndents(text, line) {
-			message = "a tab cannot indent, only spaces can"
+			message = "indent with spaces, not tabs"
 		}
 	}
-	if line == 0 { // as it is for characters that YAML doesn't allow
+	if line == 0 { // for a character that YAML doesn't allow
 		bad := bytes.IndexFunc(text, func(r rune) bool {
 			return r == utf8.RuneError || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r)
 		})
 		line = 1 + bytes.Count(text[:max(bad, 0)], []byte("\n"))
 	}
-	p.errorf(line, "%s", clip(message))
+	p.errorf(line, "%s", truncate(message))
 }
 
-// tabIndents reports whether there is a tab among what indents a line.
+// tabIndents reports whether the indentation of a line contains a tab.
 func tabIndents(text []byte, line int) bool {
 	lines := bytes.SplitN(text, []byte("\n"), line+1)
 	if line < 1 || line > len(lines) {
@@ -123,46 +116,30 @@ func tabIndents(text []byte, line int) bool {
 	return bytes.ContainsRune(indented[:len(indented)-len(bytes.TrimLeft(indented, " \t"))], '\t')
 }
 
-// A resolver makes nodes of what the YAML library has parsed.
+// A resolver converts the nodes of the YAML library.
 type resolver struct {
 	*parser
-	budget  int // how much aliases may still add
-	aliases int // how many surround the node
-	depth   int
-	open    map[*yaml.Node]bool // the anchors around the node
+	open map[*yaml.Node]bool // the anchors whose aliases contain the current node
 }
 
-// resolve returns the node for y, or nil after an error.
+// resolve returns the node for y, nil after an error.
 func (r *resolver) resolve(y *yaml.Node) *node {
 	if r.full() {
 		return nil
 	}
-	if r.aliases > 0 {
-		if r.budget -= len(y.Value) + nodeSize; r.budget < 0 {
-			r.fail(y, "aliases make the file larger than %d MiB", maxSize>>20)
-			return nil
-		}
-	}
-	if r.depth++; r.depth > maxDepth {
-		r.fail(y, "values are nested deeper than %d", maxDepth)
-		return nil
-	}
-	defer func() { r.depth-- }()
 
 	n := &node{kind: y.Kind, line: y.Line, tag: y.ShortTag(), text: y.Value}
 	switch y.Kind {
 	case yaml.AliasNode:
 		if r.open[y.Alias] {
-			r.errorf(y.Line, "alias *%s is inside its own anchor", clip(y.Value))
+			r.errorf(y.Line, "alias *%s is inside its own anchor", truncate(y.Value))
 			return nil
 		}
 		r.open[y.Alias] = true
-		r.aliases++
 		n = r.resolve(y.Alias)
-		r.aliases--
 		delete(r.open, y.Alias)
 	case yaml.SequenceNode:
-		r.known(y, "!!seq")
+		r.checkTag(y, "!!seq")
 		n.items = make([]*node, 0, len(y.Content))
 		for _, item := range y.Content {
 			if item := r.resolve(item); item != nil {
@@ -170,15 +147,15 @@ func (r *resolver) resolve(y *yaml.Node) *node {
 			}
 		}
 	case yaml.MappingNode:
-		r.known(y, "!!map")
+		r.checkTag(y, "!!map")
 		r.mapping(n, y)
 	default:
-		r.known(y, "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!binary", "!!merge")
+		r.checkTag(y, "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!binary", "!!merge")
 	}
 	return n
 }
 
-// mapping adds y's entries to n, its own before those it merges.
+// mapping adds the entries of y to n, those that it merges last.
 func (r *resolver) mapping(n *node, y *yaml.Node) {
 	var merged []*node
 	lines := make(map[string]int)
@@ -190,13 +167,13 @@ func (r *resolver) mapping(n *node, y *yaml.Node) {
 		}
 		switch line, twice := lines[key.text]; {
 		case key.kind != yaml.ScalarNode || key.isNull():
-			r.errorf(key.line, "a key must be text, not %s", key.is())
+			r.errorf(key.line, "a key must be a string, not %s", key.describe())
 		case key.tag == "!!merge" && value.kind == yaml.SequenceNode:
 			merged = append(merged, value.items...)
 		case key.tag == "!!merge":
 			merged = append(merged, value)
 		case twice:
-			r.errorf(key.line, "key %s is on line %d already", quote(key.text), line)
+			r.errorf(key.line, "duplicate key %s, first on line %d", quote(key.text), line)
 		default:
 			lines[key.text] = key.line
 			n.fields = append(n.fields, field{key.text, key.line, value})
@@ -204,7 +181,7 @@ func (r *resolver) mapping(n *node, y *yaml.Node) {
 	}
 	for _, m := range merged {
 		if m.kind != yaml.MappingNode {
-			r.errorf(m.line, "<< merges mappings, not %s", m.is())
+			r.errorf(m.line, "<< merges mappings, not %s", m.describe())
 		}
 		for _, f := range m.fields {
 			if lines[f.key] == 0 {
@@ -215,15 +192,9 @@ func (r *resolver) mapping(n *node, y *yaml.Node) {
 	}
 }
 
-// known reports a tag that is not one of tags.
-func (r *resolver) known(y *yaml.Node, tags ...string) {
+// checkTag records a mistake if the tag of y isn't one of tags.
+func (r *resolver) checkTag(y *yaml.Node, tags ...string) {
 	if tag := y.ShortTag(); !slices.Contains(tags, tag) {
 		r.errorf(y.Line, "tag %s is not supported here", quote(tag))
 	}
-}
-
-// fail reports an error that makes it pointless to go on.
-func (r *resolver) fail(y *yaml.Node, format string, args ...any) {
-	r.errorf(y.Line, format, args...)
-	r.stop = true
 }

@@ -5,23 +5,23 @@ import (
 	"testing"
 )
 
-func TestLocate(t *testing.T) {
+func TestFindCursor(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ text, want string }{
 		{``, `top "" at 0`},
 		{`  `, `top "" at 2`},
-		{`{}`, `nowhere`},
+		{`{}`, `none`},
 		{`{} `, `top "" at 3`},
 		{`{`, `key [] [] "" at 1`},
 		{`{ "te`, `key [] [] "\"te" at 2`},
 		{`{"te\"`, `key [] [] "\"te\\\"" at 1`},
-		{`{"a"`, `nowhere`},
-		{`{"a" x`, `nowhere`},
-		{`{a`, `nowhere`},
+		{`{"a"`, `none`},
+		{`{"a" x`, `none`},
+		{`{a`, `none`},
 		{`{"a":`, `value [] a "" at 5`},
 		{`{"a": tr`, `value [] a "tr" at 6`},
 		{`{"a": "x`, `value [] a "\"x" at 6`},
-		{`{"a": "x"`, `nowhere`},
+		{`{"a": "x"`, `none`},
 		{`{"a": "x", `, `key [] [a] "" at 11`},
 		{`{"a": 1, "b": {"c": true, "`, `key [b] [c] "\"" at 26`},
 		{`{"a": {"b": {`, `key [a b] [] "" at 13`},
@@ -32,43 +32,43 @@ func TestLocate(t *testing.T) {
 		{`{"a": [{"b": 1}, {"`, `key [a] [] "\"" at 18`},
 		{`{"a": [{"b": [{"c":`, `value [a b] c "" at 19`},
 		{`{"a": [{"b": [`, `element [a] b "" at 14`},
-		{`{"a": []`, `nowhere`},
-		{`{"a": 1}{"b`, `nowhere`},
+		{`{"a": []`, `none`},
+		{`{"a": 1}{"b`, `none`},
 		{`{"a": 1} {"b`, `key [] [] "\"b" at 10`},
-		{`]`, `nowhere`},
-		{`{"a": }`, `nowhere`},
-		{`{"\x": `, `nowhere`},
-		{`{"a",`, `nowhere`},
-		{`{"a":: `, `nowhere`},
+		{`]`, `none`},
+		{`{"a": }`, `none`},
+		{`{"\x": `, `none`},
+		{`{"a",`, `none`},
+		{`{"a":: `, `none`},
 	} {
-		p, ok := locate(test.text)
-		got := "nowhere"
+		cur, ok := findCursor(test.text)
+		got := "none"
 		switch {
 		case !ok:
-		case p.top:
-			got = fmt.Sprintf("top %q at %d", p.typed, p.start)
-		case p.key:
-			got = fmt.Sprintf("key %v %v %q at %d", p.path, p.used, p.typed, p.start)
-		case p.element:
-			got = fmt.Sprintf("element %v %s %q at %d", p.path, p.field, p.typed, p.start)
+		case cur.top:
+			got = fmt.Sprintf("top %q at %d", cur.typed, cur.start)
+		case cur.key:
+			got = fmt.Sprintf("key %v %v %q at %d", cur.path, cur.used, cur.typed, cur.start)
+		case cur.element:
+			got = fmt.Sprintf("element %v %s %q at %d", cur.path, cur.field, cur.typed, cur.start)
 		default:
-			got = fmt.Sprintf("value %v %s %q at %d", p.path, p.field, p.typed, p.start)
+			got = fmt.Sprintf("value %v %s %q at %d", cur.path, cur.field, cur.typed, cur.start)
 		}
 		if got != test.want {
-			t.Errorf("locate(%s) = %s, want %s", test.text, got, test.want)
+			t.Errorf("findCursor(%s) = %s, want %s", test.text, got, test.want)
 		}
 	}
 }
 
-// Whatever is typed, the place is in the text.
-func FuzzLocate(f *testing.F) {
+// Any text ends with the cursor's typed part.
+func FuzzFindCursor(f *testing.F) {
 	f.Add(`{"a": [{"b": "c", "d": tr`)
 	f.Add(`{"a" : {"\u0061`)
 	f.Add(`[]]{`)
 	f.Fuzz(func(t *testing.T, text string) {
-		p, ok := locate(text)
-		if ok && text[p.start:] != p.typed {
-			t.Errorf("%q from %d on is not %q", text, p.start, p.typed)
+		cur, ok := findCursor(text)
+		if ok && text[cur.start:] != cur.typed {
+			t.Errorf("%q from %d on is not %q", text, cur.start, cur.typed)
 		}
 	})
 }

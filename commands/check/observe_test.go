@@ -15,83 +15,89 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// A watch keeps the first stream that each end opens, and the first bytes of it.
-func TestWatch(t *testing.T) {
+// An observer records the first stream of each end, and its first bytes.
+func TestObserver(t *testing.T) {
 	t.Parallel()
-	w := newWatch(wsmux.Client)
-	theirs := w.observe(2, false)
+	o := newObserver(wsmux.Client)
+	theirs := o.observe(2, false)
 	theirs.Received([]byte(http2.ClientPreface))
-	ours := w.observe(1, true)
+	ours := o.observe(1, true)
 	ours.Accepted()
 	for range 2 {
-		ours.Received([]byte(strings.Repeat("x", maxHead-1)))
+		ours.Received([]byte(strings.Repeat("x", maxReceived-1)))
 	}
 	ours.Closed(false)
-	for _, id := range []uint32{3, 4} {
-		if o := w.observe(id, id == 3); o != nil {
-			t.Errorf("stream %d is observed, too", id)
-		}
+	later := o.observe(3, true)
+	later.Received([]byte("y"))
+	if o.observe(4, false) != nil {
+		t.Error("the peer's second stream is observed, too")
 	}
-	want := record{
-		role:   wsmux.Client,
-		ours:   heard{id: 1, accepted: true, data: []byte(strings.Repeat("x", maxHead))},
-		theirs: heard{id: 2, data: []byte(http2.ClientPreface)},
+	want := observation{
+		role:     wsmux.Client,
+		unclosed: 1,
+		ours:     streamState{id: 1, accepted: true, received: []byte(strings.Repeat("x", maxReceived))},
+		theirs:   streamState{id: 2, received: []byte(http2.ClientPreface)},
 	}
-	if got := w.now(); !reflect.DeepEqual(got, want) || got.sameRole() || !got.calls() {
+	if got := o.current(); !reflect.DeepEqual(got, want) || got.equalRoles() || !got.peerCalls() {
 		t.Errorf("%+v, want\n%+v", got, want)
 	}
 	ours.Closed(true)
-	if got := w.now().ours; !got.ended || got.reset {
+	if got := o.current().ours; !got.ended || got.reset {
 		t.Errorf("%+v after the peer has closed the stream", got)
 	}
+	later.End(mux.ErrReset)
+	ours.End(nil)
+	if got := o.current().unclosed; got != 0 {
+		t.Errorf("%d streams of this end are unclosed, want 0", got)
+	}
 	theirs.End(mux.ErrReset)
-	if got := w.now().theirs; !got.ended || !got.reset {
+	if got := o.current().theirs; !got.ended || !got.reset {
 		t.Errorf("%+v after the peer has reset the stream", got)
 	}
 	for role, same := range map[wsmux.Role]uint32{wsmux.Client: 1, wsmux.Server: 2} {
 		for id := range uint32(4) {
-			r := record{role: role, theirs: heard{id: id + 1}}
-			if got, want := r.sameRole(), (id+1)%2 == same%2; got != want {
-				t.Errorf("as the %v: sameRole after stream %d = %v, want %v", role, id+1, got, want)
+			r := observation{role: role, theirs: streamState{id: id + 1}}
+			if got, want := r.equalRoles(), (id+1)%2 == same%2; got != want {
+				t.Errorf("as the %v: equalRoles after stream %d = %v, want %v", role, id+1, got, want)
 			}
 		}
 	}
 }
 
-// FuzzHead has any bytes be the first on a stream.
-func FuzzHead(f *testing.F) {
+// FuzzReceived passes arbitrary bytes as the first on a stream.
+func FuzzReceived(f *testing.F) {
 	f.Add([]byte(http2.ClientPreface))
 	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"))
 	f.Add([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		w := newWatch(wsmux.Client)
-		w.observe(1, true).Received(data)
-		kept := w.now().ours.data
-		if len(kept) > maxHead {
-			t.Errorf("%d bytes are kept, want at most %d", len(kept), maxHead)
+		o := newObserver(wsmux.Client)
+		o.observe(1, true).Received(data)
+		kept := o.current().ours.received
+		if len(kept) > maxReceived {
+			t.Errorf("%d bytes are kept, want at most %d", len(kept), maxReceived)
 		}
-		settled(kept)
-		settings(kept)
-		if text := netdiag.Printable(quote(kept), maxDetail); strings.ContainsAny(text, "\r\n\x1b") {
-			t.Errorf("quote(%q) = %q", kept, text)
+		isIdentifiable(kept)
+		describeSettings(kept)
+		if text := netdiag.Printable(describeBytes(kept), maxDetail); strings.ContainsAny(text, "\r\n\x1b") {
+			t.Errorf("describeBytes(%q) = %q", kept, text)
 		}
 	})
 }
 
-func TestIdentify(t *testing.T) {
+func TestDescribeBytes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ data, want string }{
-		{"", ""},
-		{"hello", ""},
+		{"", `""`},
+		{"hello", `"hello"`},
 		{"HTTP/1.1 502 Bad Gateway\r\nServer: x\r\n\r\n", `an HTTP/1 answer, "HTTP/1.1 502 Bad Gateway"`},
 		{http2.ClientPreface, "an HTTP/2 client preface"},
 		{"\x15\x03\x03\x00\x02\x02\x46", "a TLS alert"},
 		{"\x16\x03\x01", "a TLS handshake"},
 		{"\x00\x00\x06\x04\x00\x00\x00\x00\x00", "HTTP/2 SETTINGS"},
-		{"\x00\x00\x00\x04\x01\x00\x00\x00\x00", ""}, // an acknowledgement doesn't come first
+		{"\x00\x00\x00\x04\x01\x00\x00\x00\x00", `"\x00\x00\x00\x04\x01\x00\x00\x00\x00"`}, // an acknowledgment is never the first frame
 	} {
-		if got := identify([]byte(test.data)); got != test.want {
-			t.Errorf("identify(%q) = %q, want %q", test.data, got, test.want)
+		if got := describeBytes([]byte(test.data)); got != test.want {
+			t.Errorf("describeBytes(%q) = %s, want %s", test.data, got, test.want)
 		}
 	}
 }
@@ -106,7 +112,7 @@ func TestRemaining(t *testing.T) {
 		{-time.Hour, 61*24*time.Hour + time.Minute, "61 days left"},
 		{-time.Hour, 25 * time.Hour, "1 day left"},
 		{-time.Hour, time.Hour, "less than a day left"},
-		{-time.Hour, -time.Second, "expired since 2026-01-02 03:04:04 UTC"},
+		{-time.Hour, -time.Second, "expired at 2026-01-02 03:04:04 UTC"},
 		{time.Hour, 2 * time.Hour, "valid from 2026-01-02 04:04:05 UTC"},
 	} {
 		cert := &x509.Certificate{NotBefore: now.Add(test.from), NotAfter: now.Add(test.until)}

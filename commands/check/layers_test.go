@@ -29,15 +29,15 @@ func port(t *testing.T, addr string) string {
 	return port
 }
 
-func TestAllWell(t *testing.T) {
+func TestSuccess(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	ok := ca.certificate(t, time.Now().AddDate(0, 2, 0))
 	soon := ca.certificate(t, time.Now().AddDate(0, 0, 2))
-	above := []Layer{WebSocket, Ping, Yamux, HTTP2, Health, Reflection}
+	aboveTLS := []Layer{WebSocket, Ping, Yamux, HTTP2, Health, Reflection}
 	for _, test := range []struct {
 		name   string
-		url    string // a host, to which the port comes
+		url    string // without the port
 		cert   *tls.Certificate
 		proxy  bool
 		opts   Options
@@ -80,13 +80,13 @@ func TestAllWell(t *testing.T) {
 				opts.Dial.TLS = &tls.Config{RootCAs: ca.pool}
 			}
 			if opts.Dial.ConnectTimeout == 0 {
-				opts.Dial.ConnectTimeout = patience
+				opts.Dial.ConnectTimeout = longTimeout
 			}
 			if test.proxy {
-				opts.Dial.Proxy = "http://" + relayProxy(t, "200 OK")
+				opts.Dial.Proxy = "http://" + httpProxy(t, "200 OK")
 			}
-			results := run(t, test.url+":"+port(t, accept(t, config, serveGRPC(healthy))), &opts)
-			if want := slices.Concat(test.layers, above); !slices.Equal(layers(results), want) {
+			results := run(t, test.url+":"+port(t, accept(t, config, serveGRPC(registerAll))), &opts)
+			if want := slices.Concat(test.layers, aboveTLS); !slices.Equal(layers(results), want) {
 				t.Fatalf("probed %v, want %v: %+v", layers(results), want, results)
 			}
 			for _, r := range results {
@@ -101,9 +101,9 @@ func TestAllWell(t *testing.T) {
 	}
 }
 
-func TestNotes(t *testing.T) {
+func TestNoHealthService(t *testing.T) {
 	t.Parallel()
-	results := run(t, upgraded(serveGRPC(reflectionOnly))(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: patience}})
+	results := run(t, upgraded(serveGRPC(reflectionOnly))(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: longTimeout}})
 	i := slices.Index(layers(results), Health)
 	if i < 0 || results[i].Err != nil || !results[i].Note || !strings.Contains(results[i].Detail, "no health service") {
 		t.Errorf("%+v, want a note for health", results)
@@ -118,9 +118,9 @@ func TestReflection(t *testing.T) {
 	for want, register := range map[string]func(*grpc.Server){
 		"v1, 2 services: grpc.reflection.v1.ServerReflection, grpc.reflection.v1alpha.ServerReflection": reflectionOnly,
 		"v1alpha, 1 service: grpc.reflection.v1alpha.ServerReflection":                                  reflectionV1Alpha,
-		"Unauthenticated: no token": func(srv *grpc.Server) { grpc_reflection_v1.RegisterServerReflectionServer(srv, guarded{}) },
+		"Unauthenticated: no token": func(srv *grpc.Server) { grpc_reflection_v1.RegisterServerReflectionServer(srv, unauthenticated{}) },
 	} {
-		results := run(t, upgraded(serveGRPC(register))(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: patience}})
+		results := run(t, upgraded(serveGRPC(register))(t), &Options{Dial: tunnel.DialOptions{ConnectTimeout: longTimeout}})
 		if last := results[len(results)-1]; last.Layer != Reflection || last.Detail != want {
 			t.Errorf("%+v, want reflection with %q", last, want)
 		}
@@ -141,7 +141,7 @@ func TestTLSFailures(t *testing.T) {
 		details []string
 		err     any // for errors.As
 	}{
-		{"expired", expired, &tls.Config{RootCAs: ca.pool}, []string{"has expired", "certificate of worker.test, issued by Test CA, expired since"}, new(x509.CertificateInvalidError)},
+		{"expired", expired, &tls.Config{RootCAs: ca.pool}, []string{"has expired", "certificate of worker.test, issued by Test CA, expired at"}, new(x509.CertificateInvalidError)},
 		{"unknown authority", good, &tls.Config{RootCAs: other.pool}, []string{"signed by unknown authority", "issued by Test CA"}, new(x509.UnknownAuthorityError)},
 		{"another name", good, &tls.Config{RootCAs: ca.pool, ServerName: "hub.test"}, []string{"hub.test", "certificate of worker.test"}, new(x509.HostnameError)},
 		{"client certificate", demanding, &tls.Config{RootCAs: ca.pool}, []string{"certificate required"}, new(*net.OpError)},
@@ -149,8 +149,8 @@ func TestTLSFailures(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			addr := accept(t, test.server, serveGRPC(healthy))
-			last := wantFailure(t, run(t, "wss://"+addr, &Options{Dial: tunnel.DialOptions{TLS: test.client, ConnectTimeout: patience}}), []Layer{TCP, TLS}, test.details...)
+			addr := accept(t, test.server, serveGRPC(registerAll))
+			last := wantFailure(t, run(t, "wss://"+addr, &Options{Dial: tunnel.DialOptions{TLS: test.client, ConnectTimeout: longTimeout}}), []Layer{TCP, TLS}, test.details...)
 			if !errors.As(last.Err, test.err) {
 				t.Errorf("error %v, want a %T", last.Err, test.err)
 			}
@@ -158,24 +158,24 @@ func TestTLSFailures(t *testing.T) {
 	}
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
-		last := wantFailure(t, run(t, "wss://"+listen(t, swallow), &Options{Dial: tunnel.DialOptions{ConnectTimeout: silence}}), []Layer{TCP, TLS}, "no answer within 2s")
+		last := wantFailure(t, run(t, "wss://"+listen(t, swallow), &Options{Dial: tunnel.DialOptions{ConnectTimeout: shortTimeout}}), []Layer{TCP, TLS}, "no answer within 2s")
 		if !strings.Contains(last.Hint, "ws:// or wss://") {
 			t.Errorf("hint %q", last.Hint)
 		}
 	})
 }
 
-func TestNames(t *testing.T) {
+func TestResolution(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, url, proxy string
 		timeout          time.Duration
 		detail           string
 	}{
-		{"unknown", "wss://nowhere.test/", "", patience, "lookup nowhere.test"},
-		{"silent resolver", "ws://silent.test/", "", silence, "no answer within 2s"},
-		{"the proxy's", "ws://worker.test/", "http://nowhere.test:3128", patience, "lookup nowhere.test"},
-		{"the target's before the proxy", "ws://nowhere.test/", "socks5://127.0.0.1:1", patience, "lookup nowhere.test"},
+		{"unknown", "wss://nowhere.test/", "", longTimeout, "lookup nowhere.test"},
+		{"silent resolver", "ws://silent.test/", "", shortTimeout, "no answer within 2s"},
+		{"the proxy's", "ws://worker.test/", "http://nowhere.test:3128", longTimeout, "lookup nowhere.test"},
+		{"the target's before the proxy", "ws://nowhere.test/", "socks5://127.0.0.1:1", longTimeout, "lookup nowhere.test"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -184,10 +184,11 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func answering(status string) func(*testing.T) string {
+// proxyAnswering starts a proxy that answers CONNECT with status.
+func proxyAnswering(status string) func(*testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
-		return relayProxy(t, status)
+		return httpProxy(t, status)
 	}
 }
 
@@ -201,10 +202,10 @@ func TestProxyFailures(t *testing.T) {
 		detail  string
 		refused bool
 	}{
-		{"credentials", answering("407"), patience, []Layer{TCP, Proxy}, "407 Proxy Authentication Required", true},
-		{"forbidden", answering("403 Forbidden"), patience, []Layer{TCP, Proxy}, "403 Forbidden", false},
-		{"silent", func(t *testing.T) string { t.Helper(); return listen(t, swallow) }, silence, []Layer{TCP, Proxy}, "no answer within 2s", false},
-		{"nothing listens", func(*testing.T) string { return "127.0.0.1:1" }, patience, []Layer{TCP}, "proxy http://127.0.0.1:1: connection refused", false},
+		{"credentials", proxyAnswering("407"), longTimeout, []Layer{TCP, Proxy}, "407 Proxy Authentication Required", true},
+		{"forbidden", proxyAnswering("403 Forbidden"), longTimeout, []Layer{TCP, Proxy}, "403 Forbidden", false},
+		{"silent", func(t *testing.T) string { t.Helper(); return listen(t, swallow) }, shortTimeout, []Layer{TCP, Proxy}, "no answer within 2s", false},
+		{"nothing listens", func(*testing.T) string { return "127.0.0.1:1" }, longTimeout, []Layer{TCP}, "proxy http://127.0.0.1:1: connection refused", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -218,24 +219,24 @@ func TestProxyFailures(t *testing.T) {
 	}
 }
 
-// The peer sees a GoAway, the end of every stream, and a Close frame of 1000:
-// also if it has accepted none.
-func TestEndsInOrder(t *testing.T) {
+// The peer receives the end of every stream, a GoAway, and a Close frame of status
+// code 1000, even if it has accepted no stream.
+func TestGracefulClose(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		serve func(*testing.T, *wsmux.Session)
 	}{
-		{"all well", serveStreams},
+		{"success", serveStreams},
 		{"no streams", func(*testing.T, *wsmux.Session) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			ended, goAway := make(chan error, 1), make(chan bool, 1)
-			seen := newWatch(wsmux.Server)
+			peer := newObserver(wsmux.Server)
 			url := upgraded(func(t *testing.T, ws *websocket.Conn) {
 				t.Helper()
-				session, err := wsmux.NewSession(ws, wsmux.Accepting, wsmux.Server, &wsmux.Options{Observe: seen.observe})
+				session, err := wsmux.NewSession(ws, wsmux.Accepting, wsmux.Server, &wsmux.Options{Observe: peer.observe})
 				if err != nil {
 					t.Error(err)
 					return
@@ -245,43 +246,48 @@ func TestEndsInOrder(t *testing.T) {
 				goAway <- session.Stats().GoingAway
 				ended <- session.Err()
 			})(t)
-			run(t, url, &Options{Dial: tunnel.DialOptions{ConnectTimeout: silence}})
+			run(t, url, &Options{Dial: tunnel.DialOptions{ConnectTimeout: shortTimeout}})
 			select {
 			case err := <-ended:
 				if ce, ok := errors.AsType[*websocket.CloseError](err); !ok || ce.Code != websocket.CloseNormalClosure {
 					t.Errorf("the session ended with %v, want status code 1000", err)
 				}
-			case <-time.After(patience):
-				t.Fatal("the session goes on")
+			case <-time.After(longTimeout):
+				t.Fatal("the session has not ended")
 			}
 			if !<-goAway {
 				t.Error("the peer received no GoAway")
 			}
-			if last := seen.now(); last.theirs.id != 1 || !last.theirs.ended {
-				t.Errorf("the peer saw %+v, want the end of stream 1", last)
+			if last := peer.current(); last.theirs.id != 1 || !last.theirs.ended {
+				t.Errorf("the peer observed %+v, want the end of stream 1", last)
 			}
 		})
 	}
 }
 
-func TestStopped(t *testing.T) {
+// When ctx ends, Run reports no more layers and returns the cause.
+func TestCanceled(t *testing.T) {
 	t.Parallel()
 	for _, layer := range []Layer{TCP, WebSocket, Ping, HTTP2} {
 		t.Run(string(layer), func(t *testing.T) {
 			t.Parallel()
-			ctx, stop := context.WithCancel(t.Context())
-			url := upgraded(serveGRPC(healthy))(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			url := upgraded(serveGRPC(registerAll))(t)
 			var last Result
-			err := Run(ctx, url, &Options{Dial: tunnel.DialOptions{Proxy: "none", ConnectTimeout: patience}}, func(r Result) {
+			err := Run(ctx, url, &Options{Dial: tunnel.DialOptions{Proxy: "none", ConnectTimeout: longTimeout}}, func(r Result) {
 				if last = r; r.Layer == layer {
-					stop()
+					cancel()
 				}
 			})
 			if !errors.Is(err, context.Canceled) || last.Layer != layer || last.Err != nil {
-				t.Errorf("Run = %v after %+v; want it to end after %s", err, last, layer)
+				t.Errorf("Run = %v after %+v; want Canceled after %s", err, last, layer)
 			}
 		})
 	}
+}
+
+func TestInvalidArguments(t *testing.T) {
+	t.Parallel()
 	for _, url := range []string{"ftp://h/", "ws://"} {
 		if err := Run(t.Context(), url, nil, func(r Result) { t.Errorf("%+v", r) }); err == nil {
 			t.Errorf("Run with %s: no error", url)
