@@ -18,87 +18,158 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 )
 
 func (p *program) callCommand() *cli.Command {
+	o := &callOptions{}
+	p.targets["call"] = &o.target
 	return &cli.Command{
 		Name:      "call",
 		Usage:     "call a method of a gRPC server",
 		ArgsUsage: "TARGET METHOD",
 		UsageText: "wstun call [flags] TARGET METHOD",
 		Description: targetDescription + "\n\n" +
-			"METHOD is pkg.Service/Method or pkg.Service.Method, or the end of it, as long as it's plain\n" +
-			"which one is meant. A method that takes one message is sent that of -d, or an empty one;\n" +
-			"one that takes a stream, those of -d, or of standard input as they come.\n\n" +
-			"Responses are printed as they come: on a terminal with line breaks, else one a line.\n" +
-			"If the call ends with another status than OK, the exit status is 64 plus its code.",
+			"METHOD is pkg.Service/Method or pkg.Service.Method, or the end of it if only one method\n" +
+			"matches. The request is that of -d, or an empty message. A method that takes a stream\n" +
+			"receives the messages of -d, or those of standard input as they arrive.\n\n" +
+			"Responses are printed as they arrive: on a terminal with line breaks, otherwise one a\n" +
+			"line. If the call ends with a status other than OK, the exit status is 64 plus its code.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "data", Aliases: []string{"d"}, Usage: "send the messages `DATA`, one after the other; @ for those on standard input, @FILE for those in FILE", EnvVars: env("data")},
-			stringFlag("format", "read and write messages as `FORMAT`: json or text", "json"),
-			stringsFlag("rpc-header", "send the metadata `'name: value'` with the call; repeatable"),
-			boolFlag("allow-unknown-fields", "leave out fields of requests that their message doesn't have"),
-			boolFlag("emit-defaults", "print fields that are not set, too"),
-			boolFlag("proto-names", "print field names as in the .proto file, not as in JSON"),
-			boolFlag("compact", "print each response on one line, on a terminal, too"),
-			boolFlag("pretty", "print responses with line breaks, to files and pipes, too"),
-			stringFlag("output", "print as `FORMAT`: text (the responses), or json: each call whole, as one line, when it has ended", "text"),
-			boolFlag("format-error", "print the status of a call that fails as --format says"),
-			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "print the method, metadata and counts, too", EnvVars: env("verbose")},
-			&cli.BoolFlag{Name: "very-verbose", Aliases: []string{"vv"}, Usage: "print timings and sizes, too", EnvVars: env("very-verbose")},
-			intFlag("max-msg-sz", "take responses of at most `BYTES`", call.DefaultMaxMsgSize),
-			intFlag("count", "end the call after `N` responses, with success; 0: when the server does", 0),
-			intFlag("repeat", "make the call `N` times, one after the other, until one fails", 1),
-		}, targetFlags()),
-		Action: p.call,
+			usage.String(&o.data, "data", "send the messages `DATA`, one after the other; @ for those on standard input, @FILE for those in FILE", "", "d"),
+			usage.String(&o.format, "format", "read and write messages as `FORMAT`: json or text", "json"),
+			usage.Strings(&o.rpcHeader, "rpc-header", "send the metadata `'name: value'` with the call; repeatable"),
+		}, o.messages.flags(), []cli.Flag{
+			usage.String(&o.output, "output", "print as `FORMAT`: text (the responses), or json: each call on one line, when it has ended", "text"),
+			usage.Bool(&o.formatError, "format-error", "print the status of a call that fails as --format says"),
+			usage.Bool(&o.verbose, "verbose", "print the method, metadata and counts, too", "v"),
+			usage.Bool(&o.veryVerbose, "very-verbose", "print timings and sizes, too", "vv"),
+			usage.Int(&o.count, "count", "end the call after `N` responses, with success; 0: when the server ends it", 0),
+			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
+		}, o.target.Flags(), o.log.flags("warn")),
+		Action: action(p, o, p.call),
 	}
+}
+
+// callOptions are the values of the command line of wstun call.
+type callOptions struct {
+	method                            string
+	data, format, output              string
+	dataGiven                         bool
+	rpcHeader                         []string
+	messages                          messageOptions
+	formatError, verbose, veryVerbose bool
+	count, repeat                     int
+	target                            target.Options
+	log                               logOptions
+}
+
+func (o *callOptions) parse(in *invocation) error {
+	args, err := in.targetArguments(&o.target, 1)
+	switch {
+	case err != nil:
+		return err
+	case len(args) == 0:
+		return &usage.Error{Err: errors.New("no METHOD"), Advice: "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"}
+	case o.target.Addr == "" && o.target.Endpoint.Accept == "":
+		return &usage.Error{Err: errors.New("no TARGET before the METHOD " + args[0]), Advice: target.NoTargetAdvice}
+	}
+	o.method, o.target.Calls, o.dataGiven = args[0], true, in.given.Set("data")
+	if err := usage.OneOf("format", o.format, "json", "text"); err != nil {
+		return err
+	}
+	if err := usage.OneOf("output", o.output, "text", "json"); err != nil {
+		return err
+	}
+	if o.output == "json" && in.given["pretty"] {
+		return usage.Errorf("both --output json, which is one line a call, and --pretty")
+	}
+	if o.count < 0 {
+		return usage.Errorf("--count %d: want 0 or more", o.count)
+	}
+	if o.repeat < 1 {
+		return usage.Errorf("--repeat %d: want 1 or more", o.repeat)
+	}
+	return o.messages.parse(in)
+}
+
+// messageOptions are the values of the flags for requests and responses.
+type messageOptions struct {
+	allowUnknownFields, emitDefaults, protoNames, compact, pretty bool
+	maxMsgSize                                                    int
+	given                                                         usage.Given
+}
+
+func (o *messageOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		usage.Bool(&o.allowUnknownFields, "allow-unknown-fields", "ignore fields of requests that their message doesn't have"),
+		usage.Bool(&o.emitDefaults, "emit-defaults", "print fields that are not set, too"),
+		usage.Bool(&o.protoNames, "proto-names", "print field names as in the .proto file, not as in JSON"),
+		usage.Bool(&o.compact, "compact", "print each response on one line, on a terminal, too"),
+		usage.Bool(&o.pretty, "pretty", "print responses with line breaks, to files and pipes, too"),
+		usage.Int(&o.maxMsgSize, "max-msg-sz", "accept responses of at most `BYTES`", call.DefaultMaxMsgSize),
+	}
+}
+
+func (o *messageOptions) parse(in *invocation) error {
+	o.given = in.given
+	if in.given["pretty"] && in.given["compact"] {
+		return usage.Errorf("both --pretty and --compact")
+	}
+	if o.maxMsgSize < 0 {
+		return usage.Errorf("--max-msg-sz %d: want 0 or more", o.maxMsgSize)
+	}
+	return nil
+}
+
+// onOneLine reports whether responses are printed on one line. Flags on the command
+// line override those set by variables.
+func (o *messageOptions) onOneLine(p *program, format call.Format) bool {
+	pretty := o.pretty && !o.given["compact"]
+	return o.compact && !o.given["pretty"] || format == call.JSON && !pretty && !isTerminal(p.stdout)
 }
 
 // calling is one run of wstun call.
 type calling struct {
 	p      *program
-	c      *cli.Context
-	target *target
+	o      *callOptions
+	target *target.Target
 	method *call.Method
 	format call.FormatOptions
 	opts   call.Options
 
-	verbosity int
-	resolved  time.Duration // how long it took to find the method
+	resolving time.Duration // the time that it took to find the method
 	printed   int           // responses
 }
 
-func (p *program) call(c *cli.Context) error {
-	where, args, err := p.targetArguments(c, 1)
-	switch {
-	case err != nil:
-		return err
-	case len(args) == 0:
-		return &usageError{err: errors.New("no METHOD"), hint: "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"}
-	case where == "" && c.String("accept") == "":
-		return &usageError{err: errors.New("no TARGET before the METHOD " + args[0]), hint: "give the URL of a WebSocket, or host:port of a gRPC server; or wait for a WebSocket with --accept"}
-	}
-	r := &calling{p: p, c: c}
-	if err := r.check(); err != nil {
+func (p *program) call(ctx context.Context, o *callOptions) error {
+	r := &calling{p: p, o: o}
+	format := call.Format(o.format)
+	r.format = call.FormatOptions{Format: format, EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Compact: o.messages.onOneLine(p, format)}
+	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders)
+	if err != nil {
 		return err
 	}
 	data, err := r.newData()
 	if err != nil {
 		return err
 	}
-	ctx, t, err := p.openTarget(c, where, true)
+	ctx, t, err := p.openTarget(ctx, &o.target, &o.log)
 	if err != nil {
 		return err
 	}
-	defer t.close()
+	defer t.Close()
 	r.target = t
-	r.opts.Metadata = metadata.Join(t.header, r.opts.Metadata)
+	r.opts = call.Options{Metadata: metadata.Join(t.Header, header), MaxMsgSize: o.messages.maxMsgSize, MaxResponses: o.count}
 	started := time.Now()
-	if r.method, err = t.Method(ctx, args[0]); err != nil {
+	if r.method, err = t.Method(ctx, o.method); err != nil {
 		return err
 	}
-	r.resolved = time.Since(started)
-	for range c.Int("repeat") {
+	r.resolving = time.Since(started)
+	for range o.repeat {
 		if err := r.once(ctx, data); err != nil {
 			return err
 		}
@@ -106,58 +177,26 @@ func (p *program) call(c *cli.Context) error {
 	return nil
 }
 
-// check checks the flags of call alone.
-func (r *calling) check() (err error) {
-	c := r.c
-	if err := checkFormat(c); err != nil {
-		return err
+// verbosity returns 2 for --very-verbose, 1 for --verbose, and otherwise 0.
+func (o *callOptions) verbosity() int {
+	switch {
+	case o.veryVerbose:
+		return 2
+	case o.verbose:
+		return 1
 	}
-	r.format = call.FormatOptions{Format: call.Format(c.String("format")), EmitDefaults: c.Bool("emit-defaults"), ProtoNames: c.Bool("proto-names")}
-	if r.format.Compact, err = r.p.compact(c, r.format.Format); err != nil {
-		return err
-	}
-	if output := c.String("output"); output != "text" && output != "json" {
-		return usagef("--output %q: want text or json", output)
-	} else if output == "json" && typed(r.c, "pretty") {
-		return usagef("both --output json, which is one line a call, and --pretty")
-	}
-	for name, least := range map[string]int{"max-msg-sz": 0, "count": 0, "repeat": 1} {
-		if n := c.Int(name); n < least {
-			return usagef("--%s %d: want %d or more", name, n, least)
-		}
-	}
-	if r.opts.Metadata, err = grpcMetadata(c, "rpc-header"); err != nil {
-		return err
-	}
-	r.opts.MaxMsgSize, r.opts.Count = c.Int("max-msg-sz"), c.Int("count")
-	if c.Bool("verbose") {
-		r.verbosity = 1
-	}
-	if c.Bool("very-verbose") {
-		r.verbosity = 2
-	}
-	return nil
-}
-
-// compact reports whether responses are printed on one line. What is typed goes before
-// what is set.
-func (p *program) compact(c *cli.Context, format call.Format) (bool, error) {
-	if typed(c, "pretty") && typed(c, "compact") {
-		return false, usagef("both --pretty and --compact")
-	}
-	pretty := c.Bool("pretty") && !typed(c, "compact")
-	return c.Bool("compact") && !typed(c, "pretty") || format == call.JSON && !pretty && !isTerminal(p.stdout), nil
+	return 0
 }
 
 // once makes one call.
 func (r *calling) once(ctx context.Context, data *requestData) error {
 	types := r.method.Types(ctx)
-	printer := &call.Printer{Out: r.p.stdout, Types: types, Format: r.format, Verbosity: r.verbosity, Printed: r.printed}
+	printer := &call.Printer{Out: r.p.stdout, Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed}
 	events := printer.Events()
-	if r.c.String("output") == "json" {
+	if r.o.output == "json" {
 		events = (&call.Recorder{Out: r.p.stdout, Types: types, Format: r.format}).Events()
-	} else if r.verbosity > 1 {
-		fmt.Fprintf(r.p.stdout, "\nConnected in %v, method resolved in %v\n", r.target.connected, r.resolved)
+	} else if r.o.veryVerbose {
+		fmt.Fprintf(r.p.stdout, "\nConnected in %v, method resolved in %v\n", r.target.Connecting, r.resolving)
 	}
 	requests, err := data.requests(ctx, r.method, types)
 	if err != nil {
@@ -171,7 +210,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 	if result.Status.Code() == codes.OK {
 		return nil
 	}
-	if r.c.Bool("format-error") {
+	if r.o.formatError {
 		r.printStatus(result.Status, types)
 	} else {
 		printer.Status(r.p.stderr, result.Status)
@@ -188,41 +227,39 @@ func (r *calling) printStatus(s *status.Status, types reflection.TypeResolver) {
 	fmt.Fprintln(r.p.stderr, text)
 }
 
-// requestData is where the messages to send come from.
+// requestData is the source of the messages to send.
 type requestData struct {
 	r       *calling
-	literal bool   // they stand on the command line
-	text    []byte // what they are read from, unless it's standard input
-	given   bool   // by a flag: also for methods that take one message
+	literal bool   // --data contains the messages
+	text    []byte // the messages, unless they are read from standard input
 	stdin   bool
 }
 
-// newData reads what --data says.
+// newData evaluates --data.
 func (r *calling) newData() (*requestData, error) {
-	data := r.c.String("data")
-	d := &requestData{r: r, given: r.c.IsSet("data")}
-	path, isFile := strings.CutPrefix(data, "@")
+	d := &requestData{r: r}
+	path, isFile := strings.CutPrefix(r.o.data, "@")
 	switch {
-	case !d.given, isFile && path == "":
+	case !r.o.dataGiven, isFile && path == "":
 		d.stdin = true
 	case isFile:
 		var err error
 		if d.text, err = os.ReadFile(path); err != nil {
-			return nil, usagef("--data: %w", err)
+			return nil, usage.Errorf("--data: %w", err)
 		}
 	default:
-		d.literal, d.text = true, []byte(data)
+		d.literal, d.text = true, []byte(r.o.data)
 	}
 	return d, nil
 }
 
-// requests returns those for one call.
+// requests returns the requests of one call.
 func (d *requestData) requests(ctx context.Context, m *call.Method, types reflection.TypeResolver) (call.Requests, error) {
-	if !d.given && !m.IsStreamingClient() {
-		return call.None, nil
+	if !d.r.o.dataGiven && !m.IsStreamingClient() {
+		return call.NoRequests, nil
 	}
-	opts := &call.RequestOptions{AllowUnknownFields: d.r.c.Bool("allow-unknown-fields")}
-	if d.stdin && d.r.c.Int("repeat") > 1 {
+	opts := &call.RequestOptions{AllowUnknownFields: d.r.o.messages.allowUnknownFields}
+	if d.stdin && d.r.o.repeat > 1 {
 		if err := d.readAll(ctx); err != nil {
 			return nil, err
 		}
@@ -231,10 +268,10 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 	if d.stdin {
 		in = d.r.p.stdin
 	}
-	opts.Patient = !d.stdin || isFile(in)
+	opts.ReadAhead = !d.stdin || isFile(in)
 	if d.stdin && isTerminal(in) {
 		fmt.Fprintf(d.r.p.stderr, "wstun: type messages for %s, Ctrl-D ends them\n", reflection.Name(m.MethodDescriptor))
-		opts.OnBad = func(err *call.RequestError) { fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %v\n", err) }
+		opts.OnInvalid = func(err *call.RequestError) { fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %v\n", err) }
 	}
 	return call.NewRequests(in, d.r.format.Format, types, opts), nil
 }
@@ -257,23 +294,23 @@ func (d *requestData) readAll(ctx context.Context) error {
 	}
 }
 
-// explain says where a message comes from that is no good, and how to mend it.
+// explain adds the source of an invalid message to err, and how to fix it.
 func (d *requestData) explain(err error) error {
 	re, ok := errors.AsType[*call.RequestError](err)
 	if !ok {
 		return err
 	}
-	where := strings.TrimPrefix(d.r.c.String("data"), "@")
+	where := strings.TrimPrefix(d.r.o.data, "@")
 	switch {
 	case d.literal:
-		return &usageError{err: fmt.Errorf("--data: %w", re), hint: (&dataError{d.r.method, re}).hint()}
+		return &usage.Error{Err: fmt.Errorf("--data: %w", re), Advice: (&dataError{d.r.method, re}).Hint()}
 	case where == "":
 		where = "standard input"
 	}
 	return fmt.Errorf("%s: %w", where, &dataError{d.r.method, re})
 }
 
-// dataError is a message that is no good for a method.
+// dataError is an invalid message for a method.
 type dataError struct {
 	method *call.Method
 	*call.RequestError
@@ -281,18 +318,17 @@ type dataError struct {
 
 func (e *dataError) Unwrap() error { return e.RequestError }
 
-func (e *dataError) hint() string {
-	return "wstun describe --msg-template shows what there may be in a " + string(e.method.Input().FullName())
+func (e *dataError) Hint() string {
+	return "wstun describe --msg-template shows the fields of " + string(e.method.Input().FullName())
 }
 
-// isTerminal reports whether somebody reads what is written to f, or types what is
-// read from it.
+// isTerminal reports whether f is a terminal.
 func isTerminal(f any) bool {
 	file := fileOf(f)
 	return file != nil && term.IsTerminal(int(file.Fd()))
 }
 
-// fileOf returns the file that is read or written as f, nil if there is none.
+// fileOf returns the file that f reads or writes; nil if it is none.
 func fileOf(f any) *os.File {
 	if r, ok := f.(results); ok {
 		f = r.Writer
@@ -301,7 +337,7 @@ func fileOf(f any) *os.File {
 	return file
 }
 
-// isFile reports whether reading r doesn't wait for anybody.
+// isFile reports whether r is a regular file, which never blocks.
 func isFile(r io.Reader) bool {
 	file, ok := r.(*os.File)
 	if !ok {

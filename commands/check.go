@@ -2,6 +2,7 @@ package commands
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +14,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/check"
-	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 func (p *program) checkCommand() *cli.Command {
+	o := &checkOptions{}
 	return &cli.Command{
 		Name:      "check",
 		Usage:     "probe each layer to a gRPC service behind a WebSocket and name the one that fails",
@@ -25,61 +28,61 @@ func (p *program) checkCommand() *cli.Command {
 		UsageText: "wstun check [flags] URL",
 		Description: "Prints a line for each layer, in order, and stops at the first that fails: dns, tcp, proxy,\n" +
 			"tls, websocket (the HTTP upgrade), ping (of the WebSocket), yamux (Ping, role, opening a\n" +
-			"stream), http2 (SETTINGS), health and reflection. Those that don't apply are left out.\n" +
-			"The session is a new one, and is ended in order.\n\n" +
+			"stream), http2 (SETTINGS), health and reflection. Layers that don't apply are left out.\n" +
+			"check opens its own session, and closes it gracefully.\n\n" +
 			"Exit status: 0 if all is well, 3 if the credentials were refused, 2 for wrong flags, and\n" +
 			"otherwise the layer's: 10 dns, 11 tcp, 12 proxy, 13 tls, 14 websocket, 15 ping, 16 yamux,\n" +
-			"17 http2, 18 health, 19 reflection. No health service is no failure.",
-		Flags: []cli.Flag{
-			stringsFlag("header", "send the header `'Name: value'`; repeatable", "H"),
-			boolFlag("expand-headers", "replace ${VARIABLE} in headers by its value"),
-			pathFlag("token-file", "send the token in `PATH`; or WSTUN_TOKEN"),
-			stringFlag("token-header", "send the token in the header `NAME` as it stands, not in Authorization: Bearer", ""),
-			pathFlag("cert", "client certificate `PATH`"),
-			pathFlag("key", "private key `PATH` of --cert"),
-			pathFlag("cacert", "trust the authority in `PATH`"),
-			stringFlag("servername", "expect the peer's certificate to be for `NAME`", ""),
-			boolFlag("insecure", "don't verify the peer's certificate"),
-			stringFlag("proxy", "dial through the proxy `URL`: http, https, socks5 or socks5h; none for none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
-			stringsFlag("subprotocol", "offer the WebSocket subprotocol `NAME`; repeatable"),
-			durationFlag("connect-timeout", "give up on a layer after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
-			stringFlag("yamux-role", "be the yamux `ROLE` client or server", wsmux.Client.String()),
-			stringFlag("output", "print as `FORMAT`: text, or json: an object a layer", "text"),
-			stringFlag("log-level", "log from `LEVEL` up: debug, info, warn or error", "warn"),
-			stringFlag("log-format", "log as `FORMAT`: text or json", "text"),
-		},
-		Action: p.check,
+			"17 http2, 18 health, 19 reflection. A missing health service is not a failure.",
+		Flags: slices.Concat(o.endpoint.CheckFlags(), []cli.Flag{
+			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: an object a layer", "text"),
+		}, o.log.flags("warn")),
+		Action: action(p, o, p.check),
 	}
 }
 
-// layerError is that a layer has failed, which check has reported.
-type layerError struct{ status int }
+// checkOptions are the values of the command line of wstun check.
+type checkOptions struct {
+	endpoint endpoint.Options
+	output   string
+	log      logOptions
+}
 
-func (e *layerError) Error() string { return fmt.Sprintf("a layer failed: status %d", e.status) }
+func (o *checkOptions) parse(in *invocation) (err error) {
+	o.endpoint.Given = in.given
+	if o.endpoint.URL, err = in.argument(); err != nil {
+		return err
+	}
+	if o.endpoint.URL == "" {
+		return &usage.Error{Err: errors.New("no URL to check"), Advice: "such as wstun check " + endpoint.DefaultURL}
+	}
+	return usage.OneOf("output", o.output, "text", "json")
+}
 
-func (p *program) check(c *cli.Context) error {
-	args, err := p.arguments(c, 1)
+func (p *program) check(ctx context.Context, o *checkOptions) error {
+	e, err := endpoint.NewDialing(&o.endpoint)
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 {
-		return &usageError{err: errors.New("no URL to check"), hint: "such as wstun check " + defaultURL}
-	}
-	opts, err := p.checkOptions(c, args[0])
+	role, err := o.endpoint.Role(wsmux.Client)
 	if err != nil {
 		return err
 	}
-	output := c.String("output")
-	if output != "text" && output != "json" {
-		return usagef("--output %q: want text or json", output)
+	logger, err := o.log.logger(p.stderr)
+	if err != nil {
+		return err
 	}
+	if e.TLS.Insecure() {
+		logger.Warn("the peer's certificate is not verified", slog.String("url", endpoint.Redact(e.URL)))
+	}
+	catchBrokenPipes() // otherwise the session would not be closed gracefully
+	p.pipes = true
 	var failed error
-	err = check.Run(c.Context, args[0], opts, func(r check.Result) {
+	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger}, func(r check.Result) {
 		if r.Err != nil {
 			r.Hint = cmp.Or(r.Hint, hint(r.Err), layerHints[r.Layer])
 			failed = &layerError{layerStatus(r)}
 		}
-		if output == "json" {
+		if o.output == "json" {
 			writeResult(p.stdout, r)
 			return
 		}
@@ -89,7 +92,7 @@ func (p *program) check(c *cli.Context) error {
 		}
 	})
 	switch {
-	case err != nil && c.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return errors.New("stopped before all layers were probed")
 	case err != nil:
 		return err
@@ -97,48 +100,26 @@ func (p *program) check(c *cli.Context) error {
 	return failed
 }
 
-// checkOptions reads the flags.
-func (p *program) checkOptions(c *cli.Context, rawURL string) (*check.Options, error) {
-	e := &endpoint{url: rawURL}
-	if err := e.checkURL(c.String("proxy")); err != nil {
-		return nil, err
-	}
-	if err := e.handshakeOptions(c); err != nil {
-		return nil, err
-	}
-	if err := e.checkTLS(); err != nil {
-		return nil, err
-	}
-	role, err := yamuxRole(c, wsmux.Client)
-	if err != nil {
-		return nil, err
-	}
-	logger, err := p.newLogger(c)
-	if err != nil {
-		return nil, err
-	}
-	if e.tls.insecure {
-		logger.Warn("the peer's certificate is not verified", slog.String("url", redact(rawURL)))
-	}
-	e.refresh(&e.dialOptions, logger)
-	return &check.Options{Dial: e.dialOptions, Role: role, Logger: logger}, nil
-}
+// layerError reports that a layer failed; check has printed the layer.
+type layerError struct{ status int }
 
-// layerHints are for failures that have no better one.
+func (e *layerError) Error() string { return fmt.Sprintf("a layer failed: status %d", e.status) }
+
+// layerHints are the hints for failures without a more specific one.
 var layerHints = map[check.Layer]string{
 	check.DNS:        "check the host in the URL, and this machine's resolver",
-	check.TCP:        "check the host and port in the URL, and what filters connections on the way",
+	check.TCP:        "check the host and port in the URL, and the firewalls on the way",
 	check.Proxy:      "check the proxy's URL in --proxy or HTTPS_PROXY",
-	check.TLS:        "check that the port is for wss://, and what the peer's TLS wants",
-	check.WebSocket:  "check the URL's port and path: what answers there doesn't upgrade to a WebSocket",
-	check.Ping:       "the peer has upgraded and then ended it: see its log",
+	check.TLS:        "check that the port is for wss://, and the TLS versions and certificates that the peer accepts",
+	check.WebSocket:  "check the URL's port and path: the server there doesn't upgrade to a WebSocket",
+	check.Ping:       "the peer closed the WebSocket after the upgrade: see its log",
 	check.Yamux:      "the peer has ended the session: see its log",
 	check.HTTP2:      "see the peer's log",
 	check.Health:     "see the peer's log",
 	check.Reflection: "see the peer's log; calls may work for clients that have the descriptors",
 }
 
-// layerStatus is the exit status of a failed layer.
+// layerStatus returns the exit status for a failed layer.
 func layerStatus(r check.Result) int {
 	if exitStatus(r.Err) == exitRefused {
 		return exitRefused

@@ -19,10 +19,10 @@ const (
 	statusSignal        = 128
 )
 
-// runCommand runs p.command with WSTUN_ADDR set to addr, and returns how it
-// ended as a *commandError, or nil for status 0. signals are passed on to it.
+// runCommand runs p.command with WSTUN_ADDR set to addr, and passes signals on to it. The
+// error is a *commandError with its exit status, nil for 0.
 func (p *program) runCommand(addr string, signals <-chan os.Signal) error {
-	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec,noctx // what the user asked for; it gets the signals itself
+	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec,noctx // the user gave it; it receives the signals itself
 	cmd.Env = append(os.Environ(), "WSTUN_ADDR="+addr)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
 
@@ -47,7 +47,7 @@ func (p *program) runCommand(addr string, signals <-chan os.Signal) error {
 	return err
 }
 
-// startCause is err without the command's name, which exec repeats.
+// startCause returns err without the command's name.
 func startCause(err error) error {
 	if ee, ok := errors.AsType[*exec.Error](err); ok {
 		return ee.Err
@@ -55,10 +55,10 @@ func startCause(err error) error {
 	return pathCause(err)
 }
 
-// passSignals sends the process what this one gets, but for what a terminal
-// has sent to both already.
+// passSignals sends signals to the process, except those that a terminal sends to both
+// processes.
 func passSignals(process *os.Process, signals <-chan os.Signal, done <-chan struct{}) {
-	terminal := term.IsTerminal(int(os.Stdin.Fd())) //nolint:forbidigo // whether there is a terminal, not what is typed
+	terminal := term.IsTerminal(int(os.Stdin.Fd())) //nolint:forbidigo // nothing is read from it
 	for {
 		select {
 		case s := <-signals:

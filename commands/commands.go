@@ -1,14 +1,18 @@
 // Package commands is wstun's command line.
 //
-// The rules of its output: stdout is for results, stderr for everything else.
-// An error is one line, "wstun: " and what failed, followed by "wstun: hint: "
-// lines where there is something to do about it. With --output json stdout has
-// one JSON object a line and nothing else.
+// Each command is a file: its flags, the struct of their values, the function that
+// parses the command line into it, and the command itself. Only this file, and the
+// command that completes command lines, use cli.Context.
+//
+// The rules of the output: stdout is for results, stderr for everything else. An error
+// is one line after "wstun: ", and advice one line after "wstun: hint: ". With --output
+// json, stdout has one JSON object a line and nothing else.
 package commands
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -16,30 +20,38 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 )
 
-// program is one run of wstun: what all subcommands share.
+// program is one run of wstun: the state that all subcommands share.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 
-	// pipes is set by commands that only print something: that nobody reads the rest
-	// of it is nothing to talk about.
+	// pipes is set by commands that only print results: a closed pipe then ends them
+	// without a message.
 	pipes bool
 
 	helpErr error // set by helpBefore
 
-	// command is what stands behind "--" on the command line.
+	// command is the part of the command line after "--".
 	command    []string
 	hasCommand bool
+
+	targets map[string]*target.Options // of each command with a TARGET, by its name
+
+	parsed func(options any) // for tests: receives the options, and the command doesn't run
 }
 
 // Main runs wstun with args, of which the first is the program's name, and
 // returns its exit status. The end of ctx asks it to stop in order.
 //
-// Environment variables WSTUN_… that are set to nothing are unset: they count
-// as not being there, for wstun and for the command that it starts.
+// Environment variables WSTUN_… that are empty count as unset, for wstun and for the
+// command that it starts.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	unsetEmptyVariables()
 	ctx, fail := context.WithCancelCause(ctx)
@@ -47,7 +59,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	p := &program{stdin: stdin, stdout: results{stdout, fail}, stderr: stderr, fail: fail}
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, p.command, p.hasCommand = args[:i], args[i+1:], true
-		p.stdout = stdout // the command's, as it is
+		p.stdout = stdout // unchanged, because the command writes there
 	}
 	err := p.app().RunContext(ctx, args)
 	if err == nil {
@@ -56,7 +68,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
-			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // in order, but with no more to say than the signal
+			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // silently, as the signal would
 		}
 	}
 	return report(stderr, err)
@@ -71,6 +83,7 @@ func unsetEmptyVariables() {
 }
 
 func (p *program) app() *cli.App {
+	p.targets = map[string]*target.Options{}
 	app := &cli.App{
 		Name:      "wstun",
 		Usage:     "gRPC through the WebSocket session between a Hub and its Workers",
@@ -91,14 +104,14 @@ func (p *program) app() *cli.App {
 			p.helpCommand(),
 			p.completeCommand(),
 		},
-		Flags: []cli.Flag{cli.HelpFlag}, // which cli adds together with its own help command only
-		// Without a subcommand this runs: with an unknown one, too.
+		Flags: []cli.Flag{cli.HelpFlag}, // cli adds it only together with its own help command
+		// Runs without a subcommand, and with an unknown one.
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return unknownCommand(c, c.Args().First())
+				return unknownCommand(c.App, c.Args().First())
 			}
 			if p.hasCommand {
-				return usagef("no command before --")
+				return &usage.Error{Err: errors.New("no command before --"), Advice: "see wstun --help"}
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -113,17 +126,140 @@ func (p *program) app() *cli.App {
 		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
 	}
 	for _, cmd := range app.Commands {
-		cmd.OnUsageError = onUsageError // the App's covers the root only
+		cmd.OnUsageError = onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
 		if cmd.Name != "help" {
-			cmd.Subcommands = []*cli.Command{} // none: without that, --help looks for what stands behind it among the App's
+			cmd.Subcommands = []*cli.Command{} // otherwise --help looks for its arguments among the App's commands
 		}
-		hintAtHelp(cmd)
 	}
 	return app
 }
 
-// helpCommand stands in for cli's own, which has its own way with errors.
+// invocation is one use of a command.
+type invocation struct {
+	cmd   string
+	args  []string // without flags
+	given usage.Given
+}
+
+// action returns the action of a command with options: it parses the command line and
+// runs the command.
+func action[O interface{ parse(in *invocation) error }](p *program, o O, run func(context.Context, O) error) cli.ActionFunc {
+	return p.action(func(ctx context.Context, in *invocation) error {
+		if err := o.parse(in); err != nil {
+			return err
+		}
+		if p.parsed != nil {
+			p.parsed(o)
+			return nil
+		}
+		return run(ctx, o)
+	})
+}
+
+// action returns the action of a command. It checks the form of the command line, and
+// adds a hint to usage errors without one.
+func (p *program) action(run func(ctx context.Context, in *invocation) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		in, err := p.invocation(c)
+		if err == nil {
+			err = run(c.Context, in)
+		}
+		if ue, ok := errors.AsType[*usage.Error](err); ok && ue.Advice == "" {
+			ue.Advice = helpHint(c.App, c.Command)
+		}
+		return err
+	}
+}
+
+// invocation reads the command line. The arguments end at the first one that looks like
+// a flag, which is refused.
+func (p *program) invocation(c *cli.Context) (*invocation, error) {
+	usage.Store(c.Command.Flags)
+	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: given(c)}
+	if slices.Contains(in.args, "") { // such as "$URL" without that variable
+		return nil, usage.Errorf("an argument is empty")
+	}
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if name == "data" || !in.given[name] { // data is a message, which may be empty
+			continue
+		}
+		values := []string{c.String(name)}
+		if _, ok := f.(cli.DocGenerationSliceFlag); ok {
+			values = c.StringSlice(name)
+		}
+		if slices.Contains(values, "") { // such as "$FILE" without that variable
+			return nil, &usage.Error{Err: fmt.Errorf("--%s is empty", name), Advice: "leave it out, or set the variable that its value comes from"}
+		}
+	}
+	for _, arg := range in.args {
+		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
+			flag := arg
+			if i := strings.IndexAny(arg, "=: "); i > 0 { // the rest may be a secret
+				flag = arg[:i]
+			}
+			return nil, &usage.Error{Err: errors.New("flag " + flag + " after the arguments"), Advice: "put the flags first: wstun " + in.cmd + " " + flag + " … " + endpoint.Redact(in.args[0])}
+		}
+	}
+	if p.hasCommand && in.cmd != "dial" {
+		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
+	}
+	return in, nil
+}
+
+// given returns the flags that are set.
+func given(c *cli.Context) usage.Given {
+	g := usage.Given{}
+	for _, name := range c.LocalFlagNames() {
+		g[name] = false
+	}
+	line := *c
+	line.Command = nil // it knows the flags that variables have set
+	for _, name := range line.LocalFlagNames() {
+		g[name] = true
+	}
+	return g
+}
+
+// arguments returns at most the given number of arguments.
+func (in *invocation) arguments(most int) ([]string, error) {
+	if len(in.args) > most {
+		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(in.args[most]))
+	}
+	return in.args, nil
+}
+
+// argument returns the argument, "" without one.
+func (in *invocation) argument() (string, error) {
+	args, err := in.arguments(1)
+	if len(args) == 0 {
+		return "", err
+	}
+	return args[0], err
+}
+
+// targetArguments returns the TARGET, if there is one, and the other arguments, of which
+// a negative most allows any number. With --accept there is no TARGET.
+func (in *invocation) targetArguments(o *target.Options, most int) (rest []string, err error) {
+	rest = in.args
+	o.Given = in.given
+	if len(rest) > 0 && target.IsTarget(rest[0]) {
+		o.Addr, rest = rest[0], rest[1:]
+	}
+	if o.Addr != "" && in.given["accept"] {
+		return nil, usage.Errorf("both --accept %s and the TARGET %s: a session is either accepted or dialed", o.Endpoint.Accept, endpoint.Redact(o.Addr))
+	}
+	if most >= 0 && len(rest) > most {
+		if o.Addr == "" && len(rest) == most+1 {
+			return nil, &usage.Error{Err: fmt.Errorf("%q is not a TARGET", rest[0]), Advice: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
+		}
+		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
+	}
+	return rest, nil
+}
+
+// helpCommand replaces cli's own, which reports errors in its own way.
 func (p *program) helpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "help",
@@ -131,54 +267,31 @@ func (p *program) helpCommand() *cli.Command {
 		ArgsUsage: "[COMMAND]",
 		UsageText: "wstun help [COMMAND]",
 		Action: func(c *cli.Context) error {
-			args, err := p.arguments(c, 1)
-			switch {
-			case err != nil:
-				return err
-			case len(args) == 0:
-				return cli.ShowAppHelp(c)
-			case c.App.Command(args[0]) == nil:
-				return unknownCommand(c, args[0])
-			}
-			return cli.ShowCommandHelp(c, args[0])
+			return p.action(func(_ context.Context, in *invocation) error {
+				name, err := in.argument()
+				switch {
+				case err != nil:
+					return err
+				case name == "":
+					return cli.ShowAppHelp(c)
+				case c.App.Command(name) == nil:
+					return unknownCommand(c.App, name)
+				}
+				return cli.ShowCommandHelp(c, name)
+			})(c)
 		},
 	}
 }
 
-// helpBefore prints the help that --help asks for, to which cli takes what stands
-// behind it for the name of a command.
+// helpBefore prints the help of --help NAME, where cli takes NAME for a command.
 func (p *program) helpBefore(c *cli.Context, name string) {
 	if c.App.Command(c.Command.Name) == nil { // wstun --help NAME
-		p.helpErr = unknownCommand(c, name)
+		p.helpErr = unknownCommand(c.App, name)
 		return
 	}
 	_ = cli.ShowSubcommandHelp(c)
 }
 
-// arguments checks the number of c's positional arguments, which end at the
-// first that looks like a flag: that one was meant to be a flag.
-func (p *program) arguments(c *cli.Context, most int) ([]string, error) {
-	args := c.Args().Slice()
-	if slices.Contains(args, "") { // such as "$URL" without that variable
-		return nil, usagef("an argument is empty")
-	}
-	if err := rejectEmptyFlags(c); err != nil {
-		return nil, err
-	}
-	for _, arg := range args {
-		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
-			flag := arg
-			if i := strings.IndexAny(arg, "=: "); i > 0 { // what follows may be a secret
-				flag = arg[:i]
-			}
-			return nil, &usageError{err: errors.New("flag " + flag + " after the arguments"), hint: "put the flags first: wstun " + c.Command.Name + " " + flag + " … " + redact(args[0])}
-		}
-	}
-	if len(args) > most {
-		return nil, usagef("unexpected argument %q", redact(args[most]))
-	}
-	if p.hasCommand && c.Command.Name != "dial" {
-		return nil, usagef("wstun %s runs no command: nothing can stand behind --", c.Command.Name)
-	}
-	return args, nil
-}
+// onUsageError turns err, an error of package flag or cli's about an environment
+// variable, into a usage.Error with a hint.
+func onUsageError(c *cli.Context, err error, _ bool) error { return flagError(c.App, c.Command, err) }

@@ -9,7 +9,7 @@ import (
 	"github.com/wstun/wstun/commands/completion"
 )
 
-// flagValues are those of the flags that want one of a few, by name.
+// flagValues has the values to suggest for a flag, by its name.
 var flagValues = map[string][]string{
 	"format":     {"json", "text"},
 	"log-format": {"text", "json"},
@@ -19,15 +19,15 @@ var flagValues = map[string][]string{
 	"yamux-role": {"client", "server"},
 }
 
-// line is what stands behind a command, before the word to complete.
+// line is the parsed part of a command line between the command and the word to complete.
 type line struct {
 	used     []cli.Flag
-	pending  cli.Flag // whose value is to come; nil: none
+	pending  cli.Flag // the flag whose value is the word to complete; nil: none
 	operands []string
 }
 
-// parseLine takes words apart as the flag package does. ok is false if one looks like
-// a flag and isn't.
+// parseLine parses words, which don't include "--", as the flag package does: all words
+// from the first operand on are operands. It returns false for an unknown flag.
 func parseLine(flags []cli.Flag, words []string) (l line, ok bool) {
 	for i, word := range words {
 		if l.pending != nil {
@@ -51,11 +51,12 @@ func parseLine(flags []cli.Flag, words []string) (l line, ok bool) {
 	return l, true
 }
 
-// flagName is a word without its dash or dashes.
+// flagName returns the name in a word that begins with one or two dashes.
 func flagName(word string) string {
 	return strings.TrimPrefix(word[1:], "-")
 }
 
+// findFlag returns the flag with a name or alias; nil if there is none.
 func findFlag(flags []cli.Flag, name string) cli.Flag {
 	for _, f := range flags {
 		if slices.Contains(f.Names(), name) {
@@ -75,8 +76,9 @@ func isRepeatable(f cli.Flag) bool {
 	return ok && d.IsSliceFlag()
 }
 
-// usage is what there is to say about a flag, and how its value is called.
-func usage(f cli.Flag) (text, value string) {
+// describeFlag returns the description of a flag and, from the backquotes in it, the name
+// of its value, such as FILE; empty if it has none.
+func describeFlag(f cli.Flag) (text, value string) {
 	d, ok := f.(cli.DocGenerationFlag)
 	if !ok {
 		return "", ""
@@ -88,8 +90,8 @@ func usage(f cli.Flag) (text, value string) {
 	return strings.ReplaceAll(text, "`", ""), value
 }
 
-// completeFlag completes the name of one of flags, or its value behind =. Flags that
-// are used already can't be repeated, unless they collect values.
+// completeFlag completes a word that begins with a dash: the name of one of flags, or the
+// value after "=". It leaves out names of used flags that can't be repeated.
 func completeFlag(flags, used []cli.Flag, word string) *completion.Answer {
 	if name, value, ok := strings.Cut(word, "="); ok {
 		f := findFlag(flags, flagName(name))
@@ -103,31 +105,28 @@ func completeFlag(flags, used []cli.Flag, word string) *completion.Answer {
 		if slices.Contains(used, f) && !isRepeatable(f) {
 			continue
 		}
-		text, _ := usage(f)
+		text, _ := describeFlag(f)
 		for _, name := range f.Names() {
-			dashes := "--"
-			if len(name) == 1 {
-				dashes = "-"
-			}
-			names = append(names, completion.Candidate{Text: dashes + name, Description: text})
+			names = append(names, completion.Candidate{Text: dashes(name) + name, Description: text})
 		}
 	}
 	return answer(word, names)
 }
 
-// completeValue completes the value of a flag. before is what stands before it in the
-// same word.
+// completeValue completes the value of a flag. before is the part of the word before the
+// value, such as "--format=". Without flagValues, the answer depends on the name of the
+// value, which says whether it is a path.
 func completeValue(f cli.Flag, before, value string) *completion.Answer {
 	name := f.Names()[0]
-	_, kind := usage(f)
+	_, kind := describeFlag(f)
 	switch {
 	case !takesValue(f):
-		return values(before, value, "true", "false")
+		return completeOneOf(before, value, "true", "false")
 	case flagValues[name] != nil:
-		return values(before, value, flagValues[name]...)
+		return completeOneOf(before, value, flagValues[name]...)
 	case kind == "DIR":
 		return &completion.Answer{Paths: completion.Folders, Prefix: before}
-	case kind == "FILE", kind == "PATH" && name != "path": // which is one of a URL
+	case kind == "FILE", kind == "PATH" && name != "path": // --path is the path of a URL
 		return &completion.Answer{Paths: completion.Files, Prefix: before}
 	case name == "data" && strings.HasPrefix(value, "@"):
 		return &completion.Answer{Paths: completion.Files, Prefix: before + "@"}
@@ -137,10 +136,11 @@ func completeValue(f cli.Flag, before, value string) *completion.Answer {
 	return &completion.Answer{}
 }
 
-func values(before, value string, all ...string) *completion.Answer {
+// completeOneOf completes value, which follows before in the word, to one of choices.
+func completeOneOf(before, value string, choices ...string) *completion.Answer {
 	var candidates []completion.Candidate
-	for _, v := range all {
-		candidates = append(candidates, completion.Candidate{Text: before + v})
+	for _, choice := range choices {
+		candidates = append(candidates, completion.Candidate{Text: before + choice})
 	}
 	return answer(before+value, candidates)
 }

@@ -10,21 +10,22 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/completion"
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
 )
 
-// completeOperand completes what is no flag. What that may be stands in the command's
-// ArgsUsage. before is the command and all that stands before the word, operands what
-// of it is no flag.
+// completeOperand completes an argument that is not a flag, of the kinds in the command's
+// ArgsUsage. before is the command line before the word, and operands its arguments.
 func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, before, operands []string, word string) *completion.Answer {
 	usage, _, _ := strings.Cut(cmd.ArgsUsage, "[--")
 	kinds := strings.Fields(usage)
 	all := &completion.Answer{}
 	if len(kinds) > 0 && kinds[0] == "[TARGET]" {
 		switch {
-		case len(operands) > 0 && !isTarget(operands[0]): // descriptors are local
+		case len(operands) > 0 && !target.IsTarget(operands[0]): // descriptors are local
 			kinds = kinds[1:]
-		case len(operands) == 0 && !isTarget(word): // as long as it may be either
+		case len(operands) == 0 && !target.IsTarget(word): // it may become either
 			all = c.completeKind(ctx, "TARGET", before, word)
 			kinds = kinds[1:]
 		}
@@ -38,7 +39,7 @@ func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, befor
 	} else if !strings.Contains(kind, "…") {
 		return &completion.Answer{}
 	}
-	if kind != "[URL]" { // who needs none, is not to get one
+	if kind != "[URL]" { // an optional URL isn't suggested
 		kind = strings.Trim(kind, "[]…")
 	}
 	more := c.completeKind(ctx, kind, before, word)
@@ -52,23 +53,23 @@ func (c *completer) completeKind(ctx context.Context, kind string, before []stri
 	case "COMMAND":
 		return answer(word, commandNames(quietProgram().app()))
 	case "SHELL":
-		return values("", word, completion.Shells...)
+		return completeOneOf("", word, completion.Shells...)
 	case "FILE":
 		return &completion.Answer{Paths: completion.Files}
 	case "URL":
-		return values("", word, defaultURL)
+		return completeOneOf("", word, endpoint.DefaultURL)
 	case "TARGET":
 		if strings.HasPrefix(word, "unix:") {
 			return &completion.Answer{Paths: completion.Files, Prefix: "unix:"}
 		}
-		return values("", word, defaultURL, defaultListen)
+		return completeOneOf("", word, endpoint.DefaultURL, defaultListen)
 	case "SERVICE", "METHOD", "SYMBOL":
 		return &completion.Answer{Candidates: matchNames(word, c.names(ctx, kind, before))}
 	}
 	return &completion.Answer{}
 }
 
-// matchNames returns what a name may become.
+// matchNames returns the completions of a name.
 func matchNames(word string, all []completion.Candidate) []completion.Candidate {
 	var names []string
 	descriptions := make(map[string]string)
@@ -88,36 +89,36 @@ func (c *completer) names(ctx context.Context, kind string, words []string) []co
 	var names []completion.Candidate
 	p := quietProgram()
 	app := p.app()
-	app.Command(words[0]).Action = func(line *cli.Context) (err error) {
-		names, err = c.ask(line.Context, p, line, kind)
+	opts := p.targets[words[0]]
+	app.Command(words[0]).Action = p.action(func(ctx context.Context, in *invocation) (err error) {
+		if len(in.args) > 0 && target.IsTarget(in.args[0]) {
+			opts.Addr = in.args[0]
+		}
+		opts.Given = in.given
+		names, err = c.ask(ctx, p, opts, kind)
 		return err
-	}
-	_ = app.RunContext(ctx, append([]string{app.Name}, words...)) // there are none then
+	})
+	_ = app.RunContext(ctx, append([]string{app.Name}, words...)) // on error there are no names
 	return names
 }
 
-// ask finds out the names for a command line that p has parsed.
-func (c *completer) ask(ctx context.Context, p *program, line *cli.Context, kind string) ([]completion.Candidate, error) {
-	where := line.Args().First()
-	if !isTarget(where) {
-		where = ""
+// ask asks the server of opts, or the local files, for the names of a kind.
+func (c *completer) ask(ctx context.Context, p *program, opts *target.Options, kind string) ([]completion.Candidate, error) {
+	local := len(opts.Descriptors.Protos)+len(opts.Descriptors.Protosets) > 0
+	if opts.Addr == "" && (!local || opts.Endpoint.Accept != "") {
+		return nil, nil // there is no server, or it may never connect
 	}
-	local := len(line.StringSlice("proto"))+len(line.StringSlice("protoset")) > 0
-	if where == "" && (!local || line.String("accept") != "") {
-		return nil, nil // it's not known whom to ask, or whether anybody comes
-	}
-	key := cacheKey(line, where, kind)
+	key := cacheKey(opts, kind)
 	if names, ok := c.cache.Get(key); ok && !local {
 		return names, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	line.Context = ctx
-	_, t, err := p.openTarget(line, where, false)
+	_, t, err := p.openTarget(ctx, opts, &logOptions{level: "error", format: "text"})
 	if err != nil {
 		return nil, err
 	}
-	defer t.close()
+	defer t.Close()
 	names, err := namesIn(ctx, t.Catalog, kind)
 	if err == nil && !local {
 		c.cache.Put(key, names)
@@ -125,16 +126,13 @@ func (c *completer) ask(ctx context.Context, p *program, line *cli.Context, kind
 	return names, err
 }
 
-// cacheKey tells whom a command line asks, and as whom, from all others.
-func cacheKey(line *cli.Context, where, kind string) string {
-	var key strings.Builder
+// cacheKey returns a key for the server and the credentials of opts.
+func cacheKey(opts *target.Options, kind string) string {
 	dir, _ := os.Getwd() // paths may be relative
-	fmt.Fprintf(&key, "%q %q %q %q", kind, where, dir, os.Getenv("WSTUN_TOKEN"))
-	for _, f := range targetFlags() {
-		name := f.Names()[0]
-		fmt.Fprintf(&key, " %s=%q", name, fmt.Sprint(line.Value(name)))
-	}
-	return key.String()
+	o := *opts
+	o.Given, o.Fail, o.Say, o.Logger = nil, nil, nil, nil // not a part of the question
+	o.Endpoint.Given = nil
+	return fmt.Sprintf("%q %q %q %+q", kind, dir, os.Getenv("WSTUN_TOKEN"), fmt.Sprintf("%+v", o))
 }
 
 // namesIn returns the names of a kind that a catalog has.
@@ -150,12 +148,12 @@ func namesIn(ctx context.Context, catalog *reflection.Catalog, kind string) (can
 	}
 	for _, name := range names {
 		full := protoreflect.FullName(strings.ReplaceAll(name, "/", "."))
-		if !full.IsValid() { // a server may say anything
+		if !full.IsValid() { // a server may send anything
 			continue
 		}
 		candidate := completion.Candidate{Text: name}
 		if strings.Contains(name, "/") {
-			if s, err := catalog.Find(ctx, full); err == nil { // it's known by now
+			if s, err := catalog.Find(ctx, full); err == nil { // cached by now
 				candidate.Description = signature(s.Descriptor)
 			}
 		}
@@ -164,7 +162,7 @@ func namesIn(ctx context.Context, catalog *reflection.Catalog, kind string) (can
 	return candidates, err
 }
 
-// signature says what a method takes and returns.
+// signature returns the request and response of a method.
 func signature(d protoreflect.Descriptor) string {
 	method, ok := d.(protoreflect.MethodDescriptor)
 	if !ok {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/completion"
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -41,9 +43,9 @@ func demoHub(t *testing.T, token string) (url string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := newDemoBackend()
+	srv := backend.NewDemo()
 	sessions := &tunnel.Sessions{}
-	sessions.Subscribe(tunnel.Subscriber{Up: srv.serveStreams})
+	sessions.Subscribe(tunnel.Subscriber{Up: srv.ServeStreams})
 	acceptor := tunnel.NewAcceptor(sessions, tunnel.AcceptOptions{
 		CurrentToken: func() string { return token },
 		Session:      tunnel.SessionOptions{Role: wsmux.Server},
@@ -61,7 +63,7 @@ func demoHub(t *testing.T, token string) (url string, stop func()) {
 		stopped = true
 		ctx := context.WithoutCancel(t.Context())
 		_ = acceptor.Shutdown(ctx)
-		_ = srv.shutdown(ctx, sessions)
+		_ = srv.Shutdown(ctx, sessions)
 		<-served
 	}
 	t.Cleanup(stop)
@@ -120,16 +122,16 @@ func TestCompleteWords(t *testing.T) {
 		{"serve --yamux-role ", []string{"client", "server"}},
 		{"serve --log-level=info --output ", []string{"text", "json"}},
 		{"serve ", nil}, // it needs no URL
-		{"check ", []string{defaultURL}},
-		{"shell ", []string{defaultURL, defaultListen}},
-		{"call ws", []string{defaultURL}},
+		{"check ", []string{endpoint.DefaultURL}},
+		{"shell ", []string{endpoint.DefaultURL, defaultListen}},
+		{"call ws", []string{endpoint.DefaultURL}},
 		{"dial ws://h/ ", nil},
 		{"dial ws://h/ x ", nil},
 		{"dial -- ", nil},
 		{"list -- ", nil},
 
 		{"list --protoset=" + protoset + " wstun", []string{"wstun.demo.v1.Hub"}},
-		{"list --protoset=" + protoset + " ", []string{defaultURL, defaultListen, "wstun.demo.v1.Hub"}},
+		{"list --protoset=" + protoset + " ", []string{endpoint.DefaultURL, defaultListen, "wstun.demo.v1.Hub"}},
 		{"list --protoset " + protoset + " Hub ", nil},
 		{"call --protoset " + protoset + " h:1 Hub/S", methods},
 		{"call --protoset " + protoset + " --output json -H a:b h:1 Hub/S", methods},
@@ -216,7 +218,7 @@ func TestCompleteServerDown(t *testing.T) {
 	if got := complete(t, nil, "call", "unix:"+filepath.Join(t.TempDir(), "nobody"), ""); got != nil {
 		t.Errorf("candidates %q of a server that isn't there", got)
 	}
-	// One that never answers: the time-out is what ends it.
+	// A server that never answers: the time-out ends the wait.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +271,7 @@ func TestCompleteKnowsAllFlags(t *testing.T) {
 		for _, f := range cmd.Flags {
 			name := f.Names()[0]
 			seen[name] = true
-			_, kind := usage(f)
+			_, kind := describeFlag(f)
 			answer := completeValue(f, "", "")
 			if slices.Contains([]string{"FORMAT", "LEVEL", "ROLE"}, kind) && len(answer.Candidates) < 2 {
 				t.Errorf("wstun %s --%s: a %s without values in flagValues", cmd.Name, name, kind)

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,58 +14,60 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/completion"
+	"github.com/wstun/wstun/commands/usage"
 )
 
 func (p *program) completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print what a shell needs to complete wstun's command lines",
+		Usage:     "print the script with which a shell completes wstun's command lines",
 		ArgsUsage: "SHELL",
 		UsageText: "wstun completion SHELL",
 		Description: "SHELL is bash, zsh, fish or powershell. To switch completion on:\n\n" +
 			"bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
-			"zsh, in ~/.zshrc, behind compinit:   source <(wstun completion zsh)\n" +
+			"zsh, in ~/.zshrc, after compinit:    source <(wstun completion zsh)\n" +
 			"fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
 			"PowerShell, in $PROFILE:             wstun completion powershell | Out-String | Invoke-Expression\n\n" +
 			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
-			"the TARGET: it's asked with the flags on the command line, for at most\n" +
-			"WSTUN_COMPLETION_TIMEOUT (1s), and what it says is remembered for a minute.",
-		Action: func(c *cli.Context) error {
-			args, err := p.arguments(c, 1)
+			"the TARGET: wstun asks it with the flags on the command line, for at most\n" +
+			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute.",
+		Action: p.action(func(_ context.Context, in *invocation) error {
+			name, err := in.argument()
 			if err != nil {
 				return err
 			}
-			hint := "one of " + strings.Join(completion.Shells, ", ")
-			if len(args) == 0 {
-				return &usageError{err: errors.New("no SHELL"), hint: hint}
+			advice := "one of " + strings.Join(completion.Shells, ", ")
+			if name == "" {
+				return &usage.Error{Err: errors.New("no SHELL"), Advice: advice}
 			}
-			script, ok := completion.Script(args[0])
+			script, ok := completion.Script(name)
 			if !ok {
-				return &usageError{err: errors.New("no completion for " + args[0]), hint: hint}
+				return &usage.Error{Err: fmt.Errorf("no completion for %q", name), Advice: advice}
 			}
 			_, err = io.WriteString(p.stdout, script)
 			return err
-		},
+		}),
 	}
 }
 
-// completeCommand is what the scripts run.
+// completeCommand returns the hidden command that the scripts run.
 func (p *program) completeCommand() *cli.Command {
+	var timeout time.Duration
 	return &cli.Command{
 		Name:            "__complete",
 		Hidden:          true,
 		UsageText:       "wstun __complete SHELL WORD…",
 		SkipFlagParsing: true,
-		Flags:           []cli.Flag{durationFlag("completion-timeout", "ask a TARGET for at most `DURATION`", time.Second)},
+		Flags:           []cli.Flag{usage.Duration(&timeout, "completion-timeout", "ask a TARGET for at most `DURATION`", time.Second)},
 		Action: func(c *cli.Context) error {
 			words := c.Args().Slice()
 			if p.hasCommand {
 				words = append(append(words, "--"), p.command...)
 			}
 			if len(words) < 2 {
-				return usagef("want a SHELL and WORDs")
+				return usage.Errorf("want a SHELL and WORDs")
 			}
-			completer := &completer{timeout: c.Duration("completion-timeout"), cache: completion.Cache{MaxAge: time.Minute}}
+			completer := &completer{timeout: timeout, cache: completion.Cache{MaxAge: time.Minute}}
 			if dir, err := os.UserCacheDir(); err == nil {
 				completer.cache.Dir = filepath.Join(dir, "wstun", "completion")
 			}
@@ -75,13 +78,13 @@ func (p *program) completeCommand() *cli.Command {
 	}
 }
 
-// completer finds out what can stand in the place of a word on wstun's command line.
+// completer finds the completions of a word on wstun's command line.
 type completer struct {
-	timeout time.Duration // for a TARGET to tell its names
+	timeout time.Duration // of asking a TARGET
 	cache   completion.Cache
 }
 
-// complete completes the last of words, which are those behind wstun.
+// complete completes the last of words, which follow wstun.
 func (c *completer) complete(ctx context.Context, words []string) *completion.Answer {
 	before, word := words[:len(words)-1], words[len(words)-1]
 	app := quietProgram().app()
@@ -114,7 +117,7 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 	return c.completeOperand(ctx, cmd, before, l.operands, word)
 }
 
-// quietProgram is for finding out what commands make of a command line.
+// quietProgram returns a program that only parses command lines.
 func quietProgram() *program {
 	return &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
 }
@@ -129,7 +132,7 @@ func commandNames(app *cli.App) []completion.Candidate {
 	return names
 }
 
-// answer is those of the candidates that begin with word.
+// answer returns the candidates that begin with word.
 func answer(word string, candidates []completion.Candidate) *completion.Answer {
 	return &completion.Answer{Candidates: slices.DeleteFunc(candidates, func(c completion.Candidate) bool {
 		return !strings.HasPrefix(c.Text, word)

@@ -9,14 +9,14 @@ import (
 	"github.com/wstun/wstun/commands/shell"
 )
 
-// console is the terminal that somebody sits at.
+// console is the terminal of an interactive shell.
 type console struct {
 	*shell.Terminal
 	in, out *os.File
 }
 
-// newConsole returns the console, nil if nobody types what is read or sees what is
-// written. From then on, what p writes to a terminal goes through it.
+// newConsole returns the console, nil unless stdin and stdout or stderr are terminals. It
+// redirects the output of p to a terminal through the console.
 func (p *program) newConsole() *console {
 	in, ok := p.stdin.(*os.File)
 	if !ok || !isTerminal(in) {
@@ -41,7 +41,7 @@ func (p *program) newConsole() *console {
 	return c
 }
 
-// run runs a shell at the console. The terminal is left as it was.
+// run runs a shell at the console, and restores the terminal.
 func (c *console) run(ctx context.Context, s *shell.Shell) error {
 	c.Complete, c.Interrupt = s.Complete, s.Interrupt
 	s.Interactive, s.Input = true, c
@@ -49,8 +49,8 @@ func (c *console) run(ctx context.Context, s *shell.Shell) error {
 	if err != nil {
 		return err
 	}
-	defer term.Restore(int(c.in.Fd()), state) //nolint:errcheck // nothing else is left to try
-	defer obeySequences(c.out)()
+	defer term.Restore(int(c.in.Fd()), state) //nolint:errcheck // the shell ends anyway
+	defer enableEscapeSequences(c.out)()
 	defer c.Close()
 	return s.Run(ctx)
 }

@@ -4,6 +4,6 @@ package commands
 
 import "os"
 
-// obeySequences has a terminal obey escape sequences, as it does anyway, until the
-// returned function is called.
-func obeySequences(*os.File) (undo func()) { return func() {} }
+// enableEscapeSequences does nothing, because terminals always interpret escape sequences.
+// undo does nothing, either.
+func enableEscapeSequences(*os.File) (undo func()) { return func() {} }

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// obeySequences has a console obey escape sequences until the returned function is
-// called. A console that can't shows them.
-func obeySequences(out *os.File) (undo func()) {
+// enableEscapeSequences makes the console of out interpret escape sequences until undo is
+// called. A console that can't interpret them prints them.
+func enableEscapeSequences(out *os.File) (undo func()) {
 	console := windows.Handle(out.Fd())
 	var mode uint32
 	if windows.GetConsoleMode(console, &mode) != nil ||

@@ -14,7 +14,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
@@ -22,40 +25,48 @@ import (
 )
 
 func (p *program) demoCommand() *cli.Command {
+	o := &demoOptions{}
 	return &cli.Command{
 		Name:      "demo",
 		Usage:     "a Hub, a Worker and a tunnel in one process, to try it out",
 		UsageText: "wstun demo [flags]",
-		Description: "Brings up serve and dial on loopback, calls through them, prints lines to try\n" +
-			"with grpcurl, and stays up until stopped.",
+		Description: "Runs serve and dial on loopback, calls through them, prints grpcurl commands to try, and\n" +
+			"stays up until stopped.",
 		Flags: []cli.Flag{
-			stringFlag("listen", "listen for gRPC clients at `ADDR`", "127.0.0.1:0"),
-			boolFlag("once", "end after the calls"),
+			usage.String(&o.listen, "listen", "listen for gRPC clients at `ADDR`", "127.0.0.1:0"),
+			usage.Bool(&o.once, "once", "end after the calls"),
 		},
-		Action: p.demo,
+		Action: action(p, o, p.demo),
 	}
 }
 
-func (p *program) demo(c *cli.Context) error {
-	if _, err := p.arguments(c, 0); err != nil {
-		return err
-	}
-	ctx := c.Context
-	websockets, err := listen(ctx, "--accept", "127.0.0.1:0")
+// demoOptions are the values of the command line of wstun demo.
+type demoOptions struct {
+	listen string
+	once   bool
+}
+
+func (o *demoOptions) parse(in *invocation) error {
+	_, err := in.arguments(0)
+	return err
+}
+
+func (p *program) demo(ctx context.Context, o *demoOptions) error {
+	websockets, err := endpoint.Listen(ctx, "--accept", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	local, err := listen(ctx, "--listen", c.String("listen"))
+	local, err := endpoint.Listen(ctx, "--listen", o.listen)
 	if err != nil {
 		_ = websockets.Close()
 		return err
 	}
-	url := "ws://" + addrOf(websockets) + "/"
+	url := "ws://" + endpoint.Addr(websockets) + "/"
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
-	srv := newDemoBackend()
+	hub := backend.NewDemo()
 	hubSessions := &tunnel.Sessions{}
-	hubSessions.Subscribe(tunnel.Subscriber{Up: srv.serveStreams})
+	hubSessions.Subscribe(tunnel.Subscriber{Up: hub.ServeStreams})
 	acceptor := tunnel.NewAcceptor(hubSessions, tunnel.AcceptOptions{
 		LoopbackHost: true,
 		Session:      tunnel.SessionOptions{Role: wsmux.Server},
@@ -69,12 +80,12 @@ func (p *program) demo(c *cli.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = acceptor.Serve(websockets) })
-	wg.Go(func() { _ = forwarder.Serve(local) })
+	wg.Go(func() { _ = forwarder.Serve(local) }) //nolint:contextcheck // Shutdown ends it
 	wg.Go(func() { _ = connector.Run(running) })
 
-	fmt.Fprintf(p.stdout, "Hub at %s, gRPC through the tunnel at %s\n", url, addrOf(local))
+	fmt.Fprintf(p.stdout, "Hub at %s, gRPC through the tunnel at %s\n", url, endpoint.Addr(local))
 	err = p.showDemo(ctx, local)
-	if err == nil && !c.Bool("once") {
+	if err == nil && !o.once {
 		fmt.Fprint(p.stdout, "\nThe tunnel stays up until Ctrl-C.\n")
 		<-ctx.Done()
 	}
@@ -85,7 +96,7 @@ func (p *program) demo(c *cli.Context) error {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, forwarder.Shutdown(ending), workerSessions.Shutdown(ending),
-		acceptor.Shutdown(ending), srv.shutdown(ending, hubSessions))
+		acceptor.Shutdown(ending), hub.Shutdown(ending, hubSessions))
 	wg.Wait()
 	return err
 }
@@ -94,7 +105,7 @@ func (p *program) demo(c *cli.Context) error {
 func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	target := addrOf(local)
+	target := endpoint.Addr(local)
 	if local.Addr().Network() == "tcp" {
 		target = "passthrough:///" + target
 	}
@@ -116,7 +127,7 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 		return fmt.Errorf("watch keys: %w", err)
 	}
 	fmt.Fprint(p.stdout, "\nWatchKeys, a stream that starts with a snapshot\n")
-	for calls := 0; ; calls++ {
+	for events := 0; ; events++ {
 		event, err := watch.Recv()
 		if errors.Is(err, io.EOF) {
 			break // after the last event
@@ -125,7 +136,7 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 			return fmt.Errorf("watch keys: %w", err)
 		}
 		fmt.Fprintf(p.stdout, "  event: %s\n", describeEvent(event))
-		switch calls {
+		switch events {
 		case 0:
 			key, err := hub.CreateKey(ctx, &demo.CreateKeyRequest{Name: "my-worker"})
 			if err != nil {
@@ -139,7 +150,7 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 			fmt.Fprint(p.stdout, "  DeleteKey: done\n")
 		}
 	}
-	p.printDemoLines(local)
+	p.printExamples(local)
 	return nil
 }
 
@@ -155,9 +166,9 @@ func describeEvent(e *demo.KeyEvent) string {
 	return "tick"
 }
 
-// printDemoLines prints grpcurl commands to try.
-func (p *program) printDemoLines(local net.Listener) {
-	addr := addrOf(local)
+// printExamples prints grpcurl commands to try.
+func (p *program) printExamples(local net.Listener) {
+	addr := endpoint.Addr(local)
 	name := demo.Hub_ServiceDesc.ServiceName
 	fmt.Fprint(p.stdout, "\nTry in another terminal (go tool grpcurl in wstun's source, or an installed grpcurl):\n")
 	for _, line := range []string{

@@ -1,48 +1,62 @@
 package commands
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 )
 
 func (p *program) describeCommand() *cli.Command {
+	o := &describeOptions{}
+	p.targets["describe"] = &o.target
 	return &cli.Command{
 		Name:      "describe",
 		Usage:     "describe services, methods, messages and other symbols as proto source",
 		ArgsUsage: "[TARGET] [SYMBOL…]",
 		UsageText: "wstun describe [flags] [TARGET] [SYMBOL…]",
 		Description: targetDescription + "\n\n" +
-			"SYMBOL is the full name of anything that a .proto file defines, or the end of it, as long\n" +
-			"as it's plain which one is meant. Without any, all services are described; without a\n" +
-			"TARGET, what is in --proto or --protoset.",
+			"SYMBOL is the full name of anything that a .proto file defines, or the end of the name if\n" +
+			"only one symbol matches. Without SYMBOLs, all services are described; without a TARGET,\n" +
+			"the symbols of --proto or --protoset.",
 		Flags: slices.Concat([]cli.Flag{
-			boolFlag("msg-template", "show each message filled in, too, to begin a request with"),
-			stringFlag("format", "write templates as `FORMAT`: json or text", "json"),
-		}, exportFlags(), targetFlags()),
-		Action: p.describe,
+			usage.Bool(&o.template, "msg-template", "also show each message filled in, as a start for a request"),
+			usage.String(&o.format, "format", "write templates as `FORMAT`: json or text", "json"),
+		}, o.export.flags(), o.target.Flags(), o.log.flags("warn")),
+		Action: action(p, o, p.describe),
 	}
 }
 
-func (p *program) describe(c *cli.Context) error {
-	where, names, err := p.targetArguments(c, -1)
+// describeOptions are the values of the command line of wstun describe.
+type describeOptions struct {
+	template bool
+	format   string
+	export   exportOptions
+	target   target.Options
+	log      logOptions
+	symbols  []string
+}
+
+func (o *describeOptions) parse(in *invocation) (err error) {
+	if o.symbols, err = in.targetArguments(&o.target, -1); err != nil {
+		return err
+	}
+	return usage.OneOf("format", o.format, "json", "text")
+}
+
+func (p *program) describe(ctx context.Context, o *describeOptions) error {
+	ctx, t, err := p.openTarget(ctx, &o.target, &o.log)
 	if err != nil {
 		return err
 	}
-	if err := checkFormat(c); err != nil {
-		return err
-	}
-	ctx, t, err := p.openTarget(c, where, false)
-	if err != nil {
-		return err
-	}
-	defer t.close()
-	kind := reflection.Any
+	defer t.Close()
+	kind, names := reflection.Any, o.symbols
 	if len(names) == 0 {
 		if names, err = t.Catalog.Services(ctx); err != nil {
 			return err
@@ -58,58 +72,28 @@ func (p *program) describe(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.describeOne(c, s.Descriptor); err != nil {
+		if err := p.describeOne(o, s.Descriptor); err != nil {
 			return err
 		}
 		symbols = append(symbols, s.Descriptor)
 	}
-	return export(c, symbols)
+	return o.export.write(symbols)
 }
 
-func (p *program) describeOne(c *cli.Context, symbol protoreflect.Descriptor) error {
+func (p *program) describeOne(o *describeOptions, symbol protoreflect.Descriptor) error {
 	d, err := reflection.Describe(symbol)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "%s is %s:\n%s\n", d.Name, d.Kind, d.Text)
 	md, ok := symbol.(protoreflect.MessageDescriptor)
-	if !ok || !c.Bool("msg-template") || d.Kind != "a message" {
+	if !ok || !o.template || d.Kind != "a message" {
 		return nil
 	}
-	template, err := reflection.Template(md, c.String("format"))
+	template, err := reflection.Template(md, o.format)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "\nMessage template:\n%s\n", template)
-	return nil
-}
-
-func checkFormat(c *cli.Context) error {
-	if format := c.String("format"); format != "json" && format != "text" {
-		return usagef("--format %q: want json or text", format)
-	}
-	return nil
-}
-
-// export writes symbols to where the flags say.
-func export(c *cli.Context, symbols []protoreflect.Descriptor) error {
-	if path := c.Path("protoset-out"); path != "" {
-		file, err := os.Create(path)
-		if err != nil {
-			return fmt.Errorf("--protoset-out: %w", err)
-		}
-		err = reflection.WriteProtoset(file, symbols...)
-		if cerr := file.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return fmt.Errorf("--protoset-out %s: %w", path, err)
-		}
-	}
-	if dir := c.Path("proto-out-dir"); dir != "" {
-		if err := reflection.WriteProtos(dir, symbols...); err != nil {
-			return fmt.Errorf("--proto-out-dir %s: %w", dir, err)
-		}
-	}
 	return nil
 }

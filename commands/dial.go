@@ -14,6 +14,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/backend"
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -22,87 +25,97 @@ import (
 const defaultListen = "127.0.0.1:50051"
 
 func (p *program) dialCommand() *cli.Command {
+	o := &dialOptions{}
 	return &cli.Command{
 		Name:      "dial",
 		Usage:     "be the gRPC client end of a session: local ports for any gRPC client",
 		ArgsUsage: "[URL] [-- COMMAND [ARG…]]",
 		UsageText: "wstun dial [flags] [URL] [-- COMMAND [ARG…]]",
-		Description: "Listens at " + defaultListen + ", or at each --listen ADDR, and carries what connects\n" +
-			"there to the gRPC server at the other end. Dials " + defaultURL + ", or the URL, and stays\n" +
+		Description: "Listens at " + defaultListen + ", or at each --listen ADDR, and forwards connections\n" +
+			"there to the gRPC server at the other end. Dials " + endpoint.DefaultURL + ", or the URL, and stays\n" +
 			"connected; or accepts WebSockets at --accept ADDR, and uses the newest session.\n\n" +
 			"With COMMAND: waits for a session, runs COMMAND with WSTUN_ADDR set to the first local\n" +
 			"address, passes signals on to it, and ends with its exit status. stdout is COMMAND's:\n" +
 			"addresses, and the events of --output json, are not printed then.",
 		Flags: slices.Concat([]cli.Flag{
-			stringsFlag("listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
-			durationFlag("wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
-		}, sessionFlags(), outputFlags()),
-		Action: p.dial,
+			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
+			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
+		}, o.endpoint.SessionFlags(), o.output.flags()),
+		Action: action(p, o, p.dial),
 	}
 }
 
-// dialing is one run of wstun dial.
-type dialing struct {
-	endpoint  *endpoint
-	out       *output
-	local     []net.Listener // for gRPC clients
-	accepting net.Listener   // for WebSockets; nil: dialing
-	up        chan struct{}  // closed when the first session is up
-	ready     chan struct{}  // closed when that has been printed and written to the ready file
-	sessions  *tunnel.Sessions
-	forwarder *forward.Forwarder
-	refusal   *rawBackend // answers a peer that is a gRPC client as well
+// dialOptions are the values of the command line of wstun dial.
+type dialOptions struct {
+	listen   []string
+	wait     time.Duration
+	endpoint endpoint.Options
+	output   outputOptions
 }
 
-func (p *program) dial(c *cli.Context) error {
-	args, err := p.arguments(c, 1)
+func (o *dialOptions) parse(in *invocation) (err error) {
+	o.endpoint.Given = in.given
+	o.endpoint.DefaultURL = endpoint.DefaultURL
+	if o.endpoint.URL, err = in.argument(); err != nil {
+		return err
+	}
+	if len(o.listen) == 0 {
+		o.listen = []string{defaultListen}
+	}
+	return usage.NotNegative("wait", o.wait)
+}
+
+func (p *program) dial(ctx context.Context, o *dialOptions) error {
+	if p.hasCommand && (len(p.command) == 0 || p.command[0] == "") {
+		return usage.Errorf("no command after --")
+	}
+	e, err := endpoint.New(&o.endpoint, wsmux.Client)
 	if err != nil {
 		return err
 	}
-	if p.hasCommand && first(p.command) == "" {
-		return usagef("no command after --")
-	}
-	e, err := newEndpoint(c, wsmux.Client, first(args), endpoint{url: defaultURL})
-	if err != nil {
-		return err
-	}
-	if wait := c.Duration("wait"); wait < 0 {
-		return usagef("--wait %v: want 0 or more", wait)
-	}
-	out, err := p.newOutput(c)
+	out, err := p.newOutput(&o.output)
 	if err != nil {
 		return err
 	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
 	d := &dialing{endpoint: e, out: out, up: make(chan struct{}), ready: make(chan struct{})}
-	addrs := c.StringSlice("listen")
-	if len(addrs) == 0 {
-		addrs = []string{defaultListen}
-	}
 	catchBrokenPipes()
-	ctx, stop := e.watchHangups(c.Context)
+	ctx, stop := e.WatchHangups(ctx)
 	defer stop()
-	if err := d.listen(ctx, addrs); err != nil {
+	if err := d.listen(ctx, o.listen); err != nil {
 		return err
 	}
 	if err := out.ready.clear(); err != nil {
 		return err
 	}
 	var once sync.Once
-	d.refusal = newRefusal(out)
-	d.sessions = newSessions(out)
+	d.refusal = backend.NewRefusal(out.logger)
+	d.sessions = out.newSessions()
 	d.sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
-		d.refusal.serveStreams(s)
+		d.refusal.ServeStreams(s)
 		once.Do(func() { close(d.up) })
 	}})
-	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: orOff(c.Duration("wait")), Logger: out.logger}
+	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}
 	return d.run(ctx)
 }
 
-// listen binds all addresses. On error it leaves none bound.
+// dialing is one run of wstun dial.
+type dialing struct {
+	endpoint  *endpoint.Endpoint
+	out       *output
+	local     []net.Listener // for gRPC clients
+	accepting net.Listener   // for WebSockets; nil: dialing
+	up        chan struct{}  // closed when the first session is up
+	ready     chan struct{}  // closed once readiness is printed and in the ready file
+	sessions  *tunnel.Sessions
+	forwarder *forward.Forwarder
+	refusal   backend.Backend // answers a peer that is a gRPC client as well
+}
+
+// listen binds all addresses and then reports them. On error it leaves none bound.
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
@@ -112,22 +125,22 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 		}
 	}()
 	for _, addr := range addrs {
-		l, err := listen(ctx, "--listen", addr)
+		l, err := endpoint.Listen(ctx, "--listen", addr)
 		if err != nil {
 			return err
 		}
 		d.local = append(d.local, l)
-		if !isLoopback(l) {
-			d.out.logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", addrOf(l)))
+		if !endpoint.IsLoopback(l) {
+			d.out.logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", endpoint.Addr(l)))
 		}
 	}
-	l, url, err := d.endpoint.listen(ctx, d.out)
+	l, url, err := d.endpoint.Listen(ctx, d.out.logger)
 	if err != nil {
 		return err
 	}
 	d.accepting = l
 	for _, l := range d.local {
-		d.out.listening("address", addrOf(l))
+		d.out.listening("address", endpoint.Addr(l))
 	}
 	if l != nil {
 		d.out.listening("url", url)
@@ -135,9 +148,9 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	return nil
 }
 
-// run forwards until asked ends or there can be no more sessions, and drains.
-func (d *dialing) run(asked context.Context) error {
-	ctx, cancel := context.WithCancelCause(asked)
+// run forwards until parent ends or there can be no more sessions, and drains.
+func (d *dialing) run(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, l := range d.local {
@@ -156,12 +169,13 @@ func (d *dialing) run(asked context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	err := d.endpoint.run(ctx, d.accepting, d.sessions, d.out)
-	if err == nil && asked.Err() == nil {
+	go trimMemory(ctx)
+	err := d.endpoint.Run(ctx, d.accepting, d.sessions, d.out.logger, d.out.retry)
+	if err == nil && parent.Err() == nil {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.endpoint.drain(ctx, d.out, d.shutdown)
+	d.out.drain(ctx, d.endpoint.DrainTimeout, d.shutdown)
 	wg.Wait()
 	return err
 }
@@ -169,7 +183,7 @@ func (d *dialing) run(asked context.Context) error {
 func (d *dialing) setReady() bool {
 	addrs := make([]string, len(d.local))
 	for i, l := range d.local {
-		addrs[i] = addrOf(l)
+		addrs[i] = endpoint.Addr(l)
 	}
 	return d.out.setReady(addrs...)
 }
@@ -177,12 +191,12 @@ func (d *dialing) setReady() bool {
 // shutdown ends the local connections, each after its calls, and then the
 // sessions.
 func (d *dialing) shutdown(ctx context.Context) error {
-	return errors.Join(d.forwarder.Shutdown(ctx), d.refusal.shutdown(ctx, d.sessions))
+	return errors.Join(d.forwarder.Shutdown(ctx), d.refusal.Shutdown(ctx, d.sessions))
 }
 
-// runWith runs d and, once a session is up, p's command, until the command ends.
-// The end of ctx ends the wait for a session. Afterwards runWith calls stopHangups
-// and passes signals on to the command.
+// runWith runs d and, once a session is up, p's command, until the command ends. If ctx
+// ends first, it returns an error and doesn't run the command. It passes signals on to
+// the command; before, it calls stopHangups, so that SIGHUP is only the command's.
 func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) error {
 	tunneling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -206,7 +220,7 @@ func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) e
 			signal.Notify(signals, syscall.SIGHUP)
 		}
 		stopHangups()
-		err = p.runCommand(addrOf(d.local[0]), signals)
+		err = p.runCommand(endpoint.Addr(d.local[0]), signals)
 	}
 	stop()
 	select {
@@ -214,7 +228,7 @@ func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) e
 		if terr != nil {
 			d.out.logger.Error("tunnel", slog.Any("err", terr))
 		}
-	case <-time.After(d.endpoint.drainTimeout + 3*time.Second): // cutting takes a moment
+	case <-time.After(d.endpoint.DrainTimeout + 3*time.Second): // Shutdown needs a moment to cut the rest
 		d.out.logger.Warn("drain", slog.Any("err", errDrainTimeout))
 	}
 	return err

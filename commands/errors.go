@@ -14,7 +14,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/shell"
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
@@ -27,47 +30,33 @@ const (
 	exitError     = 1 // runtime error
 	exitUsage     = 2 // wrong flags or arguments
 	exitRefused   = 3 // the peer or the proxy refused the credentials
-	exitNoSession = 4 // no session could be had
+	exitNoSession = 4 // no session
 
 	exitLayer = 10 // plus the number of the layer that failed, of check
 
 	exitRPC = 64 // plus the code of the gRPC status that an RPC ended with, as grpcurl
 )
 
-// usageError is a mistake on the command line.
-type usageError struct {
-	err  error
-	hint string // what to do about it; may be empty
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error {
-	return &usageError{err: fmt.Errorf(format, args...)}
-}
-
-// commandError is how a command that wstun ran has ended.
+// commandError is the exit status of a command that wstun ran.
 type commandError struct{ status int }
 
 func (e *commandError) Error() string { return fmt.Sprintf("command ended with status %d", e.status) }
 
-// rpcError is that an RPC ended with a status other than OK, which the command has
-// printed.
+// rpcError says that an RPC ended with a status other than OK, which has been printed.
 type rpcError struct{ code codes.Code }
 
 func (e *rpcError) Error() string { return "rpc: " + e.code.String() }
 
-// report prints err, if there is anything to say, and returns its exit status.
+// report prints err, unless that has been done, and returns its exit status.
 func report(stderr io.Writer, err error) int {
 	if ce, ok := errors.AsType[*commandError](err); ok {
-		return ce.status // the command has said what there was to say
+		return ce.status // the command has printed its own errors
 	}
 	if re, ok := errors.AsType[*rpcError](err); ok {
 		return exitRPC + int(re.code)
 	}
 	if le, ok := errors.AsType[*layerError](err); ok {
-		return le.status // so has check
+		return le.status // printed by check
 	}
 	if err == nil {
 		return exitOK
@@ -85,10 +74,7 @@ func exitStatus(err error) int {
 	if se, ok := errors.AsType[*shell.StatusError](err); ok {
 		return exitRPC + int(se.Status.Code())
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage
-	}
-	if _, ok := errors.AsType[*shell.UsageError](err); ok {
+	if _, ok := errors.AsType[*usage.Error](err); ok {
 		return exitUsage
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok && he.Refused() {
@@ -106,25 +92,13 @@ func exitStatus(err error) int {
 	return exitError
 }
 
-// hint says what to do about err; "" if nothing is known.
+// hint returns advice on err, "" if there is none.
 func hint(err error) string {
-	if ue, ok := errors.AsType[*usageError](err); ok {
-		if ue.hint != "" {
-			return ue.hint
-		}
-		return "see wstun --help"
-	}
 	if h, ok := errors.AsType[interface {
 		error
 		Hint() string
-	}](err); ok {
+	}](err); ok && h.Hint() != "" {
 		return h.Hint()
-	}
-	if h, ok := errors.AsType[interface {
-		error
-		hint() string
-	}](err); ok && h.hint() != "" {
-		return h.hint()
 	}
 	if ne, ok := errors.AsType[*reflection.NameError](err); ok {
 		return nameHint(ne)
@@ -136,7 +110,7 @@ func hint(err error) string {
 		return "there is no such host: check the name, and this machine's resolver"
 	}
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
-		return proxyHint(pe) // before what it wraps, which isn't about the peer
+		return proxyHint(pe) // the errors that it wraps are not about the peer
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok {
 		return handshakeHint(he)
@@ -161,25 +135,25 @@ func hint(err error) string {
 		return "to call a gRPC server itself, give its host:port without ws://; a session needs the URL of a WebSocket"
 	case errors.Is(err, tunnel.ErrTLS):
 		return hintWSS
-	case strings.Contains(err.Error(), errBothClients.Error()): // the peer said so
-		return "the peer calls and doesn't serve: be the gRPC server end to it with wstun serve"
+	case strings.Contains(err.Error(), backend.ErrBothClients.Error()): // from the peer
+		return "the peer calls and doesn't serve: serve it with wstun serve"
 	case errors.Is(err, syscall.ENOENT) && isDial(err):
 		return "there is no such socket: is the server running, and is the path right?"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: is the peer running, and is the port right?"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "allow more time with --connect-timeout, or check the way to the peer"
+		return "allow more time with --connect-timeout, or check the network to the peer"
 	}
 	return ""
 }
 
-// dialHint says how to find out more about a failed dial.
+// dialHint returns the command that examines a failed dial.
 func dialHint(err error) string {
 	de, ok := errors.AsType[*tunnel.DialError](err)
 	if !ok {
 		return ""
 	}
-	return checkHint(de.URL)
+	return target.CheckHint(de.URL)
 }
 
 const hintWSS = "the peer speaks TLS: try wss:// instead of ws://"
@@ -197,7 +171,7 @@ func nameHint(ne *reflection.NameError) string {
 	case len(ne.Suggestions) > 0:
 		return "did you mean " + orList(ne.Suggestions) + "?"
 	}
-	return "wstun list and wstun describe tell what there is"
+	return "wstun list and wstun describe show the names"
 }
 
 // orList joins names to "a, b or c".
@@ -212,19 +186,19 @@ func orList(names []string) string {
 func handshakeHint(he *tunnel.HandshakeError) string {
 	switch {
 	case he.StatusCode == http.StatusUnauthorized:
-		return "give the peer's token with --token-file or WSTUN_TOKEN, in the header that it wants with --token-header"
+		return "give the peer's token with --token-file or WSTUN_TOKEN, and the header that it expects with --token-header"
 	case he.StatusCode == http.StatusForbidden:
-		return "the peer lets in others: check the token (--token-file, --token-header), the client certificate (--cert) and the URL's host"
+		return "check the token (--token-file, --token-header), the client certificate (--cert) and the URL's host"
 	case he.StatusCode == http.StatusNotFound:
 		return "check the URL's path; many Workers accept at /v1/ws/sync"
 	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "HTTPS"):
 		return hintWSS
 	case he.StatusCode >= 300 && he.StatusCode < 400:
-		return "the peer is elsewhere, or wants a login first: use the URL that it names, if that is a WebSocket's"
+		return "the peer is elsewhere, or demands a login first: use the URL in its answer, if that is a WebSocket's"
 	case he.StatusCode == http.StatusBadGateway, he.StatusCode == http.StatusServiceUnavailable, he.StatusCode == http.StatusGatewayTimeout:
-		return "what answers is in front of the peer, or the peer is overloaded: is the peer running?"
+		return "a proxy in front of the peer answers, or the peer is overloaded: is the peer running?"
 	case he.StatusCode == http.StatusOK, he.StatusCode == http.StatusUpgradeRequired:
-		return "something answers there, but no WebSocket: check the URL's host, port and path"
+		return "the server there has no WebSocket: check the URL's host, port and path"
 	}
 	return ""
 }

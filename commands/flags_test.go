@@ -13,73 +13,80 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // These tests are not parallel: urfave/cli has a help flag for all Apps.
 
-// parseEndpoint is what serve makes of its command line.
-func parseEndpoint(t *testing.T, args ...string) (*endpoint, error) {
+// parse returns the options of a command line, without running the command.
+func parse(t *testing.T, args ...string) (options any, err error) {
 	t.Helper()
-	var e *endpoint
-	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
-	app := p.app()
-	cmd := app.Command("serve")
-	cmd.Action = func(c *cli.Context) (err error) {
-		args, err := p.arguments(c, 1)
-		if err != nil {
-			return err
-		}
-		e, err = newEndpoint(c, wsmux.Server, first(args), endpoint{accept: defaultAccept})
-		return err
+	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}, parsed: func(o any) { options = o }}
+	err = p.app().RunContext(t.Context(), append([]string{"wstun"}, args...))
+	return options, err
+}
+
+// parseEndpoint returns the endpoint options of serve, and the endpoint with them.
+func parseEndpoint(t *testing.T, args ...string) (*endpoint.Options, *endpoint.Endpoint, error) {
+	t.Helper()
+	options, err := parse(t, append([]string{"serve"}, args...)...)
+	if err != nil {
+		return nil, nil, err
 	}
-	err := app.RunContext(t.Context(), append([]string{"wstun", "serve"}, args...))
-	return e, err
+	o := &options.(*serveOptions).endpoint
+	e, err := endpoint.New(o, wsmux.Server)
+	return o, e, err
 }
 
 func TestEndpointDefaults(t *testing.T) {
-	e, err := parseEndpoint(t)
+	o, e, err := parseEndpoint(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.url != "" || e.accept != "127.0.0.1:7070" {
-		t.Errorf("url %q, accept %q", e.url, e.accept)
+	if e.URL != "" || o.Accept != "127.0.0.1:7070" {
+		t.Errorf("URL %q, accept %q", e.URL, o.Accept)
 	}
-	session := e.acceptOptions.Session
+	options, err := parse(t, "dial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := endpoint.New(&options.(*dialOptions).endpoint, wsmux.Client); err != nil || e.URL != "ws://127.0.0.1:7070/" {
+		t.Errorf("dial: %+v, %v, want the default URL", e, err)
+	}
+	session := e.DialOptions(slog.New(slog.DiscardHandler)).Session
 	if session.Role != wsmux.Server || session.Window != 0 || session.PingInterval != 30*time.Second || session.PingTimeout != 90*time.Second {
 		t.Errorf("session options %+v", session)
 	}
-	if e.maxRetries != -1 || e.maxRetryInterval != 30*time.Second || e.drainTimeout != 30*time.Second {
-		t.Errorf("retries %d, interval %v, drain %v", e.maxRetries, e.maxRetryInterval, e.drainTimeout)
+	if o.MaxRetries != -1 || o.MaxRetryInterval != 30*time.Second || e.DrainTimeout != 30*time.Second || o.MaxSessions != 1024 {
+		t.Errorf("retries %d, interval %v, drain %v, sessions %d", o.MaxRetries, o.MaxRetryInterval, e.DrainTimeout, o.MaxSessions)
 	}
 }
 
 func TestEndpointDialing(t *testing.T) {
 	t.Setenv("WSTUN_TOKEN", "s3cret-token")
-	e, err := parseEndpoint(t, "-H", "Accept: a, b", "-H", "X-Two: 2", "-H", "X-Two: 3",
+	_, e, err := parseEndpoint(t, "-H", "Accept: a, b", "-H", "X-Two: 2", "-H", "X-Two: 3",
 		"--yamux-role", "client", "--window", "512KiB", "--ping-interval", "0", "--connect-timeout", "0",
 		"--subprotocol", "a", "--subprotocol", "b", "wss://worker/v1/ws/sync")
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := e.dialOptions
-	e.refresh(&opts, slog.New(slog.DiscardHandler))
-	h := opts.Header
-	if got := h.Values("Accept"); !slices.Equal(got, []string{"a, b"}) {
+	opts := e.DialOptions(slog.New(slog.DiscardHandler))
+	if got := opts.Header.Values("Accept"); !slices.Equal(got, []string{"a, b"}) {
 		t.Errorf("Accept = %q, want one header", got)
 	}
-	if got := h.Values("X-Two"); !slices.Equal(got, []string{"2", "3"}) {
+	if got := opts.Header.Values("X-Two"); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("X-Two = %q", got)
 	}
-	if got := h.Get("Authorization"); got != "Bearer s3cret-token" {
+	if got := opts.Header.Get("Authorization"); got != "Bearer s3cret-token" {
 		t.Errorf("Authorization = %q", got)
 	}
-	if got := e.dialOptions.Subprotocols; !slices.Equal(got, []string{"a", "b"}) {
+	if got := opts.Subprotocols; !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("subprotocols = %q", got)
 	}
-	session := e.dialOptions.Session
-	if session.Role != wsmux.Client || session.Window != 512<<10 || session.PingInterval >= 0 || e.dialOptions.ConnectTimeout >= 0 {
-		t.Errorf("options %+v", e.dialOptions)
+	if s := opts.Session; s.Role != wsmux.Client || s.Window != 512<<10 || s.PingInterval >= 0 || opts.ConnectTimeout >= 0 {
+		t.Errorf("options %+v", opts)
 	}
 }
 
@@ -89,21 +96,16 @@ func TestEndpointToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("WSTUN_TOKEN", "from the environment")
-	e, err := parseEndpoint(t, "--token-file", file, "--token-header", "x-sync-token", "ws://h/")
+	_, e, err := parseEndpoint(t, "--token-file", file, "--token-header", "x-sync-token", "ws://h/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := e.dialOptions
-	e.refresh(&opts, slog.New(slog.DiscardHandler))
-	if got := opts.Header.Get("X-Sync-Token"); got != "from the file" {
+	if got := e.DialOptions(slog.New(slog.DiscardHandler)).Header.Get("X-Sync-Token"); got != "from the file" {
 		t.Errorf("token %q, want the file's", got)
-	}
-	if e.acceptOptions.TokenHeader != "x-sync-token" {
-		t.Errorf("accept options %+v", e.acceptOptions)
 	}
 	for _, bad := range []string{"two\nlines", " blank ", "\x01"} {
 		t.Setenv("WSTUN_TOKEN", bad)
-		if _, err := parseEndpoint(t); exitStatus(err) != exitUsage || strings.Contains(err.Error(), bad) {
+		if _, _, err := parseEndpoint(t); exitStatus(err) != exitUsage || strings.Contains(err.Error(), bad) {
 			t.Errorf("token %q: %v", bad, err)
 		}
 	}
@@ -112,55 +114,110 @@ func TestEndpointToken(t *testing.T) {
 func TestEndpointEnvironment(t *testing.T) {
 	t.Setenv("WSTUN_ACCEPT", "127.0.0.1:0")
 	t.Setenv("WSTUN_MAX_RETRIES", "3")
-	e, err := parseEndpoint(t)
-	if err != nil || e.accept != "127.0.0.1:0" {
-		t.Errorf("accept %q, %v; want the variable's", e.accept, err)
+	o, _, err := parseEndpoint(t)
+	if err != nil || o.Accept != "127.0.0.1:0" {
+		t.Errorf("accept %q, %v; want the variable's", o.Accept, err)
 	}
-	// A URL that is typed goes before an address that is set.
-	e, err = parseEndpoint(t, "ws://h/")
-	if err != nil || e.url != "ws://h/" || e.maxRetries != 3 {
-		t.Errorf("%+v, %v; want to dial", e, err)
+	// A URL on the command line overrides an address from a variable.
+	o, e, err := parseEndpoint(t, "ws://h/")
+	if err != nil || e.URL != "ws://h/" || o.MaxRetries != 3 {
+		t.Errorf("%+v, %v; want to dial", o, err)
 	}
-	// But not before one that is typed as well: not the variable counts then.
-	if e, err = parseEndpoint(t, "--accept", "127.0.0.1:1", "ws://h/"); exitStatus(err) != exitUsage {
-		t.Errorf("%+v, %v; want a usage error", e, err)
+	// It doesn't override an address on the command line.
+	if o, _, err = parseEndpoint(t, "--accept", "127.0.0.1:1", "ws://h/"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", o, err)
 	}
-	if e, err = parseEndpoint(t, "--max-retries", "1"); exitStatus(err) != exitUsage {
-		t.Errorf("%+v, %v; want a usage error", e, err)
+	if o, _, err = parseEndpoint(t, "--max-retries", "1"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", o, err)
 	}
 	t.Setenv("WSTUN_HEADER", "X-One: 1")
-	if e, err = parseEndpoint(t, "-H", "X-Two: 2"); exitStatus(err) != exitUsage {
-		t.Errorf("%+v, %v; want a usage error", e, err)
+	if o, _, err = parseEndpoint(t, "-H", "X-Two: 2"); exitStatus(err) != exitUsage {
+		t.Errorf("%+v, %v; want a usage error", o, err)
 	}
 	t.Setenv("WSTUN_ACCEPT", "")
 	unsetEmptyVariables()
-	if e, err = parseEndpoint(t); err != nil || e.accept != defaultAccept {
-		t.Errorf("%+v, %v; want the default", e, err)
+	if o, _, err = parseEndpoint(t); err != nil || o.Accept != endpoint.DefaultAccept {
+		t.Errorf("%+v, %v; want the default", o, err)
 	}
 }
 
-func TestParseWindow(t *testing.T) {
-	t.Parallel()
+func TestTargetArguments(t *testing.T) {
 	tests := []struct {
-		in   string
-		want uint32
+		args       []string
+		addr, rest string // "!": a usage error
 	}{
-		{"4MiB", 4 << 20},
-		{"256KiB", 256 << 10},
-		{"262144", 256 << 10},
-		{"1024MiB", 1 << 30},
-		{"255KiB", 0},
-		{"1025MiB", 0},
-		{"4MB", 0},
-		{"", 0},
-		{"-1", 0},
-		{"1.5MiB", 0},
-		{"99999999999MiB", 0},
-		{"4294967295MiB", 0},
+		{nil, "", ""},
+		{[]string{"ws://h/p"}, "ws://h/p", ""},
+		{[]string{"h:1", "a.B"}, "h:1", "a.B"},
+		{[]string{":1"}, ":1", ""},
+		{[]string{"unix:x", "/a.B"}, "unix:x", "/a.B"},
+		{[]string{"unix:///x", "/a.B"}, "unix:///x", "/a.B"},
+		{[]string{"a.B"}, "", "a.B"},
+		{[]string{"a.B", "c.D"}, "", "!"},
+		{[]string{"h:1", "a.B", "c.D"}, "", "!"},
+		{[]string{"h:1", ""}, "", "!"},
 	}
 	for _, tt := range tests {
-		if got, err := parseWindow(tt.in); got != tt.want || (err == nil) != (tt.want != 0) {
-			t.Errorf("parseWindow(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
+		options, err := parse(t, append([]string{"list"}, tt.args...)...)
+		addr, rest := "", "!"
+		if exitStatus(err) != exitUsage {
+			o := options.(*listOptions)
+			addr, rest = o.target.Addr, o.service
+		}
+		if addr != tt.addr || rest != tt.rest {
+			t.Errorf("%q = %q, %q (%v), want %q, %q", tt.args, addr, rest, err, tt.addr, tt.rest)
+		}
+	}
+}
+
+// Each command's options have the values of its command line.
+func TestOptions(t *testing.T) {
+	options, err := parse(t, "dial", "--listen", ":1", "--listen", ":2", "--wait", "3s", "--output", "json", "ws://h/")
+	if o, ok := options.(*dialOptions); err != nil || !ok || !slices.Equal(o.listen, []string{":1", ":2"}) || o.wait != 3*time.Second || o.output.format != "json" || o.endpoint.URL != "ws://h/" {
+		t.Errorf("dial: %+v, %v", options, err)
+	}
+	options, err = parse(t, "serve", "--upstream", "h:1", "--upstream-tls", "--reflect-header", "a: b", "--expand-headers")
+	if o, ok := options.(*serveOptions); err != nil || !ok || !slices.Equal(o.backend.Upstreams, []string{"h:1"}) || !o.backend.UseTLS || len(o.backend.ReflectHeader) != 1 || !o.backend.ExpandHeaders {
+		t.Errorf("serve: %+v, %v", options, err)
+	}
+	options, err = parse(t, "describe", "--msg-template", "--format", "text", "h:1", "a.B", "c.D")
+	if o, ok := options.(*describeOptions); err != nil || !ok || !o.template || o.format != "text" || !slices.Equal(o.symbols, []string{"a.B", "c.D"}) || o.target.Calls {
+		t.Errorf("describe: %+v, %v", options, err)
+	}
+	options, err = parse(t, "call", "-d", "", "--count", "2", "-vv", "--compact", "h:1", "a.B/C")
+	if o, ok := options.(*callOptions); err != nil || !ok || !o.dataGiven || o.count != 2 || o.verbosity() != 2 || !o.messages.compact || o.method != "a.B/C" || !o.target.Calls || o.repeat != 1 {
+		t.Errorf("call: %+v, %v", options, err)
+	}
+	options, err = parse(t, "shell", "-e", "--max-retries", "7", "--wait", "2s", "ws://h/")
+	if o, ok := options.(*shellOptions); err != nil || !ok || !o.errexit || o.target.Endpoint.MaxRetries != 7 || o.target.Wait != 2*time.Second || !o.target.Reconnect {
+		t.Errorf("shell: %+v, %v", options, err)
+	}
+	options, err = parse(t, "check", "--output", "json", "--yamux-role", "server", "ws://h/")
+	if o, ok := options.(*checkOptions); err != nil || !ok || o.output != "json" || o.endpoint.YamuxRole != "server" || o.endpoint.URL != "ws://h/" {
+		t.Errorf("check: %+v, %v", options, err)
+	}
+	options, err = parse(t, "demo", "--once")
+	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
+		t.Errorf("demo: %+v, %v", options, err)
+	}
+	for _, args := range [][]string{
+		{"call", "h:1"},
+		{"call", "a.B/C"},
+		{"call", "--repeat", "0", "h:1", "a.B/C"},
+		{"call", "--output", "json", "--pretty", "h:1", "a.B/C"},
+		{"shell"},
+		{"shell", "--max-retries", "1", "h:1"},
+		{"shell", "--pretty", "--compact", "h:1"},
+		{"check"},
+		{"check", "--output", "xml", "ws://h/"},
+		{"describe", "--format", "xml", "h:1"},
+		{"dial", "--wait", "-1s"},
+		{"demo", "x"},
+		{"version", "x"},
+		{"serve", "ws://a/", "ws://b/"},
+	} {
+		if options, err := parse(t, args...); exitStatus(err) != exitUsage {
+			t.Errorf("%q = %+v, %v, want a usage error", args, options, err)
 		}
 	}
 }
@@ -168,7 +225,7 @@ func TestParseWindow(t *testing.T) {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var stderr strings.Builder
-	if got := report(&stderr, &usageError{err: errors.New("no\nway"), hint: "another"}); got != exitUsage {
+	if got := report(&stderr, &usage.Error{Err: errors.New("no\nway"), Advice: "another"}); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
 	if got, want := stderr.String(), "wstun: no\nwstun: way\nwstun: hint: another\n"; got != want {
@@ -183,15 +240,14 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A flag without a value is a mistake on the command line, a variable without one
-// is no variable.
+// A flag without a value is a mistake on the command line, and a variable without one
+// counts as unset.
 func TestEmptyFlags(t *testing.T) {
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
 	for _, f := range p.app().Command("serve").Flags {
 		name := f.Names()[0]
-		switch f.(type) {
-		case *cli.StringFlag, *cli.PathFlag, *cli.StringSliceFlag:
-			if _, err := parseEndpoint(t, "--"+name, ""); err == nil || err.Error() != "--"+name+" is empty" || exitStatus(err) != exitUsage {
+		if f.(cli.DocGenerationFlag).TakesValue() && !slices.Contains([]string{"max-sessions", "drain-timeout", "max-retries", "max-retry-interval", "ping-interval", "ping-timeout", "connect-timeout"}, name) {
+			if _, _, err := parseEndpoint(t, "--"+name, ""); err == nil || err.Error() != "--"+name+" is empty" || exitStatus(err) != exitUsage {
 				t.Errorf("--%s '': %v, want a usage error", name, err)
 			}
 		}
@@ -241,7 +297,7 @@ func TestErrorsAreReturned(t *testing.T) {
 	cli.OsExiter = func(int) { t.Error("the process was ended") }
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
 	app := p.app()
-	want := cli.Exit("no", 7) //nolint:forbidigo // what mustn't do what it says
+	want := cli.Exit("no", 7) //nolint:forbidigo // it mustn't end the process
 	app.Command("version").Action = func(*cli.Context) error { return want }
 	if err := app.RunContext(t.Context(), []string{"wstun", "version"}); !errors.Is(err, want) {
 		t.Errorf("%v, want the command's error", err)

@@ -8,67 +8,74 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
 )
 
 func (p *program) listCommand() *cli.Command {
+	o := &listOptions{}
+	p.targets["list"] = &o.target
 	return &cli.Command{
 		Name:      "list",
 		Usage:     "list the services of a gRPC server, or the methods of one",
 		ArgsUsage: "[TARGET] [SERVICE]",
 		UsageText: "wstun list [flags] [TARGET] [SERVICE]",
 		Description: targetDescription + "\n\n" +
-			"SERVICE may be short, as long as it's plain which one is meant. Without a TARGET the\n" +
-			"services are those of --proto or --protoset.",
-		Flags:  slices.Concat(exportFlags(), targetFlags()),
-		Action: p.list,
+			"SERVICE may be short if only one service matches. Without a TARGET the services are\n" +
+			"those of --proto or --protoset.",
+		Flags:  slices.Concat(o.export.flags(), o.target.Flags(), o.log.flags("warn")),
+		Action: action(p, o, p.list),
 	}
 }
 
 const targetDescription = "TARGET is the URL of a WebSocket, to call through a session: ws://, wss://, http:// or\n" +
 	"https://; or a gRPC server's host:port, :port (loopback) or unix:PATH."
 
-// exportFlags are those of the commands that show descriptors.
-func exportFlags() []cli.Flag {
-	return []cli.Flag{
-		pathFlag("proto-out-dir", "write what is shown, and what it needs, as .proto files to the folder `DIR`"),
-		pathFlag("protoset-out", "write what is shown, and what it needs, as a compiled set to `FILE`"),
-	}
+// listOptions are the values of the command line of wstun list.
+type listOptions struct {
+	export  exportOptions
+	target  target.Options
+	log     logOptions
+	service string // may be empty
 }
 
-func (p *program) list(c *cli.Context) error {
-	where, names, err := p.targetArguments(c, 1)
+func (o *listOptions) parse(in *invocation) error {
+	names, err := in.targetArguments(&o.target, 1)
+	if len(names) > 0 {
+		o.service = names[0]
+	}
+	return err
+}
+
+func (p *program) list(ctx context.Context, o *listOptions) error {
+	ctx, t, err := p.openTarget(ctx, &o.target, &o.log)
 	if err != nil {
 		return err
 	}
-	ctx, t, err := p.openTarget(c, where, false)
+	defer t.Close()
+	if o.service == "" {
+		return p.listServices(ctx, o, t)
+	}
+	s, err := t.Catalog.Resolve(ctx, reflection.Service, o.service)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	if len(names) == 0 {
-		return p.listServices(ctx, c, t)
-	}
-	s, err := t.Catalog.Resolve(ctx, reflection.Service, names[0])
-	if err != nil {
-		return err
-	}
-	methods := s.Descriptor.(protoreflect.ServiceDescriptor).Methods() //nolint:errcheck // as asked for
+	methods := s.Descriptor.(protoreflect.ServiceDescriptor).Methods() //nolint:errcheck // Resolve was asked for a service
 	var lines []string
 	for i := range methods.Len() {
 		lines = append(lines, string(methods.Get(i).FullName()))
 	}
 	p.printList(lines, "(No methods)")
-	return export(c, []protoreflect.Descriptor{s.Descriptor})
+	return o.export.write([]protoreflect.Descriptor{s.Descriptor})
 }
 
-func (p *program) listServices(ctx context.Context, c *cli.Context, t *target) error {
+func (p *program) listServices(ctx context.Context, o *listOptions, t *target.Target) error {
 	services, err := t.Catalog.Services(ctx)
 	if err != nil {
 		return err
 	}
 	p.printList(services, "(No services)")
-	if c.Path("proto-out-dir") == "" && c.Path("protoset-out") == "" {
+	if o.export == (exportOptions{}) {
 		return nil
 	}
 	var symbols []protoreflect.Descriptor
@@ -79,9 +86,10 @@ func (p *program) listServices(ctx context.Context, c *cli.Context, t *target) e
 		}
 		symbols = append(symbols, s.Descriptor)
 	}
-	return export(c, symbols)
+	return o.export.write(symbols)
 }
 
+// printList sorts lines and prints them, or none if there are no lines.
 func (p *program) printList(lines []string, none string) {
 	slices.Sort(lines)
 	if len(lines) == 0 {
@@ -92,24 +100,15 @@ func (p *program) printList(lines []string, none string) {
 	}
 }
 
-// targetArguments tells the TARGET from up to most other arguments; a negative most
-// is no limit. Behind --accept there is no TARGET.
-func (p *program) targetArguments(c *cli.Context, most int) (where string, rest []string, err error) {
-	args, err := p.arguments(c, c.NArg())
-	if err != nil {
-		return "", nil, err
+// openTarget opens the TARGET of a command that prints results.
+func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOptions) (context.Context, *target.Target, error) {
+	p.pipes = true
+	catchBrokenPipes() // otherwise SIGPIPE would end wstun before it closes the session
+	var err error
+	if o.Logger, err = log.logger(p.stderr); err != nil {
+		return nil, nil, err
 	}
-	if len(args) > 0 && isTarget(args[0]) {
-		where, args = args[0], args[1:]
-	}
-	if where != "" && typed(c, "accept") {
-		return "", nil, usagef("both --accept %s and the TARGET %s: a session either comes or is dialed", c.String("accept"), redact(where))
-	}
-	if most >= 0 && len(args) > most {
-		if where == "" && len(args) == most+1 {
-			return "", nil, &usageError{err: fmt.Errorf("%q is no TARGET", args[0]), hint: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
-		}
-		return "", nil, usagef("unexpected argument %q", redact(args[most]))
-	}
-	return where, args, nil
+	o.Version = version()
+	o.Say = func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) }
+	return target.Open(ctx, o)
 }

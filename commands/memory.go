@@ -9,21 +9,20 @@ import (
 )
 
 const (
-	// trimInterval is how often to look whether a burst is over, and trimAfter
-	// how many times in a row it has to be: streams give back their buffers
-	// meanwhile.
+	// trimInterval is the time between two looks at the activity. A burst is over after
+	// trimAfter quiet intervals, in which streams also return their buffers.
 	trimInterval = time.Second
 	trimAfter    = 3
 
-	// trimAllocated, in bytes, and trimGoroutines are what makes a burst, and
-	// less than that in an interval is the end of one.
+	// trimAllocated, in bytes, and trimGoroutines are the least activity that counts as
+	// a burst.
 	trimAllocated  = 1 << 20
 	trimGoroutines = 64
 )
 
-// trimMemory gives the memory of a burst back to the system once it is over,
-// until ctx ends. The runtime takes minutes for that: it looks for garbage only
-// when more is made.
+// trimMemory returns memory to the system after each burst of activity, until ctx ends.
+// Without it, a process that has served many connections once keeps their memory for
+// minutes: the runtime collects garbage only while more is allocated.
 func trimMemory(ctx context.Context) {
 	tick := time.NewTicker(trimInterval)
 	defer tick.Stop()
@@ -41,18 +40,18 @@ func trimMemory(ctx context.Context) {
 		}
 		last = now
 		if quiet >= trimAfter && now.burst(trimmed) {
-			runtime.GC() // twice, for what is pooled, and for stacks, which shrink by half
+			runtime.GC() // twice, because pools and stacks shrink by steps
 			debug.FreeOSMemory()
 			trimmed = now
 		}
 	}
 }
 
-// activity is how much has been going on.
+// activity is a reading of the runtime's metrics.
 type activity struct {
-	allocated  uint64 // bytes in all, ever
-	goroutines uint64 // that there are: one or more for each connection
-	live       uint64 // bytes that were in use when garbage was last looked for
+	allocated  uint64 // bytes since the start
+	goroutines uint64 // one or more for each connection
+	live       uint64 // bytes in use at the last garbage collection
 }
 
 func readActivity() activity {
@@ -61,9 +60,9 @@ func readActivity() activity {
 	return activity{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
 }
 
-// burst reports whether there has been much since then: garbage made,
-// connections opened or closed, or few closed that may have held much, each as
-// much as the average, as stalled ones do.
+// burst reports whether there has been a burst since then: much was allocated, many
+// connections were opened or closed, or a few closed ones held much memory if each held
+// the average.
 func (a activity) burst(then activity) bool {
 	opened := a.goroutines - min(a.goroutines, then.goroutines)
 	closed := then.goroutines - min(a.goroutines, then.goroutines)

@@ -27,7 +27,7 @@ func TestActivity(t *testing.T) {
 			t.Errorf("%s: burst = %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	runtime.GC() // until then nothing is known to live
+	runtime.GC() // before it, nothing counts as live
 	if a := readActivity(); a.allocated == 0 || a.goroutines == 0 || a.live == 0 {
 		t.Errorf("readActivity() = %+v", a)
 	}

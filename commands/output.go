@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,62 +18,72 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel"
 )
 
-// outputFlags are the flags of every command that runs for a while.
-func outputFlags() []cli.Flag {
+// logOptions are the values of the flags for the log.
+type logOptions struct{ level, format string }
+
+func (o *logOptions) flags(level string) []cli.Flag {
 	return []cli.Flag{
-		stringFlag("log-level", "log from `LEVEL` up: debug, info, warn or error", "info"),
-		stringFlag("log-format", "log as `FORMAT`: text or json", "text"),
-		stringFlag("output", "print results as `FORMAT`: text (addresses) or json (events)", "text"),
-		pathFlag("ready-file", "write the addresses or the URL to `PATH` once usable; removed at the end"),
+		usage.String(&o.level, "log-level", "log from `LEVEL` up: debug, info, warn or error", level),
+		usage.String(&o.format, "log-format", "log as `FORMAT`: text or json", "text"),
 	}
 }
 
-// output is where a command's results and logs go.
+// logger returns the logger that the flags choose.
+func (o *logOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.level)); err != nil {
+		return nil, usage.OneOf("log-level", o.level, "debug", "info", "warn", "error")
+	}
+	if err := usage.OneOf("log-format", o.format, "text", "json"); err != nil {
+		return nil, err
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if o.format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), nil
+}
+
+// outputOptions are the values of the flags of commands that run until stopped.
+type outputOptions struct {
+	log               logOptions
+	format, readyFile string
+}
+
+func (o *outputOptions) flags() []cli.Flag {
+	return append(o.log.flags("info"),
+		usage.String(&o.format, "output", "print results as `FORMAT`: text (addresses) or json (events)", "text"),
+		usage.Path(&o.readyFile, "ready-file", "write the addresses or the URL to `PATH` once usable; removed at the end"))
+}
+
+// output receives the results and logs of a command that runs until stopped.
 type output struct {
-	logger *slog.Logger
-	ready  readyFile
-	fail   context.CancelCauseFunc // ends the command, in order
+	logger   *slog.Logger
+	ready    readyFile
+	fail     context.CancelCauseFunc // ends the command, in order
+	lastHint string                  // used by retry
 
 	mu     sync.Mutex
-	stdout io.Writer // tells of errors itself, see results; nil: results are not printed
+	stdout io.Writer // reports its errors itself, see results; nil: results are not printed
 	json   bool
 }
 
-// newLogger makes the logger that c's flags ask for.
-func (p *program) newLogger(c *cli.Context) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return nil, usagef("--log-level %q: want debug, info, warn or error", c.String("log-level"))
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch format := c.String("log-format"); format {
-	case "text":
-		return slog.New(slog.NewTextHandler(p.stderr, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(p.stderr, opts)), nil
-	default:
-		return nil, usagef("--log-format %q: want text or json", format)
-	}
-}
-
-// newOutput makes the output that c's flags ask for.
-func (p *program) newOutput(c *cli.Context) (*output, error) {
-	logger, err := p.newLogger(c)
+func (p *program) newOutput(o *outputOptions) (*output, error) {
+	logger, err := o.log.logger(p.stderr)
 	if err != nil {
 		return nil, err
 	}
-	out := &output{logger: logger, ready: readyFile{path: c.Path("ready-file")}, fail: p.fail, stdout: p.stdout}
-	switch format := c.String("output"); format {
-	case "text":
-	case "json":
-		out.json = true
-	default:
-		return nil, usagef("--output %q: want text or json", format)
+	if err := usage.OneOf("output", o.format, "text", "json"); err != nil {
+		return nil, err
 	}
+	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: p.stdout, json: o.format == "json"}
 	if p.hasCommand {
-		out.stdout = nil // it is the command's
+		out.stdout = nil // the command writes there
 	}
 	return out, out.ready.check()
 }
@@ -93,7 +105,7 @@ func (o *output) event(name string, fields map[string]any) {
 	_, _ = o.stdout.Write(append(line, '\n'))
 }
 
-// listening tells what is listened on: key is "address" or "url".
+// listening reports a listener. key is "address" or "url".
 func (o *output) listening(key, value string) {
 	o.event("listening", map[string]any{key: value})
 	o.logger.Info("listening", slog.String(key, value))
@@ -104,9 +116,9 @@ func (o *output) listening(key, value string) {
 	}
 }
 
-// setReady tells once that the command has become usable. lines go to the
-// ready file: the addresses or the URL to use. If it can't be written, the
-// command ends, and setReady returns false.
+// setReady reports that the command has become usable, and writes lines to the ready
+// file: the addresses or the URL to use. If that fails, it ends the command and
+// returns false.
 func (o *output) setReady(lines ...string) bool {
 	if o.ready.path != "" {
 		if err := o.ready.write(strings.Join(lines, "\n") + "\n"); err != nil {
@@ -119,8 +131,53 @@ func (o *output) setReady(lines ...string) bool {
 	return true
 }
 
-// results is stdout. A result that can't be printed is an error of the whole
-// command, which it ends.
+// retry reports a wait before the next dial. It logs a hint only when it changes.
+func (o *output) retry(in time.Duration, reason error) {
+	in = in.Round(time.Millisecond)
+	o.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
+	attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
+	if h := cmp.Or(hint(reason), dialHint(reason)); h != o.lastHint {
+		if o.lastHint = h; h != "" {
+			attrs = append(attrs, slog.String("hint", h))
+		}
+	}
+	o.logger.Warn("retry", attrs...)
+}
+
+// newSessions returns a set that prints and logs its sessions to o.
+func (o *output) newSessions() *tunnel.Sessions {
+	sessions := &tunnel.Sessions{}
+	sessions.Subscribe(tunnel.Subscriber{
+		Up: func(s *tunnel.Session) {
+			o.event("session_up", map[string]any{"session": s.ID, "remote": s.Remote})
+			o.logger.Info("session up", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote))
+		},
+		Down: func(s *tunnel.Session, reason error) {
+			text := reason.Error()
+			if errors.Is(reason, net.ErrClosed) {
+				text = "closed by this side"
+			}
+			o.event("session_down", map[string]any{"session": s.ID, "remote": s.Remote, "reason": text})
+			o.logger.Info("session down", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote), slog.String("reason", text))
+		},
+	})
+	return sessions
+}
+
+// drain runs shutdown after the end of ctx. shutdown cuts the calls that take longer
+// than timeout, which is logged and no error.
+func (o *output) drain(ctx context.Context, timeout time.Duration, shutdown func(context.Context) error) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, errDrainTimeout)
+	defer cancel()
+	o.logger.Info("draining", slog.Duration("timeout", timeout))
+	if err := errors.Join(o.ready.remove(), shutdown(ctx)); err != nil {
+		o.logger.Warn("drain", slog.Any("err", err))
+	}
+}
+
+var errDrainTimeout = errors.New("--drain-timeout is over")
+
+// results is stdout. A result that can't be printed ends the command with an error.
 type results struct {
 	io.Writer
 	fail context.CancelCauseFunc
@@ -134,22 +191,22 @@ func (r results) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// catchBrokenPipes has writing to a closed pipe be an error, like any other. By
-// default it ends the process, which suits a command that only prints something.
+// catchBrokenPipes makes writing to a closed pipe an error like any other. By default
+// it ends the process, which suits commands that only print results.
 func catchBrokenPipes() {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // Ignore would go on to a command that is run
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a child process would inherit Ignore
 }
 
-// outputError is why a command ended that could have gone on.
+// outputError says that results or the ready file can't be written.
 type outputError struct {
-	what string
+	name string
 	err  error
 }
 
-func (e *outputError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *outputError) Error() string { return e.name + ": " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
-// pathCause is err without the name of the file and of the system call.
+// pathCause returns err without the names of the file and the system call.
 func pathCause(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err

@@ -3,56 +3,50 @@ package commands
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// readyFile is the file of --ready-file. What stands at its path is replaced and
-// removed only if it is a ready file: a path is easily mistyped.
+// readyFile is the file of --ready-file. It replaces and removes ready files alone,
+// because a path is easily mistyped.
 type readyFile struct {
-	path string // empty: none
-
-	mu      sync.Mutex
-	written os.FileInfo // this run's file; nil if there is none
+	path    string // empty: none
+	written string // the text; empty: none
 }
 
-// maxReadyFile is more than the addresses of any run take.
+// maxReadyFile is more than the addresses of any run need.
 const maxReadyFile = 64 << 10
 
-// check reports what stands in the way of writing the file later.
+// check returns an error if the file couldn't be written later.
 func (f *readyFile) check() error {
 	if f.path == "" {
 		return nil
 	}
-	if _, err := f.leftover(); err != nil {
-		return &usageError{err: fmt.Errorf("--ready-file %s: %w", f.path, err), hint: "name another path, or remove what is there"}
+	if err := f.checkExisting(); err != nil {
+		return &usage.Error{Err: fmt.Errorf("--ready-file %s: %w", f.path, err), Advice: "name another path, or remove the file there"}
 	}
 	tmp, err := f.createTemp()
-	if err == nil {
-		_ = tmp.Close()
-		err = os.Remove(tmp.Name())
-	}
 	if err != nil {
-		return usagef("--ready-file %s: %w", f.path, pathCause(err))
+		return usage.Errorf("--ready-file %s: %w", f.path, pathCause(err))
 	}
-	return nil
+	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
 }
 
-// clear removes what an earlier run has left, lest it look like this one's. It
-// is for when this run has its addresses: until then another one may be running
-// that is ready.
+// clear removes the file of an earlier run, once this run has its addresses: until then
+// the other one may be ready and running.
 func (f *readyFile) clear() error {
 	if f.path == "" {
 		return nil
 	}
-	found, err := f.leftover()
-	if found {
-		err = os.Remove(f.path)
+	err := f.checkExisting()
+	if err == nil {
+		if err = os.Remove(f.path); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("--ready-file %s: %w", f.path, pathCause(err))
@@ -60,62 +54,59 @@ func (f *readyFile) clear() error {
 	return nil
 }
 
-// leftover reports whether another run's ready file, or an empty file, is at
-// the path. It's an error if there is anything else.
-func (f *readyFile) leftover() (bool, error) {
+// checkExisting returns an error if the path is anything but a ready file or an empty
+// one, or free.
+func (f *readyFile) checkExisting() error {
 	info, err := os.Lstat(f.path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return false, nil
+		return nil
 	case err != nil:
-		return false, pathCause(err)
+		return pathCause(err)
 	case !info.Mode().IsRegular():
-		return false, errors.New("there is something that is not a file")
+		return errors.New("it exists and is not a file")
 	case info.Size() <= maxReadyFile:
 		text, err := os.ReadFile(f.path)
 		if err != nil {
-			return false, pathCause(err)
+			return pathCause(err)
 		}
 		if isReadyText(string(text)) {
-			return true, nil
+			return nil
 		}
 	}
-	return false, errors.New("there is a file that wstun has not written")
+	return errors.New("the file exists, and wstun has not written it")
 }
 
-// isReadyText reports whether text is what write may have written: one URL, or
-// addresses, one a line.
+// isReadyText reports whether text may be that of a ready file: one URL, or addresses,
+// one a line.
 func isReadyText(text string) bool {
 	text = strings.TrimSuffix(text, "\n")
 	if _, err := outbound.ParseURL(text); err == nil || text == "" {
 		return true
 	}
 	for line := range strings.SplitSeq(text, "\n") {
-		if _, err := netip.ParseAddrPort(line); err != nil && !strings.HasPrefix(line, "unix:") {
+		if addr, err := outbound.ParseAddr(line); err != nil || addr.String() != line { // not a bare port
 			return false
 		}
 	}
 	return true
 }
 
-// write writes a file that others never see half-written.
+// write writes the file at once: it is renamed into place.
 func (f *readyFile) write(text string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	tmp, err := f.createTemp()
 	if err != nil {
 		return pathCause(err)
 	}
 	_, err = tmp.WriteString(text)
-	info, serr := tmp.Stat()
-	if err = errors.Join(err, serr, tmp.Close()); err == nil {
+	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), f.path)
 	}
 	if err != nil {
 		_ = os.Remove(tmp.Name())
 		return pathCause(err)
 	}
-	f.written = info
+	f.written = text
 	return nil
 }
 
@@ -123,15 +114,11 @@ func (f *readyFile) createTemp() (*os.File, error) {
 	return os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
 }
 
-// remove removes the file that write has written, unless another run has
-// replaced it.
+// remove removes the file that write has written, unless it has changed.
 func (f *readyFile) remove() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	info, err := os.Lstat(f.path)
-	if f.written == nil || err != nil || !sameFiles([]os.FileInfo{f.written}, []os.FileInfo{info}) {
-		return nil
+	if text, err := os.ReadFile(f.path); f.written == "" || err != nil || string(text) != f.written {
+		return nil //nolint:nilerr // it isn't this run's any more
 	}
-	f.written = nil
+	f.written = ""
 	return os.Remove(f.path)
 }

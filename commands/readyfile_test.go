@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ func TestIsReadyText(t *testing.T) {
 		{"wss://worker.example/v1/ws/sync\n", true},
 		{"unix:/run/wstun.sock\n", true},
 		{"127.0.0.1:50051\n[::1]:50051\nunix:s.sock\n", true},
-		{"\n", true}, // nothing is lost
+		{"\n", true},
 		{"127.0.0.1:50051\n\n", false},
 		{"127.0.0.1\n", false},
 		{"https://one.example/\nhttps://two.example/\n", false},
@@ -32,7 +33,7 @@ func TestIsReadyText(t *testing.T) {
 	}
 }
 
-func TestReadyFileKeepsWhatIsNot(t *testing.T) {
+func TestReadyFileKeepsOtherFiles(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	f := &readyFile{path: path}
@@ -52,16 +53,16 @@ func TestReadyFileKeepsWhatIsNot(t *testing.T) {
 	}
 }
 
-// What another run has put there meanwhile is that one's to remove.
+// A run doesn't remove the file of another one.
 func TestReadyFileRemovesItsOwn(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ready")
 	first, second := &readyFile{path: path}, &readyFile{path: path}
-	for _, f := range []*readyFile{first, second} {
+	for i, f := range []*readyFile{first, second} {
 		if err := f.check(); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.write("127.0.0.1:1\n"); err != nil {
+		if err := f.write(fmt.Sprintf("127.0.0.1:%d\n", i+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +70,7 @@ func TestReadyFileRemovesItsOwn(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the second's is gone: %v", err)
+		t.Errorf("the second's file is gone: %v", err)
 	}
 	for range 2 {
 		if err := second.remove(); err != nil {

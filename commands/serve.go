@@ -2,52 +2,64 @@ package commands
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/backend"
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 func (p *program) serveCommand() *cli.Command {
+	o := &serveOptions{}
 	return &cli.Command{
 		Name:      "serve",
 		Usage:     "be the gRPC server end of a session",
 		ArgsUsage: "[URL]",
 		UsageText: "wstun serve [flags] [URL]",
-		Description: "Serves the gRPC servers at each --upstream ADDR, answers from a --stub FILE, or without\n" +
-			"either the demo Hub; beside them reflection, health and channelz. Accepts WebSockets at\n" +
-			defaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(upstreamFlags(), sessionFlags(), outputFlags()),
-		Action: p.serve,
+		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
+			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
+			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), o.output.flags()),
+		Action: action(p, o, p.serve),
 	}
 }
 
-func (p *program) serve(c *cli.Context) error {
-	args, err := p.arguments(c, 1)
+// serveOptions are the values of the command line of wstun serve.
+type serveOptions struct {
+	endpoint endpoint.Options
+	backend  backend.Options
+	output   outputOptions
+}
+
+func (o *serveOptions) parse(in *invocation) (err error) {
+	o.endpoint.Given, o.backend.Given = in.given, in.given
+	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
+	o.endpoint.DefaultAccept = endpoint.DefaultAccept
+	o.endpoint.URL, err = in.argument()
+	return err
+}
+
+func (p *program) serve(ctx context.Context, o *serveOptions) error {
+	e, err := endpoint.New(&o.endpoint, wsmux.Server)
 	if err != nil {
 		return err
 	}
-	e, err := newEndpoint(c, wsmux.Server, first(args), endpoint{accept: defaultAccept})
-	if err != nil {
-		return err
-	}
-	out, err := p.newOutput(c)
+	out, err := p.newOutput(&o.output)
 	if err != nil {
 		return err
 	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
-	srv, err := p.newBackend(c, out)
+	b, err := backend.New(ctx, &o.backend, out.logger)
 	if err != nil {
 		return err
 	}
-	ctx, stop := e.watchHangups(c.Context)
+	ctx, stop := e.WatchHangups(ctx)
 	defer stop()
-	l, url, err := e.listen(ctx, out)
+	l, url, err := e.Listen(ctx, out.logger)
 	if err != nil {
 		return err
 	}
@@ -55,43 +67,20 @@ func (p *program) serve(c *cli.Context) error {
 		return err
 	}
 	catchBrokenPipes()
+	go trimMemory(ctx)
 	var once sync.Once
-	sessions := newSessions(out)
+	sessions := out.newSessions()
 	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
-		srv.serveStreams(s)
+		b.ServeStreams(s)
 		if l == nil {
-			once.Do(func() { out.setReady(redact(e.url)) })
+			once.Do(func() { out.setReady(endpoint.Redact(e.URL)) })
 		}
 	}})
 	if l != nil {
 		out.listening("url", url)
 		out.setReady(url)
 	}
-	err = e.run(ctx, l, sessions, out)
-	e.drain(ctx, out, func(ctx context.Context) error { return srv.shutdown(ctx, sessions) })
+	err = e.Run(ctx, l, sessions, out.logger, out.retry)
+	out.drain(ctx, e.DrainTimeout, func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err
-}
-
-// drain runs shutdown after the end of ctx. shutdown cuts the calls that take
-// longer than the drain timeout, which is logged and no error.
-func (e *endpoint) drain(ctx context.Context, out *output, shutdown func(context.Context) error) {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), e.drainTimeout, errDrainTimeout)
-	defer cancel()
-	out.logger.Info("draining", slog.Duration("timeout", e.drainTimeout))
-	if err := out.ready.remove(); err != nil {
-		out.logger.Warn("drain", slog.Any("err", err))
-	}
-	if err := shutdown(ctx); err != nil {
-		out.logger.Warn("drain", slog.Any("err", err))
-	}
-}
-
-var errDrainTimeout = errors.New("--drain-timeout is over")
-
-// first returns the first of args, or the empty string.
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
 }

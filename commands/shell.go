@@ -9,18 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/shell"
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 )
 
 func (p *program) shellCommand() *cli.Command {
+	o := &shellOptions{}
+	p.targets["shell"] = &o.target
 	return &cli.Command{
 		Name:      "shell",
 		Usage:     "call a gRPC server again and again, from a prompt or a script",
@@ -28,95 +32,90 @@ func (p *program) shellCommand() *cli.Command {
 		UsageText: "wstun shell [flags] TARGET [<SCRIPT]",
 		Description: targetDescription + "\n\n" +
 			"At a terminal: line editing, history, and completion of commands, names and fields with\n" +
-			"Tab; help lists the commands. A session that is lost is dialed again. Ctrl-C cancels what\n" +
-			"is under way, Ctrl-D leaves.\n\n" +
-			"Otherwise the lines of standard input are a script: it goes on behind a command that\n" +
+			"Tab; help lists the commands. A lost session is dialed again. Ctrl-C cancels the current\n" +
+			"command, Ctrl-D leaves.\n\n" +
+			"Otherwise the lines of standard input are a script: it goes on after a command that\n" +
 			"fails, unless --errexit is given, and ends with the status of the last one. --max-time\n" +
-			"is for each command, and for connecting.",
+			"applies to each command, and to connecting.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.BoolFlag{Name: "errexit", Aliases: []string{"e"}, Usage: "end a script at the first command that fails, with its status", EnvVars: env("errexit")},
-			stringFlag("history", "keep the lines that are typed in `PATH`; none: don't (default: wstun/shell_history in XDG_STATE_HOME or the folder for configuration)", ""),
-			durationFlag("wait", "have a command fail after `DURATION` while no session is up", tunnel.DefaultWait),
-		}, retryFlags(), []cli.Flag{
-			stringsFlag("rpc-header", "send the metadata `'name: value'` with each call; repeatable"),
-			boolFlag("allow-unknown-fields", "leave out fields of requests that their message doesn't have"),
-			boolFlag("emit-defaults", "print fields that are not set, too"),
-			boolFlag("proto-names", "print field names as in the .proto file, not as in JSON"),
-			boolFlag("compact", "print each response on one line, on a terminal, too"),
-			boolFlag("pretty", "print responses with line breaks, to files and pipes, too"),
-			intFlag("max-msg-sz", "take responses of at most `BYTES`", call.DefaultMaxMsgSize),
-		}, targetFlags()),
-		Action: p.shell,
+			usage.Bool(&o.errexit, "errexit", "end a script at the first command that fails, with its status", "e"),
+			usage.String(&o.history, "history", "keep the typed lines in `PATH`; none: don't (default: wstun/shell_history in XDG_STATE_HOME or the folder for configuration)", ""),
+			usage.Duration(&o.target.Wait, "wait", "let a command fail after `DURATION` while no session is up", tunnel.DefaultWait),
+		}, o.target.Endpoint.RetryFlags(), []cli.Flag{
+			usage.Strings(&o.rpcHeader, "rpc-header", "send the metadata `'name: value'` with each call; repeatable"),
+		}, o.messages.flags(), o.target.Flags(), o.log.flags("warn")),
+		Action: action(p, o, p.shell),
 	}
 }
 
-func (p *program) shell(c *cli.Context) error {
-	where, _, err := p.targetArguments(c, 0)
+// shellOptions are the values of the command line of wstun shell.
+type shellOptions struct {
+	errexit   bool
+	history   string
+	rpcHeader []string
+	messages  messageOptions
+	target    target.Options
+	log       logOptions
+}
+
+func (o *shellOptions) parse(in *invocation) error {
+	if _, err := in.targetArguments(&o.target, 0); err != nil {
+		return err
+	}
 	switch {
-	case err != nil:
-		return err
-	case where == "" && c.String("accept") == "":
-		return &usageError{err: errors.New("no TARGET"), hint: "give the URL of a WebSocket, or host:port of a gRPC server; or wait for a WebSocket with --accept"}
-	case where != "" && !strings.Contains(where, "://"):
-		err = rejectFlags(c, "a WebSocket: give its URL", "max-retries")
+	case o.target.Addr == "" && o.target.Endpoint.Accept == "":
+		return target.ErrNoTarget
+	case o.target.Addr != "" && !target.IsURL(o.target.Addr):
+		if err := in.given.Reject("a WebSocket: give its URL", "max-retries"); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	o.target.Calls, o.target.Reconnect = true, true
+	if err := usage.NotNegative("wait", o.target.Wait); err != nil {
 		return err
 	}
-	s, err := p.newShell(c)
+	return o.messages.parse(in)
+}
+
+func (p *program) shell(ctx context.Context, o *shellOptions) error {
+	s, err := p.newShell(o)
 	if err != nil {
 		return err
 	}
 	console := p.newConsole() // before anything is written
-	life, fail := context.WithCancelCause(c.Context)
+	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	l := &link{
-		life: life, fail: fail, wait: c.Duration("wait"),
-		maxRetries: c.Int("max-retries"), maxRetryInterval: c.Duration("max-retry-interval"),
-		say: func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) },
-	}
-	_, t, err := p.openTargetWith(c, l, where, true)
+	o.target.Fail = fail
+	_, t, err := p.openTarget(life, &o.target, &o.log)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	l.onUp(t.Catalog.Refresh)
-	s.Target, s.Ready, s.Metadata = &t.Target, l.ready, metadata.Join(t.header, s.Metadata)
+	defer t.Close()
+	t.OnReconnect(t.Catalog.Refresh)
+	s.Target, s.Ready, s.Metadata = &t.Target, t.Ready, metadata.Join(t.Header, s.Metadata)
 	s.Stdout, s.Stderr = p.stdout, p.stderr
+	logger := o.target.Logger
 	if console == nil {
 		s.Input = shell.NewScript(p.stdin)
 		err = s.Run(life)
 	} else {
-		console.History = openHistory(c, t.logger)
+		console.History = openHistory(o.history, logger)
 		fmt.Fprintln(p.stderr, "wstun: connected; help lists the commands, exit or Ctrl-D leaves")
 		err = console.run(life, s)
 		if herr := console.History.Err(); herr != nil {
-			t.logger.Warn("history not written", slog.Any("err", herr))
+			logger.Warn("history not written", slog.Any("err", herr))
 		}
 	}
-	return shellError(life, c.Context, err, s.Interactive)
+	return shellError(life, ctx, err, s.Interactive)
 }
 
-// newShell checks the flags of shell alone.
-func (p *program) newShell(c *cli.Context) (*shell.Shell, error) {
-	if err := notNegative(c, "wait"); err != nil {
-		return nil, err
-	}
-	if err := checkRetries(c); err != nil {
-		return nil, err
-	}
-	if n := c.Int("max-msg-sz"); n < 0 {
-		return nil, usagef("--max-msg-sz %d: want 0 or more", n)
-	}
-	maxTime, err := parseMaxTime(c.String("max-time"))
+// newShell returns the shell that the flags describe.
+func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
+	maxTime, err := target.ParseMaxTime(o.target.MaxTime)
 	if err != nil {
 		return nil, err
 	}
-	header, err := grpcMetadata(c, "rpc-header")
-	if err != nil {
-		return nil, err
-	}
-	compact, err := p.compact(c, call.JSON)
+	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders)
 	if err != nil {
 		return nil, err
 	}
@@ -125,24 +124,24 @@ func (p *program) newShell(c *cli.Context) (*shell.Shell, error) {
 		MaxTime:  maxTime,
 		Metadata: header,
 		Settings: shell.Settings{
-			Compact: compact, EmitDefaults: c.Bool("emit-defaults"), ProtoNames: c.Bool("proto-names"), Errexit: c.Bool("errexit"),
+			Compact: o.messages.onOneLine(p, call.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
 		},
-		MaxMsgSize:         c.Int("max-msg-sz"),
-		AllowUnknownFields: c.Bool("allow-unknown-fields"),
+		MaxMsgSize:         o.messages.maxMsgSize,
+		AllowUnknownFields: o.messages.allowUnknownFields,
 	}, nil
 }
 
-// reportInShell is report with a hint at what there is in a shell.
+// reportInShell is report with a hint that fits a shell.
 func reportInShell(w io.Writer, err error) {
 	if ne, ok := errors.AsType[*reflection.NameError](err); ok && len(ne.Candidates)+len(ne.Suggestions) == 0 {
-		err = &shell.UsageError{Err: err, Advice: "ls and desc tell what there is"}
+		err = &usage.Error{Err: err, Advice: "ls and desc show the names"}
 	}
 	report(w, err)
 }
 
-// openHistory opens that of --history. Without it the shell does as well.
-func openHistory(c *cli.Context, logger *slog.Logger) *shell.History {
-	path := c.String("history")
+// openHistory opens the file of --history. If it can't, it logs the error and returns a
+// history that is not kept.
+func openHistory(path string, logger *slog.Logger) *shell.History {
 	if path == "none" {
 		return &shell.History{}
 	}
@@ -171,18 +170,18 @@ func defaultHistory() (string, error) {
 	return filepath.Join(folder, "wstun", "shell_history"), nil
 }
 
-// shellError is how wstun shell ends after err, which Run has returned. life has ended
-// if there is no server any more, asked if it was stopped.
-func shellError(life, asked context.Context, err error, interactive bool) error {
+// shellError returns the error with which wstun shell ends after err, the result of Run.
+// stopped ends with a signal. life ends with it, or when there will be no more sessions.
+func shellError(life, stopped context.Context, err error, interactive bool) error {
 	ce, ok := errors.AsType[*shell.CommandError](err)
 	switch {
-	case life.Err() != nil && asked.Err() == nil:
-		return context.Cause(life) // no session can be had any more
+	case life.Err() != nil && stopped.Err() == nil:
+		return context.Cause(life)
 	case ok:
 		return &commandError{exitStatus(ce.Err)}
-	case asked.Err() != nil && interactive:
+	case stopped.Err() != nil && interactive:
 		return nil
-	case asked.Err() != nil:
+	case stopped.Err() != nil:
 		return errors.New("stopped by a signal before the end of the script")
 	}
 	return err

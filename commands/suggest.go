@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,22 +8,24 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection/suggest"
 )
 
-// onUsageError turns err, an error of package flag or cli's about an environment
-// variable, into a usageError with a hint.
-func onUsageError(c *cli.Context, err error, _ bool) error {
+// flagError turns err, an error of package flag or cli's about an environment variable,
+// into a usage.Error with a hint.
+func flagError(app *cli.App, cmd *cli.Command, err error) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return &usageError{err: err, hint: unknownFlagHint(c, name)}
+		return &usage.Error{Err: err, Advice: unknownFlagHint(app, cmd, name)}
 	}
 	if m := badFlag.FindStringSubmatch(text); m != nil {
-		err = badValue(c, dashes(m[2])+m[2], m[1], m[2], err)
+		err = badValue(cmd, dashes(m[2])+m[2], m[1], m[2], err)
 	} else if m := badVariable.FindStringSubmatch(text); m != nil {
-		err = badValue(c, m[2], m[1], m[3], err)
+		err = badValue(cmd, m[2], m[1], m[3], err)
 	}
-	return &usageError{err: err, hint: helpHint(c)}
+	return &usage.Error{Err: err, Advice: helpHint(app, cmd)}
 }
 
 var (
@@ -34,8 +35,8 @@ var (
 
 // badValue returns the error that value, given in where, doesn't fit the type of a flag.
 // For a flag that takes any text it returns err.
-func badValue(c *cli.Context, where, value, flag string, err error) error {
-	for _, f := range c.Command.Flags {
+func badValue(cmd *cli.Command, where, value, flag string, err error) error {
+	for _, f := range cmd.Flags {
 		if !slices.Contains(f.Names(), flag) {
 			continue
 		}
@@ -51,9 +52,9 @@ func badValue(c *cli.Context, where, value, flag string, err error) error {
 	return err
 }
 
-// unknownFlagHint returns the hint for a flag that c's command doesn't have.
-func unknownFlagHint(c *cli.Context, name string) string {
-	own := flagNames(c.Command)
+// unknownFlagHint returns the hint for a flag that cmd doesn't have.
+func unknownFlagHint(app *cli.App, cmd *cli.Command, name string) string {
+	own := flagNames(cmd)
 	if similar := suggest.Near(name, own); len(similar) > 0 {
 		for i, s := range similar {
 			similar[i] = dashes(s) + s
@@ -63,47 +64,35 @@ func unknownFlagHint(c *cli.Context, name string) string {
 	if name == "plaintext" && slices.Contains(own, "tls") { // grpcurl's
 		return "leave it out: wstun speaks to a plain server without TLS, unless --tls is given"
 	}
-	if c.App.Command(c.Command.Name) == nil { // it's wstun itself
-		if c.App.Command(name) != nil {
+	if app.Command(cmd.Name) == nil { // wstun itself
+		if app.Command(name) != nil {
 			return "did you mean wstun " + name + "?"
 		}
-		if slices.ContainsFunc(c.App.Commands, func(cmd *cli.Command) bool { return len(name) > 1 && slices.Contains(flagNames(cmd), name) }) {
+		if slices.ContainsFunc(app.Commands, func(cmd *cli.Command) bool { return len(name) > 1 && slices.Contains(flagNames(cmd), name) }) {
 			return "put it after the command: wstun COMMAND --" + name
 		}
 	}
-	return helpHint(c)
+	return helpHint(app, cmd)
 }
 
 // unknownCommand returns the error that there is no command of that name.
-func unknownCommand(c *cli.Context, name string) error {
+func unknownCommand(app *cli.App, name string) error {
 	var names []string
-	for _, cmd := range c.App.VisibleCommands() {
+	for _, cmd := range app.VisibleCommands() {
 		names = append(names, cmd.Name)
 	}
-	err := &usageError{err: fmt.Errorf("unknown command %q", redact(name)), hint: "see wstun --help"}
+	err := &usage.Error{Err: fmt.Errorf("unknown command %q", endpoint.Redact(name)), Advice: "see wstun --help"}
 	if similar := suggest.Near(name, names); len(similar) > 0 {
-		err.hint = "did you mean wstun " + orList(similar) + "?"
+		err.Advice = "did you mean wstun " + orList(similar) + "?"
 	}
 	return err
 }
 
-// hintAtHelp adds a hint to the usage errors of cmd's action that have none.
-func hintAtHelp(cmd *cli.Command) {
-	action := cmd.Action
-	cmd.Action = func(c *cli.Context) error {
-		err := action(c)
-		if ue, ok := errors.AsType[*usageError](err); ok && ue.hint == "" {
-			ue.hint = helpHint(c)
-		}
-		return err
-	}
-}
-
-func helpHint(c *cli.Context) string {
-	if c.App.Command(c.Command.Name) == nil {
+func helpHint(app *cli.App, cmd *cli.Command) string {
+	if app.Command(cmd.Name) == nil {
 		return "see wstun --help"
 	}
-	return "see wstun " + c.Command.Name + " --help"
+	return "see wstun " + cmd.Name + " --help"
 }
 
 func flagNames(cmd *cli.Command) []string {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -13,18 +14,18 @@ func (p *program) versionCommand() *cli.Command {
 		Name:      "version",
 		Usage:     "print the version",
 		UsageText: "wstun version",
-		Action: func(c *cli.Context) error {
-			if _, err := p.arguments(c, 0); err != nil {
+		Action: p.action(func(_ context.Context, in *invocation) error {
+			if _, err := in.arguments(0); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.stdout, "wstun %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
-		},
+		}),
 	}
 }
 
-// version is what the go command has stamped: a tag, or a pseudo-version with
-// the commit in it.
+// version returns the version that the go command recorded in the binary: a tag, or a
+// pseudo-version with the commit.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

@@ -1,4 +1,4 @@
-package commands
+package backend
 
 import (
 	"context"
@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// askTimeout bounds how long an upstream may take to tell of its health,
-	// askAgain is the time to the next question while somebody watches.
-	askTimeout = 5 * time.Second
-	askAgain   = 5 * time.Second
+	// healthTimeout bounds one Check of an upstream's health, and healthInterval is
+	// the time between two of them during a Watch.
+	healthTimeout  = 5 * time.Second
+	healthInterval = 5 * time.Second
 )
 
 type servingStatus = grpc_health_v1.HealthCheckResponse_ServingStatus
 
-// upstreamHealth is the health service in front of upstreams. Of one that can be
-// reached it says what that says of itself, if it has a health service and knows
-// the name. It only ever asks with short calls: a Watch would hold up the
+// upstreamHealth is the health service in front of upstreams. It returns the answer of
+// the service's upstream, or, if that has no health service or can't be reached,
+// whether it can be reached. It sends Checks alone, because a Watch would delay the
 // upstream's GracefulStop.
 type upstreamHealth struct {
-	*health.Server // whether the upstreams can be reached
+	*health.Server // says whether the upstreams can be reached
 	us             *upstreams
 }
 
@@ -40,7 +40,7 @@ func (h *upstreamHealth) Check(
 	} else if err != nil {
 		return nil, err
 	}
-	s := h.ask(ctx, in.GetService(), reached)
+	s := h.check(ctx, in.GetService(), reached)
 	if err != nil && s == reached {
 		return nil, err
 	}
@@ -59,14 +59,13 @@ func (h *upstreamHealth) Watch(
 	return h.Server.Watch(in, w)
 }
 
-// healthWatch is the stream of one Watch, which the local health service sends
-// to.
+// healthWatch is the stream of one Watch, to which the local health service sends.
 type healthWatch struct {
 	grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]
 	h       *upstreamHealth
 	service string
 
-	mu            sync.Mutex // guards:
+	mu            sync.Mutex // guards the fields below
 	reached, sent servingStatus
 }
 
@@ -76,29 +75,29 @@ func newHealthWatch(
 	return &healthWatch{ServerStreamingServer: stream, h: h, service: service, sent: nothing}
 }
 
-// nothing is no status.
+// nothing is the status before the first one.
 const nothing servingStatus = -1
 
-// Send sends what the upstream says if it can be reached.
+// Send sends the upstream's own status, or out if the upstream has none.
 func (w *healthWatch) Send(out *grpc_health_v1.HealthCheckResponse) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reached = out.GetStatus()
-	return w.tell(w.Context())
+	return w.update(w.Context())
 }
 
-// again asks the upstream again.
-func (w *healthWatch) again(ctx context.Context) {
+// recheck checks the upstream's health again.
+func (w *healthWatch) recheck(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sent != nothing {
-		_ = w.tell(ctx) // the stream has ended then
+		_ = w.update(ctx) // an error means that the stream has ended
 	}
 }
 
-// tell sends the status if that has changed. The caller holds mu.
-func (w *healthWatch) tell(ctx context.Context) error {
-	s := w.h.ask(ctx, w.service, w.reached)
+// update sends the status if it has changed. The caller holds mu.
+func (w *healthWatch) update(ctx context.Context) error {
+	s := w.h.check(ctx, w.service, w.reached)
 	if s != w.sent && ctx.Err() == nil {
 		w.sent = s
 		return w.ServerStreamingServer.Send(&grpc_health_v1.HealthCheckResponse{Status: s})
@@ -106,36 +105,36 @@ func (w *healthWatch) tell(ctx context.Context) error {
 	return nil
 }
 
-// poll asks again and again until ctx ends.
+// poll calls recheck at an interval until ctx ends.
 func (w *healthWatch) poll(ctx context.Context) {
-	t := time.NewTicker(askAgain)
+	t := time.NewTicker(healthInterval)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			w.again(ctx)
+			w.recheck(ctx)
 		}
 	}
 }
 
-// ask returns what the upstream that has a service says of it; reached, which is
-// known here, if it says nothing.
-func (h *upstreamHealth) ask(ctx context.Context, service string, reached servingStatus) servingStatus {
+// check returns the status of a service by its upstream, or reached if the upstream
+// doesn't know.
+func (h *upstreamHealth) check(ctx context.Context, service string, reached servingStatus) servingStatus {
 	if service == "" || reached == grpc_health_v1.HealthCheckResponse_NOT_SERVING {
 		return reached
 	}
-	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	checking, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	client := grpc_health_v1.NewHealthClient(h.us.owner(service).Conn())
-	out, err := client.Check(asking, &grpc_health_v1.HealthCheckRequest{Service: service})
+	out, err := client.Check(checking, &grpc_health_v1.HealthCheckRequest{Service: service})
 	switch code := status.Code(err); {
 	case code == codes.OK:
 		return out.GetStatus()
 	case reached == grpc_health_v1.HealthCheckResponse_SERVING && (code == codes.Unavailable || code == codes.DeadlineExceeded):
 		return grpc_health_v1.HealthCheckResponse_NOT_SERVING
-	default: // it has no health service, or doesn't know the name, or tells others
+	default: // it has no health service, doesn't know the name, or refuses this caller
 		return reached
 	}
 }

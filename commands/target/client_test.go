@@ -1,4 +1,4 @@
-package commands
+package target
 
 import (
 	"net"
@@ -10,8 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// A server may send a client away as soon as it has come, such as a wstun dial that
-// changes its session.
+// A server may send a client away at once, such as a wstun dial that changes its session.
 func TestAwaitReadyAfterGoAway(t *testing.T) {
 	t.Parallel()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

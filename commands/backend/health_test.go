@@ -1,4 +1,4 @@
-package commands
+package backend
 
 import (
 	"context"
@@ -24,8 +24,7 @@ const (
 	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 )
 
-// frontHealth returns the health service in front of upstream, which says it is
-// up.
+// frontHealth returns the health service in front of upstream.
 func frontHealth(t *testing.T, upstream *grpc.Server) *upstreamHealth {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -52,7 +51,7 @@ func frontHealth(t *testing.T, upstream *grpc.Server) *upstreamHealth {
 	h.SetServingStatus("pkg.Down", notServing)
 	h.SetServingStatus("pkg.Silent", serving)
 	return &upstreamHealth{h, &upstreams{
-		all: []*proxy.Upstream{u}, told: make([]told, 1), grpc: grpc.NewServer(),
+		all: []*proxy.Upstream{u}, reflection: make([]reflectionState, 1), grpc: grpc.NewServer(),
 		merged: reflection.NewMerged(1, slog.New(slog.DiscardHandler)),
 	}}
 }
@@ -61,7 +60,7 @@ func TestUpstreamHealth(t *testing.T) {
 	t.Parallel()
 	said := health.NewServer()
 	said.SetServingStatus("pkg.Sick", notServing)
-	said.SetServingStatus("pkg.Down", serving) // it can't be
+	said.SetServingStatus("pkg.Down", serving) // but it can't be reached
 	said.SetServingStatus("readiness", serving)
 	with := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(with, said)
@@ -89,7 +88,7 @@ func TestUpstreamHealth(t *testing.T) {
 	}
 }
 
-// sentHealth is a stream that keeps what is sent.
+// sentHealth is a stream that records the statuses sent.
 type sentHealth struct {
 	grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]
 	ctx context.Context //nolint:containedctx // it is a stream's
@@ -103,8 +102,8 @@ func (s *sentHealth) Send(out *grpc_health_v1.HealthCheckResponse) error {
 	return nil
 }
 
-// TestUpstreamHealthWatch has an upstream whose health changes while somebody
-// watches, and that then stops without being held up.
+// A Watch reports the changes of an upstream's health, and doesn't delay its
+// GracefulStop.
 func TestUpstreamHealthWatch(t *testing.T) {
 	t.Parallel()
 	said := health.NewServer()
@@ -118,11 +117,32 @@ func TestUpstreamHealthWatch(t *testing.T) {
 	}
 	for _, s := range []servingStatus{notServing, notServing, serving} {
 		said.SetServingStatus("pkg.Sick", s)
-		w.again(t.Context())
+		w.recheck(t.Context())
 	}
 	upstream.GracefulStop()
-	w.again(t.Context())
+	w.recheck(t.Context())
 	if want := []servingStatus{serving, notServing, serving, notServing}; !slices.Equal(stream.all, want) {
 		t.Errorf("sent %v, want %v", stream.all, want)
+	}
+}
+
+// The health of a service that no upstream reports is that of the upstream that gets its
+// calls.
+func TestOwnerOfUnknownService(t *testing.T) {
+	t.Parallel()
+	us := &upstreams{
+		all: make([]*proxy.Upstream, 2), reflection: []reflectionState{hasReflection, hasNoReflection},
+		grpc: grpc.NewServer(), merged: reflection.NewMerged(2, nil),
+	}
+	for i := range us.all {
+		u, err := proxy.NewUpstream("127.0.0.1:1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer u.Close()
+		us.all[i] = u
+	}
+	if us.owner("pkg.Unknown") != us.all[1] {
+		t.Error("the owner is not the upstream without reflection")
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package commands
+package endpoint
 
 // restrictNewFiles does nothing here: a socket has the rights of its folder.
 func restrictNewFiles() (restore func()) { return func() {} }

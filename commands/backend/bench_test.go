@@ -1,4 +1,4 @@
-package commands
+package backend
 
 import (
 	"context"
@@ -36,11 +36,10 @@ func BenchmarkUpstream(b *testing.B) {
 	b.Run("proxied", func(b *testing.B) {
 		u := newUpstream(b, addr)
 		p := proxy.New([]*proxy.Upstream{u})
-		benchBackend(b, newGRPCBackend(append(wsmux.ServerOptions(), p.ServerOptions()...), func(*grpc.Server, *health.Server) {}, func() {}))
+		benchBackend(b, newGRPC(append(wsmux.ServerOptions(), p.ServerOptions()...), func(*grpc.Server, *health.Server) {}, func() {}))
 	})
 	b.Run("raw", func(b *testing.B) {
-		out := &output{logger: slog.New(slog.DiscardHandler)}
-		benchBackend(b, newRawBackend(out, func(ctx context.Context) (net.Conn, error) {
+		benchBackend(b, newRaw(slog.New(slog.DiscardHandler), func(ctx context.Context) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}))
 	})
@@ -57,7 +56,7 @@ func newUpstream(b *testing.B, addr string) *proxy.Upstream {
 }
 
 // benchBackend calls through a session whose streams backend serves.
-func benchBackend(b *testing.B, backend backend) {
+func benchBackend(b *testing.B, backend Backend) {
 	b.Helper()
 	dialed, accepted := tunneltest.WebSockets(b)
 	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
@@ -68,7 +67,7 @@ func benchBackend(b *testing.B, backend backend) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	backend.serveStreams(&tunnel.Session{Session: server})
+	backend.ServeStreams(&tunnel.Session{Session: server})
 	cc, err := client.DialGRPC()
 	if err != nil {
 		b.Fatal(err)
@@ -78,7 +77,7 @@ func benchBackend(b *testing.B, backend backend) {
 	_ = client.Close()
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = backend.shutdown(ended, &tunnel.Sessions{})
+	_ = backend.Shutdown(ended, &tunnel.Sessions{})
 }
 
 func benchCalls(b *testing.B, cc grpc.ClientConnInterface) {

@@ -1,4 +1,4 @@
-package commands
+package endpoint
 
 import (
 	"errors"
@@ -14,9 +14,8 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write := func(text string) {
 		t.Helper()
-		// By rename, as those who know do it: the file is another one then,
-		// even if size and time are the same.
-		if err := (&readyFile{path: path}).write(text); err != nil {
+		// By rename: it is another file then, even if size and time are the same.
+		if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -28,7 +27,7 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 		loads++
 		text, err := os.ReadFile(path)
 		if err == nil && string(text) == "bad" {
-			err = errors.New("that is no good")
+			err = errors.New("not a token")
 		}
 		return string(text), err
 	}, path)
@@ -44,7 +43,7 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 		{func() { write("two") }, "two", 2},
 		{func() {}, "two", 2},
 		{func() { write("bad") }, "two", 3},
-		{func() {}, "two", 3}, // told once
+		{func() {}, "two", 3}, // logged once
 		{func() { os.Remove(path) }, "two", 4},
 		{func() { write("six") }, "six", 5},
 	}
@@ -54,7 +53,7 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 			t.Errorf("step %d: %q after %d loads, want %q after %d", i, got, loads, step.want, step.loads)
 		}
 	}
-	if n := strings.Count(log.String(), "going on with the old ones"); n != 2 {
+	if n := strings.Count(log.String(), "the old ones stay in use"); n != 2 {
 		t.Errorf("%d warnings, want 2:\n%s", n, &log)
 	}
 }

@@ -1,4 +1,4 @@
-package commands
+package endpoint
 
 import (
 	"log/slog"
@@ -7,9 +7,8 @@ import (
 	"sync"
 )
 
-// source is a value made from files, and made again when they have changed:
-// certificates and tokens are replaced while sessions are up, often by rename.
-// It looks at the files whenever the value is asked for, so that there is
+// source is a value read from files: certificates and tokens are replaced while
+// sessions are up, often by rename. get checks the files each time, so there is
 // nothing to close.
 type source[T any] struct {
 	paths []string
@@ -17,7 +16,7 @@ type source[T any] struct {
 
 	mu    sync.Mutex
 	value T
-	infos []os.FileInfo // of paths, when load was called last
+	infos []os.FileInfo // of paths, before the last load
 }
 
 // newSource loads the value for the first time.
@@ -28,8 +27,8 @@ func newSource[T any](load func() (T, error), paths ...string) (*source[T], erro
 	return s, err
 }
 
-// get returns the value. If the files have changed and can't be loaded, it
-// remains the last good one, and logger is told once.
+// get returns the value, and loads it again if the files have changed. If that fails,
+// it logs a warning once and returns the value before.
 func (s *source[T]) get(logger *slog.Logger) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +40,7 @@ func (s *source[T]) get(logger *slog.Logger) T {
 	files := slog.String("files", strings.Join(s.paths, " "))
 	value, err := s.load()
 	if err != nil {
-		logger.Warn("changed files are no good, going on with the old ones", files, slog.Any("err", err))
+		logger.Warn("changed files can't be used, the old ones stay in use", files, slog.Any("err", err))
 		return s.value
 	}
 	logger.Info("files reloaded", files)
@@ -49,7 +48,7 @@ func (s *source[T]) get(logger *slog.Logger) T {
 	return value
 }
 
-// stat returns what is known of each path; nil for one that isn't there.
+// stat returns the information on each path; nil for one that doesn't exist.
 func stat(paths []string) []os.FileInfo {
 	infos := make([]os.FileInfo, len(paths))
 	for i, path := range paths {

@@ -1,4 +1,4 @@
-package commands
+package endpoint
 
 import (
 	"context"
@@ -7,11 +7,10 @@ import (
 	"syscall"
 )
 
-// watchHangups has SIGHUP dial anew, where e dials, and end nothing, unless it
-// comes because the terminal was closed: that ends the context that it returns,
-// and further signals do what they do by default then. Under nohup it does
-// nothing at all.
-func (e *endpoint) watchHangups(ctx context.Context) (_ context.Context, stop func()) {
+// WatchHangups makes SIGHUP dial again at once, if e dials, instead of ending the
+// process. If the terminal was closed, SIGHUP ends the returned context, and further
+// signals have their default effect. Under nohup nothing changes.
+func (e *Endpoint) WatchHangups(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	if signal.Ignored(syscall.SIGHUP) {
 		return ctx, cancel
@@ -19,7 +18,7 @@ func (e *endpoint) watchHangups(ctx context.Context) (_ context.Context, stop fu
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	redial := make(chan struct{}, 1)
-	e.redial = redial
+	e.Redial = redial
 	terminal := hasTerminal()
 	go func() {
 		for {
@@ -35,7 +34,7 @@ func (e *endpoint) watchHangups(ctx context.Context) (_ context.Context, stop fu
 			}
 			select {
 			case redial <- struct{}{}:
-			default: // one waits already
+			default: // one is waiting already
 			}
 		}
 	}()
@@ -45,8 +44,7 @@ func (e *endpoint) watchHangups(ctx context.Context) (_ context.Context, stop fu
 	}
 }
 
-// hasTerminal reports whether there is a terminal that can send signals, and
-// that is not closed.
+// hasTerminal reports whether the process has a controlling terminal.
 func hasTerminal() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

@@ -1,4 +1,4 @@
-package commands
+package endpoint
 
 import (
 	"context"
@@ -8,15 +8,16 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// listen listens at an ADDR that was given with flag.
-func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+// Listen listens at addr, the value of flag, in the form of [outbound.ParseAddr].
+func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	a, err := outbound.ParseAddr(addr)
 	if err != nil {
-		return nil, usagef("%s %w", flag, err)
+		return nil, usage.Errorf("%s %w", flag, err)
 	}
 	var l net.Listener
 	if a.Network == "unix" {
@@ -39,8 +40,8 @@ type listenError struct {
 func (e *listenError) Error() string { return fmt.Sprintf("listen on %s: %v", e.addr, e.err) }
 func (e *listenError) Unwrap() error { return e.err }
 
-// hint says what to do about the error; "" if nothing is known.
-func (e *listenError) hint() string {
+// Hint returns advice, "" if there is none.
+func (e *listenError) Hint() string {
 	switch {
 	case errors.Is(e.err, syscall.EADDRINUSE) && e.network == "unix":
 		return "another process listens there: choose another path"
@@ -81,13 +82,13 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "unix", path)
 }
 
-// addrOf returns the address of a listener as an ADDR.
-func addrOf(l net.Listener) string {
+// Addr returns the address of a listener in the form of [outbound.ParseAddr].
+func Addr(l net.Listener) string {
 	return outbound.Addr{Network: l.Addr().Network(), Address: l.Addr().String()}.String()
 }
 
-// isLoopback reports whether only this machine can connect to l.
-func isLoopback(l net.Listener) bool {
+// IsLoopback reports whether only this machine can connect to l.
+func IsLoopback(l net.Listener) bool {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	return !ok || tcp.IP.IsLoopback()
 }

@@ -1,0 +1,291 @@
+// Package endpoint has the WebSocket side of a command: it dials or accepts, with
+// TLS, tokens and headers as the flags say.
+//
+//	var opts endpoint.Options
+//	flags := opts.SessionFlags()
+//	…
+//	e, err := endpoint.New(&opts, wsmux.Server)
+//	l, url, err := e.Listen(ctx, logger)
+//	err = e.Run(ctx, l, sessions, logger, onRetry)
+//
+// Certificates and tokens are read again when their files change.
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/outbound"
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// Endpoint dials or accepts sessions.
+type Endpoint struct {
+	URL    string          // to dial; empty: accept
+	TLS    *TLS            // its files
+	Redial <-chan struct{} // dials again at once when it can be received from; nil: never
+
+	DrainTimeout time.Duration
+
+	accept               string // address to accept at
+	token                *source[string]
+	tokenHeader          string // empty: Authorization: Bearer
+	dialOptions          tunnel.DialOptions
+	acceptOptions        tunnel.AcceptOptions
+	allowUnauthenticated bool
+	maxRetries           int
+	maxRetryInterval     time.Duration
+}
+
+// New checks the options. role is the yamux role without --yamux-role. The error is a
+// *usage.Error.
+func New(o *Options, role wsmux.Role) (*Endpoint, error) {
+	e, err := NewDialing(o)
+	if err != nil {
+		return nil, err
+	}
+	session, err := o.session(role)
+	if err != nil {
+		return nil, err
+	}
+	if o.Path != "" && !strings.HasPrefix(o.Path, "/") {
+		return nil, usage.Errorf("--path %q: want it to begin with /", o.Path)
+	}
+	if e.URL != "" {
+		err = o.Given.Reject("accepting", "path", "origin", "max-sessions", "allow-unauthenticated")
+	} else {
+		err = o.Given.Reject("dialing", "header", "servername", "insecure", "proxy", "connect-timeout", "max-retries", "max-retry-interval")
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, origin := range o.Origins {
+		if u, err := url.Parse(origin); origin != "*" && origin != "null" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			return nil, usage.Errorf("--origin %q: want scheme and host, such as https://hub.example, or *", origin)
+		}
+	}
+	if err := o.checkLimits(); err != nil {
+		return nil, err
+	}
+	e.dialOptions.Session = session
+	e.acceptOptions = tunnel.AcceptOptions{
+		Path:         o.Path,
+		TokenHeader:  o.TokenHeader,
+		Origins:      o.Origins,
+		Subprotocols: o.Subprotocols,
+		MaxSessions:  o.MaxSessions,
+		Session:      session,
+	}
+	e.allowUnauthenticated = o.AllowUnauthenticated
+	e.maxRetries, e.maxRetryInterval, e.DrainTimeout = o.MaxRetries, o.MaxRetryInterval, o.DrainTimeout
+	return e, nil
+}
+
+// NewDialing checks the options of the handshake alone, without those of a session.
+func NewDialing(o *Options) (*Endpoint, error) {
+	if err := o.checkURL(); err != nil {
+		return nil, err
+	}
+	e := &Endpoint{URL: o.URL, accept: o.Accept, tokenHeader: o.TokenHeader}
+	var err error
+	if e.token, err = newToken(o.TokenFile); err != nil {
+		return nil, err
+	}
+	if o.TokenHeader != "" && !httpguts.ValidHeaderFieldName(o.TokenHeader) {
+		return nil, usage.Errorf("--token-header %q: not a header name", o.TokenHeader)
+	}
+	if o.TokenHeader != "" && e.token == nil {
+		return nil, usage.Errorf("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", o.TokenHeader)
+	}
+	lines, err := Lines("header", o.Header, o.ExpandHeaders)
+	if err != nil {
+		return nil, err
+	}
+	header, err := parseHeader("header", lines)
+	if err != nil {
+		return nil, err
+	}
+	if e.TLS, err = NewTLS("--", &o.TLS); err != nil {
+		return nil, err
+	}
+	if err := usage.NotNegative("connect-timeout", o.ConnectTimeout); err != nil {
+		return nil, err
+	}
+	for _, name := range o.Subprotocols {
+		if !httpguts.ValidHeaderFieldName(name) { // both are tokens (RFC 6455 §4.1)
+			return nil, usage.Errorf("--subprotocol %q: not a subprotocol's name; of several, give each a flag of its own", name)
+		}
+	}
+	e.dialOptions = tunnel.DialOptions{
+		Header:         header,
+		Proxy:          o.Proxy,
+		Subprotocols:   o.Subprotocols,
+		ConnectTimeout: OrOff(o.ConnectTimeout),
+	}
+	return e, e.checkTLS()
+}
+
+// checkURL decides between dialing and accepting. It checks the URL to dial, and its
+// proxy: that of the flag, or the environment's.
+func (o *Options) checkURL() error {
+	switch {
+	case o.URL != "" && o.Given["accept"]:
+		return usage.Errorf("both --accept %s and the URL %s: a side either accepts or dials", o.Accept, Redact(o.URL))
+	case o.URL == "" && o.Accept == "":
+		o.URL, o.Accept = o.DefaultURL, o.DefaultAccept
+	case o.URL != "": // on the command line, so it overrides an address from a variable
+		o.Accept = ""
+	}
+	if o.URL == "" {
+		return nil
+	}
+	target, err := outbound.ParseURL(o.URL)
+	switch {
+	case err != nil && strings.HasPrefix(o.URL, "unix:"):
+		return &usage.Error{Err: err, Advice: "a WebSocket at unix:PATH is reached through a reverse proxy: dial the URL of that"}
+	case err != nil:
+		return &usage.Error{Err: err, Advice: "want ws://host:port/path or wss://…"}
+	}
+	_, err = outbound.ProxyFor(o.Proxy, target)
+	switch {
+	case err != nil && o.Proxy == "":
+		return &usage.Error{Err: err, Advice: "fix that variable, or go without a proxy with --proxy none"}
+	case err != nil:
+		return usage.Errorf("--proxy: %w", err)
+	}
+	return nil
+}
+
+// checkTLS checks whether the TLS flags fit.
+func (e *Endpoint) checkTLS() error {
+	if e.URL == "" {
+		if e.TLS.authorities != nil && e.TLS.certificate == nil {
+			return &usage.Error{Err: errors.New("--cacert demands client certificates, which needs TLS"), Advice: "give this side's certificate with --cert and --key"}
+		}
+		return nil
+	}
+	if u, err := url.Parse(e.URL); err == nil && (u.Scheme == "ws" || u.Scheme == "http") && e.TLS.IsSet() {
+		return &usage.Error{Err: errors.New("TLS flags with a URL that has no TLS"), Advice: "use wss:// instead of " + u.Scheme + "://"}
+	}
+	return nil
+}
+
+func (o *Options) checkLimits() error {
+	if err := usage.NotNegative("drain-timeout", o.DrainTimeout); err != nil {
+		return err
+	}
+	if o.MaxRetries < -1 {
+		return usage.Errorf("--max-retries %d: want 0 or more, or -1 for no limit", o.MaxRetries)
+	}
+	if o.MaxRetryInterval < 0 || o.MaxRetryInterval == 0 && o.retries {
+		return usage.Errorf("--max-retry-interval %v: want more than 0", o.MaxRetryInterval)
+	}
+	if o.MaxSessions < 0 {
+		return usage.Errorf("--max-sessions %d: want 0 or more", o.MaxSessions)
+	}
+	return nil
+}
+
+// session returns the options of sessions.
+func (o *Options) session(role wsmux.Role) (tunnel.SessionOptions, error) {
+	opts := tunnel.SessionOptions{PingInterval: OrOff(o.PingInterval), PingTimeout: OrOff(o.PingTimeout)}
+	var err error
+	if opts.Role, err = o.Role(role); err != nil {
+		return opts, err
+	}
+	if err := errors.Join(usage.NotNegative("ping-interval", o.PingInterval), usage.NotNegative("ping-timeout", o.PingTimeout)); err != nil {
+		return opts, err
+	}
+	if o.PingInterval > 0 && o.PingTimeout > 0 && o.PingTimeout <= o.PingInterval {
+		return opts, &usage.Error{
+			Err:    fmt.Errorf("--ping-timeout %v with --ping-interval %v: an idle peer would be given up before it can answer a Ping", o.PingTimeout, o.PingInterval),
+			Advice: "set --ping-timeout to at least twice --ping-interval",
+		}
+	}
+	opts.Window, err = parseWindow(o.Window)
+	return opts, err
+}
+
+// Role returns the role of --yamux-role, or role without it.
+func (o *Options) Role(role wsmux.Role) (wsmux.Role, error) {
+	switch o.YamuxRole {
+	case "":
+		return role, nil
+	case wsmux.Client.String():
+		return wsmux.Client, nil
+	case wsmux.Server.String():
+		return wsmux.Server, nil
+	}
+	return role, usage.Errorf("--yamux-role %q: want client or server", o.YamuxRole)
+}
+
+// parseWindow parses a size such as 4MiB.
+func parseWindow(s string) (uint32, error) {
+	if s == "auto" {
+		return 0, nil
+	}
+	number, unit := s, uint64(1)
+	if n, ok := strings.CutSuffix(s, "KiB"); ok {
+		number, unit = n, 1<<10
+	} else if n, ok := strings.CutSuffix(s, "MiB"); ok {
+		number, unit = n, 1<<20
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0, usage.Errorf("--window %q: want auto or a size such as 4MiB, 512KiB or 1048576", s)
+	}
+	const smallest, largest = 256 << 10, 1 << 30 // yamux windows start at 256 KiB
+	if n *= unit; n < smallest || n > largest {
+		return 0, usage.Errorf("--window %s: want 256KiB to 1024MiB", s)
+	}
+	return uint32(n), nil
+}
+
+// DialOptions returns the options for the next dial, with certificates and token as
+// they are now.
+func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {
+	opts := e.dialOptions
+	opts.Session.Logger = logger
+	e.refresh(&opts, logger)
+	return &opts
+}
+
+// refresh puts the current certificates and token into opts.
+func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
+	opts.TLS = e.TLS.Client(logger)
+	if e.token == nil {
+		return
+	}
+	opts.Header = opts.Header.Clone()
+	if e.tokenHeader != "" {
+		opts.Header.Set(e.tokenHeader, e.token.get(logger))
+	} else {
+		opts.Header.Set("Authorization", "Bearer "+e.token.get(logger))
+	}
+}
+
+// Redact returns a URL without user, password and query, and any other text as it is.
+func Redact(rawURL string) string {
+	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
+		return outbound.RedactURL(u)
+	}
+	return rawURL
+}
+
+// OrOff returns d, or -1 for 0: the command line turns something off with 0, and
+// package tunnel with a negative value.
+func OrOff(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}

@@ -1,0 +1,120 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/fullstorydev/grpcurl"
+	"golang.org/x/net/http/httpguts"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/usage"
+)
+
+var variable = regexp.MustCompile(`\$\{\w+\}`)
+
+// Lines returns the values of a header flag, with each ${VARIABLE} replaced by its
+// value if expand is set. The values of variables are not expanded again.
+func Lines(flag string, values []string, expand bool) ([]string, error) {
+	var err error
+	lines := make([]string, len(values))
+	for i, line := range values {
+		lines[i] = line
+		if !expand {
+			continue
+		}
+		lines[i] = variable.ReplaceAllStringFunc(line, func(v string) string {
+			value, ok := os.LookupEnv(v[2 : len(v)-1])
+			if !ok {
+				err = usage.Errorf("--%s: there is no variable %s", flag, v)
+			}
+			return value
+		})
+	}
+	return lines, err
+}
+
+// parseHeader parses the lines 'Name: value' of a flag.
+func parseHeader(flag string, lines []string) (http.Header, error) {
+	h := http.Header{}
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		value = textproto.TrimString(value)
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			name, _, _ = strings.Cut(name, " ") // the rest may be a secret
+			return nil, &usage.Error{Err: fmt.Errorf("--%s %q: not a header", flag, name), Advice: "want 'Name: value'"}
+		}
+		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Sec-Websocket-") || strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Upgrade") {
+			return nil, usage.Errorf("--%s %s: the handshake sets it", flag, name)
+		}
+		h.Add(name, value)
+	}
+	return h, nil
+}
+
+// Metadata parses the lines 'name: value' of a flag as gRPC metadata, as [Lines]
+// expands them. Binary values, whose names end in -bin, are in base64, or stand
+// for themselves if they aren't.
+func Metadata(flag string, values []string, expand bool) (metadata.MD, error) {
+	lines, err := Lines(flag, values, expand)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := parseHeader(flag, lines); err != nil {
+		return nil, err
+	}
+	md := grpcurl.MetadataFromHeaders(lines)
+	for name := range md {
+		if call.SetByGRPC(name) {
+			return nil, &usage.Error{Err: fmt.Errorf("--%s %s: gRPC sets it", flag, name), Advice: setByGRPCHints[name]}
+		}
+	}
+	return md, nil
+}
+
+var setByGRPCHints = map[string]string{
+	"grpc-timeout": "give the time with --max-time",
+	"user-agent":   "put a text before it with --user-agent",
+}
+
+// newToken returns the token in the file, or that of WSTUN_TOKEN if path is empty;
+// nil if there is none.
+func newToken(path string) (*source[string], error) {
+	if path != "" {
+		s, err := newSource(func() (string, error) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return "", err
+			}
+			return checkToken(strings.TrimRight(string(text), "\r\n"))
+		}, path)
+		if err != nil {
+			return nil, usage.Errorf("--token-file %s: %w", path, err)
+		}
+		return s, nil
+	}
+	if token := os.Getenv("WSTUN_TOKEN"); token != "" {
+		s, err := newSource(func() (string, error) { return checkToken(token) })
+		if err != nil {
+			return nil, usage.Errorf("WSTUN_TOKEN: %w", err)
+		}
+		return s, nil
+	}
+	return nil, nil //nolint:nilnil // no token, no error
+}
+
+func checkToken(token string) (string, error) {
+	switch {
+	case token == "":
+		return "", errors.New("it is empty")
+	case !httpguts.ValidHeaderFieldValue(token), token != strings.TrimSpace(token):
+		return "", errors.New("it can't be sent in a header: it has control characters, or blanks around it")
+	}
+	return token, nil
+}

@@ -1,0 +1,119 @@
+package endpoint
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/ws"
+)
+
+// TLSOptions are the values of the TLS flags for one side.
+type TLSOptions struct {
+	Cert, Key, CACert string // paths; may be empty
+	ServerName        string
+	Insecure          bool
+}
+
+// TLS is the configuration of TLS for one side, from files that may change.
+type TLS struct {
+	serverName string
+	insecure   bool
+
+	certificate *source[[]tls.Certificate] // nil: none
+	authorities *source[*x509.CertPool]    // nil: the system's when dialing, none when accepting
+}
+
+// NewTLS reads the files. The names of their flags begin with prefix, which is "--"
+// or "--upstream-".
+func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
+	t := &TLS{serverName: o.ServerName, insecure: o.Insecure}
+	var err error
+	if (o.Cert == "") != (o.Key == "") {
+		return nil, usage.Errorf("%[1]scert and %[1]skey go together", prefix)
+	}
+	if o.Cert != "" {
+		t.certificate, err = newSource(func() ([]tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(o.Cert, o.Key)
+			return []tls.Certificate{pair}, err
+		}, o.Cert, o.Key)
+		if err != nil {
+			return nil, usage.Errorf("%[1]scert %[2]s, %[1]skey %[3]s: %[4]w", prefix, o.Cert, o.Key, err)
+		}
+	}
+	if o.CACert != "" {
+		t.authorities, err = newSource(func() (*x509.CertPool, error) {
+			pem, err := os.ReadFile(o.CACert)
+			if err != nil {
+				return nil, err
+			}
+			pool := x509.NewCertPool()
+			if !pool.AppendCertsFromPEM(pem) {
+				return nil, errors.New("no PEM certificate in it")
+			}
+			return pool, nil
+		}, o.CACert)
+		if err != nil {
+			return nil, usage.Errorf("%scacert %s: %w", prefix, o.CACert, err)
+		}
+	}
+	return t, nil
+}
+
+// Insecure reports whether certificates are not verified.
+func (t *TLS) Insecure() bool { return t.insecure }
+
+// IsSet reports whether any of the flags was set.
+func (t *TLS) IsSet() bool {
+	return t.certificate != nil || t.authorities != nil || t.serverName != "" || t.insecure
+}
+
+// Client returns the configuration for the next dial, with the files as they are now.
+func (t *TLS) Client(logger *slog.Logger) *tls.Config {
+	config := &tls.Config{
+		ServerName:         t.serverName,
+		InsecureSkipVerify: t.insecure, //nolint:gosec // the user asked for it, and it is logged
+		MinVersion:         tls.VersionTLS12,
+	}
+	if t.certificate != nil {
+		config.Certificates = t.certificate.get(logger)
+	}
+	if t.authorities != nil {
+		config.RootCAs = t.authorities.get(logger)
+	}
+	return config
+}
+
+// server returns the configuration of a listener, which checks the files at each
+// handshake; nil without a certificate.
+func (t *TLS) server(logger *slog.Logger) *tls.Config {
+	if t.certificate == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			config := &tls.Config{Certificates: t.certificate.get(logger), MinVersion: tls.VersionTLS12}
+			if t.authorities != nil {
+				config.ClientCAs = t.authorities.get(logger)
+				config.ClientAuth = tls.RequireAndVerifyClientCert
+			}
+			return config, nil
+		},
+	}
+}
+
+// batchListener accepts connections for TLS, whose records are sent in batches.
+type batchListener struct{ net.Listener }
+
+func (l batchListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return ws.BatchRecords(conn), nil
+}
