@@ -1,33 +1,33 @@
 'use strict';
 
 // node client.js ADDR CASE… calls the demo service at ADDR. For each CASE it
-// prints "ok CASE" or "failed CASE" and why.
+// prints "ok CASE", or "failed CASE" and the reason.
 
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
 const grpc = require('@grpc/grpc-js');
 const { Hub, ResourceInfo, Status, options } = require('./hub');
 
-const bound = 20_000; // ms for any call
+const callTimeout = 20_000; // ms
 const big = 20 << 20;
 
-// call makes a unary call.
-const call = (client, method, request, deadline = bound) =>
+// call makes a unary call and resolves to the response.
+const call = (client, method, request, deadline = callTimeout) =>
   new Promise((resolve, reject) => {
     client[method](request, { deadline: Date.now() + deadline }, (err, response) => (err ? reject(err) : resolve(response)));
   });
 
-// ended resolves to the status with which a call has ended, whichever it is.
-const ended = (stream) =>
+// finalStatus resolves to the status of a call when it ends, OK or not.
+const finalStatus = (stream) =>
   new Promise((resolve) => {
-    stream.on('error', () => {}); // the status says it, too
+    stream.on('error', () => {}); // the status has the error, too
     stream.on('status', resolve);
   });
 
-// echo opens an Echo. Its send resolves to the response.
+// echo starts an Echo call. The result's send resolves to the response.
 function echo(client, metadata = new grpc.Metadata(), opts = {}) {
-  const stream = client.Echo(metadata, { deadline: Date.now() + bound, ...opts });
-  const status = ended(stream);
+  const stream = client.Echo(metadata, { deadline: Date.now() + callTimeout, ...opts });
+  const status = finalStatus(stream);
   const send = async (request) => {
     const response = new Promise((resolve) => stream.once('data', resolve));
     stream.write(request);
@@ -60,7 +60,7 @@ const cases = {
 
   async client_stream(client) {
     const response = await new Promise((resolve, reject) => {
-      const stream = client.Sum({ deadline: Date.now() + bound }, (err, r) => (err ? reject(err) : resolve(r)));
+      const stream = client.Sum({ deadline: Date.now() + callTimeout }, (err, r) => (err ? reject(err) : resolve(r)));
       for (let value = 1; value <= 1000; value++) stream.write({ value });
       stream.end();
     });
@@ -68,8 +68,8 @@ const cases = {
   },
 
   async server_stream(client) {
-    const stream = client.WatchKeys({ max_events: 3, tick: { nanos: 10_000_000 } }, { deadline: Date.now() + bound });
-    const status = ended(stream);
+    const stream = client.WatchKeys({ max_events: 3, tick: { nanos: 10_000_000 } }, { deadline: Date.now() + callTimeout });
+    const status = finalStatus(stream);
     const events = [];
     stream.on('data', (e) => events.push(e.event));
     assert.equal((await status).code, grpc.status.OK);
@@ -86,7 +86,7 @@ const cases = {
     assert.equal((await status).code, grpc.status.OK);
   },
 
-  // The server ends a call although the client's side is still open.
+  // The server ends a call while the client's side is still open.
   async early_end(client) {
     const { status, send } = echo(client);
     await send({ text: 'on' });
@@ -105,14 +105,14 @@ const cases = {
 
   async deadline(client) {
     const err = await call(client, 'Sleep', { duration: { seconds: 30 } }, 2000).then(() => assert.fail('no error'), (e) => e);
-    // Both ends watch the deadline. A server that is first resets the stream, and
-    // this client calls that CANCELLED.
+    // Both ends watch the deadline. If the server is first, it resets the stream,
+    // which this client reports as CANCELLED.
     assert.ok([grpc.status.DEADLINE_EXCEEDED, grpc.status.CANCELLED].includes(err.code), `${err.code} ${err.details}`);
   },
 
   async cancel(client) {
-    const stream = client.WatchKeys({}, { deadline: Date.now() + bound });
-    const status = ended(stream);
+    const stream = client.WatchKeys({}, { deadline: Date.now() + callTimeout });
+    const status = finalStatus(stream);
     stream.once('data', () => stream.cancel());
     assert.equal((await status).code, grpc.status.CANCELLED);
   },
@@ -127,7 +127,7 @@ const cases = {
     client.close();
   },
 
-  // Our server echoes x-echo and x-echo-bin as header and as trailer.
+  // The interop servers echo x-echo and x-echo-bin as headers and as trailers.
   async metadata(client) {
     const metadata = new grpc.Metadata();
     metadata.add('x-echo', 'one');

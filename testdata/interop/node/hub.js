@@ -16,7 +16,7 @@ exports.Hub = Hub;
 exports.Status = rpc['google.rpc.Status'];
 exports.ResourceInfo = rpc['google.rpc.ResourceInfo'];
 
-// Above the 20 MiB that are sent, at both ends.
+// The limit of both ends, above the 20 MiB that the tests send.
 exports.options = {
   'grpc.max_receive_message_length': 64 << 20,
   'grpc.max_send_message_length': 64 << 20,

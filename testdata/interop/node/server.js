@@ -1,7 +1,7 @@
 'use strict';
 
-// node server.js serves the demo service, prints its address, and then the
-// method of each call that its client has given up.
+// node server.js serves the demo service. It prints its address, and then the method
+// of each call that its client cancels.
 
 const grpc = require('@grpc/grpc-js');
 const { Hub, ResourceInfo, Status, options } = require('./hub');
@@ -12,7 +12,7 @@ const now = () => ({ seconds: Math.floor(Date.now() / 1000), nanos: 0 });
 
 const milliseconds = (duration) => Number(duration?.seconds ?? 0) * 1000 + (duration?.nanos ?? 0) / 1e6;
 
-// keyError is an error with google.rpc's details.
+// keyError returns an error with google.rpc.ResourceInfo as its detail.
 function keyError(code, name, details) {
   const metadata = new grpc.Metadata();
   const value = ResourceInfo.serialize({ resource_type: 'key', resource_name: name });
@@ -55,7 +55,7 @@ const implementation = {
     }, milliseconds(tick));
     call.on('cancelled', () => {
       clearInterval(ticking);
-      if (!finished) console.log('given up: WatchKeys'); // it comes after a regular end, too
+      if (!finished) console.log('given up: WatchKeys'); // this event follows a regular end, too
     });
   },
 

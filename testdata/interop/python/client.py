@@ -1,5 +1,5 @@
 """python3 client.py ADDR CASE… calls the demo service at ADDR. For each CASE
-it prints "ok CASE" or "failed CASE" and why."""
+it prints "ok CASE", or "failed CASE" and the reason."""
 
 import queue
 import re
@@ -10,13 +10,13 @@ import grpc
 
 import hub
 
-BOUND = 20  # seconds for any call
+CALL_TIMEOUT = 20  # seconds
 BIG = 20 << 20
 ECHOED = bytes([0, 1, 254, 255])
 
 
 class Client:
-    """Client has a method for each of the service's."""
+    """Client has a method for each method of the service."""
 
     def __init__(self, channel):
         streams = hub.streams()
@@ -32,11 +32,11 @@ class Client:
 
 
 class Echo:
-    """Echo is one call of that method."""
+    """Echo is one call of the method Echo."""
 
     def __init__(self, client, **kwargs):
         self.request, self.requests = client.EchoRequest, queue.SimpleQueue()
-        self.call = client.Echo(iter(self.requests.get, None), timeout=BOUND, **kwargs)
+        self.call = client.Echo(iter(self.requests.get, None), timeout=CALL_TIMEOUT, **kwargs)
 
     def send(self, text, end=False):
         self.requests.put(self.request(text=text, end=end))
@@ -61,14 +61,14 @@ def failure(call):
 
 def unary(client):
     name = str(uuid.uuid4())
-    key = client.CreateKey(client.CreateKeyRequest(name=name), timeout=BOUND)
+    key = client.CreateKey(client.CreateKeyRequest(name=name), timeout=CALL_TIMEOUT)
     assert key.name == name and re.fullmatch("[0-9a-f]{32}", key.secret), key
-    client.DeleteKey(client.DeleteKeyRequest(name=name), timeout=BOUND)
+    client.DeleteKey(client.DeleteKeyRequest(name=name), timeout=CALL_TIMEOUT)
 
 
 def details(client):
     name = f"schlüssel {uuid.uuid4()}"
-    err = failure(lambda: client.DeleteKey(client.DeleteKeyRequest(name=name), timeout=BOUND))
+    err = failure(lambda: client.DeleteKey(client.DeleteKeyRequest(name=name), timeout=CALL_TIMEOUT))
     assert err.code() == grpc.StatusCode.NOT_FOUND, err
     trailer = dict(err.trailing_metadata())
     status = hub.message("google.rpc.Status").FromString(trailer["grpc-status-details-bin"])
@@ -80,14 +80,14 @@ def details(client):
 
 def client_stream(client):
     values = (client.SumRequest(value=n) for n in range(1, 1001))
-    response = client.Sum(values, timeout=BOUND)
+    response = client.Sum(values, timeout=CALL_TIMEOUT)
     assert (response.sum, response.count) == (500500, 1000), response
 
 
 def server_stream(client):
     request = client.WatchKeysRequest(max_events=3)
     request.tick.FromMilliseconds(10)
-    events = [e.WhichOneof("event") for e in client.WatchKeys(request, timeout=BOUND)]
+    events = [e.WhichOneof("event") for e in client.WatchKeys(request, timeout=CALL_TIMEOUT)]
     assert events == ["snapshot", "tick", "tick", "tick"], events
 
 
@@ -100,12 +100,12 @@ def bidi_stream(client):
 
 
 def early_end(client):
-    """The server ends a call although the client's side is still open."""
+    """The server ends a call while the client's side is still open."""
     echo = Echo(client)
     echo.send("on")
     echo.send("off", end=True)
     echo.ended()
-    echo.requests.put(None)  # for the thread that waits for it
+    echo.requests.put(None)  # ends the thread that reads the queue
 
 
 def large(client):
@@ -118,12 +118,12 @@ def large(client):
 def deadline(client):
     request = client.SleepRequest()
     request.duration.FromSeconds(30)
-    err = failure(lambda: client.Sleep(request, timeout=2))  # the server must hear of it
+    err = failure(lambda: client.Sleep(request, timeout=2))  # long enough for the server to receive the call
     assert err.code() == grpc.StatusCode.DEADLINE_EXCEEDED, err
 
 
 def cancel(client):
-    call = client.WatchKeys(client.WatchKeysRequest(), timeout=BOUND)
+    call = client.WatchKeys(client.WatchKeysRequest(), timeout=CALL_TIMEOUT)
     next(call)
     call.cancel()
     assert call.code() == grpc.StatusCode.CANCELLED, call.code()
@@ -137,13 +137,13 @@ def gzip(client):
 
 
 def metadata(client):
-    """Our server echoes x-echo and x-echo-bin as header and as trailer."""
+    """The interop servers echo x-echo and x-echo-bin as headers and as trailers."""
     want = [("x-echo", "one"), ("x-echo", "two"), ("x-echo-bin", ECHOED)]
     echo = Echo(client, metadata=want)
     echo.send("hello")
     echo.end()
     for got in echo.call.initial_metadata(), echo.call.trailing_metadata():
-        # What comes of different names has no order.
+        # Entries with different names have no order.
         assert [(k, v) for k, v in got if k == "x-echo-bin"] == want[2:], got
         assert [(k, v) for k, v in got if k == "x-echo"] == want[:2], got
 

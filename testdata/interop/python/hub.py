@@ -1,5 +1,5 @@
 """The demo service and google.rpc's error details without generated code: the
-messages come from a FileDescriptorSet, the path of which is in HUB_PROTOSET."""
+messages are those of the FileDescriptorSet whose path is in HUB_PROTOSET."""
 
 import os
 
@@ -7,7 +7,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 SERVICE = "wstun.demo.v1.Hub"
 
-# Above the 20 MiB that are sent, at both ends.
+# The limit of both ends, above the 20 MiB that the tests send.
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
@@ -25,19 +25,19 @@ else:  # before protobuf 4.22
 
 
 def message(name):
-    """The class of a message with a full name."""
+    """Returns the class of the message with a full name."""
     return _class(_pool.FindMessageTypeByName(name))
 
 
 def methods():
-    """The service's methods: name, descriptor, request class, response class."""
+    """Yields each method: name, descriptor, request class, response class."""
     for m in _pool.FindServiceByName(SERVICE).methods:
         yield m.name, m, _class(m.input_type), _class(m.output_type)
 
 
 def streams():
-    """Which methods stream: name to (requests, responses). The descriptors say
-    so in newer versions only."""
+    """Maps each method to two booleans: requests stream, responses stream. Method
+    descriptors have these only in newer versions of protobuf."""
     proto = descriptor_pb2.FileDescriptorProto()
     _pool.FindServiceByName(SERVICE).file.CopyToProto(proto)
     return {m.name: (m.client_streaming, m.server_streaming) for m in proto.service[0].method}

@@ -1,5 +1,5 @@
-"""python3 server.py serves the demo service, prints its address, and then the
-method of each call that its client has given up."""
+"""python3 server.py serves the demo service. It prints its address, and then the
+method of each call that its client cancels."""
 
 import threading
 from concurrent import futures
@@ -20,7 +20,7 @@ ResourceInfo = hub.message("google.rpc.ResourceInfo")
 
 
 def abort(context, code, name, text):
-    """Ends a call with google.rpc's details."""
+    """Ends a call with google.rpc.ResourceInfo as its detail."""
     status = Status(code=code.value[0], message=text)
     status.details.add().Pack(ResourceInfo(resource_type="key", resource_name=name))
     context.set_trailing_metadata([("grpc-status-details-bin", status.SerializeToString())])
@@ -50,34 +50,34 @@ def GetTemplates(request, context):
     return snapshot
 
 
-class Waiting:
-    """Waiting is how a call waits. It tells when its client has given it up."""
+class CallWatcher:
+    """CallWatcher lets a call wait for its end, and prints if the client cancelled it."""
 
     def __init__(self, method, context):
-        self.method, self.over, self.finished = method, threading.Event(), False
+        self.method, self.done, self.finished = method, threading.Event(), False
         if not context.add_callback(self.ended):
             self.ended()
 
     def ended(self):
-        self.over.set()
+        self.done.set()
         if not self.finished:
             print("given up:", self.method, flush=True)
 
 
 def WatchKeys(request, context):
-    waiting = Waiting("WatchKeys", context)
+    watcher = CallWatcher("WatchKeys", context)
     snapshot = KeyEvent()
     snapshot.snapshot.keys.extend(keys.values())
     yield snapshot
     sent = 0
     tick = request.tick.ToMilliseconds() / 1000 if request.HasField("tick") else None
     while request.max_events == 0 or sent < request.max_events:
-        if waiting.over.wait(tick):
+        if watcher.done.wait(tick):
             return
         event = KeyEvent()
         event.tick.GetCurrentTime()
         sent += 1
-        waiting.finished = sent == request.max_events
+        watcher.finished = sent == request.max_events
         yield event
 
 
@@ -100,8 +100,8 @@ def Sum(requests, context):
 
 
 def Sleep(request, context):
-    waiting = Waiting("Sleep", context)
-    waiting.finished = not waiting.over.wait(request.duration.ToMilliseconds() / 1000)
+    watcher = CallWatcher("Sleep", context)
+    watcher.finished = not watcher.done.wait(request.duration.ToMilliseconds() / 1000)
     return Empty()
 
 

@@ -1,8 +1,8 @@
 //go:build unix
 
-package main
+package e2e
 
-// sinkProto has one of everything that can be described.
+// sinkProto has one of each kind of symbol that describe can print.
 const sinkProto = `
 syntax = "proto2";
 
@@ -12,10 +12,10 @@ import "google/protobuf/any.proto";
 import "google/protobuf/descriptor.proto";
 import "google/protobuf/struct.proto";
 
-// Sink takes it all.
+// Sink accepts any message.
 service Sink {
   option (note) = "on a service";
-  // Take takes.
+  // Take returns its request.
   rpc Take(All) returns (All) { option deprecated = true; }
 }
 
@@ -49,15 +49,20 @@ enum Color {
 extend All { optional string extra = 101; }
 `
 
-// comparison is one way to call grpcurl, and how that is said to wstun. In the
-// arguments ADDR stands for the server's address, TARGET for it or the tunnel to it.
+// comparison is a command line of grpcurl, and that of wstun which must have the same
+// output and exit status, except for the text of errors.
+//
+// TestAsGrpcurl replaces these words: ADDR by the address of the test server, SOCKET by the
+// path of its unix socket, SECURE by its address with TLS, DEAD by an address without a
+// listener, and ROOT by the root of the repository. TARGET, in wstun's command line, is
+// replaced by the URL of a tunnel to the server, and in a second run by the server's address.
 type comparison struct {
-	grpcurl, wstun string // arguments; those with blanks in '…'
-	stdin          string
+	grpcurl, wstun string // arguments; one with spaces is in '…'
+	stdin          string // of both
 }
 
-// What grpcurl's README and its -help name, one for one, with services there are, and
-// what may go wrong.
+// comparisons has each example of grpcurl's README and each flag of its -help, with services
+// of the test server, and calls that fail.
 var comparisons = []comparison{
 	// README, "Invoking RPCs"
 	{"-plaintext ADDR wstun.demo.v1.Hub/Sleep", "call --pretty TARGET wstun.demo.v1.Hub/Sleep", ""},
@@ -125,15 +130,15 @@ var comparisons = []comparison{
 		`-plaintext -d '{"id":1,"colors":["VERT"],"inners":{"k":{"d":0.1}},"that":"AAE=","old":{"very":false},"value":[null],"[sink.extra]":"e"}' ADDR sink.Sink/Take`,
 		`call --pretty -d '{"id":1,"colors":["VERT"],"inners":{"k":{"d":0.1}},"that":"AAE=","old":{"very":false},"value":[null],"[sink.extra]":"e"}' TARGET sink.Sink/Take`, "",
 	},
-	// What the server doesn't have
+	// symbols that don't exist
 	{"-plaintext ADDR wstun.demo.v1.Hub/Nonsense", "call TARGET wstun.demo.v1.Hub/Nonsense", ""},
 	{"-plaintext ADDR nonsense.Nonsense/Nonsense", "call TARGET nonsense.Nonsense/Nonsense", ""},
 	{"-plaintext ADDR list nonsense.Nonsense", "list TARGET nonsense.Nonsense", ""},
 	{"-plaintext ADDR describe nonsense.Nonsense", "describe TARGET nonsense.Nonsense", ""},
 }
 
-// What is wrong on the command line: always status 2, for which grpcurl has 1 where it
-// finds out late.
+// mistakes has wrong command lines. wstun ends with status 2, and grpcurl with 2 or, if it
+// finds the mistake late, with 1.
 var mistakes = []comparison{
 	{"-plaintext -d '{oops' ADDR wstun.demo.v1.Hub/Sum", "call -d '{oops' TARGET wstun.demo.v1.Hub/Sum", ""},
 	{`-plaintext -d '{"odd":1}' ADDR wstun.demo.v1.Hub/Echo`, `call -d '{"odd":1}' TARGET wstun.demo.v1.Hub/Echo`, ""},
@@ -145,8 +150,8 @@ var mistakes = []comparison{
 	{"-plaintext -expand-headers -H 'x: ${MISSING}' ADDR list", "list --expand-headers --reflect-header 'x: ${MISSING}' TARGET", ""},
 }
 
-// What only a plain server has: grpcurl's -H, TLS. DEAD is an address where nobody
-// listens, SECURE one with TLS.
+// plainComparisons has comparisons without TARGET, for features of plain servers: grpcurl's
+// -H, unix sockets, TLS, and failing connections.
 var plainComparisons = []comparison{
 	{"-plaintext -v -H x-one:1 -H x-two:2 ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v -H x-one:1 -H x-two:2 ADDR wstun.demo.v1.Hub/Sleep", ""},
 	{"-plaintext -H x-deny:1 ADDR list", "list -H x-deny:1 ADDR", ""},
@@ -165,6 +170,7 @@ var plainComparisons = []comparison{
 	{"-plaintext -connect-timeout 1 SECURE list", "list --connect-timeout 1s SECURE", ""},
 }
 
+// plainMistakes has mistakes without TARGET.
 var plainMistakes = []comparison{
 	{"-cert client.pem SECURE list", "list --tls --cert client.pem SECURE", ""},
 	{"-plaintext -insecure ADDR list", "list --insecure ADDR", ""},

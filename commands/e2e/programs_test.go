@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"context"
@@ -34,9 +34,9 @@ import (
 	"github.com/wstun/wstun/commands/demo"
 )
 
-// These are programs for the scripts, run as processes of the test binary.
+// The programs that scripts start beside wstun. Those that listen print their address first.
 
-// webpage is an HTTP server that knows nothing of WebSockets.
+// webpage is an HTTP server without WebSockets.
 func webpage() {
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -45,7 +45,7 @@ func webpage() {
 	}))
 }
 
-// hangup accepts WebSockets and ends each at once.
+// hangup accepts WebSockets and closes each at once.
 func hangup() {
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,9 +68,10 @@ func mustListen() net.Listener {
 	return l
 }
 
-// relay is a TCP relay to the address that stands in a file, so that a server
-// can be replaced by one with another port. Stopped with SIGSTOP, it's a black
-// hole.
+// relay is a TCP relay to the address in a file, which it reads for each
+// connection, so that a server can be replaced by one on another port. While
+// the file is empty it closes connections at once. Stopped with SIGSTOP, it
+// passes nothing on and answers nothing.
 func relay() {
 	l := mustListen()
 	for {
@@ -92,16 +93,26 @@ func relay() {
 			if err != nil {
 				return
 			}
-			go func() {
-				_, _ = io.Copy(target, conn)
-				target.Close()
-			}()
-			_, _ = io.Copy(conn, target)
+			copyBoth(conn, target)
 		}()
 	}
 }
 
-// proxy is an HTTP proxy that knows CONNECT only, for one user:password.
+// copyBoth copies between a and b in both directions until either is closed,
+// and closes both.
+func copyBoth(a, b net.Conn) {
+	var wg sync.WaitGroup
+	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
+		wg.Go(func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			pair[0].Close()
+			pair[1].Close()
+		})
+	}
+	wg.Wait()
+}
+
+// proxy is an HTTP proxy for CONNECT alone and for one user:password, its argument.
 func proxy() {
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(os.Args[1]))
 	l := mustListen()
@@ -123,19 +134,16 @@ func proxy() {
 		}
 		defer conn.Close()
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() {
-			_, _ = io.Copy(target, conn)
-			target.Close()
-		}()
-		_, _ = io.Copy(conn, target)
+		copyBoth(conn, target)
 	}))
 }
 
-// grpcserver serves the demo Hub on plain gRPC, with reflection v1, v1alpha, v1
-// guarded by a header, or none, or sick, which is v1 with a health service that
-// says so: on a port, at unix:PATH, or with the TLS files
-// CERT KEY CACERT on a port for clients with certificates. It prints what each
-// call came with.
+// grpcserver serves the demo Hub on plain gRPC. Its first argument says which
+// reflection it has: v1, v1alpha, guarded (v1 for calls with a header), none, or
+// sick (v1, and a health service that reports the Hub as not serving). Without
+// more arguments it listens on a port, with unix:PATH on a socket, and with CERT
+// KEY CACERT on a port with TLS for clients with certificates. It prints the
+// method and some metadata of each call.
 func grpcserver() {
 	var l net.Listener
 	var opts []grpc.ServerOption
@@ -164,17 +172,17 @@ func grpcserver() {
 		})))
 		l = mustListen()
 	}
-	tell := func(ctx context.Context, method string) {
+	printCall := func(ctx context.Context, method string) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		fmt.Println(method, md[":authority"], md["x-reflect"], md["x-call"], md["user-agent"])
 	}
 	opts = append(opts,
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-			tell(ctx, info.FullMethod)
+			printCall(ctx, info.FullMethod)
 			return handler(ctx, req)
 		}),
 		grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			tell(ss.Context(), info.FullMethod)
+			printCall(ss.Context(), info.FullMethod)
 			md, _ := metadata.FromIncomingContext(ss.Context())
 			if os.Args[1] == "guarded" && strings.Contains(info.FullMethod, "ServerReflection") && md["x-reflect"] == nil {
 				return status.Error(codes.Unauthenticated, "no x-reflect")
@@ -197,9 +205,9 @@ func grpcserver() {
 	panic(s.Serve(l))
 }
 
-// load calls the demo Hub from many goroutines until SIGTERM, then prints what
-// became of the calls, and how long the longest took. It prints each failure's
-// text when it is new, and the first success after one.
+// load calls the demo Hub from many goroutines until SIGTERM, then prints
+// whether calls succeeded, whether calls failed, and the longest call's time.
+// It prints each new failure's text, and the first success after a failure.
 func load() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -225,7 +233,7 @@ func load() {
 				_, err := hub.DeleteKey(context.WithoutCancel(ctx), &demo.DeleteKeyRequest{Name: "none"})
 				mu.Lock()
 				slowest = max(slowest, time.Since(started))
-				if status.Code(err) == codes.NotFound { // as it should be
+				if status.Code(err) == codes.NotFound { // the answer of a Hub without that key
 					good++
 					once.Do(func() { fmt.Println("loading") })
 					if bad > 0 {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"bytes"
@@ -31,23 +31,23 @@ import (
 
 func TestAsGrpcurl(t *testing.T) {
 	t.Parallel()
-	grpcurl := filepath.Join(tools(t), "grpcurl")
-	wstun, err := exec.LookPath("wstun")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "sink.proto"), []byte(sinkProto), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writeCertificates(folder{t, dir})
+	writeCertificates(dir, func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "sock")
 	addr, secure := serveEverything(t, dir, socket)
-	tunnel := strings.TrimSpace(stay(t, "exec wstun serve --accept 127.0.0.1:0 --raw --upstream "+addr))
+	tunnel := strings.TrimSpace(startCommand(t, "exec wstun serve --accept 127.0.0.1:0 --raw --upstream "+addr))
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -56,9 +56,9 @@ func TestAsGrpcurl(t *testing.T) {
 	run := func(t *testing.T, program, args, target, stdin string) outcome {
 		t.Helper()
 		args = strings.NewReplacer("TARGET", target, "ADDR", addr, "SECURE", secure, "ROOT", root, "SOCKET", socket, "DEAD", dead.Addr().String()).Replace(args)
-		cmd := exec.CommandContext(t.Context(), program, words(args)...)
+		cmd := exec.CommandContext(t.Context(), program, splitWords(args)...)
 		cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
-		cmd.Env = append(os.Environ(), "ONE=1", "GORACE=atexit_sleep_ms=0") // else the race detector has each process wait for a second
+		cmd.Env = append(os.Environ(), "ONE=1", "GORACE=atexit_sleep_ms=0") // with the race detector each process would otherwise sleep for a second
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
@@ -67,15 +67,15 @@ func TestAsGrpcurl(t *testing.T) {
 		} else if ok && ee.ExitCode() < 0 {
 			t.Errorf("%s %s: %v", program, args, err)
 		}
-		t.Logf("%s %s: status %d\n%s", filepath.Base(program), args, cmd.ProcessState.ExitCode(), &stderr)
-		return outcome{lasting(stdout.String()), lasting(stderr.String()), cmd.ProcessState.ExitCode()}
+		t.Logf("%s %s: status %d\n%s", program, args, cmd.ProcessState.ExitCode(), &stderr)
+		return outcome{withoutVolatile(stdout.String()), withoutVolatile(stderr.String()), cmd.ProcessState.ExitCode()}
 	}
-	run(t, grpcurl, "-plaintext -protoset-out hub.protoset ADDR describe wstun.demo.v1.Hub", "", "")
+	run(t, "grpcurl", "-plaintext -protoset-out hub.protoset ADDR describe wstun.demo.v1.Hub", "", "")
 	compare := func(comparisons []comparison, mistakes bool, targets ...string) {
 		for _, c := range comparisons {
 			t.Run(c.wstun, func(t *testing.T) {
 				t.Parallel()
-				want := run(t, grpcurl, c.grpcurl, "", c.stdin)
+				want := run(t, "grpcurl", c.grpcurl, "", c.stdin)
 				if mistakes {
 					if want.status != 1 && want.status != 2 {
 						t.Errorf("grpcurl's status is %d, want 1 or 2", want.status)
@@ -83,7 +83,7 @@ func TestAsGrpcurl(t *testing.T) {
 					want.status = 2
 				}
 				for _, target := range targets {
-					run(t, wstun, c.wstun, target, c.stdin).compare(t, want)
+					run(t, "wstun", c.wstun, target, c.stdin).compare(t, want)
 				}
 			})
 		}
@@ -96,26 +96,26 @@ func TestAsGrpcurl(t *testing.T) {
 		t.Parallel()
 		for i, args := range []string{"ADDR describe wstun.demo.v1.Hub", "ADDR list", "ADDR list sink.Sink", "ADDR describe sink.All"} {
 			out := fmt.Sprintf("out-%d", i)
-			want := run(t, grpcurl, fmt.Sprintf("-plaintext -proto-out-dir %s.g -protoset-out %s.g.protoset %s", out, out, args), "", "")
+			want := run(t, "grpcurl", fmt.Sprintf("-plaintext -proto-out-dir %s.g -protoset-out %s.g.protoset %s", out, out, args), "", "")
 			verb, rest, _ := strings.Cut(strings.TrimPrefix(args, "ADDR "), " ")
-			run(t, wstun, fmt.Sprintf("%s --proto-out-dir %s.w --protoset-out %s.w.protoset TARGET %s", verb, out, out, rest), tunnel, "").compare(t, want)
+			run(t, "wstun", fmt.Sprintf("%s --proto-out-dir %s.w --protoset-out %s.w.protoset TARGET %s", verb, out, out, rest), tunnel, "").compare(t, want)
 			sameFiles(t, filepath.Join(dir, out+".w"), filepath.Join(dir, out+".g"))
 			sameProtoset(t, filepath.Join(dir, out+".w.protoset"), filepath.Join(dir, out+".g.protoset"))
 		}
 	})
 }
 
-// outcome is what comes of a program.
+// outcome is a program's output and exit status.
 type outcome struct {
 	stdout, stderr string
 	status         int
 }
 
-// advice is how wstun puts an error.
-var advice = regexp.MustCompile(`^wstun: .+\n(wstun: hint: .+\n)?$`)
+// errorText is the form of wstun's errors.
+var errorText = regexp.MustCompile(`^wstun: .+\n(wstun: hint: .+\n)?$`)
 
-// compare compares wstun's outcome with grpcurl's. Errors have their own words, but for
-// the statuses of calls.
+// compare compares wstun's outcome with grpcurl's. The texts of errors differ,
+// except for the statuses of calls.
 func (got outcome) compare(t *testing.T, want outcome) {
 	t.Helper()
 	if got.stdout != want.stdout {
@@ -128,12 +128,12 @@ func (got outcome) compare(t *testing.T, want outcome) {
 		if !slices.Equal(jsonLines(got.stderr), jsonLines(want.stderr)) {
 			t.Errorf("stderr\n%s\ngrpcurl's\n%s", got.stderr, want.stderr)
 		}
-	} else if !advice.MatchString(got.stderr) {
+	} else if !errorText.MatchString(got.stderr) {
 		t.Errorf("stderr\n%s\nwant one error, and maybe a hint", got.stderr)
 	}
 }
 
-// jsonLines is the lines that a text has, whatever the order of fields.
+// jsonLines returns the lines of a text, sorted, since the order of fields varies.
 func jsonLines(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n") // grpcurl ends some without a line break
 	for i, line := range lines {
@@ -143,24 +143,9 @@ func jsonLines(text string) []string {
 	return lines
 }
 
-// folder is where writeCertificates writes to.
-type folder struct {
-	t    *testing.T
-	path string
-}
-
-func (f folder) MkAbs(name string) string { return filepath.Join(f.path, name) }
-
-func (f folder) Check(err error) {
-	f.t.Helper()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// serveEverything serves the demo Hub and the service Sink, which answers with the message
-// it is sent, and returns the address, and one with TLS. It also listens at a unix socket.
-// What calls came with goes back in their headers. The files are in dir.
+// serveEverything serves the demo Hub and the service Sink, which echoes its
+// message, on a TCP address, on one with TLS, and on a unix socket. It sends some
+// of a call's metadata back in the headers. sink.proto and the certificates are in dir.
 func serveEverything(t *testing.T, dir, socket string) (addr, secure string) {
 	t.Helper()
 	set, err := reflection.LoadProtos([]string{"sink.proto"}, []string{dir})
@@ -171,7 +156,7 @@ func serveEverything(t *testing.T, dir, socket string) (addr, secure string) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		authority := md[":authority"]
 		if len(authority) == 1 && authority[0] != "hub.example" {
-			authority = nil // each has its own
+			authority = nil // it differs between the programs
 		}
 		return metadata.MD{"seen": slices.Concat(authority, md["x-one"], md["x-two"]), "seen-bin": md["x-raw-bin"]}
 	}
@@ -188,7 +173,7 @@ func serveEverything(t *testing.T, dir, socket string) (addr, secure string) {
 			return handler(srv, ss)
 		}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			m := new(emptypb.Empty) // keeps the fields, which it doesn't know
+			m := new(emptypb.Empty) // keeps all fields, as unknown ones
 			if err := stream.RecvMsg(m); err != nil {
 				return err
 			}
@@ -224,8 +209,8 @@ func serveEverything(t *testing.T, dir, socket string) (addr, secure string) {
 
 var quoted = regexp.MustCompile(`'[^']*'|\S+`)
 
-// words splits a command line as a shell does, as far as it is used here.
-func words(line string) []string {
+// splitWords splits a command line at blanks outside '…'.
+func splitWords(line string) []string {
 	var list []string
 	for _, word := range quoted.FindAllString(line, -1) {
 		list = append(list, strings.Trim(word, "'"))
@@ -238,16 +223,16 @@ var volatile = []struct {
 	to string
 }{
 	{regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*Z"`), `"TIME"`},
-	// grpcurl puts it differently, depending on which end is the first to see it.
+	// grpcurl's text depends on which end sees the deadline first.
 	{regexp.MustCompile(`(Code: DeadlineExceeded\n  Message: ).*`), "${1}TEXT"},
-	// What -vv measures is wstun's own.
+	// The measurements of -vv.
 	{regexp.MustCompile(`(?m)^\n?(Response|Estimated response) size: .*\n`), ""},
 	{regexp.MustCompile(`(?m)^\nConnected in .*\n`), ""},
-	{regexp.MustCompile(`(?ms)^(Timing Data|Timings, from).*`), ""},
+	{regexp.MustCompile(`(?ms)^(Timing Data|Timings since).*`), ""},
 }
 
-// lasting is output without what differs from time to time.
-func lasting(out string) string {
+// withoutVolatile returns out without the parts that differ between runs.
+func withoutVolatile(out string) string {
 	for _, v := range volatile {
 		out = v.re.ReplaceAllString(out, v.to)
 	}

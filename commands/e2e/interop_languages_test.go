@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"net"
@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/genproto/googleapis/rpc/status"
@@ -23,14 +22,14 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// hubCases are what the programs in testdata/interop call the demo service
-// with, and a client in Go, too.
+// hubCases are the tests of the demo service that the clients in
+// testdata/interop run, and goHubClient, too.
 var hubCases = []string{
 	"unary", "details", "client_stream", "server_stream", "bidi_stream", "early_end",
 	"large", "deadline", "cancel", "gzip", "metadata",
 }
 
-// TestNode calls from Node's @grpc/grpc-js, and calls a server that it runs.
+// TestNode tests a client and a server of Node's @grpc/grpc-js.
 func TestNode(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("testdata", "interop", "node")
@@ -41,13 +40,13 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Skip("no Node: ", err)
 	}
-	testForeign(t,
+	testLanguage(t,
 		[]string{node, filepath.Join(dir, "client.js")},
 		[]string{node, filepath.Join(dir, "server.js")})
 }
 
-// TestPython calls from Python's grpcio, which is gRPC's C++ inside, and calls
-// a server that it runs.
+// TestPython tests a client and a server of Python's grpcio, which wraps gRPC's
+// C++ library.
 func TestPython(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("testdata", "interop", "python")
@@ -56,32 +55,32 @@ func TestPython(t *testing.T) {
 		if exec.CommandContext(t.Context(), python, "-c", "import grpc, google.protobuf").Run() != nil {
 			continue
 		}
-		testForeign(t,
+		testLanguage(t,
 			append(env, python, filepath.Join(dir, "client.py")),
 			append(env, python, filepath.Join(dir, "server.py")))
 		return
 	}
-	t.Skip("no gRPC for Python: the packages grpcio and protobuf are it, python3-grpcio on Debian")
+	t.Skip("no gRPC for Python: it needs the packages grpcio and protobuf (on Debian python3-grpcio)")
 }
 
-// testForeign runs the client against the demo Hub and against the server, and
+// testLanguage runs the client of another language against the demo Hub and against the server, and
 // a client in Go against the server.
-func testForeign(t *testing.T, client, server []string) {
+func testLanguage(t *testing.T, client, server []string) {
 	t.Helper()
 	for _, r := range routes {
 		t.Run("Hub, "+r.name, func(t *testing.T) {
 			t.Parallel()
-			runHubClient(t, client, r.open(t, startHub(t)), hubCases[:len(hubCases)-1]) // it echoes no metadata
+			runHubClient(t, client, r.open(t, startHub(t)), hubCases[:len(hubCases)-1]) // all but metadata, which the Hub doesn't echo
 		})
 		t.Run("server, "+r.name, func(t *testing.T) {
 			t.Parallel()
 			s := startDaemon(t, server[0], server[1:]...)
-			addr := r.open(t, s.line(t, `^127\.0\.0\.1:\d+$`))
+			addr := r.open(t, s.find(t, `^127\.0\.0\.1:\d+$`))
 			t.Run("own client", func(t *testing.T) { runHubClient(t, client, addr, hubCases) })
 			t.Run("Go client", func(t *testing.T) { goHubClient(t, addr) })
-			// The server hears of what either client gave up: a deadline and a cancellation.
-			s.line(t, `(?s)(given up: Sleep.*){2}`)
-			s.line(t, `(?s)(given up: WatchKeys.*){2}`)
+			// The server sees the deadline and the cancellation of both clients.
+			s.find(t, `(?s)(given up: Sleep.*){2}`)
+			s.find(t, `(?s)(given up: WatchKeys.*){2}`)
 		})
 	}
 }
@@ -103,13 +102,9 @@ func startHub(t *testing.T) string {
 func runHubClient(t *testing.T, client []string, addr string, cases []string) {
 	t.Helper()
 	c := startDaemon(t, client[0], append(append(client[1:len(client):len(client)], addr), cases...)...)
-	select {
-	case <-c.exited:
-	case <-time.After(2 * outputWait):
-		t.Fatal("goes on")
-	}
-	if want := "ok " + strings.Join(cases, "\nok ") + "\n"; c.output() != want {
-		t.Errorf("it says\n%swant\n%s", c.output(), want)
+	_, err := c.exitStatus()
+	if want := "ok " + strings.Join(cases, "\nok ") + "\n"; err != nil || c.String() != want {
+		t.Errorf("%v; it prints\n%swant\n%s", err, c, want)
 	}
 }
 

@@ -1,24 +1,19 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
-	"io"
 	"os/exec"
-	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/testdata"
 )
 
-// route is one way from a gRPC client to a gRPC server.
+// route is a connection from a gRPC client to a gRPC server.
 type route struct {
 	name       string
-	direct     bool     // without wstun: what fails here is not wstun's fault
+	direct     bool     // without wstun: a failure here isn't wstun's
 	dialAccept bool     // wstun dial accepts the WebSocket, wstun serve dials it
 	serve      []string // flags
 }
@@ -43,16 +38,16 @@ func (r route) open(t *testing.T, upstream string, flags ...string) string {
 	const url, addr = `^ws://\S+$`, `^127\.0\.0\.1:\d+$`
 	if r.dialAccept {
 		d := startDaemon(t, "wstun", append(dial, "--accept", "127.0.0.1:0")...)
-		startDaemon(t, "wstun", append(serve, d.line(t, url))...)
-		return d.line(t, addr)
+		startDaemon(t, "wstun", append(serve, d.find(t, url))...)
+		return d.find(t, addr)
 	}
 	s := startDaemon(t, "wstun", append(serve, "--accept", "127.0.0.1:0")...)
-	return startDaemon(t, "wstun", append(dial, s.line(t, url))...).line(t, addr)
+	return startDaemon(t, "wstun", append(dial, s.find(t, url))...).find(t, addr)
 }
 
 // TestInterop runs gRPC's own interoperability programs through the tunnel.
-// Without TLS and Google's cloud they have no more cases than these, but for
-// pick_first_unary: the server lacks what it asks for.
+// These are all their cases that need neither TLS nor Google's cloud, except
+// pick_first_unary, which the server doesn't support.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	cases := []string{
@@ -65,7 +60,7 @@ func TestInterop(t *testing.T) {
 	for _, r := range routes {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			addr := r.open(t, startInteropServer(t)) // it has one client for orca_oob at a time
+			addr := r.open(t, startInteropServer(t)) // of its own: a server takes one client for orca_oob at a time
 			for _, name := range cases {
 				t.Run(name, func(t *testing.T) {
 					runInteropClient(t, client, addr, name)
@@ -75,7 +70,7 @@ func TestInterop(t *testing.T) {
 	}
 }
 
-// TestInteropTLS has TLS from serve to the upstream, and with --raw from the
+// TestInteropTLS uses TLS from serve to the upstream, and with --raw from the
 // client to the upstream.
 func TestInteropTLS(t *testing.T) {
 	t.Parallel()
@@ -112,9 +107,9 @@ func interopTool(t *testing.T, name string) string {
 
 func startInteropServer(t *testing.T, flags ...string) string {
 	t.Helper()
-	// It tells its port in its log only.
+	// The server writes its port to the log only.
 	server := []string{"GRPC_GO_LOG_SEVERITY_LEVEL=info", interopTool(t, "server"), "-port", "0"}
-	port := startDaemon(t, "env", append(server, flags...)...).line(t, `interop server listening on .*:(\d+)$`)
+	port := startDaemon(t, "env", append(server, flags...)...).find(t, `interop server listening on .*:(\d+)$`)
 	return "127.0.0.1:" + port
 }
 
@@ -123,76 +118,13 @@ func runInteropClient(t *testing.T, client, addr, testCase string, flags ...stri
 	host, port, _ := strings.Cut(addr, ":")
 	flags = append(flags, "-server_host", host, "-server_port", port, "-test_case", testCase)
 	switch {
-	case strings.HasSuffix(testCase, "_soak"): // as patient as the rest, on a busy machine
+	case strings.HasSuffix(testCase, "_soak"): // time for a busy machine
 		flags = append(flags, "-soak_per_iteration_max_acceptable_latency_ms", "20000", "-soak_overall_timeout_seconds", "20")
 	case strings.HasPrefix(testCase, "orca_"):
 		flags = append(flags, `-service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`)
 	}
 	d := startDaemon(t, client, flags...)
-	select {
-	case <-d.exited:
-	case <-time.After(outputWait):
-		t.Fatal("goes on")
-	}
-	if !d.cmd.ProcessState.Success() {
-		t.Errorf("%v:\n%s", d.cmd.ProcessState, d.output())
-	}
-}
-
-// startDaemon starts a program, which is killed when t ends.
-func startDaemon(t *testing.T, prog string, args ...string) *daemon {
-	t.Helper()
-	cmd := exec.Command(prog, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	d := &daemon{cmd: cmd, changed: make(chan struct{}), exited: make(chan struct{})}
-	var reading sync.WaitGroup
-	for i, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
-		r, err := pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		reading.Go(func() { d.read(&d.streams[i], r, io.Discard) })
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		reading.Wait()
-		_ = cmd.Wait()
-		close(d.exited)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-d.exited
-		if t.Failed() {
-			t.Logf("$ %s\n%s", strings.Join(cmd.Args, " "), d.output())
-		}
-	})
-	return d
-}
-
-// line waits until the output has a match, at any place, and returns its last
-// group.
-func (d *daemon) line(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile("(?m)" + pattern)
-	timeout := time.After(outputWait)
-	for exited := d.exited; ; {
-		d.mu.Lock()
-		changed := d.changed
-		d.mu.Unlock()
-		if match := re.FindStringSubmatch(d.output()); match != nil {
-			return match[len(match)-1]
-		}
-		if exited == nil {
-			t.Fatalf("ended without a match for %s", re)
-		}
-		select {
-		case <-changed:
-		case <-exited:
-			exited = nil // one last look
-		case <-timeout:
-			t.Fatalf("no match for %s", re)
-		}
+	if status, err := d.exitStatus(); err != nil || status != 0 {
+		t.Errorf("status %d, %v:\n%s", status, err, d)
 	}
 }

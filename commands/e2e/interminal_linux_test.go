@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() { //nolint:gochecknoinits // other systems have no such program
+func init() { //nolint:gochecknoinits // only Linux has this program
 	programs["interminal"] = inTerminal
 }
 
-// inTerminal runs PROG [ARG…] with a terminal of its own, though with neither
-// input nor output there. SIGTERM closes the terminal, SIGHUP goes to PROG.
+// inTerminal runs PROG [ARG…] with a controlling terminal of its own, which is
+// neither its input nor its output. SIGTERM closes the terminal; inTerminal
+// passes SIGHUP on to PROG.
 func inTerminal() {
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"context"
@@ -26,7 +26,7 @@ import (
 // hubClient has a method for each of hubCases.
 type hubClient struct{ demo.HubClient }
 
-// goHubClient calls the demo service at addr as the programs in
+// goHubClient calls the demo service at addr as the clients in
 // testdata/interop do.
 func goHubClient(t *testing.T, addr string) {
 	t.Helper()
@@ -173,7 +173,7 @@ func (c hubClient) large(ctx context.Context, t *testing.T) {
 
 func (c hubClient) deadline(ctx context.Context, t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // for the server to hear of the call
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // enough for the call to reach the server
 	defer cancel()
 	_, err := c.Sleep(ctx, &demo.SleepRequest{Duration: durationpb.New(30 * time.Second)})
 	wantCode(t, err, codes.DeadlineExceeded)
@@ -202,7 +202,7 @@ func (c hubClient) gzip(ctx context.Context, t *testing.T) {
 	finish(t, stream)
 }
 
-// metadata wants x-echo and x-echo-bin back as header and as trailer, as the
+// metadata requires x-echo and x-echo-bin back as header and as trailer, as the
 // servers in testdata/interop do.
 func (c hubClient) metadata(ctx context.Context, t *testing.T) {
 	t.Helper()

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package main
+package e2e
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// A session of somebody who uses all keys.
+// A session with all keys: completion, history, Ctrl-C and Ctrl-D.
 func TestShellTerminal(t *testing.T) {
 	t.Parallel()
-	url := strings.TrimSpace(stay(t, "wstun serve"))
+	url := strings.TrimSpace(startCommand(t, "wstun serve"))
 	history := filepath.Join(t.TempDir(), "history")
-	s := sit(t, nil, "--history", history, url)
+	s := startShell(t, nil, "--history", history, url)
 
 	s.press("l\tHu\t\r") // commands and names
 	s.await(`ls Hub .*\r\n(wstun\.demo\.v1\.Hub\.\w+\r\n){7}wstun> $`)
@@ -59,7 +59,7 @@ func TestShellTerminal(t *testing.T) {
 	s.await(`Code: Canceled`)
 	s.await(`wstun> $`)
 	s.press(ctrlD)
-	s.wantEnd(0)
+	s.wantExit(0)
 
 	info, err := os.Stat(history)
 	if err != nil {
@@ -68,71 +68,72 @@ func TestShellTerminal(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the history has mode %v", info.Mode())
 	}
-	s = sit(t, nil, "--history", history, url)
-	s.press("call Cr\x12") // Ctrl-R, in the history of another time
+	s = startShell(t, nil, "--history", history, url)
+	s.press("call Cr" + ctrlR) // in the history of an earlier session
 	s.await(`call CreateKey \{"name": "k1"\}$`)
 	s.press(ctrlC)
 	s.await(`wstun> $`)
 	s.press("exit\r")
-	s.wantEnd(0)
+	s.wantExit(0)
 }
 
-// By default the history is among the user's files; one that can't be written is none.
+// By default the history is a file in the user's state folder. The shell works
+// without a history if the file can't be read.
 func TestShellHistory(t *testing.T) {
 	t.Parallel()
-	url := strings.TrimSpace(stay(t, "wstun serve"))
+	url := strings.TrimSpace(startCommand(t, "wstun serve"))
 	state := t.TempDir()
-	s := sit(t, []string{"XDG_STATE_HOME=" + state}, url)
+	s := startShell(t, []string{"XDG_STATE_HOME=" + state}, url)
 	s.enter("set time off", "")
 	s.press("exit\r")
-	s.wantEnd(0)
+	s.wantExit(0)
 	text, err := os.ReadFile(filepath.Join(state, "wstun", "shell_history"))
 	if err != nil || string(text) != "set time off\nexit\n" {
 		t.Errorf("%q, %v", text, err)
 	}
-	s = sit(t, []string{"XDG_STATE_HOME=" + state}, "--history", "none", url)
+	s = startShell(t, []string{"XDG_STATE_HOME=" + state}, "--history", "none", url)
 	s.press(arrowUp + "set time on\r")
 	s.await(`wstun> $`)
 	s.press("exit\r")
-	s.wantEnd(0)
+	s.wantExit(0)
 	if again, _ := os.ReadFile(filepath.Join(state, "wstun", "shell_history")); !bytes.Equal(again, text) {
-		t.Errorf("%q was written in spite of none", again)
+		t.Errorf("%q was written despite --history none", again)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = sit(t, nil, "--history", filepath.Join(file, "history"), url)
+	s = startShell(t, nil, "--history", filepath.Join(file, "history"), url)
 	s.enter("set time on", "")
 	s.press("exit\r")
-	s.wantEnd(0)
-	if !strings.Contains(s.screen(), "history not read") {
-		t.Error("nothing is said of a history that can't be read")
+	s.wantExit(0)
+	if !strings.Contains(s.screen.String(), "history not read") {
+		t.Error("no warning about a history that can't be read")
 	}
 }
 
 // SIGTERM ends the shell, also in the middle of a line or of a call.
 func TestShellSignal(t *testing.T) {
 	t.Parallel()
-	url := strings.TrimSpace(stay(t, "wstun serve"))
+	url := strings.TrimSpace(startCommand(t, "wstun serve"))
 	for keys, shown := range map[string]string{
 		"half a line":          `half a line$`,
 		"call WatchKeys\r":     `snapshot`,
 		"call Echo\r":          `Echo> $`,
 		"call Echo\r{\"te\t\"": `\{"text": "$`,
 	} {
-		s := sit(t, nil, url)
+		s := startShell(t, nil, url)
 		s.press(keys)
 		s.await(shown)
 		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		s.wantEnd(0)
+		s.wantExit(0)
 	}
 }
 
-// The shell outlives its session: what is lost is told, and what comes back is asked
-// anew.
+// The shell outlives its session: it reports a lost session and a new one, and
+// reads the reflection data of the new one again.
 func TestShellReconnect(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -144,25 +145,25 @@ func TestShellReconnect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	addr, kill := start(t, `ws://(.*)/`, "wstun", "serve")
-	relay := newSwitchable(t, addr)
-	s := sit(t, nil, "--wait", "10ms", "--max-retry-interval", "100ms", "ws://"+relay.addr+"/")
+	server := startDaemon(t, "wstun", "serve")
+	relay := startRelay(t, server.find(t, `^ws://(.*)/$`))
+	s := startShell(t, nil, "--wait", "10ms", "--max-retry-interval", "100ms", "ws://"+relay.addr+"/")
 	s.enter("ls Hub", `wstun\.demo\.v1\.Hub\.Echo`)
 	s.press("call Echo\r")
 	s.await(`Echo> $`)
 	s.press(`{"text": "half`)
 	s.await(`half$`)
-	relay.switchTo("")
-	kill()
+	relay.setTarget(t, "")
+	server.kill()
 	s.await(`wstun: session down: .+\r\n(.|\n)*Code: Unavailable\r\n|Code: Unavailable\r\n(.|\n)*wstun: session down: .+\r\n`)
-	s.await(`wstun> \{"text": "half$`) // what was being typed is still there
+	s.await(`wstun> \{"text": "half$`) // the line that was being typed
 	s.press(ctrlC)
 	s.await(`wstun> $`)
 	s.enter("ls Hub", `wstun: no session: .+\r\n`)
 	s.enter("call Echo {}", `wstun: no session: .+\r\n`)
 
-	addr, _ = start(t, `ws://(.*)/`, "wstun", "serve", "--stub", filepath.Join(dir, "other.yaml"), "--proto", filepath.Join(dir, "other.proto"))
-	relay.switchTo(addr)
+	other := startDaemon(t, "wstun", "serve", "--stub", filepath.Join(dir, "other.yaml"), "--proto", filepath.Join(dir, "other.proto"))
+	relay.setTarget(t, other.find(t, `^ws://(.*)/$`))
 	s.await(`wstun: session up\r\n`)
 	s.await(`wstun> $`)
 	s.enter("ls Hub", `wstun: unknown service "Hub"\r\n`)
@@ -171,25 +172,44 @@ func TestShellReconnect(t *testing.T) {
 	s.press("\"\"}\r")
 	s.await(`"word": "again"`)
 	s.press(ctrlD)
-	s.wantEnd(0)
+	s.wantExit(0)
 }
 
-// So it does with a plain server.
+// The shell also outlives its connection to a plain gRPC server.
 func TestShellReconnectPlain(t *testing.T) {
 	t.Parallel()
-	addr, kill := start(t, `(127.*)\n`, "grpcserver", "v1")
-	relay := newSwitchable(t, addr)
-	s := sit(t, nil, "--wait", "10ms", "--max-retry-interval", "100ms", relay.addr)
+	server := startDaemon(t, "grpcserver", "v1")
+	relay := startRelay(t, server.find(t, `^127.*$`))
+	s := startShell(t, nil, "--wait", "10ms", "--max-retry-interval", "100ms", relay.addr)
 	s.enter("ls Hub", `wstun\.demo\.v1\.Hub\.Echo`)
-	relay.switchTo("")
-	kill()
+	relay.setTarget(t, "")
+	server.kill()
 	s.await(`wstun: connection down: .+\r\n`)
 	s.enter("ls Hub", `wstun: no connection: .+\r\n`)
-	addr, _ = start(t, `(127.*)\n`, "grpcserver", "v1")
-	relay.switchTo(addr)
+	relay.setTarget(t, startDaemon(t, "grpcserver", "v1").find(t, `^127.*$`))
 	s.await(`wstun: connection up\r\n`)
 	s.await(`wstun> $`)
 	s.enter(`call Echo {"text": "back"}`, `"text": "back"`)
 	s.press(ctrlD)
-	s.wantEnd(0)
+	s.wantExit(0)
+}
+
+// movingRelay is the program relay, and the file with its target.
+type movingRelay struct{ addr, file string }
+
+func startRelay(t *testing.T, target string) movingRelay {
+	t.Helper()
+	r := movingRelay{file: filepath.Join(t.TempDir(), "target")}
+	r.setTarget(t, target)
+	r.addr = startDaemon(t, "relay", r.file).find(t, `^127.*$`)
+	return r
+}
+
+// setTarget sets the target of connections from now on. If target is empty,
+// relay closes them at once.
+func (r movingRelay) setTarget(t *testing.T, target string) {
+	t.Helper()
+	if err := os.WriteFile(r.file, []byte(target), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
