@@ -13,8 +13,8 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run ends in order at the first SIGINT or SIGTERM. Before it begins to, signals
-// do again what they do by default, so that a second one doesn't wait.
+// run ends in order at the first SIGINT or SIGTERM. From then on signals have
+// their default effect, so that a second one ends the process at once.
 func run() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
