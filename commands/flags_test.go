@@ -207,6 +207,7 @@ func TestOptions(t *testing.T) {
 		{"call", "--output", "json", "--pretty", "h:1", "a.B/C"},
 		{"shell"},
 		{"shell", "--max-retries", "1", "h:1"},
+		{"shell", "--wait", "-1s", "h:1"},
 		{"shell", "--pretty", "--compact", "h:1"},
 		{"check"},
 		{"check", "--output", "xml", "ws://h/"},

@@ -183,14 +183,22 @@ func (o *Options) checkLimits() error {
 	if err := usage.NotNegative("drain-timeout", o.DrainTimeout); err != nil {
 		return err
 	}
+	if err := o.CheckRetries(); err != nil {
+		return err
+	}
+	if o.MaxSessions < 0 {
+		return usage.Errorf("--max-sessions %d: want 0 or more", o.MaxSessions)
+	}
+	return nil
+}
+
+// CheckRetries checks the values of RetryFlags.
+func (o *Options) CheckRetries() error {
 	if o.MaxRetries < -1 {
 		return usage.Errorf("--max-retries %d: want 0 or more, or -1 for no limit", o.MaxRetries)
 	}
 	if o.MaxRetryInterval < 0 || o.MaxRetryInterval == 0 && o.retries {
 		return usage.Errorf("--max-retry-interval %v: want more than 0", o.MaxRetryInterval)
-	}
-	if o.MaxSessions < 0 {
-		return usage.Errorf("--max-sessions %d: want 0 or more", o.MaxSessions)
 	}
 	return nil
 }

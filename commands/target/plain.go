@@ -60,6 +60,9 @@ func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, 
 	if err := usage.NotNegative("connect-timeout", p.timeout); err != nil {
 		return nil, nil, err
 	}
+	if err := o.Endpoint.CheckRetries(); err != nil {
+		return nil, nil, err
+	}
 	header, err := endpoint.Metadata("header", o.Endpoint.Header, o.Endpoint.ExpandHeaders)
 	if err != nil {
 		return nil, nil, err
@@ -171,7 +174,7 @@ func (p *plain) current(ctx context.Context) (*grpc.ClientConn, error) {
 func (p *plain) loss() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lost == nil || errors.Is(p.lost, io.EOF) {
+	if p.lost == nil || errors.Is(p.lost, io.EOF) || errors.Is(p.lost, net.ErrClosed) {
 		return errors.New("the server has closed it")
 	}
 	return netdiag.Cause(p.lost)

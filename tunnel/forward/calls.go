@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,8 @@ func (c *calls) scan(s *h2.Scanner, p []byte) {
 	if s.Err() != nil {
 		return
 	}
-	if s.Scan(p); s.Err() != nil {
+	// A malformed frame ends the connection, and with it the calls that are open.
+	if s.Scan(p); errors.Is(s.Err(), h2.ErrNotHTTP2) {
 		c.update(c.stopTracking)
 	}
 }

@@ -107,11 +107,22 @@ func TestCallsStopTracking(t *testing.T) {
 	if !c.untracked {
 		t.Error("untracked = false, want true")
 	}
-	c = newHTTP2Calls()
+}
+
+// A malformed frame of the client doesn't hide the end of the calls before it.
+func TestCallsAfterMalformedFrame(t *testing.T) {
+	t.Parallel()
+	c := newHTTP2Calls()
 	c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
-	c.scan(c.responses, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // without HEADERS
-	if !c.untracked || len(c.open) > 0 {
-		t.Errorf("untracked %v, %d open, want true, 0", c.untracked, len(c.open))
+	c.scan(c.requests, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // without HEADERS
+	idle := false
+	c.whenIdle(func() { idle = true })
+	if c.untracked || len(c.open) != 1 || idle {
+		t.Errorf("untracked %v, %d open, idle %v, want false, 1, false", c.untracked, len(c.open), idle)
+	}
+	c.scan(c.responses, rawFrame(http2.FrameHeaders, endHeaders|endStream, 1, 0))
+	if len(c.open) != 0 || !idle {
+		t.Errorf("%d open, idle %v, want 0, true", len(c.open), idle)
 	}
 }
 

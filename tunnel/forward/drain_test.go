@@ -31,6 +31,7 @@ func TestForwarderShutdown(t *testing.T) {
 	}{
 		{"nothing sent", "", false},
 		{"idle HTTP/2", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)), false},
+		{"a malformed frame", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)) + string(rawFrame(http2.FrameContinuation, endHeaders, 1, 3)), false},
 		{"a call", http2.ClientPreface + string(rawFrame(http2.FrameSettings, 0, 0, 0)) + string(rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 3)), true},
 		{"not HTTP/2", "SSH-2.0-x\r\n", true},
 	} {

@@ -153,9 +153,6 @@ func (s *Scanner) beginFrame(header []byte) {
 		s.inHeaderBlock = !h.Flags.Has(http2.FlagPushPromiseEndHeaders)
 		s.expectFields(4, h.Flags.Has(http2.FlagPushPromisePadded))
 	}
-	if s.err != nil {
-		return
-	}
 	if s.visitor.Frame != nil {
 		s.visitor.Frame(h)
 	}

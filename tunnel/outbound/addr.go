@@ -18,6 +18,9 @@ type Addr struct {
 func ParseAddr(text string) (Addr, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		path = strings.TrimPrefix(path, "//")
+		if strings.HasPrefix(path, "//") { // String would look like unix://HOST
+			path = "/" + strings.TrimLeft(path, "/")
+		}
 		if path == "" {
 			return Addr{}, fmt.Errorf("%q: no path after unix", text)
 		}

@@ -12,6 +12,7 @@ func TestParseAddr(t *testing.T) {
 		{"localhost:http", "tcp", "localhost:http"},
 		{"unix:/run/x", "unix", "/run/x"},
 		{"unix:///run/x", "unix", "/run/x"},
+		{"unix:////run/x", "unix", "/run/x"},
 		{"unix:x", "unix", "x"},
 		{"unix:", "", ""},
 		{"", "", ""},

@@ -121,21 +121,21 @@ func (streamsAddr) String() string  { return "streams" }
 type prefaceScanner struct {
 	listener *Listener
 	stream   net.Conn
-	scanner  *h2.Scanner // nil once the preface is complete, or isn't HTTP/2
+	scanner  *h2.Scanner // nil once the preface is complete
 }
 
 func newPrefaceScanner(l *Listener, stream net.Conn) *prefaceScanner {
 	return &prefaceScanner{listener: l, stream: stream, scanner: h2.NewScanner(h2.FromClient, h2.Visitor{})}
 }
 
-// receive scans data, which the server has read. A gRPC server closes a stream that
-// doesn't carry HTTP/2 at once.
+// receive scans data, which the server has read. A stream that doesn't carry HTTP/2
+// stays in the listener: a gRPC server reads 24 bytes before it closes it.
 func (p *prefaceScanner) receive(data []byte) {
 	if p.scanner == nil {
 		return
 	}
 	p.scanner.Scan(data)
-	if p.scanner.PrefaceDone() || p.scanner.Err() != nil {
+	if p.scanner.PrefaceDone() {
 		p.scanner = nil
 		p.stop()
 	}

@@ -63,3 +63,29 @@ func TestListenerClose(t *testing.T) {
 		t.Errorf("the listener's Close ended the session: %v", err)
 	}
 }
+
+// A gRPC server reads on after a few bytes that can't become HTTP/2. When it stops, the
+// listener closes such streams.
+func TestListenerCloseEndsForeignStreams(t *testing.T) {
+	t.Parallel()
+	for _, sent := range []string{"", "PRI", "abc"} {
+		l, client := listenerPair(t)
+		stream := open(t, client)
+		if _, err := io.WriteString(stream, sent); err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(accepted, make([]byte, len(sent))); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+		if _, err := stream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("Read after %q = %v, want the stream's end", sent, err)
+		}
+	}
+}
