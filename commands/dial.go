@@ -85,9 +85,6 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	if err := d.listen(ctx, o.listen); err != nil {
 		return err
 	}
-	if err := out.ready.clear(); err != nil {
-		return err
-	}
 	var once sync.Once
 	d.refusal = backend.NewRefusal(out.logger)
 	d.sessions = out.newSessions()
@@ -115,12 +112,16 @@ type dialing struct {
 	refusal   backend.Backend // answers a peer that is a gRPC client as well
 }
 
-// listen binds all addresses and then reports them. On error it leaves none bound.
+// listen binds all addresses, removes an old ready file, and then reports the addresses.
+// On error it leaves none bound.
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range d.local {
 				_ = l.Close()
+			}
+			if d.accepting != nil {
+				_ = d.accepting.Close()
 			}
 		}
 	}()
@@ -139,6 +140,9 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 		return err
 	}
 	d.accepting = l
+	if err := d.out.ready.prepare(); err != nil {
+		return err
+	}
 	for _, l := range d.local {
 		d.out.listening("address", endpoint.Addr(l))
 	}

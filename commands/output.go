@@ -85,7 +85,7 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
 	}
-	return out, out.ready.check()
+	return out, nil
 }
 
 // event prints one JSON object, if that is the format.

@@ -21,60 +21,35 @@ type readyFile struct {
 // maxReadyFile is more than the addresses of any run need.
 const maxReadyFile = 64 << 10
 
-// check returns an error if the file couldn't be written later.
-func (f *readyFile) check() error {
+// prepare removes the file of an earlier run, and fails if the path is something else or
+// can't be written.
+func (f *readyFile) prepare() error {
 	if f.path == "" {
 		return nil
 	}
-	if err := f.checkExisting(); err != nil {
-		return &usage.Error{Err: fmt.Errorf("--ready-file %s: %w", f.path, err), Advice: "name another path, or remove the file there"}
-	}
-	tmp, err := f.createTemp()
-	if err != nil {
-		return usage.Errorf("--ready-file %s: %w", f.path, pathCause(err))
-	}
-	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
-}
-
-// clear removes the file of an earlier run, once this run has its addresses: until then
-// the other one may be ready and running.
-func (f *readyFile) clear() error {
-	if f.path == "" {
-		return nil
-	}
-	err := f.checkExisting()
-	if err == nil {
-		if err = os.Remove(f.path); errors.Is(err, os.ErrNotExist) {
-			return nil
+	switch info, err := os.Lstat(f.path); {
+	case err != nil: // write finds out whether the path is free
+	case !info.Mode().IsRegular():
+		return f.refuse("it exists and is not a file")
+	case info.Size() > maxReadyFile:
+		return f.refuse("the file exists, and wstun has not written it")
+	default:
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			return f.refuse(pathCause(err).Error())
+		}
+		if !isReadyText(string(text)) {
+			return f.refuse("the file exists, and wstun has not written it")
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("--ready-file %s: %w", f.path, pathCause(err))
+	if err := errors.Join(f.write("\n"), f.remove()); err != nil {
+		return f.refuse(err.Error())
 	}
 	return nil
 }
 
-// checkExisting returns an error if the path is anything but a ready file or an empty
-// one, or free.
-func (f *readyFile) checkExisting() error {
-	info, err := os.Lstat(f.path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return pathCause(err)
-	case !info.Mode().IsRegular():
-		return errors.New("it exists and is not a file")
-	case info.Size() <= maxReadyFile:
-		text, err := os.ReadFile(f.path)
-		if err != nil {
-			return pathCause(err)
-		}
-		if isReadyText(string(text)) {
-			return nil
-		}
-	}
-	return errors.New("the file exists, and wstun has not written it")
+func (f *readyFile) refuse(reason string) error {
+	return &usage.Error{Err: fmt.Errorf("--ready-file %s: %s", f.path, reason), Advice: "name another path, or remove the file there"}
 }
 
 // isReadyText reports whether text may be that of a ready file: one URL, or addresses,
@@ -92,9 +67,9 @@ func isReadyText(text string) bool {
 	return true
 }
 
-// write writes the file at once: it is renamed into place.
+// write writes the whole file at once: it is renamed into place.
 func (f *readyFile) write(text string) error {
-	tmp, err := f.createTemp()
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
 	if err != nil {
 		return pathCause(err)
 	}
@@ -110,14 +85,10 @@ func (f *readyFile) write(text string) error {
 	return nil
 }
 
-func (f *readyFile) createTemp() (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
-}
-
-// remove removes the file that write has written, unless it has changed.
+// remove removes the file that write has written, unless another run has replaced it.
 func (f *readyFile) remove() error {
 	if text, err := os.ReadFile(f.path); f.written == "" || err != nil || string(text) != f.written {
-		return nil //nolint:nilerr // it isn't this run's any more
+		return nil //nolint:nilerr // the file is no longer this run's
 	}
 	f.written = ""
 	return os.Remove(f.path)

@@ -41,11 +41,8 @@ func TestReadyFileKeepsOtherFiles(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.check(); exitStatus(err) != exitUsage {
-			t.Errorf("check = %v, want a usage error", err)
-		}
-		if err := f.clear(); err == nil {
-			t.Error("clear = nil, want an error")
+		if err := f.prepare(); exitStatus(err) != exitUsage {
+			t.Errorf("prepare = %v, want a usage error", err)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != text {
 			t.Errorf("the file has %d bytes, %v; want it untouched", len(got), err)
@@ -59,7 +56,7 @@ func TestReadyFileRemovesItsOwn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ready")
 	first, second := &readyFile{path: path}, &readyFile{path: path}
 	for i, f := range []*readyFile{first, second} {
-		if err := f.check(); err != nil {
+		if err := f.prepare(); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.write(fmt.Sprintf("127.0.0.1:%d\n", i+1)); err != nil {

@@ -63,7 +63,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := out.ready.clear(); err != nil {
+	if err := out.ready.prepare(); err != nil {
 		return err
 	}
 	catchBrokenPipes()
