@@ -3,6 +3,7 @@ package forward
 import (
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -162,4 +163,13 @@ func (c *calls) betweenMessages() map[uint32]*response {
 	open := maps.Clone(c.open)
 	maps.DeleteFunc(open, func(_ uint32, r *response) bool { return !r.messages.AtBoundary() })
 	return open
+}
+
+// close returns the open calls and the last stream so far, and begins no more calls.
+func (c *calls) close() (open []uint32, last uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open, last = slices.Sorted(maps.Keys(c.open)), c.lastID
+	c.stopTracking()
+	return open, last
 }

@@ -176,12 +176,12 @@ func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool)
 		if errors.Is(err, tunnel.ErrNoSession) {
 			up = f.Sessions.Ready()
 		}
-		answerUnavailable(ctx, fl.client, err, up)
+		fl.answerUnavailable(ctx, err, up)
 		return nil
 	}
 	if !fl.setServer(server) {
 		_ = server.Close()
-		answerUnavailable(ctx, fl.client, fmt.Errorf("%w: %w", tunnel.ErrNoSession, tunnel.ErrShuttingDown), nil)
+		fl.answerUnavailable(ctx, fmt.Errorf("%w: %w", tunnel.ErrNoSession, tunnel.ErrShuttingDown), nil)
 		return nil
 	}
 	if s == nil {

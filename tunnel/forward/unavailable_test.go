@@ -3,8 +3,10 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -118,4 +120,38 @@ func (m messages) WithGroup(string) slog.Handler            { return m }
 func (m messages) Handle(_ context.Context, r slog.Record) error {
 	m <- r.Message
 	return nil
+}
+
+// The answer has a GOAWAY with the last stream, so that clients repeat later calls on a
+// new connection, and then ends each call that has arrived.
+func TestForwardUnavailableFrames(t *testing.T) {
+	t.Parallel()
+	f := &Forwarder{Sessions: newSessions(t), Wait: -1}
+	local := tunneltest.DialTCP(t, forward(t, f))
+	tunneltest.Write(t, local, http2.ClientPreface+string(rawFrame(http2.FrameSettings, 0, 0, 0))+
+		string(rawFrame(http2.FrameHeaders, endHeaders, 5, 10))+string(rawFrame(http2.FrameHeaders, endHeaders, 7, 10)))
+	framer := http2.NewFramer(nil, local)
+	var got []string
+	for {
+		frame, err := framer.ReadFrame()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := frame.Header()
+		line := fmt.Sprintf("%v %x on %d", h.Type, uint8(h.Flags), h.StreamID)
+		if goAway, ok := frame.(*http2.GoAwayFrame); ok {
+			line += fmt.Sprintf(" up to %d: %s", goAway.LastStreamID, goAway.DebugData())
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"SETTINGS 0 on 0", "SETTINGS 1 on 0", "GOAWAY 0 on 0 up to 7: wstun: no session: none established yet",
+		"HEADERS 5 on 5", "HEADERS 5 on 7",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("frames\n%q, want\n%q", got, want)
+	}
 }
