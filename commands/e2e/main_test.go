@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -50,7 +51,7 @@ func (t tests) Run() int {
 	bin, err := os.MkdirTemp("", "wstun-e2e")
 	if err == nil {
 		defer os.RemoveAll(bin)
-		err = errors.Join(os.Chdir(filepath.Join("..", "..")), readSources(), install(bin))
+		err = errors.Join(os.Chdir(filepath.Join("..", "..")), install(bin))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -79,14 +80,19 @@ func install(bin string) error {
 		os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")))
 }
 
-// readSources looks at the files that wstun is built from. The test binary
-// doesn't contain them, and this way the go command knows that the tests
-// depend on them: it reports a cached result only while they are unchanged.
-func readSources() error {
-	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (path != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+// readSources looks at the files that wstun is built from, because the test binary
+// doesn't contain them: the go command reports a cached result only while the files are
+// unchanged that a test has opened. It notices those opened during a test, and resolves
+// their paths in the package's folder unless they are absolute.
+var readSources = sync.OnceValue(func() error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (path != root && strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
 			return fs.SkipDir
 		}
 		return err
 	})
-}
+})

@@ -96,6 +96,9 @@ type process struct {
 // startProcess starts cmd and copies its output line by line, also to stdout
 // and stderr. The caller must kill the process.
 func startProcess(cmd *exec.Cmd, stdout, stderr io.Writer) (*process, error) {
+	if err := readSources(); err != nil {
+		return nil, err
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p := &process{cmd, newOutput()}
 	outPipe, err := cmd.StdoutPipe()

@@ -23,7 +23,7 @@ import (
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	root, err := os.Getwd()
-	if err != nil {
+	if err = errors.Join(err, readSources()); err != nil {
 		t.Fatal(err)
 	}
 	refuseStop(t)

@@ -64,6 +64,9 @@ var quotation = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|“[^”]*”")
 // string literals of more than one word outside tests.
 func TestWords(t *testing.T) {
 	t.Parallel()
+	if err := readSources(); err != nil {
+		t.Fatal(err)
+	}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
