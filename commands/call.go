@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -94,42 +93,6 @@ func (o *callOptions) parse(in *invocation) error {
 		return usage.Errorf("--repeat %d: want 1 or more", o.repeat)
 	}
 	return o.messages.parse(in)
-}
-
-// messageOptions are the values of the flags for requests and responses.
-type messageOptions struct {
-	allowUnknownFields, emitDefaults, protoNames, compact, pretty bool
-	maxMsgSize                                                    int
-	given                                                         usage.Given
-}
-
-func (o *messageOptions) flags() []cli.Flag {
-	return []cli.Flag{
-		usage.Bool(&o.allowUnknownFields, "allow-unknown-fields", "ignore fields of requests that their message doesn't have"),
-		usage.Bool(&o.emitDefaults, "emit-defaults", "print fields that are not set, too"),
-		usage.Bool(&o.protoNames, "proto-names", "print field names as in the .proto file, not as in JSON"),
-		usage.Bool(&o.compact, "compact", "print each response on one line, on a terminal, too"),
-		usage.Bool(&o.pretty, "pretty", "print responses with line breaks, to files and pipes, too"),
-		usage.Int(&o.maxMsgSize, "max-msg-sz", "accept responses of at most `BYTES`", call.DefaultMaxMsgSize),
-	}
-}
-
-func (o *messageOptions) parse(in *invocation) error {
-	o.given = in.given
-	if in.given["pretty"] && in.given["compact"] {
-		return usage.Errorf("both --pretty and --compact")
-	}
-	if o.maxMsgSize < 0 {
-		return usage.Errorf("--max-msg-sz %d: want 0 or more", o.maxMsgSize)
-	}
-	return nil
-}
-
-// onOneLine reports whether responses are printed on one line. Flags on the command
-// line override those set by variables.
-func (o *messageOptions) onOneLine(p *program, format call.Format) bool {
-	pretty := o.pretty && !o.given["compact"]
-	return o.compact && !o.given["pretty"] || format == call.JSON && !pretty && !isTerminal(p.stdout)
 }
 
 // calling is one run of wstun call.
@@ -320,29 +283,4 @@ func (e *dataError) Unwrap() error { return e.RequestError }
 
 func (e *dataError) Hint() string {
 	return "wstun describe --msg-template shows the fields of " + string(e.method.Input().FullName())
-}
-
-// isTerminal reports whether f is a terminal.
-func isTerminal(f any) bool {
-	file := fileOf(f)
-	return file != nil && term.IsTerminal(int(file.Fd()))
-}
-
-// fileOf returns the file that f reads or writes; nil if it is none.
-func fileOf(f any) *os.File {
-	if r, ok := f.(results); ok {
-		f = r.Writer
-	}
-	file, _ := f.(*os.File)
-	return file
-}
-
-// isFile reports whether r is a regular file, which never blocks.
-func isFile(r io.Reader) bool {
-	file, ok := r.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode().IsRegular()
 }

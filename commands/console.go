@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"io"
 	"os"
 
 	"golang.org/x/term"
@@ -61,4 +62,29 @@ func (c *console) size() (width, height int) {
 		return 0, 0
 	}
 	return width, height
+}
+
+// isTerminal reports whether f is a terminal.
+func isTerminal(f any) bool {
+	file := fileOf(f)
+	return file != nil && term.IsTerminal(int(file.Fd()))
+}
+
+// fileOf returns the file that f reads or writes; nil if it is none.
+func fileOf(f any) *os.File {
+	if r, ok := f.(results); ok {
+		f = r.Writer
+	}
+	file, _ := f.(*os.File)
+	return file
+}
+
+// isFile reports whether r is a regular file, which never blocks.
+func isFile(r io.Reader) bool {
+	file, ok := r.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode().IsRegular()
 }

@@ -28,9 +28,6 @@ func (p *program) listCommand() *cli.Command {
 	}
 }
 
-const targetDescription = "TARGET is the URL of a WebSocket, to call through a session: ws://, wss://, http:// or\n" +
-	"https://; or a gRPC server's host:port, :port (loopback) or unix:PATH."
-
 // listOptions are the values of the command line of wstun list.
 type listOptions struct {
 	export  exportOptions
@@ -98,17 +95,4 @@ func (p *program) printList(lines []string, none string) {
 	for _, line := range lines {
 		fmt.Fprintln(p.stdout, line)
 	}
-}
-
-// openTarget opens the TARGET of a command that prints results.
-func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOptions) (context.Context, *target.Target, error) {
-	p.pipes = true
-	catchBrokenPipes() // otherwise SIGPIPE would end wstun before it closes the session
-	var err error
-	if o.Logger, err = log.logger(p.stderr); err != nil {
-		return nil, nil, err
-	}
-	o.Version = version()
-	o.Say = func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) }
-	return target.Open(ctx, o)
 }

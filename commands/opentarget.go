@@ -1,0 +1,24 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/wstun/wstun/commands/target"
+)
+
+const targetDescription = "TARGET is the URL of a WebSocket, to call through a session: ws://, wss://, http:// or\n" +
+	"https://; or a gRPC server's host:port, :port (loopback) or unix:PATH."
+
+// openTarget opens the TARGET of a command that prints results.
+func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOptions) (context.Context, *target.Target, error) {
+	p.pipes = true
+	catchBrokenPipes() // otherwise SIGPIPE would end wstun before it closes the session
+	var err error
+	if o.Logger, err = log.logger(p.stderr); err != nil {
+		return nil, nil, err
+	}
+	o.Version = version()
+	o.Say = func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) }
+	return target.Open(ctx, o)
+}
