@@ -134,6 +134,11 @@ func (s *sessions) connect(ctx context.Context) error {
 				s.fail(err)
 			}
 		})
+		select {
+		case <-s.set.Ready(): // sessionUp is called before current can return the session
+		case <-session.Done():
+		case <-ctx.Done():
+		}
 		return s.awaitServer(ctx, session)
 	case err := <-ended:
 		if err != nil {
