@@ -17,7 +17,11 @@
 // The types of this package may be used by one goroutine at a time.
 package h2
 
-import "golang.org/x/net/http2"
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/http2"
+)
 
 // HeaderLen is the length of a frame header in bytes (RFC 9113 §4.1).
 const HeaderLen = 9
@@ -29,6 +33,16 @@ type Header struct {
 	Flags  http2.Flags
 	Length uint32 // of the payload in bytes, including padding
 	Stream uint32 // 0: the whole connection
+}
+
+// ParseHeader returns the frame header in the first HeaderLen bytes of p.
+func ParseHeader(p []byte) Header {
+	return Header{
+		Type:   http2.FrameType(p[3]),
+		Flags:  http2.Flags(p[4]),
+		Length: uint32(p[0])<<16 | uint32(p[1])<<8 | uint32(p[2]),
+		Stream: binary.BigEndian.Uint32(p[5:]) &^ (1 << 31), // without the reserved bit
+	}
 }
 
 // Direction is one direction of a connection.

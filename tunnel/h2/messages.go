@@ -32,5 +32,9 @@ func (m *Messages) Scan(p []byte) {
 	}
 }
 
+// Left returns how many bytes of the current message are still to scan; 0 at a boundary
+// and within a prefix.
+func (m *Messages) Left() uint32 { return m.left }
+
 // AtBoundary reports whether the bytes scanned so far end with a whole message.
 func (m *Messages) AtBoundary() bool { return m.prefixRead == 0 && m.left == 0 }

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"encoding/binary"
 	"errors"
 
 	"golang.org/x/net/http2"
@@ -118,12 +117,7 @@ func (s *Scanner) scanPreface(p []byte) []byte {
 
 // beginFrame starts the frame with the given header.
 func (s *Scanner) beginFrame(header []byte) {
-	h := Header{
-		Type:   http2.FrameType(header[3]),
-		Flags:  http2.Flags(header[4]),
-		Length: uint32(header[0])<<16 | uint32(header[1])<<8 | uint32(header[2]),
-		Stream: binary.BigEndian.Uint32(header[5:]) &^ (1 << 31), // without the reserved bit
-	}
+	h := ParseHeader(header)
 	s.payloadLeft = int(h.Length)
 	switch {
 	case !s.begun && h.Type != http2.FrameSettings:
