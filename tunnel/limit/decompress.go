@@ -1,0 +1,95 @@
+package limit
+
+import (
+	"compress/gzip"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc/mem"
+)
+
+// unreserved is how much of a message is decompressed before memory is reserved for all
+// of it, in bytes.
+const unreserved = 64 << 10
+
+// decompressor is a grpc.Decompressor for gzip. It waits until the largest possible
+// message fits, for the given use, which is decompressing or sending.
+type decompressor struct {
+	session *Session
+	use     use
+}
+
+var gzipReaders sync.Pool
+
+// Type implements grpc.Decompressor.
+func (decompressor) Type() string { return "gzip" }
+
+// Do implements grpc.Decompressor. The result is one byte longer than a message may be if
+// the message is too long: grpc-go reports that.
+func (d decompressor) Do(r io.Reader) ([]byte, error) {
+	s := d.session
+	if c, ok := r.(interface{ Remaining() int }); ok {
+		compressed := s.hold(int64(c.Remaining()))
+		defer compressed.release()
+	}
+	z, ok := gzipReaders.Get().(*gzip.Reader)
+	var err error
+	if ok {
+		err = z.Reset(r)
+	} else {
+		z, err = gzip.NewReader(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer gzipReaders.Put(z)
+
+	out := make([]byte, 0, 512)
+	limit := s.MaxMessage() + 1
+	var reserved int64
+	for {
+		if len(out) == cap(out) {
+			if cap(out) >= unreserved && reserved == 0 {
+				if reserved = int64(limit); d.use == decompressing {
+					reserved *= 2
+				}
+				if err := s.wait(s.ended, reserved, d.use); err != nil {
+					return nil, err
+				}
+			}
+			grown := make([]byte, len(out), min(2*cap(out), limit))
+			copy(grown, out)
+			out = grown
+		}
+		n, err := z.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		if err == io.EOF || len(out) == limit { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+			break
+		}
+		if err != nil {
+			s.charge(-reserved)
+			return nil, err
+		}
+	}
+	if reserved > 0 {
+		if len(out) == limit {
+			s.charge(-reserved)
+		} else {
+			s.charge(int64(len(out)) - reserved)
+			s.decompressed.Store(&out[0], &held{session: s, n: int64(len(out))})
+		}
+	}
+	return out, nil
+}
+
+// inflated returns the memory that Do has reserved for data; nil if it has not.
+func (s *Session) inflated(data mem.BufferSlice) *held {
+	if len(data) != 1 || data[0].Len() == 0 {
+		return nil
+	}
+	memory, ok := s.decompressed.LoadAndDelete(&data[0].ReadOnlyData()[0])
+	if !ok {
+		return nil
+	}
+	return memory.(*held)
+}

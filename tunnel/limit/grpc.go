@@ -1,0 +1,184 @@
+package limit
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
+)
+
+// maxCalls is how many concurrent calls a session may have.
+const maxCalls = 16384
+
+// headerRoom is how much longer a header list may be than the metadata that
+// Options.HeaderList allows: it has the call's own fields, too.
+const headerRoom = 64 << 10
+
+// The HTTP/2 windows. A stream's own is small, because it isn't reserved: grpc-go gives
+// more credit for each message that is larger. A connection's limits only what is on the
+// way.
+const (
+	streamWindow = freeCredit
+	connWindow   = 4 << 20
+)
+
+// fieldOverhead is the size of a header field beyond its name and value (RFC 9113
+// §6.5.2).
+const fieldOverhead = 32
+
+// MaxMessage returns the size limit of a message in bytes: 64 MiB, or a quarter of the
+// session's memory if that is less.
+func (s *Session) MaxMessage() int {
+	return int(min(wsmux.MaxMsgSize, s.limit/4))
+}
+
+// Server is a gRPC server for one session.
+type Server struct {
+	*grpc.Server
+	session *Session
+}
+
+// NewServer returns a server that s limits. It encodes messages with codec. opts must not
+// set a codec, a limit, or a handler of tap or stats.
+func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *Server {
+	return &Server{session: s, Server: grpc.NewServer(append(opts,
+		grpc.MaxConcurrentStreams(maxCalls),
+		grpc.MaxRecvMsgSize(s.MaxMessage()),
+		grpc.MaxSendMsgSize(s.MaxMessage()),
+		grpc.MaxHeaderListSize(s.maxHeaderList()),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.ForceServerCodecV2(meteredCodec{codec, s}),
+		grpc.RPCDecompressor(decompressor{s, decompressing}), //nolint:staticcheck // an encoding.Compressor serves all servers of the process
+		grpc.InTapHandle(s.admit),
+		grpc.StatsHandler(callStats{s}),
+		grpc.ChainStreamInterceptor(s.intercept),
+	)...)}
+}
+
+// RegisterService implements grpc.ServiceRegistrar. It registers unary methods as streams,
+// so that one interceptor serves both, which runs before the request is received.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	streams := *desc
+	streams.Methods, streams.Streams = nil, slices.Clone(desc.Streams)
+	for _, m := range desc.Methods {
+		streams.Streams = append(streams.Streams, grpc.StreamDesc{
+			StreamName:    m.MethodName,
+			ServerStreams: true, // otherwise grpc-go doesn't call the interceptor
+			Handler: func(srv any, stream grpc.ServerStream) error {
+				reply, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
+				if err != nil {
+					return err
+				}
+				return stream.SendMsg(reply)
+			},
+		})
+	}
+	s.Server.RegisterService(&streams, impl)
+}
+
+// Serve serves the connections of l, and closes it. It blocks until the server is stopped.
+func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(&listener{l, s.session}) }
+
+// ClientOptions returns the options of a gRPC client that makes calls for this session
+// alone, with [Session.ClientCredentials] and [Session.ClientCodec].
+func (s *Session) ClientOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithMaxHeaderListSize(s.maxHeaderList()),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
+		grpc.WithDecompressor(decompressor{s, sending}), //nolint:staticcheck // as in NewServer
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(s.MaxMessage()), grpc.MaxCallSendMsgSize(s.MaxMessage())),
+	}
+}
+
+// ClientCodec returns a codec that counts the messages that it decodes.
+func (s *Session) ClientCodec(codec encoding.CodecV2) encoding.CodecV2 { return meteredCodec{codec, s} }
+
+func (s *Session) maxHeaderList() uint32 {
+	return uint32(min(s.process.opts.HeaderList+headerRoom, math.MaxUint32)) //nolint:gosec // it fits
+}
+
+// refusalKey is the key of the status of a refused call in its context. (grpc-go doesn't
+// stop the timers of calls for which a tap.ServerInHandle returns an error.)
+type refusalKey struct{}
+
+// admit counts a call and its header list until the call ends.
+func (s *Session) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	size := listSize(info.Header)
+	if err := s.addCall(size); err != nil {
+		return context.WithValue(ctx, refusalKey{}, err), nil
+	}
+	context.AfterFunc(ctx, func() { s.removeCall(size) })
+	return context.WithValue(ctx, sessionKey{}, s), nil
+}
+
+type sessionKey struct{}
+
+// FromContext returns the session of a call, or nil.
+func FromContext(ctx context.Context) *Session {
+	s, _ := ctx.Value(sessionKey{}).(*Session)
+	return s
+}
+
+// refused returns why admit has refused a call, or nil.
+func refused(ctx context.Context) error {
+	err, _ := ctx.Value(refusalKey{}).(error)
+	return err
+}
+
+func (s *Session) addCall(size int64) error {
+	p := s.process
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case s.calls == maxCalls:
+		return status.Errorf(codes.ResourceExhausted, "wstun: this session has %d open calls already", maxCalls)
+	case !s.addHeaders(size):
+		return status.Errorf(codes.ResourceExhausted, "wstun: the headers of this session's open calls have more than %d bytes", p.opts.SessionHeaderLists)
+	}
+	s.calls++
+	return nil
+}
+
+// addHeaders counts n bytes of headers if they fit. The caller holds Process.mu.
+func (s *Session) addHeaders(n int64) bool {
+	if s.headers+n > s.process.opts.SessionHeaderLists {
+		return false
+	}
+	s.headers += n
+	return true
+}
+
+func (s *Session) removeCall(size int64) {
+	p := s.process
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.calls--
+	s.headers -= size
+}
+
+// listSize returns the size of a header list (RFC 9113 §6.5.2).
+func listSize(md metadata.MD) (size int64) {
+	for name, values := range md {
+		for _, value := range values {
+			size += int64(len(name) + len(value) + fieldOverhead)
+		}
+	}
+	return size
+}
+
+// tooLarge is the error of a message that doesn't fit even alone.
+func (s *Session) tooLarge(n int64) error {
+	return status.Error(codes.ResourceExhausted, fmt.Sprintf("wstun: a message of %d bytes is larger than %d", n, s.MaxMessage()))
+}

@@ -1,0 +1,121 @@
+// Package limit bounds the memory that the gRPC calls of peers take: their header lists,
+// and the messages that a server holds while it receives, handles and sends them. grpc-go
+// bounds single messages only, not their sum.
+//
+//	process := limit.New(nil)
+//	…
+//	session := process.NewSession() // for each peer
+//	defer session.Close()
+//	srv := session.NewServer(codec)
+//	srv.Serve(l)
+//
+// A [Session] bounds:
+//
+//   - Messages. A message counts while it is received and handled, and a response until
+//     it is sent. Near the limit, the server lets the peer send no more large messages
+//     (HTTP/2 flow control, RFC 9113 §5.2), decompresses none, and handlers wait in
+//     SendMsg. A message of up to [Session.MaxMessage] bytes always passes in the end,
+//     unless the peer takes no responses. Messages of up to 4 KiB don't count.
+//   - Header lists, by their size (RFC 9113 §6.5.2). A call beyond the limit fails with
+//     RESOURCE_EXHAUSTED.
+//   - Calls: 16384 at a time.
+//
+// The process has a limit for the messages of all sessions. All methods may be called
+// concurrently.
+package limit
+
+import (
+	"cmp"
+	"context"
+	"sync"
+)
+
+// The defaults of Options.
+const (
+	DefaultMemory             = 1 << 30
+	DefaultSessionMemory      = 256 << 20
+	DefaultHeaderList         = 1 << 20
+	DefaultSessionHeaderLists = 16 << 20
+)
+
+// Options are limits in bytes. Zero means the default.
+type Options struct {
+	// Memory limits the messages of all sessions. Default: DefaultMemory.
+	Memory int64
+
+	// SessionMemory limits the messages of a session. Default: DefaultSessionMemory.
+	SessionMemory int64
+
+	// HeaderList limits the header list of a call. Default: DefaultHeaderList.
+	HeaderList int64
+
+	// SessionHeaderLists limits the sum of the header lists of a session's open calls.
+	// Default: DefaultSessionHeaderLists.
+	SessionHeaderLists int64
+}
+
+// Process has the limits of a process.
+type Process struct {
+	opts Options
+
+	mu       sync.Mutex // guards the fields below, and those of the sessions
+	messages int64      // bytes in use
+	waiting  map[*Session]struct{}
+}
+
+// New returns the limits of a process. opts may be nil.
+func New(opts *Options) *Process {
+	if opts == nil {
+		opts = &Options{}
+	}
+	memory, headers := cmp.Or(opts.Memory, DefaultMemory), cmp.Or(opts.SessionHeaderLists, DefaultSessionHeaderLists)
+	return &Process{
+		opts: Options{
+			Memory:             memory,
+			SessionMemory:      min(cmp.Or(opts.SessionMemory, DefaultSessionMemory), memory),
+			HeaderList:         min(cmp.Or(opts.HeaderList, DefaultHeaderList), headers),
+			SessionHeaderLists: headers,
+		},
+		waiting: make(map[*Session]struct{}),
+	}
+}
+
+// Session has the limits of one peer.
+type Session struct {
+	process *Process
+	limit   int64           // of messages
+	ended   context.Context //nolint:containedctx // ends with Close
+	end     context.CancelFunc
+
+	decompressed sync.Map // *byte, the first one of a compressed message → its *held
+	decoded      sync.Map // decoded message → its *held, for callStats
+
+	// guarded by Process.mu:
+	messages int64 // bytes in use
+	unread   int64 // the part of messages that handlers haven't received
+	headers  int64 // bytes of header lists
+	calls    int
+	queues   [uses][]*waiter
+	stalled  map[*flow]struct{} // call resume
+	closed   bool
+}
+
+// NewSession returns the limits of a new session. The caller closes it.
+func (p *Process) NewSession() *Session {
+	s := &Session{process: p, limit: p.opts.SessionMemory, stalled: make(map[*flow]struct{})}
+	s.ended, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// AfterClose calls f in its own goroutine after Close.
+func (s *Session) AfterClose(f func()) { context.AfterFunc(s.ended, f) }
+
+// Close ends all waiting. What the session holds counts until it is released.
+func (s *Session) Close() {
+	s.end()
+	p := s.process
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.closed, s.queues = true, [uses][]*waiter{}
+	delete(p.waiting, s)
+}
