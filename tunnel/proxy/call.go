@@ -22,10 +22,12 @@ func (p *Proxy) handle(_ any, caller grpc.ServerStream) error {
 	u, guess := routes.find(service)
 
 	md, _ := metadata.FromIncomingContext(ctx) // a copy
-	c := &call{caller: caller, method: method, upstream: u}
+	c := &call{caller: caller, method: method}
 	var err error
 	if u != nil {
-		err = c.forward(ctx, md)
+		if c.upstream, err = u.forSession(ctx); err == nil {
+			err = c.forward(ctx, md)
+		}
 	}
 	if st := status.Convert(err); u == nil || guess && !c.answered && st.Code() == codes.Unimplemented {
 		err = routes.unimplemented(service, st)
@@ -72,7 +74,7 @@ var streamDesc = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 func (c *call) newStream(ctx context.Context, md metadata.MD) (grpc.ClientStream, error) {
 	u := c.upstream
 	opts := make([]grpc.CallOption, 1, 4)
-	opts[0] = grpc.ForceCodecV2(clientCodec)
+	opts[0] = grpc.ForceCodecV2(u.codec)
 	if ct := md["content-type"]; len(ct) > 0 {
 		if sub := contentSubtype(ct[0]); sub != "" {
 			opts = append(opts, grpc.CallContentSubtype(sub))

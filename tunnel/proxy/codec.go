@@ -18,6 +18,10 @@ func (m *rawMessage) free() {
 	m.data = nil
 }
 
+// Codec is the codec that [Proxy.ServerOptions] sets. A later option may set a codec that
+// wraps it.
+var Codec encoding.CodecV2 = serverCodec
+
 // codec passes rawMessages through unchanged and encodes all other messages as protocol
 // buffers, so that generated services can run on the same server.
 type codec struct {

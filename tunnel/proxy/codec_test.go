@@ -82,7 +82,7 @@ func TestBuffersFreed(t *testing.T) {
 			t.Errorf("%d of %d buffers were not freed", n, pool.got.Load())
 		}
 	})
-	u, err := newUpstream(serveRaw(t, echo), nil, experimental.WithBufferPool(pool))
+	u, err := newUpstream(serveRaw(t, echo), nil, nil, experimental.WithBufferPool(pool))
 	if err != nil {
 		t.Fatal(err)
 	}

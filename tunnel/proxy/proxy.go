@@ -63,7 +63,7 @@ func New(upstreams []*Upstream) *Proxy {
 
 // ServerOptions returns the options for a server that forwards calls to unregistered
 // methods. They limit messages both ways to [wsmux.MaxMsgSize]. Later options override
-// them, but must not set a codec or a handler of unknown services.
+// them, but must not set a handler of unknown services, or a codec that doesn't wrap [Codec].
 func (p *Proxy) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(serverCodec),

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
 
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -51,8 +54,11 @@ type Upstream struct {
 	keepAuthority bool // forward the caller's
 	logger        *slog.Logger
 	conn          *grpc.ClientConn
+	codec         encoding.CodecV2
+	opts          *UpstreamOptions
 
 	mu         sync.Mutex
+	sessions   map[*limit.Session]*Upstream
 	attempts   int                // started
 	losses     int                // attempts and connections that have ended
 	cause      error              // of the failure of the latest attempt
@@ -64,10 +70,36 @@ type Upstream struct {
 // connect: the first call does, and so does a call after the connection is lost. The
 // caller closes the upstream.
 func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
-	return newUpstream(addr, opts)
+	return newUpstream(addr, opts, nil)
 }
 
-func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption) (*Upstream, error) {
+// forSession returns an upstream with a connection of its own for the session of a call:
+// what other sessions hold doesn't delay its calls. It returns u without a session.
+func (u *Upstream) forSession(ctx context.Context) (*Upstream, error) {
+	s := limit.FromContext(ctx)
+	if s == nil {
+		return u, nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if own := u.sessions[s]; own != nil {
+		return own, nil
+	}
+	own, err := newUpstream(u.addr, u.opts, s)
+	if err != nil {
+		return nil, err
+	}
+	u.sessions[s] = own
+	s.AfterClose(func() {
+		u.mu.Lock()
+		delete(u.sessions, s)
+		u.mu.Unlock()
+		_ = own.Close()
+	})
+	return own, nil
+}
+
+func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dialOpts ...grpc.DialOption) (*Upstream, error) {
 	if opts == nil {
 		opts = &UpstreamOptions{}
 	}
@@ -77,6 +109,9 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 		tlsHint:       opts.TLSHint,
 		keepAuthority: opts.Authority == "",
 		logger:        cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		codec:         clientCodec,
+		opts:          opts,
+		sessions:      make(map[*limit.Session]*Upstream),
 		waiting:       make(map[*waiter]func()),
 	}
 	var err error
@@ -96,6 +131,10 @@ func newUpstream(addr string, opts *UpstreamOptions, dialOpts ...grpc.DialOption
 	}
 	if opts.Authority != "" {
 		authority = opts.Authority
+	}
+	if limits != nil {
+		u.codec, creds = limits.ClientCodec(clientCodec), limits.ClientCredentials(creds)
+		dialOpts = append(dialOpts, limits.ClientOptions()...)
 	}
 	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
