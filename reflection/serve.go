@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
@@ -16,17 +17,17 @@ import (
 
 // Register registers reflection, v1 and v1alpha, with s. It covers the upstreams and the
 // services registered with s, also those registered later. Call it before s.Serve.
-func (m *Merged) Register(s *grpc.Server) {
+func (m *Merged) Register(s reflection.GRPCServer) {
 	register(s, &service{m: m, local: s})
 }
 
 // RegisterUnimplemented makes s answer reflection requests with codes.Unimplemented. It
 // is needed for a server that forwards calls to unknown services.
-func RegisterUnimplemented(s *grpc.Server) {
+func RegisterUnimplemented(s grpc.ServiceRegistrar) {
 	register(s, grpc_reflection_v1.UnimplementedServerReflectionServer{})
 }
 
-func register(s *grpc.Server, impl grpc_reflection_v1.ServerReflectionServer) {
+func register(s grpc.ServiceRegistrar, impl grpc_reflection_v1.ServerReflectionServer) {
 	grpc_reflection_v1.RegisterServerReflectionServer(s, impl)
 	// The two versions differ only in their names.
 	alpha := grpc_reflection_v1.ServerReflection_ServiceDesc
@@ -40,7 +41,7 @@ func register(s *grpc.Server, impl grpc_reflection_v1.ServerReflectionServer) {
 type service struct {
 	grpc_reflection_v1.UnimplementedServerReflectionServer
 	m     *Merged
-	local *grpc.Server
+	local reflection.GRPCServer
 }
 
 func (s *service) ServerReflectionInfo(
