@@ -18,6 +18,7 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -43,7 +44,7 @@ func demoHub(t *testing.T, token string) (url string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := backend.NewDemo()
+	srv := backend.NewDemo(limit.New(nil))
 	sessions := &tunnel.Sessions{}
 	sessions.Subscribe(tunnel.Subscriber{Up: srv.ServeStreams})
 	acceptor := tunnel.NewAcceptor(sessions, tunnel.AcceptOptions{

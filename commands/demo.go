@@ -21,6 +21,7 @@ import (
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -64,7 +65,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 	url := "ws://" + endpoint.Addr(websockets) + "/"
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
-	hub := backend.NewDemo()
+	hub := backend.NewDemo(limit.New(nil))
 	hubSessions := &tunnel.Sessions{}
 	hubSessions.Subscribe(tunnel.Subscriber{Up: hub.ServeStreams})
 	acceptor := tunnel.NewAcceptor(hubSessions, tunnel.AcceptOptions{

@@ -14,11 +14,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
 	channelz "google.golang.org/grpc/channelz/service"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
@@ -26,6 +30,7 @@ import (
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -40,52 +45,90 @@ type Backend interface {
 	Shutdown(ctx context.Context, sessions *tunnel.Sessions) error
 }
 
-// grpcBackend is a gRPC server with health and channelz.
+// grpcBackend has a gRPC server for each session, with health and channelz.
 type grpcBackend struct {
-	grpc       *grpc.Server
+	limits     *limit.Process
+	codec      encoding.CodecV2 // nil: protocol buffers
+	options    []grpc.ServerOption
+	register   func(*limit.Server) // adds the services
 	health     *health.Server
-	streams    *wsmux.Listener
-	serving    sync.WaitGroup
 	closeFirst func() // called when Shutdown begins
-}
 
-// newGRPC returns a backend with the services that register adds. They may include a
-// health service, which then replaces the default one.
-func newGRPC(opts []grpc.ServerOption, register func(*grpc.Server, *health.Server), closeFirst func()) *grpcBackend {
-	b := &grpcBackend{
-		grpc:       grpc.NewServer(opts...),
-		health:     health.NewServer(),
-		streams:    wsmux.NewListener(),
-		closeFirst: closeFirst,
-	}
-	register(b.grpc, b.health)
-	if _, ok := b.grpc.GetServiceInfo()[grpc_health_v1.Health_ServiceDesc.ServiceName]; !ok {
-		grpc_health_v1.RegisterHealthServer(b.grpc, b.health)
-	}
-	channelz.RegisterChannelzServiceToServer(b.grpc)
-	b.serving.Go(func() { _ = b.grpc.Serve(b.streams) }) // until the server is stopped
-	return b
+	mu       sync.Mutex
+	servers  map[*limit.Server]struct{}
+	stopping bool
+	serving  sync.WaitGroup
 }
 
 // NewDemo returns a backend with the demo Hub.
-func NewDemo() Backend {
+func NewDemo(limits *limit.Process) Backend {
 	hub := demo.New()
-	return newGRPC(wsmux.ServerOptions(), func(s *grpc.Server, h *health.Server) {
-		hub.Register(s)
-		h.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
-		reflection.Register(s)
-	}, hub.Close) // ends the Watches
+	b := &grpcBackend{
+		limits: limits,
+		health: health.NewServer(),
+		register: func(s *limit.Server) {
+			hub.Register(s)
+			reflection.Register(s)
+		},
+		closeFirst: hub.Close, // ends the Watches
+	}
+	b.health.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	return b
 }
 
-func (b *grpcBackend) ServeStreams(session *tunnel.Session) { b.streams.Add(session.Session) }
+// newServer returns a server that nothing serves yet.
+func (b *grpcBackend) newServer(limits *limit.Session) *limit.Server {
+	codec := b.codec
+	if codec == nil {
+		codec = encoding.GetCodecV2(proto.Name)
+	}
+	s := limits.NewServer(codec, slices.Concat(wsmux.ServerOptions(), b.options)...)
+	b.register(s)
+	if _, ok := s.GetServiceInfo()[grpc_health_v1.Health_ServiceDesc.ServiceName]; !ok {
+		grpc_health_v1.RegisterHealthServer(s, b.health)
+	}
+	channelz.RegisterChannelzServiceToServer(s)
+	return s
+}
+
+func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping {
+		return
+	}
+	limits := b.limits.NewSession()
+	s := b.newServer(limits)
+	streams := wsmux.NewListener()
+	if b.servers == nil {
+		b.servers = make(map[*limit.Server]struct{})
+	}
+	b.servers[s] = struct{}{}
+	b.serving.Go(func() { _ = s.Serve(streams) }) // until s is stopped
+	streams.Add(session.Session)
+	b.serving.Go(func() {
+		<-session.Done()
+		s.Stop()
+		limits.Close()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.servers, s)
+	})
+}
 
 func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	b.health.Shutdown()
 	b.closeFirst()
-	stop := context.AfterFunc(ctx, b.grpc.Stop)
-	defer stop()
+	b.mu.Lock()
+	b.stopping = true
+	servers := slices.Collect(maps.Keys(b.servers))
+	b.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(b.grpc.GracefulStop)
+	for _, s := range servers {
+		stop := context.AfterFunc(ctx, s.Stop)
+		defer stop()
+		wg.Go(s.GracefulStop)
+	}
 	err := sessions.Shutdown(ctx)
 	wg.Wait()
 	b.serving.Wait()

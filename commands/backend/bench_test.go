@@ -11,6 +11,7 @@ import (
 
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/proxy"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -36,7 +37,10 @@ func BenchmarkUpstream(b *testing.B) {
 	b.Run("proxied", func(b *testing.B) {
 		u := newUpstream(b, addr)
 		p := proxy.New([]*proxy.Upstream{u})
-		benchBackend(b, newGRPC(append(wsmux.ServerOptions(), p.ServerOptions()...), func(*grpc.Server, *health.Server) {}, func() {}))
+		benchBackend(b, &grpcBackend{
+			limits: limit.New(nil), codec: proxy.Codec, options: p.ServerOptions(), health: health.NewServer(),
+			register: func(*limit.Server) {}, closeFirst: func() {},
+		})
 	})
 	b.Run("raw", func(b *testing.B) {
 		benchBackend(b, newRaw(slog.New(slog.DiscardHandler), func(ctx context.Context) (net.Conn, error) {

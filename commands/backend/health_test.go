@@ -51,7 +51,7 @@ func frontHealth(t *testing.T, upstream *grpc.Server) *upstreamHealth {
 	h.SetServingStatus("pkg.Down", notServing)
 	h.SetServingStatus("pkg.Silent", serving)
 	return &upstreamHealth{h, &upstreams{
-		all: []*proxy.Upstream{u}, reflection: make([]reflectionState, 1), grpc: grpc.NewServer(),
+		all: []*proxy.Upstream{u}, reflection: make([]reflectionState, 1),
 		merged: reflection.NewMerged(1, slog.New(slog.DiscardHandler)),
 	}}
 }
@@ -132,7 +132,7 @@ func TestOwnerOfUnknownService(t *testing.T) {
 	t.Parallel()
 	us := &upstreams{
 		all: make([]*proxy.Upstream, 2), reflection: []reflectionState{hasReflection, hasNoReflection},
-		grpc: grpc.NewServer(), merged: reflection.NewMerged(2, nil),
+		merged: reflection.NewMerged(2, nil),
 	}
 	for i := range us.all {
 		u, err := proxy.NewUpstream("127.0.0.1:1", nil)

@@ -22,9 +22,10 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
-	"github.com/wstun/wstun/tunnel/wsmux"
+	"github.com/wstun/wstun/tunnel/proxy"
 )
 
 // tlsHint is for an upstream that speaks TLS or doesn't, contrary to --upstream-tls.
@@ -47,6 +48,7 @@ type Options struct {
 	Descriptors   Descriptors
 	NoReflection  bool
 	ReflectHeader []string
+	Limits        limit.Options
 }
 
 // Flags returns the flags that choose a backend. Without any it is the demo Hub.
@@ -67,7 +69,31 @@ func (o *Options) Flags() []cli.Flag {
 		usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, for services that the upstreams' reflection lacks; repeatable"),
 		usage.Bool(&o.NoReflection, "no-reflection", "in front of upstreams, serve no reflection, not even theirs"),
 		usage.Strings(&o.ReflectHeader, "reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
+		usage.Size(&o.Limits.SessionMemory, "max-session-memory", "hold at most `SIZE` of messages for a session, in bytes, KiB, MiB or GiB; a message may have a quarter of it", limit.DefaultSessionMemory),
+		usage.Size(&o.Limits.Memory, "max-memory", "hold at most `SIZE` of messages for all sessions", limit.DefaultMemory),
+		usage.Size(&o.Limits.HeaderList, "max-headers", "accept calls with at most `SIZE` of metadata", limit.DefaultHeaderList),
+		usage.Size(&o.Limits.SessionHeaderLists, "max-session-headers", "accept calls with at most `SIZE` of metadata together, for a session", limit.DefaultSessionHeaderLists),
 	}
+}
+
+// checkLimits checks the flags of Limits.
+func (o *Options) checkLimits() error {
+	l := &o.Limits
+	for name, value := range map[string]int64{
+		"max-session-memory": l.SessionMemory, "max-memory": l.Memory, "max-headers": l.HeaderList, "max-session-headers": l.SessionHeaderLists,
+	} {
+		const smallest, largest = 64 << 10, 1 << 40
+		if value < smallest || value > largest {
+			return usage.Errorf("--%s %s: want 64KiB to 1024GiB", name, usage.FormatSize(value))
+		}
+	}
+	switch {
+	case l.SessionMemory > l.Memory && o.Given.Set("max-session-memory"):
+		return usage.Errorf("--max-session-memory %s: larger than --max-memory %s", usage.FormatSize(l.SessionMemory), usage.FormatSize(l.Memory))
+	case l.HeaderList > l.SessionHeaderLists && o.Given.Set("max-headers"):
+		return usage.Errorf("--max-headers %s: larger than --max-session-headers %s", usage.FormatSize(l.HeaderList), usage.FormatSize(l.SessionHeaderLists))
+	}
+	return nil
 }
 
 // New returns the backend that the flags choose. It uses the upstreams until ctx ends.
@@ -75,6 +101,9 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 	upstreamFlags := []string{
 		"upstream-tls", "upstream-cacert", "upstream-cert", "upstream-key", "upstream-servername", "upstream-insecure",
 		"upstream-authority", "raw", "reflect-header",
+	}
+	if err := o.checkLimits(); err != nil {
+		return nil, err
 	}
 	switch {
 	case o.Stub != "" && len(o.Upstreams) > 0:
@@ -88,7 +117,7 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 		if err := o.Given.Reject("--upstream", append(upstreamFlags, "proto", "import-path", "protoset", "no-reflection")...); err != nil {
 			return nil, err
 		}
-		return NewDemo(), nil
+		return NewDemo(limit.New(&o.Limits)), nil
 	}
 	config, err := o.tlsConfig(logger)
 	if err != nil {
@@ -100,7 +129,8 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 	if len(o.Upstreams) > 1 {
 		return nil, usage.Errorf("--raw takes one --upstream: calls that aren't decoded can't be routed")
 	}
-	if err := o.Given.Reject("upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection"); err != nil {
+	if err := o.Given.Reject("upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection",
+		"max-session-memory", "max-memory", "max-headers", "max-session-headers"); err != nil {
 		return nil, err
 	}
 	return newRawUpstream(o.Upstreams[0], logger, config)
@@ -180,14 +210,21 @@ func newStub(o *Options) (Backend, error) {
 	}
 	merged := reflection.NewMerged(1, nil)
 	merged.Set(0, set)
-	return newGRPC(append(wsmux.ServerOptions(), s.ServerOption()), func(g *grpc.Server, h *health.Server) {
-		for _, service := range s.Services() {
-			h.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
-		}
-		if !o.NoReflection {
-			merged.Register(g)
-		}
-	}, s.Close), nil
+	b := &grpcBackend{
+		limits:  limit.New(&o.Limits),
+		options: []grpc.ServerOption{s.ServerOption()},
+		health:  health.NewServer(),
+		register: func(g *limit.Server) {
+			if !o.NoReflection {
+				merged.Register(g)
+			}
+		},
+		closeFirst: s.Close,
+	}
+	for _, service := range s.Services() {
+		b.health.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
+	return b, nil
 }
 
 // newProxy returns a backend that passes calls on to the upstreams.
@@ -198,15 +235,22 @@ func newProxy(ctx context.Context, o *Options, logger *slog.Logger, config *tls.
 	}
 	following, stop := context.WithCancel(ctx)
 	b := &proxyBackend{upstreams: us}
-	b.grpcBackend = newGRPC(append(wsmux.ServerOptions(), us.proxy.ServerOptions()...), func(g *grpc.Server, h *health.Server) {
-		us.grpc, us.health = g, h
-		grpc_health_v1.RegisterHealthServer(g, &upstreamHealth{h, us})
-		if o.NoReflection {
-			reflection.RegisterUnimplemented(g) // otherwise the proxy would pass these calls on
-		} else {
-			us.merged.Register(g)
-		}
-	}, stop)
+	b.grpcBackend = &grpcBackend{
+		limits:  limit.New(&o.Limits),
+		codec:   proxy.Codec,
+		options: us.proxy.ServerOptions(),
+		health:  us.health,
+		register: func(g *limit.Server) {
+			grpc_health_v1.RegisterHealthServer(g, &upstreamHealth{us.health, us})
+			if o.NoReflection {
+				reflection.RegisterUnimplemented(g) // otherwise the proxy would pass these calls on
+			} else {
+				us.merged.Register(g)
+			}
+		},
+		closeFirst: stop,
+	}
+	us.own = b.newServer(limit.New(nil).NewSession()).GetServiceInfo()
 	for i := range us.all {
 		b.following.Go(func() { us.follow(following, i) })
 	}

@@ -50,8 +50,8 @@ type upstreams struct {
 	local  *reflection.Set // for services that their reflection lacks; may be nil
 	header metadata.MD     // of reflection requests
 	merged *reflection.Merged
-	grpc   *grpc.Server   // calls to its own services are not forwarded; set before follow
-	health *health.Server // likewise
+	health *health.Server
+	own    map[string]grpc.ServiceInfo // this server's services, whose calls are not forwarded; set before follow
 
 	failures []string // the last failures to describe; element i belongs to follow(i)
 
@@ -62,8 +62,7 @@ type upstreams struct {
 }
 
 // newUpstreams checks the flags for upstreams, and returns the upstreams without
-// connecting to them. The caller sets grpc and health, runs follow for each upstream, and
-// closes all.
+// connecting to them. The caller sets own, runs follow for each upstream, and closes all.
 func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstreams, error) {
 	local, err := o.Descriptors.Load()
 	if err != nil {
@@ -75,7 +74,7 @@ func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstrea
 	}
 	n := len(o.Upstreams)
 	us := &upstreams{
-		logger: logger, local: local, header: header,
+		logger: logger, local: local, header: header, health: health.NewServer(),
 		merged:     reflection.NewMerged(n, logger),
 		failures:   make([]string, n),
 		reflection: make([]reflectionState, n),
@@ -247,9 +246,8 @@ func (us *upstreams) servicesOf(i int) []string {
 			}
 		}
 	}
-	own := us.grpc.GetServiceInfo()
 	return slices.DeleteFunc(services, func(service string) bool {
-		_, ok := own[service]
+		_, ok := us.own[service]
 		return ok
 	})
 }

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -241,18 +240,12 @@ func parseWindow(s string) (uint32, error) {
 	if s == "auto" {
 		return 0, nil
 	}
-	number, unit := s, uint64(1)
-	if n, ok := strings.CutSuffix(s, "KiB"); ok {
-		number, unit = n, 1<<10
-	} else if n, ok := strings.CutSuffix(s, "MiB"); ok {
-		number, unit = n, 1<<20
-	}
-	n, err := strconv.ParseUint(number, 10, 32)
+	n, err := usage.ParseSize(s)
 	if err != nil {
 		return 0, usage.Errorf("--window %q: want auto or a size such as 4MiB, 512KiB or 1048576", s)
 	}
 	const smallest, largest = 256 << 10, 1 << 30 // yamux windows start at 256 KiB
-	if n *= unit; n < smallest || n > largest {
+	if n < smallest || n > largest {
 		return 0, usage.Errorf("--window %s: want 256KiB to 1024MiB", s)
 	}
 	return uint32(n), nil
