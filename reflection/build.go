@@ -2,10 +2,14 @@ package reflection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"runtime"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -16,10 +20,12 @@ const maxProblems = 100
 
 // builder builds a Set from files.
 type builder struct {
-	files    map[string]*descriptorpb.FileDescriptorProto // by path
-	aliases  map[string]string                            // imported path → path of the file
+	files    map[string]*encodedFile // by path
+	aliases  map[string]string       // imported path → path of the file
 	state    map[string]state
-	public   map[string]int // path → cost of importing it; see publicCost
+	imports  map[string]int // path → cost of importing it; see importCost
+	memory   *account
+	scratch  int // the part of memory for one decoded file at a time
 	budget   budget
 	set      *Set
 	problems int // all of them, also those that the Set doesn't list
@@ -34,13 +40,16 @@ const (
 	failed
 )
 
+// newBuilder returns a builder without limits for memory and work, as is right for files
+// that the user has chosen.
 func newBuilder() *builder {
 	return &builder{
-		files:   make(map[string]*descriptorpb.FileDescriptorProto),
+		files:   make(map[string]*encodedFile),
 		aliases: make(map[string]string),
 		state:   make(map[string]state),
-		public:  make(map[string]int),
-		budget:  newBudget(),
+		imports: make(map[string]int),
+		memory:  &account{limit: math.MaxInt},
+		budget:  newBudget(math.MaxInt),
 		set:     newSet(),
 	}
 }
@@ -55,25 +64,87 @@ func (b *builder) problem(format string, args ...any) {
 	}
 }
 
-// add adds a file. It reports whether the file is new and within the limits.
-func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) bool {
-	path := fdp.GetName()
-	if path == "" {
-		b.problem("a file without a name")
-		return false
+// addRaw adds an encoded file and returns its contents, nil if the file can't be used or
+// isn't new. The error is a limit that prevents further files from being added.
+func (b *builder) addRaw(raw []byte) (*descriptorpb.FileDescriptorProto, error) {
+	fdp, built, err := b.decode(raw)
+	if fdp == nil || err != nil {
+		return nil, err
 	}
-	if prev := b.files[path]; prev != nil {
-		if fd := builtin(path); !sameFile(prev, fdp) && (fd == nil || !covers(fd, fdp)) {
-			b.problem("%q appears twice with different contents", path)
+	f, err := makeFile(raw, fdp)
+	if err != nil {
+		b.problem("%.100q is left out: %v", f.path, err)
+		return nil, nil //nolint:nilnil // no file, but others may follow
+	}
+	if prev := b.files[f.path]; prev != nil {
+		if builtin(f.path) == nil && !(servedFile{encodedFile: prev}).equals(servedFile{encodedFile: f}) {
+			b.problem("%q appears twice with different contents", f.path)
 		}
-		return false
+		return nil, nil //nolint:nilnil // likewise
 	}
-	if err := b.budget.charge(fdp); err != nil {
-		b.problem("%q is left out: %v", path, err)
-		return false
+	if err := b.memory.reserve(len(raw) + built); err != nil {
+		return nil, leftOut(raw, err)
 	}
-	b.files[path] = fdp
-	return true
+	f.built = built
+	b.files[f.path] = f
+	return fdp, nil
+}
+
+// decode decodes a file if the limits allow it. It also returns an estimate of the memory
+// for its descriptors. The results are like those of addRaw.
+func (b *builder) decode(raw []byte) (fdp *descriptorpb.FileDescriptorProto, built int, err error) {
+	w, err := weigh(fileType, raw, b.memory.left()+b.scratch)
+	switch {
+	case errors.Is(err, errMemory):
+		return nil, 0, leftOut(raw, err)
+	case errors.Is(err, errNesting):
+		b.problem("%.100q is left out: %v", pathOf(raw), err)
+		return nil, 0, nil
+	case err != nil:
+		b.problem("a file is not a valid FileDescriptorProto")
+		return nil, 0, nil //nolint:nilerr // likewise
+	}
+	// Decoding, comparing and indexing the file take about a step for each byte.
+	if err := b.budget.spend(w.fields*50 + w.decoded*3); err != nil {
+		return nil, 0, leftOut(raw, err)
+	}
+	if more := w.decoded - b.scratch; more > 0 {
+		if err := b.memory.reserve(more); err != nil {
+			return nil, 0, leftOut(raw, err)
+		}
+		b.scratch = w.decoded
+	}
+	fdp = new(descriptorpb.FileDescriptorProto)
+	if err := proto.Unmarshal(raw, fdp); err != nil {
+		b.problem("a file is not a valid FileDescriptorProto")
+		return nil, 0, nil //nolint:nilerr // likewise
+	}
+	if fdp.GetName() == "" {
+		b.problem("a file without a name")
+		return nil, 0, nil
+	}
+	names, _, err := b.budget.surveyFile(fdp)
+	if err != nil {
+		b.problem("%.100q is left out: %v", fdp.GetName(), err)
+		return nil, 0, nil
+	}
+	return fdp, w.built + names, nil
+}
+
+// leftOut returns the error for a file that exceeds a limit.
+func leftOut(raw []byte, err error) error {
+	return fmt.Errorf("%.100q and all further files are left out: %w", pathOf(raw), err)
+}
+
+// add adds a file that is part of the program or chosen by the user.
+func (b *builder) add(fdp *descriptorpb.FileDescriptorProto) {
+	raw, err := proto.Marshal(fdp)
+	if err == nil {
+		_, err = b.addRaw(raw)
+	}
+	if err != nil {
+		b.problem("%v", err)
+	}
 }
 
 // build links the files. If services is nil, the Set has all services of the files.
@@ -90,6 +161,9 @@ func (b *builder) build(ctx context.Context, services []string) (*Set, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reflection: link: %w", err)
 	}
+	b.memory.release(b.scratch)
+	b.set.bytes, b.set.maxEnums = b.memory.used, b.budget.maxEnums
+	runtime.AddCleanup(b.set, (*account).close, b.memory)
 	b.set.services = serviceNames(services)
 	if services == nil {
 		b.set.services = b.set.definedServices()
@@ -102,62 +176,84 @@ func (b *builder) visit(ctx context.Context, path string) state {
 	if s := b.state[path]; s != 0 {
 		return s
 	}
-	fdp := b.files[path]
-	if fdp == nil {
-		if fdp = builtinProto(path); fdp == nil {
+	if b.files[path] == nil {
+		fdp := builtinProto(path)
+		if fdp == nil {
 			return 0
 		}
-		b.files[path] = fdp
+		if b.add(fdp); b.files[path] == nil {
+			return failed
+		}
 	}
 	b.state[path] = linking
-	b.state[path] = b.link(ctx, path, fdp)
+	b.state[path] = b.link(ctx, path)
 	return b.state[path]
 }
 
-func (b *builder) link(ctx context.Context, path string, fdp *descriptorpb.FileDescriptorProto) state {
-	if ctx.Err() != nil {
-		return failed
-	}
-	if len(b.aliases) > 0 {
-		fdp = rename(fdp, path, b.aliases)
-	}
-	var missing []string
-	for _, dep := range fdp.GetDependency() {
-		switch b.visit(ctx, dep) {
-		case done:
-		case linking:
+// link links the file at path after its imports.
+func (b *builder) link(ctx context.Context, path string) state {
+	f := b.files[path]
+	cyclic, missing := make(map[string]bool), make(map[string]bool)
+	for i, dep := range f.imports {
+		if to := b.aliases[dep]; to != "" {
+			dep = to
+		}
+		if ctx.Err() != nil {
+			return failed
+		}
+		switch s := b.visit(ctx, dep); {
+		case s == done || i >= f.required: // imports for options may be missing
+		case s == linking:
+			cyclic[dep] = true
 			b.problem("%q and %q import each other", path, dep)
-			fdp = withoutImports(fdp, dep)
 		default:
+			missing[dep] = true
 			b.problem("%q imports %q, which is missing", path, dep)
-			missing = append(missing, dep)
 		}
 	}
-	for _, dep := range fdp.GetOptionDependency() {
-		b.visit(ctx, dep) // may be missing
-	}
-	if err := b.budget.publicImports(b.publicCost(fdp)); err != nil {
-		b.problem("%q is left out: %v", path, err)
-		return failed
-	}
-	fdp, fd, err := b.newFile(fdp, missing)
+	f, fd, err := b.describe(f, cyclic, missing)
 	if err == nil {
 		err = b.set.registry.RegisterFile(fd)
 	}
 	if err != nil {
-		b.problem("%q is left out: %v", path, err)
+		b.problem("%.100q is left out: %v", path, err)
 		return failed
 	}
-	b.set.order = append(b.set.order, fdp)
+	b.set.order = append(b.set.order, f)
 	b.set.addExtensions(fd)
 	return done
+}
+
+// describe builds the descriptor of a file without its cyclic imports. The resulting file
+// has fewer or other imports than f if necessary.
+func (b *builder) describe(f *encodedFile, cyclic, missing map[string]bool) (*encodedFile, protoreflect.FileDescriptor, error) {
+	original := f.decode()
+	fdp := b.withAliases(original)
+	if len(cyclic) > 0 {
+		fdp = withoutImports(fdp, cyclic)
+	}
+	_, work, err := b.budget.surveyFile(fdp)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.budget.spendImports(b.importCost(fdp)); err != nil {
+		return nil, nil, err
+	}
+	if err := b.budget.spend(work + 3*f.built); err != nil {
+		return nil, nil, err
+	}
+	fdp, fd, err := b.newFile(fdp, missing)
+	if err == nil && fdp != original {
+		f, err = encodeFile(fdp)
+	}
+	return f, fd, err
 }
 
 // newFile builds a descriptor. It drops missing imports that the file doesn't need, as
 // is common for files that only define options. If the file needs them, the unresolved
 // types become placeholders.
 func (b *builder) newFile(
-	fdp *descriptorpb.FileDescriptorProto, missing []string,
+	fdp *descriptorpb.FileDescriptorProto, missing map[string]bool,
 ) (_ *descriptorpb.FileDescriptorProto, fd protoreflect.FileDescriptor, err error) {
 	defer func() {
 		if r := recover(); r != nil { // protodesc may panic on a malicious file
@@ -166,7 +262,7 @@ func (b *builder) newFile(
 	}()
 	needed := fdp
 	if len(missing) > 0 {
-		needed = withoutImports(fdp, missing...)
+		needed = withoutImports(fdp, missing)
 	}
 	fd, err = protodesc.NewFile(needed, b.set.registry)
 	if err == nil {
@@ -181,32 +277,38 @@ func (b *builder) newFile(
 	return nil, nil, err
 }
 
-// publicCost returns the number of steps that protodesc needs to follow the public
-// imports of fdp's imports, and records the cost of importing fdp. Without a bound,
-// forty files that import each other in pairs would keep protodesc busy for days.
-func (b *builder) publicCost(fdp *descriptorpb.FileDescriptorProto) int {
-	cost, own := 1, 0
-	for _, dep := range fdp.GetDependency() {
-		cost = min(cost+1+b.public[dep], maxPublicImports+1)
+// importCost returns the number of steps that protodesc needs to go through the imports of
+// fdp's imports, and to follow the public ones, and records the cost of importing fdp.
+// Without a bound, forty files that import each other in pairs would keep protodesc busy
+// for days.
+func (b *builder) importCost(fdp *descriptorpb.FileDescriptorProto) int {
+	const public = 30 // a public import costs that many times as much as another one
+	deps := fdp.GetDependency()
+	total, own := 1, len(deps)
+	for _, dep := range deps {
+		total = min(total+1+b.imports[dep], maxImportSteps+1)
 	}
 	for _, i := range fdp.GetPublicDependency() {
-		if int(i) < len(fdp.GetDependency()) && i >= 0 {
-			own = min(own+1+b.public[fdp.GetDependency()[i]], maxPublicImports+1)
+		if int(i) < len(deps) && i >= 0 {
+			own = min(own+public+b.imports[deps[i]], maxImportSteps+1)
 		}
 	}
-	b.public[fdp.GetName()] = own
-	return cost
+	b.imports[fdp.GetName()] = own
+	return total
 }
 
-// rename returns a copy of fdp with another path and other imports.
-func rename(fdp *descriptorpb.FileDescriptorProto, path string, imports map[string]string) *descriptorpb.FileDescriptorProto {
+// withAliases returns fdp, or a copy if it imports files by other paths than their own.
+func (b *builder) withAliases(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
+	isAlias := func(path string) bool { return b.aliases[path] != "" }
+	if len(b.aliases) == 0 || !slices.ContainsFunc(slices.Concat(fdp.GetDependency(), fdp.GetOptionDependency()), isAlias) {
+		return fdp
+	}
 	fdp = shallowCopy(fdp)
-	fdp.Name = new(path)
 	fdp.Dependency = slices.Clone(fdp.GetDependency())
 	fdp.OptionDependency = slices.Clone(fdp.GetOptionDependency())
 	for _, list := range [][]string{fdp.Dependency, fdp.OptionDependency} {
 		for i, dep := range list {
-			if to, ok := imports[dep]; ok {
+			if to := b.aliases[dep]; to != "" {
 				list[i] = to
 			}
 		}
@@ -215,12 +317,12 @@ func rename(fdp *descriptorpb.FileDescriptorProto, path string, imports map[stri
 }
 
 // withoutImports returns a copy of fdp that doesn't import paths.
-func withoutImports(fdp *descriptorpb.FileDescriptorProto, paths ...string) *descriptorpb.FileDescriptorProto {
+func withoutImports(fdp *descriptorpb.FileDescriptorProto, paths map[string]bool) *descriptorpb.FileDescriptorProto {
 	fdp = shallowCopy(fdp)
 	moved := make([]int32, len(fdp.GetDependency())) // old index → new
 	var kept []string
 	for i, dep := range fdp.GetDependency() {
-		if moved[i] = -1; !slices.Contains(paths, dep) {
+		if moved[i] = -1; !paths[dep] {
 			moved[i] = int32(len(kept)) //nolint:gosec // bounded by the size of a message
 			kept = append(kept, dep)
 		}

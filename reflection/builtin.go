@@ -47,6 +47,9 @@ func linked(path string) protoreflect.FileDescriptor {
 
 // builtinPath returns the built-in file that defines a symbol, "" if none does.
 func builtinPath(name protoreflect.FullName) string {
+	if len(name) > maxName {
+		return "" // a registry looks up each prefix
+	}
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
 	if err != nil || builtin(d.ParentFile().Path()) == nil {
 		return ""

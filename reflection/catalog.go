@@ -33,7 +33,8 @@ type cache struct {
 	parts []*Set // from Find
 }
 
-// maxParts bounds cache.parts, because a peer may invent any number of symbols.
+// maxParts bounds cache.parts, because a peer may invent any number of symbols. Their
+// memory is bounded by maxMemory.
 const maxParts = 1000
 
 // NewCatalog returns a Catalog of sources, in order of precedence.
@@ -85,7 +86,7 @@ func (c *Catalog) Services(ctx context.Context) ([]string, error) {
 // Find returns the symbol with that full name. If no source has it, the error is that
 // of the first source that failed, or else [ErrNotFound].
 func (c *Catalog) Find(ctx context.Context, name protoreflect.FullName) (*Symbol, error) {
-	if !name.IsValid() {
+	if len(name) > maxName || !name.IsValid() {
 		return nil, ErrNotFound
 	}
 	var firstErr error
@@ -143,13 +144,21 @@ func (c *Catalog) store(i int, set *Set) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.caches[i]
-	if len(k.parts) < maxParts && !slices.Contains(k.parts, set) {
-		k.parts = append(k.parts, set)
+	if slices.Contains(k.parts, set) {
+		return
+	}
+	k.parts = append(k.parts, set)
+	bytes := 0
+	for n, part := range slices.Backward(k.parts) {
+		if bytes += part.bytes; n < len(k.parts)-1 && bytes > maxMemory || len(k.parts)-n > maxParts {
+			k.parts = slices.Delete(k.parts, 0, n+1) // the oldest
+			break
+		}
 	}
 }
 
-// allSets returns the complete Sets of the sources that answer, and the error of the
-// first that fails.
+// allSets returns the Sets of the sources that answer, and the error of the first that
+// fails or exceeds a limit.
 func (c *Catalog) allSets(ctx context.Context) ([]*Set, error) {
 	var sets []*Set
 	var firstErr error
@@ -168,6 +177,9 @@ func (c *Catalog) allSets(ctx context.Context) ([]*Set, error) {
 			c.mu.Lock()
 			c.caches[i].all = set
 			c.mu.Unlock()
+		}
+		if firstErr == nil && set != nil {
+			firstErr = set.limit
 		}
 		sets = append(sets, set)
 	}

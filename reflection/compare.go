@@ -1,22 +1,15 @@
 package reflection
 
 import (
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// sameFile reports whether two files are equal except for comments and for values that
-// some compilers write and others leave out.
-func sameFile(a, b *descriptorpb.FileDescriptorProto) bool {
-	return proto.Equal(a, b) || proto.Equal(normalize(a), normalize(b))
-}
-
-// normalize returns a copy without comments and default values.
+// normalize returns a copy without path, imports, comments and default values. It drops
+// default values of fdp, too, which shares its declarations with the copy.
 func normalize(fdp *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
 	c := shallowCopy(fdp)
-	c.SourceCodeInfo = nil
-	c = proto.CloneOf(c)
+	c.Name, c.Dependency, c.OptionDependency, c.SourceCodeInfo = nil, nil, nil, nil
 	if c.GetSyntax() == "proto2" {
 		c.Syntax = nil
 	}
@@ -59,18 +52,18 @@ func jsonName(name string) string {
 	return string(out)
 }
 
-// covers reports whether fd defines every service, message, enum and extension of fdp
-// and so can replace it.
-func covers(fd protoreflect.FileDescriptor, fdp *descriptorpb.FileDescriptorProto) bool {
-	if string(fd.Package()) != fdp.GetPackage() {
+// covers reports whether a defines every service, message, enum and extension of b and so
+// can replace it.
+func covers(a, b protoreflect.FileDescriptor) bool {
+	if a.Package() != b.Package() {
 		return false
 	}
-	for _, s := range fdp.GetService() {
-		if fd.Services().ByName(protoreflect.Name(s.GetName())) == nil {
+	for i := range b.Services().Len() {
+		if a.Services().ByName(b.Services().Get(i).Name()) == nil {
 			return false
 		}
 	}
-	return coversIn(fd, fdp.GetMessageType(), fdp.GetEnumType(), fdp.GetExtension())
+	return coversIn(a, b)
 }
 
 // scope is a file or a message.
@@ -79,23 +72,21 @@ type scope interface {
 	Enums() protoreflect.EnumDescriptors
 }
 
-func coversIn(
-	s scope, messages []*descriptorpb.DescriptorProto, enums []*descriptorpb.EnumDescriptorProto,
-	extensions []*descriptorpb.FieldDescriptorProto,
-) bool {
-	for _, m := range messages {
-		md := s.Messages().ByName(protoreflect.Name(m.GetName()))
-		if md == nil || !coversIn(md, m.GetNestedType(), m.GetEnumType(), m.GetExtension()) {
+func coversIn(a, b scope) bool {
+	for i := range b.Messages().Len() {
+		mb := b.Messages().Get(i)
+		ma := a.Messages().ByName(mb.Name())
+		if ma == nil || !coversIn(ma, mb) {
 			return false
 		}
 	}
-	for _, e := range enums {
-		if s.Enums().ByName(protoreflect.Name(e.GetName())) == nil {
+	for i := range b.Enums().Len() {
+		if a.Enums().ByName(b.Enums().Get(i).Name()) == nil {
 			return false
 		}
 	}
-	for _, x := range extensions {
-		if s.Extensions().ByName(protoreflect.Name(x.GetName())) == nil {
+	for i := range b.Extensions().Len() {
+		if a.Extensions().ByName(b.Extensions().Get(i).Name()) == nil {
 			return false
 		}
 	}

@@ -31,12 +31,23 @@ func Complete(typed string, names []string) []Completion {
 	return slices.Compact(found)
 }
 
+// maxSuffixes bounds the memory for a completion: names of a peer may have hundreds of
+// parts. The names with further suffixes aren't offered.
+const maxSuffixes = 1_000_000
+
 func completeWith(prefix string, names []string, format func(string) string) []Completion {
 	known, shared := map[string]bool{}, map[string]int{}
 	for _, name := range names {
 		known[format(name)] = true
+	}
+	for _, name := range names {
 		for _, suffix := range suffixes(format(name)) {
-			shared[suffix]++
+			if strings.HasPrefix(suffix, prefix) && (prefix != "" || known[suffix]) {
+				shared[suffix]++
+			}
+		}
+		if len(shared) > maxSuffixes {
+			break
 		}
 	}
 	var found []Completion
@@ -47,9 +58,12 @@ func completeWith(prefix string, names []string, format func(string) string) []C
 		}
 		nameParent, isMethod := parent(format(name))
 		for _, suffix := range slices.Backward(all) {
+			if shared[suffix] != 1 {
+				continue
+			}
 			suffixParent, _ := parent(suffix)
 			hidden := known[nameParent] && (suffixParent != "" && strings.HasPrefix(suffixParent, prefix) || suffixParent == "" && !isMethod)
-			if strings.HasPrefix(suffix, prefix) && shared[suffix] == 1 && !hidden {
+			if !hidden {
 				found = append(found, Completion{suffix, name})
 				break
 			}

@@ -1,7 +1,9 @@
 package reflection
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -44,5 +46,17 @@ func TestComplete(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("Complete(%q) = %q, want %q", tt.typed, got, tt.want)
 		}
+	}
+}
+
+// TestCompleteBoundsSuffixes has names with more suffixes than Complete considers.
+func TestCompleteBoundsSuffixes(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for i := range 2500 {
+		names = append(names, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("b%d.", i), 500), "."))
+	}
+	if got, want := len(Complete("b", names)), maxSuffixes/500+1; got != want {
+		t.Errorf("%d completions, want %d", got, want)
 	}
 }

@@ -85,7 +85,7 @@ func TestDescribeIncomplete(t *testing.T) {
 	t.Parallel()
 	set := compile(t, greeter())
 	b := newBuilder()
-	for _, fdp := range set.order {
+	for _, fdp := range protosOf(set) {
 		if fdp.GetName() != "common.proto" && fdp.GetName() != "google/protobuf/timestamp.proto" {
 			b.add(fdp)
 		}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
@@ -64,6 +65,15 @@ func compile(tb testing.TB, sources map[string]string) *Set {
 		tb.Fatal(err)
 	}
 	return set
+}
+
+// protosOf returns the files of a Set.
+func protosOf(set *Set) []*descriptorpb.FileDescriptorProto {
+	var all []*descriptorpb.FileDescriptorProto
+	for _, f := range set.order {
+		all = append(all, f.decode())
+	}
+	return all
 }
 
 // problemsOf returns the problems of a Set, which may be nil.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // SetFallback replaces the descriptors for everything that the upstreams don't report,
@@ -33,16 +32,21 @@ func (s *snapshot) prefix(i int) string {
 // replacement returns the served path of the upstream's file that replaces a file of the
 // i-th Set, "" if none does. A file with public imports is never replaced, because its
 // importers need more than its own symbols.
-func (s *snapshot) replacement(i int, path string, fdp *descriptorpb.FileDescriptorProto) string {
+func (s *snapshot) replacement(i int, fd protoreflect.FileDescriptor) string {
 	if !s.isFallback(i) {
 		return ""
 	}
-	names := s.sets[i].symbols(path)
-	if len(names) == 0 || len(fdp.GetPublicDependency()) > 0 {
+	names := s.sets[i].symbols(fd.Path())
+	if len(names) == 0 {
 		return ""
 	}
+	for k := range fd.Imports().Len() {
+		if fd.Imports().Get(k).IsPublic {
+			return ""
+		}
+	}
 	for j, set := range s.sets[:i] {
-		if d, err := set.Files().FindDescriptorByName(names[0]); err == nil && covers(d.ParentFile(), fdp) {
+		if d, err := set.Files().FindDescriptorByName(names[0]); err == nil && covers(d.ParentFile(), fd) {
 			return s.servedPath(j, d.ParentFile())
 		}
 	}

@@ -110,7 +110,7 @@ func TestFallbackCompletes(t *testing.T) {
 		"t.proto":   `syntax = "proto3"; package p; import "dep.proto"; service T { rpc Do(Dep) returns (Dep); }`,
 	})
 	b := newBuilder()
-	for _, fdp := range files.order {
+	for _, fdp := range protosOf(files) {
 		if fdp.GetName() == "s.proto" {
 			b.add(fdp)
 		}

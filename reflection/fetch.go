@@ -1,28 +1,31 @@
 package reflection
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // handle processes the answer to q.
-func (f *fetch) handle(q question, answer *response) {
+func (f *fetch) handle(ctx context.Context, q question, answer *response) {
 	f.answered = true
-	f.traffic -= proto.Size(answer)
-	if f.traffic < 0 {
-		f.stop("the server sends more than %d bytes", maxTraffic)
+	if f.stopped {
 		return
 	}
 	switch a := answer.GetMessageResponse().(type) {
 	case *grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse:
-		f.addFiles(q, a.FileDescriptorResponse.GetFileDescriptorProto())
+		f.addFiles(ctx, q, a.FileDescriptorResponse.GetFileDescriptorProto())
 	case *grpc_reflection_v1.ServerReflectionResponse_AllExtensionNumbersResponse:
 		message := q.request.GetAllExtensionNumbersOfType()
 		for _, n := range a.AllExtensionNumbersResponse.GetExtensionNumber() {
-			f.queueExtension(message, n)
+			if !f.queueExtension(message, n) {
+				break
+			}
 		}
 	case *grpc_reflection_v1.ServerReflectionResponse_ErrorResponse:
 		f.recordError(q, answerError(a.ErrorResponse))
@@ -35,30 +38,45 @@ func (f *fetch) handle(q question, answer *response) {
 func (f *fetch) stop(format string, args ...any) {
 	if !f.stopped {
 		f.stopped = true
-		f.b.problem(format+": the rest is left out", args...)
+		f.b.problem(format, args...)
+		f.b.set.limit = errors.New(truncate(fmt.Sprintf(format, args...)))
 	}
 }
 
-func (f *fetch) addFiles(q question, raw [][]byte) {
+func (f *fetch) addFiles(ctx context.Context, q question, raw [][]byte) {
 	var first string
 	for _, data := range raw {
-		fdp := f.parse(data)
-		if fdp == nil {
+		if f.stopped || ctx.Err() != nil {
+			break
+		}
+		f.stream.codec.release(stringBytes + len(data)) // it is garbage or counted with its file from now on
+		if len(data) > maxFileBytes {
+			f.b.problem("a file of %d bytes is left out: more than %d", len(data), maxFileBytes)
 			continue
 		}
-		if first == "" {
-			first = fdp.GetName()
+		hash := maphash.Bytes(f.seed, data)
+		if path := f.seen[hash]; path != "" { // many servers send imports again with every file
+			first = cmp.Or(first, path)
+			continue
 		}
-		if !f.stopped && f.b.add(fdp) {
-			if f.bytes -= len(data); f.bytes < 0 {
-				f.stop("the files are more than %d bytes", maxBytes)
-			}
-			if len(f.b.files) >= maxFiles {
-				f.stop("there are %d files", maxFiles)
-			}
-			f.markReceived(fdp)
-			f.queueImports(fdp)
+		fdp, err := f.b.addRaw(data)
+		if err != nil {
+			f.stop("%v", err)
 		}
+		if fdp == nil {
+			first = cmp.Or(first, pathOf(data))
+			continue
+		}
+		f.seen[hash] = fdp.GetName()
+		first = cmp.Or(first, fdp.GetName())
+		if f.bytes -= len(data); f.bytes < 0 {
+			f.stop("the files are more than %d bytes: the rest is left out", maxBytes)
+		}
+		if len(f.b.files) >= maxFiles {
+			f.stop("there are %d files: the rest is left out", maxFiles)
+		}
+		f.markReceived(fdp)
+		f.queueImports(fdp)
 	}
 	// A Go server may know a file by another path than its importers do.
 	if path := q.request.GetFileByFilename(); path != "" && first != "" && f.b.files[path] == nil {
@@ -66,22 +84,8 @@ func (f *fetch) addFiles(q question, raw [][]byte) {
 	}
 }
 
-// parse returns nil if data isn't a usable file.
-func (f *fetch) parse(data []byte) *descriptorpb.FileDescriptorProto {
-	if len(data) > maxFileBytes {
-		f.b.problem("a file of %d bytes is left out", len(data))
-		return nil
-	}
-	fdp := new(descriptorpb.FileDescriptorProto)
-	if err := proto.Unmarshal(data, fdp); err != nil {
-		f.b.problem("a file is not a valid FileDescriptorProto")
-		return nil
-	}
-	return fdp
-}
-
 // markReceived records the services and extensions of a file, which needn't be asked
-// for any more.
+// for any more, and its messages that can have extensions.
 func (f *fetch) markReceived(fdp *descriptorpb.FileDescriptorProto) {
 	prefix := ""
 	if fdp.GetPackage() != "" {
@@ -91,8 +95,11 @@ func (f *fetch) markReceived(fdp *descriptorpb.FileDescriptorProto) {
 		f.symbols[prefix+s.GetName()] = true
 	}
 	f.markExtensions(fdp.GetExtension())
-	eachMessage(prefix, fdp.GetMessageType(), func(_ string, m *descriptorpb.DescriptorProto) {
+	eachMessage(prefix, fdp.GetMessageType(), func(name string, m *descriptorpb.DescriptorProto) {
 		f.markExtensions(m.GetExtension())
+		if len(m.GetExtensionRange()) > 0 && builtin(fdp.GetName()) == nil && len(f.extendable) < maxQuestions {
+			f.extendable = append(f.extendable, name)
+		}
 	})
 }
 
@@ -119,33 +126,26 @@ func eachMessage(prefix string, list []*descriptorpb.DescriptorProto, fn func(st
 // queueExtensions asks for the extensions of all messages that can have some, because
 // no file needs to import the files that define them. Many servers can't answer.
 func (f *fetch) queueExtensions() {
-	for path, fdp := range f.b.files {
-		if builtin(path) != nil {
-			continue
-		}
-		prefix := ""
-		if fdp.GetPackage() != "" {
-			prefix = fdp.GetPackage() + "."
-		}
-		eachMessage(prefix, fdp.GetMessageType(), func(name string, m *descriptorpb.DescriptorProto) {
-			if len(m.GetExtensionRange()) == 0 {
-				return
-			}
-			f.enqueue(question{
-				subject:  "extensions of " + name,
-				optional: true,
-				request: &request{
-					MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType{
-						AllExtensionNumbersOfType: name,
-					},
+	for _, name := range f.extendable {
+		f.enqueue(question{
+			subject:  "extensions of " + name,
+			optional: true,
+			request: &request{
+				MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_AllExtensionNumbersOfType{
+					AllExtensionNumbersOfType: name,
 				},
-			})
+			},
 		})
 	}
 }
 
-func (f *fetch) queueExtension(message string, number int32) {
-	f.enqueue(question{
+// queueExtension asks for the file that defines an extension. It returns false once a
+// limit is reached.
+func (f *fetch) queueExtension(message string, number int32) bool {
+	if f.b.budget.spend(1000) != nil {
+		return false
+	}
+	return f.enqueue(question{
 		subject:  "extension " + extensionKey(message, number),
 		optional: true,
 		request: &request{

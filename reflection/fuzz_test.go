@@ -1,6 +1,10 @@
 package reflection
 
 import (
+	"bytes"
+	"math"
+	"reflect"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -20,7 +24,7 @@ func FuzzFileDescriptors(f *testing.F) {
 			extensions 10 to max; extend M { M x = 10; } } extend google.protobuf.FieldOptions { string o = 50000; }`,
 	}} {
 		files := new(descriptorpb.FileDescriptorSet)
-		files.File = compile(f, sources).order
+		files.File = protosOf(compile(f, sources))
 		data, err := proto.Marshal(files)
 		if err != nil {
 			f.Fatal(err)
@@ -45,7 +49,7 @@ func FuzzFileDescriptors(f *testing.F) {
 		if proto.Unmarshal(data, files) != nil {
 			return
 		}
-		fetch := &fetch{b: newBuilder(), queued: make(map[string]bool), symbols: make(map[string]bool), bytes: maxBytes, traffic: maxTraffic}
+		fetch := newFetch(nil, "v1", nil)
 		answer := new(grpc_reflection_v1.FileDescriptorResponse)
 		for _, fdp := range files.GetFile() {
 			raw, err := proto.Marshal(fdp)
@@ -55,7 +59,7 @@ func FuzzFileDescriptors(f *testing.F) {
 			answer.FileDescriptorProto = append(answer.FileDescriptorProto, raw)
 		}
 		q := question{request: &request{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileByFilename{FileByFilename: "asked.proto"}}}
-		fetch.handle(q, &response{
+		fetch.handle(t.Context(), q, &response{
 			MessageResponse: &grpc_reflection_v1.ServerReflectionResponse_FileDescriptorResponse{FileDescriptorResponse: answer},
 		})
 		fetch.queueExtensions()
@@ -72,17 +76,79 @@ func FuzzFileDescriptors(f *testing.F) {
 	})
 }
 
+// FuzzWeigh checks the estimate for an encoded file, or an answer with it, against the
+// decoded message.
+func FuzzWeigh(f *testing.F) {
+	for _, fdp := range protosOf(compile(f, first())) {
+		f.Add(encode(f, fdp), 1000)
+	}
+	f.Add([]byte{0x22, 0, 0x22, 0, 0x42, 4, 0xba, 0x3e, 1, 0}, 0) // empty messages, and an unknown option
+	f.Add([]byte{0x4a, 6, 0x0a, 4, 0x0a, 2, 1, 2}, 1<<20)         // packed numbers
+	f.Add([]byte{0x23, 0x08, 1, 0x24}, 1<<20)                     // a group
+	f.Add(bytes.Repeat([]byte{0x59, 1, 2, 3, 4, 5, 6, 7, 8}, 50), 900)
+	f.Fuzz(func(t *testing.T, data []byte, limit int) {
+		for _, m := range []proto.Message{new(descriptorpb.FileDescriptorProto), new(response)} {
+			md := m.ProtoReflect().Descriptor()
+			all, err := weigh(md, data, math.MaxInt)
+			if err != nil {
+				continue
+			}
+			if _, err := weigh(md, data, limit); (err != nil) != (all.decoded+all.built > limit) {
+				t.Errorf("weigh within %d = %v, the sum is %d", limit, err, all.decoded+all.built)
+			}
+			if proto.Unmarshal(data, m) != nil {
+				continue
+			}
+			if size := sizeOf(m.ProtoReflect()); size > all.decoded {
+				t.Errorf("%s needs %d bytes, the estimate is %d", md.Name(), size, all.decoded)
+			}
+		}
+		_ = pathOf(data)
+	})
+}
+
+// sizeOf returns a lower bound of the memory that a message needs.
+func sizeOf(m protoreflect.Message) int {
+	size := int(reflect.TypeOf(m.Interface()).Elem().Size()) + len(m.GetUnknown())
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		one := func(v protoreflect.Value) {
+			switch fd.Kind() {
+			case protoreflect.MessageKind, protoreflect.GroupKind:
+				size += 8 + sizeOf(v.Message())
+			case protoreflect.StringKind:
+				size += 16 + len(v.String())
+			case protoreflect.BytesKind:
+				size += 24 + len(v.Bytes())
+			default:
+				size++
+			}
+		}
+		if !fd.IsList() {
+			one(v)
+			return true
+		}
+		for i := range v.List().Len() {
+			one(v.List().Get(i))
+		}
+		return true
+	})
+	return size
+}
+
 // lookUpAll looks up each file, symbol and extension of a Set.
 func lookUpAll(t *testing.T, now *snapshot, set *Set, message []byte) {
 	t.Helper()
-	for _, fdp := range set.order {
+	for _, file := range set.order {
 		out := new(response)
-		answerFiles(now, make(map[string]bool), fdp.GetName(), "", out)
+		answerFiles(now, make(map[string]bool), file.path, "", out)
 		if out.GetFileDescriptorResponse() == nil {
-			t.Errorf("file %q is not served", fdp.GetName())
+			t.Errorf("file %q is not served", file.path)
 		}
 		if _, err := proto.Marshal(out); err != nil {
-			t.Errorf("answer for %q: %v", fdp.GetName(), err)
+			t.Errorf("answer for %q: %v", file.path, err)
+		}
+		if f := now.file(file.path); f.path != file.path || !slices.Equal(importsOf(t, f), servedImports(f)) {
+			t.Errorf("file %q is served as %q with the imports %q, want %q", file.path, f.path, importsOf(t, f), servedImports(f))
 		}
 	}
 	set.Files().RangeFiles(func(fd protoreflect.FileDescriptor) bool {

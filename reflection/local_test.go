@@ -18,7 +18,7 @@ import (
 func protoset(t *testing.T, set *Set, without ...string) string {
 	t.Helper()
 	files := new(descriptorpb.FileDescriptorSet)
-	for _, fdp := range set.order {
+	for _, fdp := range protosOf(set) {
 		if !slices.Contains(without, fdp.GetName()) {
 			files.File = append(files.File, fdp)
 		}

@@ -8,12 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 )
+
+// maxDuplicates bounds the search for symbols that several upstreams define.
+const maxDuplicates = 2_000_000
 
 // maxWarned bounds the warnings that a Merged remembers to avoid repeating them.
 const maxWarned = 1000
@@ -95,84 +96,79 @@ func (m *Merged) firstTime(warning string) bool {
 
 // snapshot is an immutable state of a Merged.
 type snapshot struct {
-	sets  []*Set                 // of the upstreams, then the fallback
-	paths []map[string]string    // for each Set: path → served path, if different
-	files map[string]*servedFile // by served path
+	sets  []*Set                // of the upstreams, then the fallback
+	paths []map[string]string   // for each Set: path → served path, if different
+	files map[string]servedFile // by served path
 
 	variants map[string][]string // path → served paths of all files with that path
-}
 
-// servedFile is a file with its served path, and its encoding.
-type servedFile struct {
-	fdp *descriptorpb.FileDescriptorProto
-	raw []byte
+	duplicates int // lookups by warnDuplicates
 }
 
 // merge finds the served path for each file of each Set. It visits imports before their
 // importers, so that a file whose import is renamed differs from others of its path.
 func (m *Merged) merge(sets []*Set) *snapshot {
-	s := &snapshot{sets: sets, files: make(map[string]*servedFile), variants: make(map[string][]string)}
+	s := &snapshot{sets: sets, files: make(map[string]servedFile), variants: make(map[string][]string)}
 	for i, set := range sets {
 		paths := make(map[string]string)
 		s.paths = append(s.paths, paths)
 		if set == nil {
 			continue
 		}
-		for _, fdp := range set.order {
-			m.addFile(s, i, fdp, paths)
+		for _, f := range set.order {
+			m.addFile(s, i, servedFile{f, f.path, paths})
 		}
 	}
 	return s
 }
 
 // addFile adds a file of the i-th Set to s, unless an equivalent file is served already.
-// It records the served path in paths if it differs from the file's own.
-func (m *Merged) addFile(s *snapshot, i int, fdp *descriptorpb.FileDescriptorProto, paths map[string]string) {
-	path := fdp.GetName()
-	if fd := builtin(path); fd != nil && covers(fd, fdp) {
+// It records the served path in f.renamed if it differs from the file's own.
+func (m *Merged) addFile(s *snapshot, i int, f servedFile) {
+	path := f.path
+	fd, err := s.sets[i].registry.FindFileByPath(path)
+	if err != nil {
+		return // impossible
+	}
+	if linked := builtin(path); linked != nil && covers(linked, fd) {
 		return
 	}
-	if len(paths) > 0 {
-		fdp = rename(fdp, path, paths)
-	}
 	for _, variant := range s.variants[path] {
-		if sameFile(s.files[variant].fdp, rename(fdp, variant, nil)) {
+		if s.files[variant].equals(f) {
 			if variant != path {
-				paths[path] = variant
+				f.renamed[path] = variant
 			}
 			return
 		}
 	}
-	if other := s.replacement(i, path, fdp); other != "" {
+	if other := s.replacement(i, fd); other != "" {
 		if other != path {
-			paths[path] = other
+			f.renamed[path] = other
 		}
 		return
 	}
-	to := path
-	for s.files[to] != nil || builtin(to) != nil {
-		to = s.prefix(i) + to
+	for s.files[f.path].encodedFile != nil || builtin(f.path) != nil {
+		f.path = s.prefix(i) + f.path
 	}
-	if to != path {
-		paths[path] = to
-		fdp = rename(fdp, to, nil)
+	if f.path != path {
+		f.renamed[path] = f.path
 	}
-	raw, err := proto.Marshal(fdp)
-	if err != nil {
-		if m.firstTime(fmt.Sprint(i, path, err)) {
-			m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.Any("err", err))
-		}
-		return
-	}
-	s.files[to] = &servedFile{fdp, raw}
-	s.variants[path] = append(s.variants[path], to)
+	s.files[f.path] = f
+	s.variants[path] = append(s.variants[path], f.path)
 	m.warnDuplicates(s, i, path)
 }
 
-// warnDuplicates warns if an earlier upstream defines symbols of a file too.
+// warnDuplicates warns if an earlier upstream defines symbols of a file too. It looks up at
+// most maxDuplicates symbols for one snapshot.
 func (m *Merged) warnDuplicates(s *snapshot, i int, path string) {
 	names := s.sets[i].symbols(path)
 	for j, set := range s.sets[:i] {
+		if set == nil {
+			continue
+		}
+		if s.duplicates += len(names) * (1 + set.maxEnums); s.duplicates > maxDuplicates {
+			return
+		}
 		var shared []string
 		for _, name := range names {
 			if _, err := set.Files().FindDescriptorByName(name); err == nil {
@@ -195,17 +191,16 @@ func (m *Merged) warnDuplicates(s *snapshot, i int, path string) {
 	}
 }
 
-// file returns a file by its served path, nil if there is none.
-func (s *snapshot) file(path string) (fdp *descriptorpb.FileDescriptorProto, raw []byte) {
-	if f := s.files[path]; f != nil {
-		return f.fdp, f.raw
+// file returns a file by its served path; it has no file if there is none.
+func (s *snapshot) file(path string) servedFile {
+	if f := s.files[path]; f.encodedFile != nil {
+		return f
 	}
 	if fd := linked(path); fd != nil {
-		fdp = protodesc.ToFileDescriptorProto(fd)
-		raw, _ = proto.Marshal(fdp) // can't fail for a linked file
-		return fdp, raw
+		f, _ := encodeFile(protodesc.ToFileDescriptorProto(fd)) // can't fail for a linked file
+		return servedFile{f, path, nil}
 	}
-	return nil, nil
+	return servedFile{}
 }
 
 // servedPath returns the served path of a file of the i-th Set.

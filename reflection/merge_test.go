@@ -15,7 +15,9 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // first and second are the files of two upstreams. Their common.proto differ.
@@ -261,9 +263,31 @@ func TestMergedSharesFiles(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("files = %q, want %q", got, want)
 	}
-	if got := now.files["mid.proto"].fdp.GetDependency(); !slices.Equal(got, []string{"upstream-2/common.proto"}) {
+	if got := importsOf(t, now.files["mid.proto"]); !slices.Equal(got, []string{"upstream-2/common.proto"}) {
 		t.Errorf("mid.proto imports %q", got)
 	}
+}
+
+// importsOf returns the imports of a file as a Merged serves it.
+func importsOf(t *testing.T, f servedFile) []string {
+	t.Helper()
+	fdp := new(descriptorpb.FileDescriptorProto)
+	if err := proto.Unmarshal(f.encoding(), fdp); err != nil {
+		t.Fatal(err)
+	}
+	if fdp.GetName() != f.path {
+		t.Errorf("%q is encoded as %q", f.path, fdp.GetName())
+	}
+	return fdp.GetDependency()
+}
+
+// servedImports returns the served paths of the imports of a file.
+func servedImports(f servedFile) []string {
+	var paths []string
+	for _, path := range f.imports[:f.required] {
+		paths = append(paths, f.served(path))
+	}
+	return paths
 }
 
 func TestMergedRenamesImporters(t *testing.T) {
@@ -281,11 +305,11 @@ func TestMergedRenamesImporters(t *testing.T) {
 	m.Set(1, compile(t, with("int32 i")))
 	now := m.state.Load()
 	mid := now.files["upstream-2/mid.proto"]
-	if mid == nil {
+	if mid.encodedFile == nil {
 		t.Fatalf("no upstream-2/mid.proto: %v", now.paths)
 	}
 	want := "upstream-2/upstream-2/common.proto"
-	if got := mid.fdp.GetDependency(); !slices.Equal(got, []string{want}) || now.files[want] == nil {
+	if got := importsOf(t, mid); !slices.Equal(got, []string{want}) || now.files[want].encodedFile == nil {
 		t.Errorf("upstream-2/mid.proto imports %q, want %q", got, want)
 	}
 }
@@ -323,5 +347,25 @@ func TestMergedSetWhileQueried(t *testing.T) {
 	set, err := FromServer(cc, nil).Files(ctx)
 	if err != nil || len(problemsOf(set)) > 0 || !slices.Contains(set.Services(), "one.One") {
 		t.Errorf("afterwards: %v, problems %q, services %q", err, problemsOf(set), set.Services())
+	}
+}
+
+// TestMergedBoundsDuplicates: the search for symbols that several upstreams define ends
+// after a number of lookups.
+func TestMergedBoundsDuplicates(t *testing.T) {
+	t.Parallel()
+	for _, enums := range []int{0, maxDuplicates} {
+		var log logRecorder
+		m := NewMerged(2, log.logger())
+		other := first()
+		other["one.proto"] += " message More {}"
+		sets := []*Set{compile(t, first()), compile(t, other)}
+		sets[0].maxEnums = enums
+		for i, set := range sets {
+			m.Set(i, set)
+		}
+		if got := len(log.all()); (got == 0) != (enums > 0) {
+			t.Errorf("%d warnings with %d enums in a message", got, enums)
+		}
 	}
 }

@@ -216,7 +216,7 @@ func TestFromServerDiamonds(t *testing.T) {
 			}
 			if !public {
 				checkSet(t, set, []string{top}, nil)
-			} else if !slices.ContainsFunc(problemsOf(set), func(p string) bool { return strings.Contains(p, "too many public imports") }) {
+			} else if !slices.ContainsFunc(problemsOf(set), func(p string) bool { return strings.Contains(p, "public imports of public imports") }) {
 				t.Errorf("Problems = %q", problemsOf(set))
 			}
 			_, cc := merged(t, set)

@@ -21,7 +21,9 @@
 // methods runs, so it never delays the server's GracefulStop.
 //
 // Servers are not trusted: the number, size, nesting and imports of their files are
-// bounded. A Set omits files that it can't use, and Merged logs them.
+// bounded, as are the memory for their descriptors (256 MiB for each server, or less; see
+// [Memory]) and the work to process them. A Set omits files that it can't use, and Merged
+// logs them.
 package reflection
 
 import (
@@ -32,7 +34,6 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/wstun/wstun/reflection/types"
@@ -80,12 +81,15 @@ type TypeResolver = types.Resolver
 // Set holds the descriptors of one upstream: files, their imports, and the names of
 // the services that the upstream offers. The nil Set is empty.
 type Set struct {
-	services   []string                            // sorted
-	order      []*descriptorpb.FileDescriptorProto // each file after its imports
-	registry   *protoregistry.Files                // the files of order
-	extensions *protoregistry.Types                // their extensions
-	types      types.Resolvers                     // their messages and extensions
-	problems   []string                            // a sentence for each file left out or incomplete
+	services   []string             // sorted
+	order      []*encodedFile       // each file after its imports
+	registry   *protoregistry.Files // the files of order
+	extensions *protoregistry.Types // their extensions
+	types      types.Resolvers      // their messages and extensions
+	problems   []string             // a sentence for each file left out or incomplete
+	limit      error                // the limit that made the Set incomplete, nil: none
+	bytes      int                  // an estimate of the memory for all of it
+	maxEnums   int                  // the largest number of enums of a message, if many
 }
 
 // newSet returns a Set without files.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -73,6 +74,10 @@ func (s *service) ServerReflectionInfo(
 
 // answer fills in out. It returns false for an unknown kind of request.
 func (s *service) answer(now *snapshot, sent map[string]bool, in *request, out *response) bool {
+	if proto.Size(in) > 2*maxName { // no symbol is so long, and a registry looks up each prefix
+		notFound(out, "the name is too long")
+		return true
+	}
 	switch r := in.GetMessageRequest().(type) {
 	case *grpc_reflection_v1.ServerReflectionRequest_ListServices:
 		s.list(out)
@@ -121,13 +126,17 @@ func answerFiles(now *snapshot, sent map[string]bool, path, subject string, out 
 		if sent[queue[0]] {
 			continue
 		}
-		fdp, raw := now.file(queue[0])
-		if fdp == nil {
+		f := now.file(queue[0])
+		if f.encodedFile == nil {
 			continue
 		}
 		sent[queue[0]] = true
-		list.FileDescriptorProto = append(list.FileDescriptorProto, raw)
-		queue = append(append(queue, fdp.GetDependency()...), fdp.GetOptionDependency()...)
+		list.FileDescriptorProto = append(list.FileDescriptorProto, f.encoding())
+		for _, dep := range f.imports {
+			if dep = f.served(dep); !sent[dep] {
+				queue = append(queue, dep)
+			}
+		}
 	}
 	if len(list.GetFileDescriptorProto()) == 0 {
 		notFound(out, subject)

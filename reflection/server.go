@@ -3,6 +3,7 @@ package reflection
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,13 +21,19 @@ import (
 type Server struct {
 	cc     grpc.ClientConnInterface
 	header metadata.MD
+	memory Memory
 }
 
 // FromServer returns a Server for the server that cc is connected to. It adds header,
 // which may be nil, to the metadata of its requests.
 func FromServer(cc grpc.ClientConnInterface, header metadata.MD) *Server {
-	return &Server{cc, header}
+	return &Server{cc: cc, header: header}
 }
+
+// SetMemory makes s reserve the memory for descriptors from m, in addition to the limit of
+// 256 MiB for each server. A [Set] holds its part until it is garbage. Files that exceed the
+// memory are left out of a Set, with a problem. Call SetMemory before any other method.
+func (s *Server) SetMemory(m Memory) { s.memory = m }
 
 // Files returns the files of all services, their imports, and the extensions of their
 // messages. It omits services that the server lists but can't describe.
@@ -89,9 +96,12 @@ func (s *Server) withVersion(ctx context.Context, do func(context.Context, *fetc
 		ctx = metadata.NewOutgoingContext(ctx, metadata.Join(out, s.header))
 	}
 	for _, version := range versions {
-		f := newFetch(s.cc, version)
+		f := newFetch(s.cc, version, s.memory)
 		err := do(ctx, f)
 		f.stream.close()
+		if err != nil {
+			f.b.memory.close()
+		}
 		if status.Code(err) != codes.Unimplemented {
 			return err
 		}
@@ -99,15 +109,18 @@ func (s *Server) withVersion(ctx context.Context, do func(context.Context, *fetc
 	return ErrNoReflection
 }
 
-func newFetch(cc grpc.ClientConnInterface, version string) *fetch {
+func newFetch(cc grpc.ClientConnInterface, version string, shared Memory) *fetch {
+	b := newBuilder()
+	b.memory, b.budget = &account{shared: shared, limit: maxMemory}, newBudget(maxWork)
 	return &fetch{
-		b:       newBuilder(),
-		stream:  &lazyStream{cc: cc, version: version},
+		b:       b,
+		stream:  &lazyStream{cc: cc, version: version, codec: newCodec(b)},
 		batch:   maxBatch,
+		seed:    maphash.MakeSeed(),
+		seen:    make(map[uint64]string),
 		queued:  make(map[string]bool),
 		symbols: make(map[string]bool),
 		bytes:   maxBytes,
-		traffic: maxTraffic,
 	}
 }
 
@@ -131,6 +144,7 @@ func (f *fetch) describe(ctx context.Context, symbols []string) (*Set, error) {
 		return nil, fmt.Errorf("reflection: fetch extensions: %w", brief(err))
 	}
 	f.stream.close()
+	f.b.memory.release(f.questions)
 	return f.b.build(ctx, symbols)
 }
 

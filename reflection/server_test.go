@@ -113,10 +113,10 @@ func TestMergedWellKnownTypes(t *testing.T) {
 			t.Errorf("%s is in %q, want %q", symbol, got, want)
 		}
 	}
-	if got := now.files["user.proto"].fdp.GetDependency(); !slices.Equal(got, []string{"google/protobuf/any.proto"}) {
+	if got := importsOf(t, now.files["user.proto"]); !slices.Equal(got, []string{"google/protobuf/any.proto"}) {
 		t.Errorf("user.proto imports %q", got)
 	}
-	if got := now.files["upstream-2/user.proto"].fdp.GetDependency(); !slices.Equal(got, []string{"upstream-2/google/protobuf/any.proto"}) {
+	if got := importsOf(t, now.files["upstream-2/user.proto"]); !slices.Equal(got, []string{"upstream-2/google/protobuf/any.proto"}) {
 		t.Errorf("the other user.proto imports %q", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"strings"
 	"time"
@@ -33,6 +34,12 @@ const (
 	// maxRequest bounds one request, in bytes: maxBatch of them fit into a window.
 	maxRequest = 2 * 1024
 
+	// maxQuestions bounds the requests to one server.
+	maxQuestions = 3 * maxFiles
+
+	// questionBytes is the memory for a question in addition to its texts.
+	questionBytes = 400
+
 	// endWait bounds how long a stream may take to end.
 	endWait = time.Second
 )
@@ -45,13 +52,14 @@ var versions = []string{"v1", "v1alpha"}
 type lazyStream struct {
 	cc      grpc.ClientConnInterface
 	version string
+	codec   *codec
 	stream  grpc.BidiStreamingClient[request, response]
 	cancel  context.CancelFunc
 }
 
 // exchange sends all questions of batch, then calls handle with each answer. It returns
 // the number of answers. After an error the stream is closed.
-func (s *lazyStream) exchange(ctx context.Context, batch []question, handle func(question, *response)) (int, error) {
+func (s *lazyStream) exchange(ctx context.Context, batch []question, handle func(context.Context, question, *response)) (int, error) {
 	if s.stream == nil {
 		if err := s.open(ctx); err != nil {
 			return 0, err
@@ -74,7 +82,8 @@ func (s *lazyStream) exchange(ctx context.Context, batch []question, handle func
 			}
 			return i, err
 		}
-		handle(q, answer)
+		handle(ctx, q, answer)
+		s.codec.release(s.codec.held)
 	}
 	return len(batch), nil
 }
@@ -82,7 +91,7 @@ func (s *lazyStream) exchange(ctx context.Context, batch []question, handle func
 func (s *lazyStream) open(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stream, err := s.cc.NewStream(ctx, &grpc_reflection_v1.ServerReflection_ServiceDesc.Streams[0],
-		"/grpc.reflection."+s.version+".ServerReflection/ServerReflectionInfo", grpc.MaxCallRecvMsgSize(maxBytes))
+		"/grpc.reflection."+s.version+".ServerReflection/ServerReflectionInfo", grpc.MaxCallRecvMsgSize(maxBytes), grpc.ForceCodecV2(s.codec))
 	if err != nil {
 		cancel()
 		return err
@@ -123,11 +132,15 @@ type fetch struct {
 	batch    int
 	queue    []question
 	queued   map[string]bool // by question.subject
-	symbols  map[string]bool // services and extensions received
-	bytes    int             // how many more bytes of files to keep
-	traffic  int             // how many more bytes to receive
-	answered bool            // the server has answered, so it offers this version
-	stopped  bool            // a limit is reached: ignore further files
+	seed     maphash.Seed
+	seen     map[uint64]string // hash of a file → its path
+	symbols  map[string]bool   // services and extensions received
+	bytes    int               // how many more bytes of files to keep
+	answered bool              // the server has answered, so it offers this version
+	stopped  bool              // a limit is reached: ignore further files
+
+	extendable []string // messages that can have extensions
+	questions  int      // the memory reserved for queued
 }
 
 // list asks for the names of the services.
@@ -136,7 +149,10 @@ func (f *fetch) list(ctx context.Context) ([]string, error) {
 		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{ListServices: "*"},
 	}}
 	var answer *response
-	if _, err := f.stream.exchange(ctx, []question{q}, func(_ question, a *response) { answer, f.answered = a, true }); err != nil {
+	if _, err := f.stream.exchange(ctx, []question{q}, func(_ context.Context, _ question, a *response) { answer, f.answered = a, true }); err != nil {
+		if f.stream.codec.err != nil {
+			err = status.Error(codes.ResourceExhausted, f.stream.codec.err.Error())
+		}
 		return nil, fmt.Errorf("reflection: list services: %w", brief(err))
 	}
 	if e := answer.GetErrorResponse(); e != nil {
@@ -146,16 +162,17 @@ func (f *fetch) list(ctx context.Context) ([]string, error) {
 	if list == nil {
 		return nil, fmt.Errorf("reflection: list services: %w", brief(status.Error(codes.Internal, "the answer is not a list of services")))
 	}
-	names := make([]string, 0, len(list.GetService()))
+	var names []string
 	for _, s := range list.GetService() {
-		names = append(names, s.GetName())
+		if len(names) == maxFiles {
+			f.b.problem("there are more than %d services", maxFiles)
+			break
+		}
+		if len(s.GetName()) <= maxName {
+			names = append(names, s.GetName())
+		}
 	}
-	names = serviceNames(names)
-	if len(names) > maxFiles {
-		f.b.problem("there are more than %d services", maxFiles)
-		names = names[:maxFiles]
-	}
-	return names, nil
+	return serviceNames(names), nil
 }
 
 func answerError(e *grpc_reflection_v1.ErrorResponse) error {
@@ -175,13 +192,25 @@ func truncate(s string) string {
 	return s
 }
 
-// enqueue queues a question unless it was queued before or a limit is reached.
-func (f *fetch) enqueue(q question) {
-	if f.queued[q.subject] || len(f.queued) >= 3*maxFiles || proto.Size(q.request) > maxRequest {
-		return
+// enqueue queues a question unless it was queued before. It returns false once a limit is
+// reached.
+func (f *fetch) enqueue(q question) bool {
+	if len(f.queued) >= maxQuestions {
+		return false
 	}
+	size := proto.Size(q.request)
+	if f.queued[q.subject] || size > maxRequest {
+		return true
+	}
+	size += len(q.subject) + questionBytes
+	if err := f.b.memory.reserve(size); err != nil {
+		f.stop("%s and all that follow are left out: %v", q.subject, err)
+		return false
+	}
+	f.questions += size
 	f.queued[q.subject] = true
 	f.queue = append(f.queue, q)
+	return true
 }
 
 // run sends questions until the queue is empty. It terminates because each round gets
@@ -203,6 +232,10 @@ func (f *fetch) run(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
+		if f.stream.codec.err != nil {
+			f.stop("%s: %v: the rest is left out", batch[n].subject, f.stream.codec.err)
+			continue
+		}
 		if ctx.Err() != nil || permanent(err) || !f.answered && status.Code(err) == codes.Unimplemented {
 			return err
 		}
@@ -212,7 +245,9 @@ func (f *fetch) run(ctx context.Context) error {
 			rest = rest[1:]
 		}
 		f.batch = 1
-		f.queue = append(rest, f.queue...)
+		if len(rest) > 0 {
+			f.queue = append(rest, f.queue...)
+		}
 	}
 	f.queue = nil
 	return nil

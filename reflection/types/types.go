@@ -21,8 +21,15 @@ type Resolver interface {
 // the types linked into the program.
 type Resolvers []Resolver
 
+// MaxName bounds the length of full names, in bytes. A registry looks up each prefix of a
+// name, which would take hours for a name of a megabyte in a peer's message.
+const MaxName = 1024
+
 // FindMessageByName returns the message with a full name.
 func (rs Resolvers) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	if len(name) > MaxName {
+		return nil, protoregistry.NotFound
+	}
 	return first(rs, func(r Resolver) (protoreflect.MessageType, error) { return r.FindMessageByName(name) })
 }
 
@@ -33,6 +40,9 @@ func (rs Resolvers) FindMessageByURL(url string) (protoreflect.MessageType, erro
 
 // FindExtensionByName returns the extension with a full name.
 func (rs Resolvers) FindExtensionByName(name protoreflect.FullName) (protoreflect.ExtensionType, error) {
+	if len(name) > MaxName {
+		return nil, protoregistry.NotFound
+	}
 	return first(rs, func(r Resolver) (protoreflect.ExtensionType, error) { return r.FindExtensionByName(name) })
 }
 

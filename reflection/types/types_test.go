@@ -2,6 +2,7 @@ package types
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -70,5 +71,17 @@ func TestResolvers(t *testing.T) {
 		if _, err := rs.FindExtensionByNumber("p.M", 101); !errors.Is(err, protoregistry.NotFound) {
 			t.Errorf("FindExtensionByNumber(101) = %v, want NotFound", err)
 		}
+	}
+}
+
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	rs := Resolvers{dynamicpb.NewTypes(protoregistry.GlobalFiles)}
+	long := protoreflect.FullName("p" + strings.Repeat(".a", 1<<20))
+	if _, err := rs.FindMessageByURL("x/" + string(long)); err != protoregistry.NotFound { //nolint:errorlint // as protojson compares it
+		t.Errorf("FindMessageByURL = %v, want NotFound", err)
+	}
+	if _, err := rs.FindExtensionByName(long); err != protoregistry.NotFound { //nolint:errorlint // likewise
+		t.Errorf("FindExtensionByName = %v, want NotFound", err)
 	}
 }
