@@ -123,11 +123,11 @@ type Events struct {
 	Headers func(md metadata.MD)
 
 	// Message is called for each response. An error cancels the call, and Invoke
-	// returns it.
-	Message func(r *Response) error
+	// returns it, except for ctx's own error, after which ctx's end is the status.
+	Message func(ctx context.Context, r *Response) error
 
 	// End is called after the call has ended, unless Invoke returns an error.
-	End func(r *Result)
+	End func(ctx context.Context, r *Result)
 }
 
 // Requests is the source of the messages that a call sends.
