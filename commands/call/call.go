@@ -116,14 +116,15 @@ const DefaultMaxMsgSize = 64 * 1024 * 1024
 // a time, in order, and block the call.
 type Events struct {
 	// Sending is called before the call starts.
-	Sending func(m *Method, md metadata.MD)
+	Sending func(ctx context.Context, m *Method, md metadata.MD)
 
 	// Headers is called when the response headers are received, or with nil when the
 	// server ends the call without headers.
 	Headers func(md metadata.MD)
 
 	// Message is called for each response. An error cancels the call, and Invoke
-	// returns it, except for ctx's own error, after which ctx's end is the status.
+	// returns it, except for the cause of ctx's end: then the status says that ctx
+	// has ended.
 	Message func(ctx context.Context, r *Response) error
 
 	// End is called after the call has ended, unless Invoke returns an error.

@@ -16,7 +16,7 @@ import (
 )
 
 // encoder writes a message as JSON or in the text format. The result is that of protojson
-// or prototext, which can't be interrupted and don't bound what they write.
+// or prototext, which can't be interrupted and don't limit the length.
 type encoder struct {
 	strings.Builder
 	opts  FormatOptions
@@ -28,14 +28,14 @@ type encoder struct {
 	anys        int  // number of open Anys
 	nested      int  // bytes of Anys inside Anys decoded so far
 
-	interrupted func() error // the context's Err
+	interrupted func() error // returns the cause of the context's end
 	steps       int          // calls of check
 	err         error        // of check
 }
 
 // encode formats m. The error may be errIndentation.
 func encode(ctx context.Context, m protoreflect.Message, types reflection.TypeResolver, opts FormatOptions) (string, error) {
-	e := &encoder{opts: opts, types: types, empty: true, interrupted: ctx.Err}
+	e := &encoder{opts: opts, types: types, empty: true, interrupted: func() error { return context.Cause(ctx) }}
 	e.opts.limit = cmp.Or(opts.limit, maxFormatted)
 	marshal := e.jsonMessage
 	if opts.Format == Text {

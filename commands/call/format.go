@@ -33,7 +33,7 @@ const (
 	maxNested = 64 << 20
 
 	// maxAnyDepth is the deepest level at which an Any is decoded. It is protobuf's own
-	// limit for the depth of a message, which starts anew in each Any.
+	// limit for the depth of a message, which doesn't count the levels outside an Any.
 	maxAnyDepth = 10_000
 )
 
@@ -45,7 +45,7 @@ var errIndentation = errors.New("too much indentation")
 //
 // A message that would need more than 64 MiB of indentation is formatted on one line, one
 // longer than 512 MiB is an error. Time and memory are proportional to the result. If ctx
-// ends before a long message is complete, the error is ctx.Err().
+// ends before a long message is complete, the error is the cause.
 func FormatMessage(ctx context.Context, m protoreflect.ProtoMessage, types reflection.TypeResolver, opts *FormatOptions) (string, error) {
 	var o FormatOptions
 	if opts != nil {

@@ -108,7 +108,7 @@ func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Res
 		}
 	}
 	if i.events.Sending != nil {
-		i.events.Sending(i.method, i.opts.Metadata)
+		i.events.Sending(ctx, i.method, i.opts.Metadata)
 	}
 	ctx = metadata.NewOutgoingContext(i.meter.attach(ctx), i.opts.Metadata)
 	i.start = time.Now()
@@ -227,9 +227,9 @@ func (i *invocation) receive(ctx context.Context, result *Result) error {
 		r.Size, r.Wire = buf.size, i.meter.lastMessage()
 		if i.events.Message != nil {
 			if err := i.events.Message(ctx, r); err != nil {
-				if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 					i.drain(buf)
-					return status.FromContextError(err).Err()
+					return status.FromContextError(ctx.Err()).Err()
 				}
 				i.cancel(err)
 				return &eventError{err}

@@ -189,7 +189,7 @@ func TestInvokeContextEnds(t *testing.T) {
 	defer in.Close()
 	ctx, cancel = context.WithCancel(testContext(t))
 	echo := method(t, target, "Echo")
-	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(*Method, metadata.MD) { cancel() }})
+	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(context.Context, *Method, metadata.MD) { cancel() }})
 	if err != nil || r.Status.Code() != codes.Canceled {
 		t.Errorf("%+v, %v; want CANCELLED", r, err)
 	}

@@ -42,8 +42,8 @@ func (p *Printer) Events() *Events {
 	return e
 }
 
-func (p *Printer) sending(m *Method, md metadata.MD) {
-	if d, err := reflection.Describe(m.MethodDescriptor); err == nil {
+func (p *Printer) sending(ctx context.Context, m *Method, md metadata.MD) {
+	if d, err := reflection.Describe(ctx, m.MethodDescriptor); err == nil {
 		fmt.Fprintf(p.Out, "\nResolved method descriptor:\n%s\n", d.Text)
 	}
 	fmt.Fprintf(p.Out, "\nRequest metadata to send:\n%s\n", FormatMetadata(md))
@@ -68,7 +68,7 @@ func (p *Printer) message(ctx context.Context, r *Response) error {
 		before = string(recordSeparator) // so that the output can be the input of a call
 	}
 	p.Printed++
-	if err := write(ctx, p.Out, before+text+"\n"); err != nil {
+	if err := Write(ctx, p.Out, before+text+"\n"); err != nil {
 		return fmt.Errorf("write response %d: %w", r.Number, err)
 	}
 	return nil
@@ -77,9 +77,9 @@ func (p *Printer) message(ctx context.Context, r *Response) error {
 // maxWrite is the size of the longest text that is written in one Write, in bytes.
 const maxWrite = 64 * 1024
 
-// write writes text. Between the parts of a long text it returns ctx.Err() if ctx has
-// ended: a terminal may take minutes for it.
-func write(ctx context.Context, w io.Writer, text string) error {
+// Write writes text to w. If ctx ends before the last 64 KiB are written, it returns the
+// cause: a terminal may take minutes for a long text.
+func Write(ctx context.Context, w io.Writer, text string) error {
 	for len(text) > maxWrite {
 		part := text[:maxWrite]
 		if i := strings.LastIndexByte(part, '\n'); i >= 0 {
@@ -88,8 +88,8 @@ func write(ctx context.Context, w io.Writer, text string) error {
 		if _, err := io.WriteString(w, part); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		text = text[len(part):]
 	}

@@ -69,7 +69,7 @@ func (r *Recorder) Events() *Events {
 	return &Events{Sending: r.sending, Message: r.message, End: r.end}
 }
 
-func (r *Recorder) sending(m *Method, md metadata.MD) {
+func (r *Recorder) sending(_ context.Context, m *Method, md metadata.MD) {
 	r.record = record{
 		Event: "call", Time: time.Now().UTC().Format(time.RFC3339Nano),
 		Method: reflection.Name(m.MethodDescriptor), Metadata: encodeMetadata(md), Messages: []json.RawMessage{},
