@@ -7,7 +7,7 @@
 //	printer := &call.Printer{Out: os.Stdout, Types: method.Types(ctx)}
 //	result, err := call.Invoke(ctx, target.Conn, method, requests, nil, printer.Events())
 //	if err == nil && result.Status.Code() != codes.OK {
-//		printer.Status(os.Stderr, result.Status)
+//		printer.Status(ctx, os.Stderr, result.Status)
 //	}
 //
 // The Catalog fetches descriptors when needed and caches them until

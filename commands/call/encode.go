@@ -18,7 +18,7 @@ import (
 // encoder writes a message as JSON or in the text format. The result is that of protojson
 // or prototext, which can't be interrupted and don't limit the length.
 type encoder struct {
-	strings.Builder
+	out   strings.Builder
 	opts  FormatOptions
 	types reflection.TypeResolver
 
@@ -45,8 +45,21 @@ func encode(ctx context.Context, m protoreflect.Message, types reflection.TypeRe
 	if err := cmp.Or(marshal(m), e.check()); err != nil {
 		return "", err
 	}
-	return e.String(), nil
+	return e.out.String(), nil
 }
+
+// lengthError reports a message that is longer than the limit, in bytes.
+type lengthError struct {
+	limit  int
+	format Format
+}
+
+func (e *lengthError) Error() string {
+	return fmt.Sprintf("the message is longer than %d MiB as %s", e.limit>>20, e.format)
+}
+
+// Hint returns advice to the user.
+func (e *lengthError) Hint() string { return "request less at a time, and without --emit-defaults" }
 
 // check returns an error if the message has become too large, or ctx has ended. It is
 // called for each value.
@@ -54,8 +67,8 @@ func (e *encoder) check() error {
 	e.steps++
 	switch {
 	case e.err != nil:
-	case e.Len() > e.opts.limit:
-		e.err = fmt.Errorf("the message is longer than %d MiB as %s", e.opts.limit>>20, cmp.Or(e.opts.Format, JSON))
+	case e.out.Len() > e.opts.limit:
+		e.err = &lengthError{e.opts.limit, cmp.Or(e.opts.Format, JSON)}
 	case e.indentation > maxIndentation:
 		e.err = errIndentation
 	case e.steps%256 == 0:
@@ -66,7 +79,7 @@ func (e *encoder) check() error {
 
 // open writes an opening brace or bracket.
 func (e *encoder) open(c byte) {
-	e.WriteByte(c)
+	e.out.WriteByte(c)
 	e.depth++
 	e.empty = true
 }
@@ -78,7 +91,7 @@ func (e *encoder) close(c byte) {
 		e.newline()
 	}
 	e.empty = false
-	e.WriteByte(c)
+	e.out.WriteByte(c)
 }
 
 // newline starts a new line, unless everything is on one line.
@@ -86,18 +99,18 @@ func (e *encoder) newline() {
 	if e.opts.Compact {
 		return
 	}
-	e.WriteByte('\n')
+	e.out.WriteByte('\n')
 	for range e.depth {
-		e.WriteString("  ")
+		e.out.WriteString("  ")
 	}
 	e.indentation += 2 * e.depth
 }
 
 // colon separates a name from its value.
 func (e *encoder) colon() {
-	e.WriteByte(':')
+	e.out.WriteByte(':')
 	if !e.opts.Compact {
-		e.WriteByte(' ')
+		e.out.WriteByte(' ')
 	}
 }
 
@@ -232,10 +245,10 @@ func (e *encoder) decode(a anyMessage) (_ protoreflect.Message, problem string, 
 }
 
 // quote writes s as a string of JSON or the text format, without control characters. It
-// returns false if JSON can't represent s.
+// returns false if JSON can't represent s. It may stop early if the next check fails.
 func (e *encoder) quote(s string) bool {
 	isText := e.opts.Format == Text
-	e.WriteByte('"')
+	e.out.WriteByte('"')
 	done := 0
 	for i, r := range s {
 		size := 1
@@ -249,24 +262,27 @@ func (e *encoder) quote(s string) bool {
 		if r >= ' ' && r < 0x7f && r != '"' && r != '\\' || r > 0x9f && !invalid {
 			continue
 		}
-		e.WriteString(s[done:i])
+		if e.check() != nil {
+			return true
+		}
+		e.out.WriteString(s[done:i])
 		done = i + size
-		e.WriteByte('\\')
-		if short := strings.IndexByte("\"\\\n\r\t\b\f", byte(r)); r < utf8.RuneSelf && short >= 0 && (short < 5 || !isText) {
-			e.WriteByte(`"\nrtbf`[short])
+		e.out.WriteByte('\\')
+		if short := strings.IndexRune("\"\\\n\r\t\b\f", r); short >= 0 && (short < 5 || !isText) {
+			e.out.WriteByte(`"\nrtbf`[short])
 			continue
 		}
 		code := s[done-1] // for two-byte runes up to U+009F, it is the last byte
 		if isText && size == 1 {
-			e.WriteByte('x')
+			e.out.WriteByte('x')
 		} else {
-			e.WriteString("u00")
+			e.out.WriteString("u00")
 		}
 		const hex = "0123456789abcdef"
-		e.WriteByte(hex[code>>4])
-		e.WriteByte(hex[code&15])
+		e.out.WriteByte(hex[code>>4])
+		e.out.WriteByte(hex[code&15])
 	}
-	e.WriteString(s[done:])
-	e.WriteByte('"')
+	e.out.WriteString(s[done:])
+	e.out.WriteByte('"')
 	return true
 }

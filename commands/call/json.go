@@ -15,7 +15,7 @@ import (
 // jsonItem starts an element of an array or a member of an object.
 func (e *encoder) jsonItem() {
 	if !e.empty {
-		e.WriteByte(',')
+		e.out.WriteByte(',')
 	}
 	e.empty = false
 	e.newline()
@@ -55,7 +55,7 @@ func (e *encoder) jsonFields(m protoreflect.Message) error {
 func (e *encoder) jsonField(fd protoreflect.FieldDescriptor, v protoreflect.Value) error {
 	switch {
 	case !v.IsValid():
-		e.WriteString("null")
+		e.out.WriteString("null")
 		return nil
 	case fd.IsList():
 		return e.jsonList(fd, v.List())
@@ -111,9 +111,9 @@ func (e *encoder) jsonValue(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 		value := fd.Enum().Values().ByNumber(v.Enum())
 		switch {
 		case fd.Enum().FullName() == "google.protobuf.NullValue":
-			e.WriteString("null")
+			e.out.WriteString("null")
 		case value == nil:
-			e.WriteString(strconv.Itoa(int(v.Enum())))
+			e.out.WriteString(strconv.Itoa(int(v.Enum())))
 		default:
 			e.quote(string(value.Name()))
 		}
@@ -122,7 +122,7 @@ func (e *encoder) jsonValue(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		e.quote(v.String()) // JSON numbers have 53 bits
 	default:
-		e.WriteString(v.String())
+		e.out.WriteString(v.String())
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (e *encoder) jsonFloat(kind protoreflect.Kind, f float64) {
 	}
 	switch data, err := json.Marshal(number); {
 	case err == nil:
-		e.Write(data)
+		e.out.Write(data)
 	case math.IsNaN(f):
 		e.quote("NaN")
 	case f > 0:
@@ -170,7 +170,7 @@ func (e *encoder) jsonString(m protoreflect.Message) error {
 	if err != nil {
 		return trimError(err)
 	}
-	e.Write(data)
+	e.out.Write(data)
 	return nil
 }
 

@@ -12,12 +12,12 @@ import (
 func (e *encoder) textName(name string) {
 	switch {
 	case !e.empty && e.opts.Compact:
-		e.WriteByte(' ')
+		e.out.WriteByte(' ')
 	case !e.empty || e.depth > 0:
 		e.newline()
 	}
 	e.empty = false
-	e.WriteString(name)
+	e.out.WriteString(name)
 	e.colon()
 }
 
@@ -100,16 +100,16 @@ func (e *encoder) textValue(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 		e.quote(string(v.Bytes()))
 	case protoreflect.EnumKind:
 		if value := fd.Enum().Values().ByNumber(v.Enum()); value != nil {
-			e.WriteString(string(value.Name()))
+			e.out.WriteString(string(value.Name()))
 		} else {
-			e.WriteString(strconv.Itoa(int(v.Enum())))
+			e.out.WriteString(strconv.Itoa(int(v.Enum())))
 		}
 	case protoreflect.FloatKind:
 		e.textFloat(v.Float(), 32)
 	case protoreflect.DoubleKind:
 		e.textFloat(v.Float(), 64)
 	default:
-		e.WriteString(v.String())
+		e.out.WriteString(v.String())
 	}
 	return nil
 }
@@ -117,13 +117,13 @@ func (e *encoder) textValue(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 func (e *encoder) textFloat(f float64, bits int) {
 	switch {
 	case math.IsNaN(f):
-		e.WriteString("nan")
+		e.out.WriteString("nan")
 	case math.IsInf(f, 1):
-		e.WriteString("inf")
+		e.out.WriteString("inf")
 	case math.IsInf(f, -1):
-		e.WriteString("-inf")
+		e.out.WriteString("-inf")
 	default:
-		e.WriteString(strconv.FormatFloat(f, 'g', -1, bits))
+		e.out.WriteString(strconv.FormatFloat(f, 'g', -1, bits))
 	}
 }
 
@@ -145,15 +145,15 @@ func (e *encoder) textUnknown(b []byte) error {
 		case protowire.VarintType:
 			var v uint64
 			v, n = protowire.ConsumeVarint(b)
-			e.WriteString(strconv.FormatUint(v, 10))
+			e.out.WriteString(strconv.FormatUint(v, 10))
 		case protowire.Fixed32Type:
 			var v uint32
 			v, n = protowire.ConsumeFixed32(b)
-			e.WriteString("0x" + strconv.FormatUint(uint64(v), 16))
+			e.out.WriteString("0x" + strconv.FormatUint(uint64(v), 16))
 		case protowire.Fixed64Type:
 			var v uint64
 			v, n = protowire.ConsumeFixed64(b)
-			e.WriteString("0x" + strconv.FormatUint(v, 16))
+			e.out.WriteString("0x" + strconv.FormatUint(v, 16))
 		case protowire.BytesType:
 			var v []byte
 			v, n = protowire.ConsumeBytes(b)
