@@ -11,7 +11,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -172,6 +174,35 @@ func TestPrintInterrupted(t *testing.T) {
 	r, err := Invoke(ctx, cc, m, NewRequests(strings.NewReader(in), JSON, nil, nil), nil, p.Events())
 	if err != nil || r.Status.Code() != codes.Canceled || w.written > maxWrite {
 		t.Errorf("%+v, %v, %d bytes written; want the status Canceled after %d bytes", r, err, w.written, maxWrite)
+	}
+}
+
+// A server may define the types of google.protobuf without their fields.
+func TestMalformedType(t *testing.T) {
+	t.Parallel()
+	var fields []*descriptorpb.FieldDescriptorProto
+	var types []*descriptorpb.DescriptorProto
+	for i, name := range []string{"Any", "Timestamp", "Duration", "FieldMask", "Struct", "Value", "ListValue", "StringValue"} {
+		types = append(types, &descriptorpb.DescriptorProto{Name: new(name)})
+		fields = append(fields, &descriptorpb.FieldDescriptorProto{
+			Name: new(strings.ToLower(name)), Number: new(int32(i + 1)), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+			Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: new(".google.protobuf." + name),
+		})
+	}
+	types = append(types, &descriptorpb.DescriptorProto{Name: new("All"), Field: fields})
+	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{Name: new("own.proto"), Package: new("google.protobuf"), MessageType: types}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	md := file.Messages().ByName("All")
+	for i := range md.Fields().Len() {
+		m := dynamicpb.NewMessage(md)
+		m.Mutable(md.Fields().Get(i))
+		for _, format := range []Format{JSON, Text} {
+			if got, err := FormatMessage(t.Context(), m, nil, &FormatOptions{Format: format}); err == nil && format == JSON {
+				t.Errorf("%s: %s, want an error", md.Fields().Get(i).Name(), got)
+			}
+		}
 	}
 }
 

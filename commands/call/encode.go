@@ -34,7 +34,12 @@ type encoder struct {
 }
 
 // encode formats m. The error may be errIndentation.
-func encode(ctx context.Context, m protoreflect.Message, types reflection.TypeResolver, opts FormatOptions) (string, error) {
+func encode(ctx context.Context, m protoreflect.Message, types reflection.TypeResolver, opts FormatOptions) (_ string, err error) {
+	defer func() {
+		if r := recover(); r != nil { // a server may define the types of google.protobuf in its own way
+			err = fmt.Errorf("malformed type of message: %v", r)
+		}
+	}()
 	e := &encoder{opts: opts, types: types, empty: true, interrupted: func() error { return context.Cause(ctx) }}
 	e.opts.limit = cmp.Or(opts.limit, maxFormatted)
 	marshal := e.jsonMessage
