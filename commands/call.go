@@ -174,16 +174,16 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 		return nil
 	}
 	if r.o.formatError {
-		r.printStatus(result.Status, types)
+		r.printStatus(ctx, result.Status, types)
 	} else {
-		printer.Status(r.p.stderr, result.Status)
+		printer.Status(ctx, r.p.stderr, result.Status)
 	}
 	return &rpcError{result.Status.Code()}
 }
 
 // printStatus prints a status as a message.
-func (r *calling) printStatus(s *status.Status, types reflection.TypeResolver) {
-	text, err := call.FormatMessage(s.Proto(), types, &r.format)
+func (r *calling) printStatus(ctx context.Context, s *status.Status, types reflection.TypeResolver) {
+	text, err := call.FormatMessage(ctx, s.Proto(), types, &r.format)
 	if err != nil {
 		text = err.Error()
 	}

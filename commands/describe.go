@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -72,7 +73,7 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := p.describeOne(o, s.Descriptor); err != nil {
+		if err := p.describeOne(ctx, o, s.Descriptor); err != nil {
 			return err
 		}
 		symbols = append(symbols, s.Descriptor)
@@ -80,20 +81,21 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 	return o.export.write(symbols)
 }
 
-func (p *program) describeOne(o *describeOptions, symbol protoreflect.Descriptor) error {
-	d, err := reflection.Describe(symbol)
+func (p *program) describeOne(ctx context.Context, o *describeOptions, symbol protoreflect.Descriptor) error {
+	d, err := reflection.Describe(ctx, symbol)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "%s is %s:\n%s\n", d.Name, d.Kind, d.Text)
+	if err := call.Write(ctx, p.stdout, fmt.Sprintf("%s is %s:\n%s\n", d.Name, d.Kind, d.Text)); err != nil {
+		return err
+	}
 	md, ok := symbol.(protoreflect.MessageDescriptor)
 	if !ok || !o.template || d.Kind != "a message" {
 		return nil
 	}
-	template, err := reflection.Template(md, o.format)
+	template, err := reflection.Template(ctx, md, o.format)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "\nMessage template:\n%s\n", template)
-	return nil
+	return call.Write(ctx, p.stdout, "\nMessage template:\n"+template+"\n")
 }

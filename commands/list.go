@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
 )
@@ -62,7 +64,9 @@ func (p *program) list(ctx context.Context, o *listOptions) error {
 	for i := range methods.Len() {
 		lines = append(lines, string(methods.Get(i).FullName()))
 	}
-	p.printList(lines, "(No methods)")
+	if err := p.printList(ctx, lines, "(No methods)"); err != nil {
+		return err
+	}
 	return o.export.write([]protoreflect.Descriptor{s.Descriptor})
 }
 
@@ -71,7 +75,9 @@ func (p *program) listServices(ctx context.Context, o *listOptions, t *target.Ta
 	if err != nil {
 		return err
 	}
-	p.printList(services, "(No services)")
+	if err := p.printList(ctx, services, "(No services)"); err != nil {
+		return err
+	}
 	if o.export == (exportOptions{}) {
 		return nil
 	}
@@ -87,12 +93,10 @@ func (p *program) listServices(ctx context.Context, o *listOptions, t *target.Ta
 }
 
 // printList sorts lines and prints them, or none if there are no lines.
-func (p *program) printList(lines []string, none string) {
+func (p *program) printList(ctx context.Context, lines []string, none string) error {
 	slices.Sort(lines)
 	if len(lines) == 0 {
 		lines = []string{none}
 	}
-	for _, line := range lines {
-		fmt.Fprintln(p.stdout, line)
-	}
+	return call.Write(ctx, p.stdout, strings.Join(lines, "\n")+"\n")
 }

@@ -1,10 +1,10 @@
 package reflection
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
-	"github.com/fullstorydev/grpcurl"
 	"github.com/jhump/protoreflect/desc"            //nolint:staticcheck // grpcurl's types
 	"github.com/jhump/protoreflect/desc/protoprint" //nolint:staticcheck // grpcurl's printer
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -18,8 +18,8 @@ type Description struct {
 }
 
 // Describe describes d. For a map entry or the type of a group, it describes the field.
-// It is safe for concurrent use.
-func Describe(d protoreflect.Descriptor) (*Description, error) {
+// It is safe for concurrent use. If ctx ends first, the error is the cause.
+func Describe(ctx context.Context, d protoreflect.Descriptor) (*Description, error) {
 	described := d
 	var kind string
 	switch d := d.(type) {
@@ -53,9 +53,22 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 	default:
 		return nil, fmt.Errorf("reflection: %s has an unsupported kind of descriptor", d.FullName())
 	}
-	wrapped, err := wrap(described)
+	text, err := interruptible(ctx, func() (string, error) { return source(described) })
 	if err != nil {
 		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
+	}
+	name := string(d.FullName())
+	if kind == "an enum value" {
+		name = Name(d)
+	}
+	return &Description{name, kind, strings.TrimSuffix(text, "\n")}, nil
+}
+
+// source returns d as .proto source.
+func source(d protoreflect.Descriptor) (string, error) {
+	wrapped, err := desc.WrapDescriptor(d)
+	if err != nil {
+		return "", err
 	}
 	// The same settings as in grpcurl.GetDescriptorText, which isn't safe for
 	// concurrent use: it shares one Printer, and a Printer writes to its own fields.
@@ -65,15 +78,31 @@ func Describe(d protoreflect.Descriptor) (*Description, error) {
 		SortElements:             true,
 		ForceFullyQualifiedNames: true,
 	}
-	text, err := printer.PrintProtoToString(wrapped)
-	if err != nil {
-		return nil, fmt.Errorf("reflection: describe %s: %w", d.FullName(), err)
+	return printer.PrintProtoToString(wrapped)
+}
+
+// interruptible calls f, which doesn't know ctx. If ctx ends first, it returns the cause,
+// and f continues until it returns. A panic of f is an error: grpcurl's packages panic on
+// some malformed descriptors.
+func interruptible(ctx context.Context, f func() (string, error)) (string, error) {
+	done := make(chan struct{})
+	var result string
+	var failure error
+	go func() {
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				failure = fmt.Errorf("%v", r)
+			}
+		}()
+		result, failure = f()
+	}()
+	select {
+	case <-done:
+		return result, failure
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
 	}
-	name := string(d.FullName())
-	if kind == "an enum value" {
-		name = Name(d)
-	}
-	return &Description{name, kind, strings.TrimSuffix(text, "\n")}, nil
 }
 
 // fieldOfType returns the map or group field whose declaration also declares md, nil for
@@ -95,28 +124,6 @@ func fieldOfType(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor
 // encoding for ordinary message fields.
 func isGroup(f protoreflect.FieldDescriptor) bool {
 	return f.Kind() == protoreflect.GroupKind && f.ParentFile().Syntax() == protoreflect.Proto2
-}
-
-// Template returns an example message of type md, with one element in each repeated
-// field, in grpcurl's format "json" or "text".
-func Template(md protoreflect.MessageDescriptor, format string) (string, error) {
-	wrapped, err := desc.WrapMessage(md)
-	if err != nil {
-		return "", fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
-	}
-	source, err := grpcurl.DescriptorSourceFromFileDescriptors(wrapped.GetFile())
-	if err != nil {
-		return "", fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
-	}
-	_, write, err := grpcurl.RequestParserAndFormatter(grpcurl.Format(format), source, nil, grpcurl.FormatOptions{EmitJSONDefaultFields: true})
-	if err != nil {
-		return "", fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
-	}
-	text, err := write(grpcurl.MakeTemplate(wrapped))
-	if err != nil {
-		return "", fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
-	}
-	return text, nil
 }
 
 // wrap converts d to grpcurl's type. desc may panic on a peer's malformed descriptors.

@@ -30,7 +30,7 @@ func TestDescribeEdition2024(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Describe(d)
+		got, err := Describe(t.Context(), d)
 		if err != nil || got.Kind != want || got.Text == "" || got.Name != string(name) {
 			t.Errorf("Describe(%s) = %+v, %v, want %s", name, got, err, want)
 		}
@@ -51,12 +51,12 @@ func TestDescribeEdition2024(t *testing.T) {
 		t.Fatal(err)
 	}
 	for format, want := range map[string]string{"json": "{\n  \"name\": \"\",\n  \"inner\": {\n    \"name\": \"\",\n    \"inner\": null\n  }\n}", "text": ""} {
-		got, err := Template(d.(protoreflect.MessageDescriptor), format)
+		got, err := Template(t.Context(), d.(protoreflect.MessageDescriptor), format)
 		if err != nil || want != "" && got != want {
 			t.Errorf("Template(%s) = %s, %v, want %s", format, got, err, want)
 		}
 	}
-	if _, err := Template(d.(protoreflect.MessageDescriptor), "yaml"); err == nil {
+	if _, err := Template(t.Context(), d.(protoreflect.MessageDescriptor), "yaml"); err == nil {
 		t.Error("Template accepts the unknown format yaml")
 	}
 }
@@ -71,7 +71,7 @@ func TestDescribeConcurrently(t *testing.T) {
 	var described sync.WaitGroup
 	for range 4 {
 		described.Go(func() {
-			if _, err := Describe(d); err != nil {
+			if _, err := Describe(t.Context(), d); err != nil {
 				t.Error(err)
 			}
 		})
@@ -99,7 +99,7 @@ func TestDescribeIncomplete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Describe(d); err == nil || !strings.Contains(err.Error(), "common.Name") {
+		if got, err := Describe(t.Context(), d); err == nil || !strings.Contains(err.Error(), "common.Name") {
 			t.Errorf("Describe(%s) = %+v, %v, want an error about common.Name", name, got, err)
 		}
 	}

@@ -7,7 +7,7 @@
 //	printer := &call.Printer{Out: os.Stdout, Types: method.Types(ctx)}
 //	result, err := call.Invoke(ctx, target.Conn, method, requests, nil, printer.Events())
 //	if err == nil && result.Status.Code() != codes.OK {
-//		printer.Status(os.Stderr, result.Status)
+//		printer.Status(ctx, os.Stderr, result.Status)
 //	}
 //
 // The Catalog fetches descriptors when needed and caches them until
@@ -116,18 +116,19 @@ const DefaultMaxMsgSize = 64 * 1024 * 1024
 // a time, in order, and block the call.
 type Events struct {
 	// Sending is called before the call starts.
-	Sending func(m *Method, md metadata.MD)
+	Sending func(ctx context.Context, m *Method, md metadata.MD)
 
 	// Headers is called when the response headers are received, or with nil when the
 	// server ends the call without headers.
 	Headers func(md metadata.MD)
 
 	// Message is called for each response. An error cancels the call, and Invoke
-	// returns it.
-	Message func(r *Response) error
+	// returns it, except for the cause of ctx's end: then the status says that ctx
+	// has ended.
+	Message func(ctx context.Context, r *Response) error
 
 	// End is called after the call has ended, unless Invoke returns an error.
-	End func(r *Result)
+	End func(ctx context.Context, r *Result)
 }
 
 // Requests is the source of the messages that a call sends.

@@ -1,6 +1,8 @@
 package call
 
 import (
+	"fmt"
+
 	_ "google.golang.org/grpc/encoding/gzip" // for servers that compress
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -29,7 +31,18 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	r := v.(*responseBuffer) //nolint:errcheck // nothing else is received
 	r.size = data.Len()
-	return proto.UnmarshalOptions{AllowPartial: true, Resolver: c.types}.Unmarshal(data.Materialize(), r.message)
+	return unmarshal(data.Materialize(), r.message, c.types)
+}
+
+// unmarshal decodes data into m. protobuf panics on some malformed map entries, such as
+// one with two keys of which the second has another type.
+func unmarshal(data []byte, m protoreflect.ProtoMessage, types reflection.TypeResolver) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed message: %v", r)
+		}
+	}()
+	return proto.UnmarshalOptions{AllowPartial: true, Resolver: types}.Unmarshal(data, m)
 }
 
 // Name is empty so that the content type is application/grpc, the default.

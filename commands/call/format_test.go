@@ -95,7 +95,7 @@ func TestFormatUnknownAny(t *testing.T) {
 	a := m.Mutable(field).Message()
 	a.Set(a.Descriptor().Fields().ByName("type_url"), protoreflect.ValueOfString("x.org/lost.Type"))
 	a.Set(a.Descriptor().Fields().ByName("value"), protoreflect.ValueOfBytes([]byte{8, 1}))
-	got, err := FormatMessage(m, set.Types(), &FormatOptions{Compact: true})
+	got, err := FormatMessage(t.Context(), m, set.Types(), &FormatOptions{Compact: true})
 	want := `{"any":{"@type":"x.org/lost.Type","@error":"lost.Type is not recognized; see @value for raw binary message data","@value":"CAE="}}`
 	if err != nil || got != want {
 		t.Errorf("%s, %v; want %s", got, err, want)
@@ -125,12 +125,12 @@ func TestFormats(t *testing.T) {
 		{FormatOptions{Format: Text}, "some_text: \"a: b\"\nnumbers: {\n  key: \"k\"\n  value: 5\n}"},
 	}
 	for _, tt := range tests {
-		if got, err := FormatMessage(m, set.Types(), &tt.opts); err != nil || got != tt.want {
+		if got, err := FormatMessage(t.Context(), m, set.Types(), &tt.opts); err != nil || got != tt.want {
 			t.Errorf("%+v: %s, %v; want %s", tt.opts, got, err, tt.want)
 		}
 	}
 	m.Set(m.Descriptor().Fields().ByName("some_text"), protoreflect.ValueOfString("\x1b\x7f\u009b"))
-	if got, err := FormatMessage(m, nil, &FormatOptions{Compact: true}); err != nil || !strings.HasPrefix(got, `{"someText":"\u001b\u007f\u009b"`) {
+	if got, err := FormatMessage(t.Context(), m, nil, &FormatOptions{Compact: true}); err != nil || !strings.HasPrefix(got, `{"someText":"\u001b\u007f\u009b"`) {
 		t.Errorf("%q, %v; want no control characters", got, err)
 	}
 	// A final separator means one more message, an empty one.

@@ -78,7 +78,7 @@ func Invoke(ctx context.Context, cc grpc.ClientConnInterface, m *Method, request
 		return nil, err
 	}
 	if events.End != nil {
-		events.End(result)
+		events.End(ctx, result)
 	}
 	return result, nil
 }
@@ -108,7 +108,7 @@ func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Res
 		}
 	}
 	if i.events.Sending != nil {
-		i.events.Sending(i.method, i.opts.Metadata)
+		i.events.Sending(ctx, i.method, i.opts.Metadata)
 	}
 	ctx = metadata.NewOutgoingContext(i.meter.attach(ctx), i.opts.Metadata)
 	i.start = time.Now()
@@ -130,7 +130,7 @@ func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Res
 	sent := make(chan error, 1)
 	sending, stop := context.WithCancel(ctx)
 	go func() { sent <- i.send(sending, first) }()
-	received := i.receive(result)
+	received := i.receive(ctx, result)
 	stop() // the server has ended the call; discard the remaining requests
 	return i.conclude(result, <-sent, received)
 }
@@ -205,7 +205,7 @@ func (i *invocation) sendOne(m protoreflect.ProtoMessage, last bool) error {
 }
 
 // receive receives until the call ends, and returns the reason: io.EOF for OK.
-func (i *invocation) receive(result *Result) error {
+func (i *invocation) receive(ctx context.Context, result *Result) error {
 	headers, err := i.stream.Header()
 	if err == nil {
 		if result.Headers = headers; headers != nil {
@@ -226,7 +226,11 @@ func (i *invocation) receive(result *Result) error {
 		}
 		r.Size, r.Wire = buf.size, i.meter.lastMessage()
 		if i.events.Message != nil {
-			if err := i.events.Message(r); err != nil {
+			if err := i.events.Message(ctx, r); err != nil {
+				if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+					i.drain(buf)
+					return status.FromContextError(ctx.Err()).Err()
+				}
 				i.cancel(err)
 				return &eventError{err}
 			}
@@ -236,9 +240,15 @@ func (i *invocation) receive(result *Result) error {
 		}
 		if i.opts.MaxResponses > 0 && result.Received == i.opts.MaxResponses {
 			i.cancel(errMaxResponses)
-			_ = i.stream.RecvMsg(buf) // until the stream has ended
+			i.drain(buf)
 			return errMaxResponses
 		}
+	}
+}
+
+// drain receives into buf until the stream, whose context has been cancelled, has ended.
+func (i *invocation) drain(buf *responseBuffer) {
+	for i.stream.RecvMsg(buf) == nil {
 	}
 }
 

@@ -146,8 +146,8 @@ func TestInvokeSkipsInvalidMessages(t *testing.T) {
 		invalid = append(invalid, fmt.Sprintf("%d/%d", err.Number, err.Line))
 	}})
 	var got string
-	_, err := Invoke(testContext(t), target.Conn, m, requests, nil, &Events{Message: func(r *Response) (err error) {
-		got, err = FormatMessage(r.Message, nil, &FormatOptions{Compact: true})
+	_, err := Invoke(testContext(t), target.Conn, m, requests, nil, &Events{Message: func(ctx context.Context, r *Response) (err error) {
+		got, err = FormatMessage(ctx, r.Message, nil, &FormatOptions{Compact: true})
 		return err
 	}})
 	if want := `{"sum":"6","count":3}`; err != nil || got != want {
@@ -180,7 +180,7 @@ func TestInvokeContextEnds(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "WatchKeys")
 	ctx, cancel := context.WithCancel(testContext(t))
-	r, err := Invoke(ctx, target.Conn, m, NoRequests, nil, &Events{Message: func(*Response) error { cancel(); return nil }})
+	r, err := Invoke(ctx, target.Conn, m, NoRequests, nil, &Events{Message: func(context.Context, *Response) error { cancel(); return nil }})
 	if err != nil || r.Status.Code() != codes.Canceled || r.Received != 1 {
 		t.Errorf("%+v, %v; want CANCELLED", r, err)
 	}
@@ -189,7 +189,7 @@ func TestInvokeContextEnds(t *testing.T) {
 	defer in.Close()
 	ctx, cancel = context.WithCancel(testContext(t))
 	echo := method(t, target, "Echo")
-	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(*Method, metadata.MD) { cancel() }})
+	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(context.Context, *Method, metadata.MD) { cancel() }})
 	if err != nil || r.Status.Code() != codes.Canceled {
 		t.Errorf("%+v, %v; want CANCELLED", r, err)
 	}
@@ -231,7 +231,7 @@ func TestInvokeEventError(t *testing.T) {
 	target := hub(t)
 	full := errors.New("disk full")
 	_, err := Invoke(testContext(t), target.Conn, method(t, target, "WatchKeys"), NoRequests, nil,
-		&Events{Message: func(*Response) error { return full }, End: func(*Result) { t.Error("End was called") }})
+		&Events{Message: func(context.Context, *Response) error { return full }, End: func(context.Context, *Result) { t.Error("End was called") }})
 	if !errors.Is(err, full) {
 		t.Errorf("%v, want %v", err, full)
 	}
@@ -272,7 +272,7 @@ func TestPrinterStatus(t *testing.T) {
 	target := hub(t)
 	_, r := invoke(t, target, "DeleteKey", `{"name":"none"}`, nil)
 	var out strings.Builder
-	(&Printer{}).Status(&out, r.Status)
+	(&Printer{}).Status(t.Context(), &out, r.Status)
 	want := `ERROR:
   Code: NotFound
   Message: key "none" does not exist
@@ -288,7 +288,7 @@ func TestPrinterStatus(t *testing.T) {
 		t.Errorf("%s\nwant\n%s", &out, want)
 	}
 	out.Reset()
-	(&Printer{}).Status(&out, status.New(codes.Internal, "\x1b[2Jgone"))
+	(&Printer{}).Status(t.Context(), &out, status.New(codes.Internal, "\x1b[2Jgone"))
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("%q contains control characters", &out)
 	}

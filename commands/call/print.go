@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ type Printer struct {
 	Printed int
 }
 
-// Events returns the Events that p writes. It writes each message in one Write.
+// Events returns the Events that p writes. It writes each message in one Write
+// unless it is longer than 64 KiB.
 func (p *Printer) Events() *Events {
 	e := &Events{Message: p.message}
 	if p.Verbosity > 0 {
@@ -40,8 +42,8 @@ func (p *Printer) Events() *Events {
 	return e
 }
 
-func (p *Printer) sending(m *Method, md metadata.MD) {
-	if d, err := reflection.Describe(m.MethodDescriptor); err == nil {
+func (p *Printer) sending(ctx context.Context, m *Method, md metadata.MD) {
+	if d, err := reflection.Describe(ctx, m.MethodDescriptor); err == nil {
 		fmt.Fprintf(p.Out, "\nResolved method descriptor:\n%s\n", d.Text)
 	}
 	fmt.Fprintf(p.Out, "\nRequest metadata to send:\n%s\n", FormatMetadata(md))
@@ -51,8 +53,8 @@ func (p *Printer) headers(md metadata.MD) {
 	fmt.Fprintf(p.Out, "\nResponse headers received:\n%s\n", FormatMetadata(md))
 }
 
-func (p *Printer) message(r *Response) error {
-	text, err := FormatMessage(r.Message, p.Types, &p.Format)
+func (p *Printer) message(ctx context.Context, r *Response) error {
+	text, err := FormatMessage(ctx, r.Message, p.Types, &p.Format)
 	if err != nil {
 		return fmt.Errorf("response %d: %w", r.Number, err)
 	}
@@ -66,10 +68,33 @@ func (p *Printer) message(r *Response) error {
 		before = string(recordSeparator) // so that the output can be the input of a call
 	}
 	p.Printed++
-	if _, err := io.WriteString(p.Out, before+text+"\n"); err != nil {
+	if err := Write(ctx, p.Out, before+text+"\n"); err != nil {
 		return fmt.Errorf("write response %d: %w", r.Number, err)
 	}
 	return nil
+}
+
+// maxWrite is the size of the longest text that is written in one Write, in bytes.
+const maxWrite = 64 * 1024
+
+// Write writes text to w. If ctx ends before the last 64 KiB are written, it returns the
+// cause: a terminal may take minutes for a long text.
+func Write(ctx context.Context, w io.Writer, text string) error {
+	for len(text) > maxWrite {
+		part := text[:maxWrite]
+		if i := strings.LastIndexByte(part, '\n'); i >= 0 {
+			part = part[:i+1] // a terminal may show its prompt after it
+		}
+		if _, err := io.WriteString(w, part); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		text = text[len(part):]
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 func describeSize(r *Response) string {
@@ -79,7 +104,7 @@ func describeSize(r *Response) string {
 	return fmt.Sprintf("%d bytes, %d on the wire", r.Size, r.Wire)
 }
 
-func (p *Printer) end(r *Result) {
+func (p *Printer) end(_ context.Context, r *Result) {
 	fmt.Fprintf(p.Out, "\nResponse trailers received:\n%s\n", FormatMetadata(r.Trailers))
 	fmt.Fprintf(p.Out, "Sent %s and received %s\n", count(r.Sent, "request"), count(r.Received, "response"))
 	if p.Verbosity > 1 {
@@ -112,17 +137,18 @@ func (p *Printer) timings(r *Result) {
 }
 
 // Status writes a status other than OK, with its details, to w.
-func (p *Printer) Status(w io.Writer, s *status.Status) {
+func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), replaceControls(s.Message()))
 	format := p.Format
 	format.Compact = false
+	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
 	for i, detail := range s.Proto().GetDetails() {
 		if i == 0 {
 			b.WriteString("  Details:\n")
 		}
 		number := fmt.Sprintf("  %d)", i+1)
-		text, err := FormatMessage(detail, p.Types, &format)
+		text, err := FormatMessage(ctx, detail, p.Types, &format)
 		if err != nil {
 			text = fmt.Sprintf("%s: %v", detail.GetTypeUrl(), err)
 		}

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -68,15 +69,15 @@ func (r *Recorder) Events() *Events {
 	return &Events{Sending: r.sending, Message: r.message, End: r.end}
 }
 
-func (r *Recorder) sending(m *Method, md metadata.MD) {
+func (r *Recorder) sending(_ context.Context, m *Method, md metadata.MD) {
 	r.record = record{
 		Event: "call", Time: time.Now().UTC().Format(time.RFC3339Nano),
 		Method: reflection.Name(m.MethodDescriptor), Metadata: encodeMetadata(md), Messages: []json.RawMessage{},
 	}
 }
 
-func (r *Recorder) message(m *Response) error {
-	text, err := FormatMessage(m.Message, r.Types, &r.Format)
+func (r *Recorder) message(ctx context.Context, m *Response) error {
+	text, err := FormatMessage(ctx, m.Message, r.Types, &r.Format)
 	if err != nil {
 		return fmt.Errorf("response %d: %w", m.Number, err)
 	}
@@ -84,10 +85,10 @@ func (r *Recorder) message(m *Response) error {
 	return nil
 }
 
-func (r *Recorder) end(result *Result) {
+func (r *Recorder) end(ctx context.Context, result *Result) {
 	c := &r.record
 	c.Headers, c.Trailers = encodeMetadata(result.Headers), encodeMetadata(result.Trailers)
-	c.Status = r.status(result.Status)
+	c.Status = r.status(ctx, result.Status)
 	c.Sent, c.Stopped = result.Sent, result.Stopped
 	t := result.Timings
 	c.Timings = recordTimings{milliseconds(t.Headers), milliseconds(t.First), milliseconds(t.End)}
@@ -101,14 +102,16 @@ func (r *Recorder) end(result *Result) {
 	_, _ = r.Out.Write(append(line, '\n'))
 }
 
-func (r *Recorder) status(s *status.Status) recordStatus {
+func (r *Recorder) status(ctx context.Context, s *status.Status) recordStatus {
 	name := code.Code_name[int32(s.Code())] //nolint:gosec // unknown codes have no name
 	if name == "" {
 		name = fmt.Sprintf("CODE_%d", s.Code())
 	}
 	out := recordStatus{Code: uint32(s.Code()), Name: name, Message: s.Message(), Details: []json.RawMessage{}}
+	format := r.Format
+	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
 	for _, detail := range s.Proto().GetDetails() {
-		text, err := FormatMessage(detail, r.Types, &r.Format)
+		text, err := FormatMessage(ctx, detail, r.Types, &format)
 		if err != nil {
 			text = fmt.Sprintf(`{"@type":%q,"@error":%q}`, detail.GetTypeUrl(), err)
 		}

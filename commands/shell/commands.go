@@ -98,16 +98,15 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 		}
 	}
 	slices.Sort(lines)
-	return s.print(strings.Join(lines, "\n"))
+	return s.print(ctx, strings.Join(lines, "\n"))
 }
 
 // print writes text and a line break to Stdout, nothing if text is empty.
-func (s *Shell) print(text string) error {
+func (s *Shell) print(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}
-	_, err := fmt.Fprintln(s.Stdout, text)
-	return err
+	return call.Write(ctx, s.Stdout, text+"\n")
 }
 
 func (s *Shell) desc(ctx context.Context, rest string) error {
@@ -123,11 +122,11 @@ func (s *Shell) desc(ctx context.Context, rest string) error {
 		if err != nil {
 			return err
 		}
-		d, err := reflection.Describe(symbol.Descriptor)
+		d, err := reflection.Describe(ctx, symbol.Descriptor)
 		if err != nil {
 			return err
 		}
-		if err := s.print(fmt.Sprintf("%s is %s:\n%s", d.Name, d.Kind, d.Text)); err != nil {
+		if err := s.print(ctx, fmt.Sprintf("%s is %s:\n%s", d.Name, d.Kind, d.Text)); err != nil {
 			return err
 		}
 	}
@@ -175,12 +174,12 @@ func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Reques
 	return s.printEnd(ctx, m, result, printer)
 }
 
-func (s *Shell) header(_ context.Context, rest string) error {
+func (s *Shell) header(ctx context.Context, rest string) error {
 	if rest == "" {
 		if len(s.Metadata) == 0 {
 			return nil
 		}
-		return s.print(call.FormatMetadata(s.Metadata))
+		return s.print(ctx, call.FormatMetadata(s.Metadata))
 	}
 	name, value, ok := strings.Cut(rest, ":")
 	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
@@ -223,7 +222,7 @@ func optionNames() string {
 	return strings.Join(slices.Sorted(maps.Keys((&Shell{}).options())), ", ")
 }
 
-func (s *Shell) set(_ context.Context, rest string) error {
+func (s *Shell) set(ctx context.Context, rest string) error {
 	name, value := cutWord(rest)
 	option := s.options()[name]
 	switch {
@@ -233,7 +232,7 @@ func (s *Shell) set(_ context.Context, rest string) error {
 			lines = append(lines, name+" "+map[bool]string{true: "on", false: "off"}[*on])
 		}
 		slices.Sort(lines)
-		return s.print(strings.Join(lines, "\n"))
+		return s.print(ctx, strings.Join(lines, "\n"))
 	case rest == "-e", rest == "+e":
 		s.Settings.Errexit = rest == "-e"
 		return nil
@@ -256,7 +255,7 @@ func setOption(option *bool, name, value string) error {
 	return nil
 }
 
-func (s *Shell) help(_ context.Context, rest string) error {
+func (s *Shell) help(ctx context.Context, rest string) error {
 	var b strings.Builder
 	for _, c := range commands() {
 		if c.help == "" || rest != "" && rest != c.name {
@@ -274,7 +273,7 @@ func (s *Shell) help(_ context.Context, rest string) error {
 	if rest == "" || rest == "call" {
 		b.WriteString(streamHelp)
 	}
-	return s.print(strings.TrimRight(b.String(), "\n"))
+	return s.print(ctx, strings.TrimRight(b.String(), "\n"))
 }
 
 const streamHelp = `

@@ -318,7 +318,7 @@ func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, pr
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout) // ctx may have ended
 	defer cancel()
 	printer.Types = m.Types(ctx)
-	printer.Status(s.Stderr, r.Status)
+	printer.Status(ctx, s.Stderr, r.Status)
 	return &StatusError{r.Status}
 }
 

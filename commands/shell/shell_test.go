@@ -84,6 +84,26 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends the printing of a long response, here during its first Write.
+func TestInterruptPrinting(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	written := 0
+	p := startShell(t, func(s *Shell) {
+		s.Stdout = writerFunc(func(text []byte) (int, error) {
+			s.Interrupt()
+			written += len(text)
+			return len(text), nil
+		})
+	})
+	p.typeLine(`call Echo {"text": "` + strings.Repeat("x", size) + `"}`)
+	p.await("Code: Canceled")
+	p.typeLine("exit")
+	if err := p.wait(); err != nil || written >= size {
+		t.Errorf("%v, %d bytes written, want fewer than the response has", err, written)
+	}
+}
+
 // The end of the context ends the shell in every state.
 func TestContext(t *testing.T) {
 	t.Parallel()

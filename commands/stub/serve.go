@@ -75,8 +75,7 @@ func (s *Stub) unimplemented(name string) error {
 func (s *Stub) serveSingle(m *method, stream grpc.ServerStream) error {
 	var last *dynamicpb.Message
 	for {
-		req := dynamicpb.NewMessage(m.desc.Input())
-		err := stream.RecvMsg(req)
+		req, err := receive(m, stream)
 		if m.desc.IsStreamingClient() && errors.Is(err, io.EOF) {
 			break
 		}
@@ -134,7 +133,20 @@ func (s *Stub) serveBidi(m *method, stream grpc.ServerStream) error {
 	return nil
 }
 
-// recvResult is the result of RecvMsg.
+// receive receives a request. protobuf panics on some malformed map entries, such as one
+// with two keys of which the second has another type.
+func receive(m *method, stream grpc.ServerStream) (_ *dynamicpb.Message, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = status.Errorf(codes.Internal, "stub: malformed request: %v", r)
+		}
+	}()
+	req := dynamicpb.NewMessage(m.desc.Input())
+	err = stream.RecvMsg(req)
+	return req, err
+}
+
+// recvResult is the result of receive.
 type recvResult struct {
 	request *dynamicpb.Message
 	err     error
@@ -146,8 +158,7 @@ func receiveRequests(m *method, stream grpc.ServerStream) <-chan recvResult {
 	requests := make(chan recvResult)
 	go func() {
 		for {
-			req := dynamicpb.NewMessage(m.desc.Input())
-			err := stream.RecvMsg(req)
+			req, err := receive(m, stream)
 			select {
 			case requests <- recvResult{req, err}:
 			case <-stream.Context().Done():
