@@ -173,6 +173,7 @@ func (d *dialing) run(parent context.Context) error {
 		case <-ctx.Done():
 		}
 	})
+	limitMemory()
 	go trimMemory(ctx)
 	err := d.endpoint.Run(ctx, d.accepting, d.sessions, d.out.logger, d.out.retry)
 	if err == nil && parent.Err() == nil {

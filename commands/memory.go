@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -19,6 +21,12 @@ const (
 	trimAllocated  = 1 << 20
 	trimGoroutines = 64
 )
+
+// limitMemory makes the garbage collector keep the process below 90 % of its cgroup's
+// memory limit, if there is one. GOMEMLIMIT overrides that.
+func limitMemory() {
+	_, _ = memlimit.Set() // on error there is no limit
+}
 
 // trimMemory returns memory to the system after each burst of activity, until ctx ends.
 // Without it, a process that has served many connections once keeps their memory for

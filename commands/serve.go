@@ -53,6 +53,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
+	limitMemory()
 	b, err := backend.New(ctx, &o.backend, out.logger)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ type Options struct {
 
 // Flags returns the flags that choose a backend. Without any it is the demo Hub.
 func (o *Options) Flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		usage.Strings(&o.Upstreams, "upstream", "serve the gRPC server at `ADDR`: host:port, :port (loopback) or unix:PATH; repeatable, calls are routed by service"),
 		usage.Bool(&o.UseTLS, "upstream-tls", "speak TLS to the upstreams"),
 		usage.Path(&o.TLS.CACert, "upstream-cacert", "trust the authority in `PATH` for the upstreams' certificates"),
@@ -69,31 +69,7 @@ func (o *Options) Flags() []cli.Flag {
 		usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, for services that the upstreams' reflection lacks; repeatable"),
 		usage.Bool(&o.NoReflection, "no-reflection", "in front of upstreams, serve no reflection, not even theirs"),
 		usage.Strings(&o.ReflectHeader, "reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
-		usage.Size(&o.Limits.SessionMemory, "max-session-memory", "hold at most `SIZE` of messages for a session, in bytes, KiB, MiB or GiB; a message may have a quarter of it", limit.DefaultSessionMemory),
-		usage.Size(&o.Limits.Memory, "max-memory", "hold at most `SIZE` of messages for all sessions", limit.DefaultMemory),
-		usage.Size(&o.Limits.HeaderList, "max-headers", "accept calls with at most `SIZE` of metadata", limit.DefaultHeaderList),
-		usage.Size(&o.Limits.SessionHeaderLists, "max-session-headers", "accept calls with at most `SIZE` of metadata together, for a session", limit.DefaultSessionHeaderLists),
-	}
-}
-
-// checkLimits checks the flags of Limits.
-func (o *Options) checkLimits() error {
-	l := &o.Limits
-	for name, value := range map[string]int64{
-		"max-session-memory": l.SessionMemory, "max-memory": l.Memory, "max-headers": l.HeaderList, "max-session-headers": l.SessionHeaderLists,
-	} {
-		const smallest, largest = 64 << 10, 1 << 40
-		if value < smallest || value > largest {
-			return usage.Errorf("--%s %s: want 64KiB to 1024GiB", name, usage.FormatSize(value))
-		}
-	}
-	switch {
-	case l.SessionMemory > l.Memory && o.Given.Set("max-session-memory"):
-		return usage.Errorf("--max-session-memory %s: larger than --max-memory %s", usage.FormatSize(l.SessionMemory), usage.FormatSize(l.Memory))
-	case l.HeaderList > l.SessionHeaderLists && o.Given.Set("max-headers"):
-		return usage.Errorf("--max-headers %s: larger than --max-session-headers %s", usage.FormatSize(l.HeaderList), usage.FormatSize(l.SessionHeaderLists))
-	}
-	return nil
+	}, o.limitFlags()...)
 }
 
 // New returns the backend that the flags choose. It uses the upstreams until ctx ends.
@@ -102,7 +78,8 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 		"upstream-tls", "upstream-cacert", "upstream-cert", "upstream-key", "upstream-servername", "upstream-insecure",
 		"upstream-authority", "raw", "reflect-header",
 	}
-	if err := o.checkLimits(); err != nil {
+	limits, err := o.newLimits()
+	if err != nil {
 		return nil, err
 	}
 	switch {
@@ -112,25 +89,27 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 		if err := o.Given.Reject("--upstream", upstreamFlags...); err != nil {
 			return nil, err
 		}
-		return newStub(o) //nolint:contextcheck // compiling files isn't interrupted
+		return newStub(o, limits) //nolint:contextcheck // compiling files isn't interrupted
 	case len(o.Upstreams) == 0:
 		if err := o.Given.Reject("--upstream", append(upstreamFlags, "proto", "import-path", "protoset", "no-reflection")...); err != nil {
 			return nil, err
 		}
-		return NewDemo(limit.New(&o.Limits)), nil
+		return NewDemo(limits), nil
 	}
 	config, err := o.tlsConfig(logger)
 	if err != nil {
 		return nil, err
 	}
 	if !o.Raw {
-		return newProxy(ctx, o, logger, config)
+		return newProxy(ctx, o, limits, logger, config)
 	}
 	if len(o.Upstreams) > 1 {
 		return nil, usage.Errorf("--raw takes one --upstream: calls that aren't decoded can't be routed")
 	}
-	if err := o.Given.Reject("upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection",
-		"max-session-memory", "max-memory", "max-headers", "max-session-headers"); err != nil {
+	if err := o.Given.Reject("upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection"); err != nil {
+		return nil, err
+	}
+	if err := o.Given.Reject("calls that are decoded, without --raw", limitNames...); err != nil {
 		return nil, err
 	}
 	return newRawUpstream(o.Upstreams[0], logger, config)
@@ -192,7 +171,7 @@ func newRawUpstream(text string, logger *slog.Logger, config *tls.Config) (Backe
 }
 
 // newStub returns a backend that answers calls from a file.
-func newStub(o *Options) (Backend, error) {
+func newStub(o *Options, limits *limit.Process) (Backend, error) {
 	set, err := o.Descriptors.Load()
 	if err != nil {
 		return nil, err
@@ -211,7 +190,7 @@ func newStub(o *Options) (Backend, error) {
 	merged := reflection.NewMerged(1, nil)
 	merged.Set(0, set)
 	b := &grpcBackend{
-		limits:  limit.New(&o.Limits),
+		limits:  limits,
 		options: []grpc.ServerOption{s.ServerOption()},
 		health:  health.NewServer(),
 		register: func(g *limit.Server) {
@@ -228,15 +207,15 @@ func newStub(o *Options) (Backend, error) {
 }
 
 // newProxy returns a backend that passes calls on to the upstreams.
-func newProxy(ctx context.Context, o *Options, logger *slog.Logger, config *tls.Config) (Backend, error) {
-	us, err := newUpstreams(o, logger, config) //nolint:contextcheck // as above
+func newProxy(ctx context.Context, o *Options, limits *limit.Process, logger *slog.Logger, config *tls.Config) (Backend, error) {
+	us, err := newUpstreams(o, limits, logger, config) //nolint:contextcheck // as above
 	if err != nil {
 		return nil, err
 	}
 	following, stop := context.WithCancel(ctx)
 	b := &proxyBackend{upstreams: us}
 	b.grpcBackend = &grpcBackend{
-		limits:  limit.New(&o.Limits),
+		limits:  limits,
 		codec:   proxy.Codec,
 		options: us.proxy.ServerOptions(),
 		health:  us.health,
@@ -250,7 +229,7 @@ func newProxy(ctx context.Context, o *Options, logger *slog.Logger, config *tls.
 		},
 		closeFirst: stop,
 	}
-	us.own = b.newServer(limit.New(nil).NewSession()).GetServiceInfo()
+	us.own = b.newServer(limits.NewSession()).GetServiceInfo()
 	for i := range us.all {
 		b.following.Go(func() { us.follow(following, i) })
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/proxy"
 )
 
@@ -45,6 +46,7 @@ const (
 // Slices have an element for each upstream, in the order of the flags.
 type upstreams struct {
 	logger *slog.Logger
+	limits *limit.Process // of descriptors
 	proxy  *proxy.Proxy
 	all    []*proxy.Upstream
 	local  *reflection.Set // for services that their reflection lacks; may be nil
@@ -63,7 +65,7 @@ type upstreams struct {
 
 // newUpstreams checks the flags for upstreams, and returns the upstreams without
 // connecting to them. The caller sets own, runs follow for each upstream, and closes all.
-func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstreams, error) {
+func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config *tls.Config) (*upstreams, error) {
 	local, err := o.Descriptors.Load()
 	if err != nil {
 		return nil, err
@@ -74,7 +76,7 @@ func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstrea
 	}
 	n := len(o.Upstreams)
 	us := &upstreams{
-		logger: logger, local: local, header: header, health: health.NewServer(),
+		logger: logger, limits: limits, local: local, header: header, health: health.NewServer(),
 		merged:     reflection.NewMerged(n, logger),
 		failures:   make([]string, n),
 		reflection: make([]reflectionState, n),
@@ -146,7 +148,9 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	logger := us.logger.With(slog.String("target", us.all[i].Addr()))
-	set, err := reflection.FromServer(us.all[i].Conn(), us.header).Files(ctx)
+	server := reflection.FromServer(us.all[i].Conn(), us.header)
+	server.SetMemory(us.limits)
+	set, err := server.Files(ctx)
 	switch {
 	case errors.Is(err, reflection.ErrNoReflection):
 		us.describeWithoutReflection(i, logger)

@@ -80,6 +80,28 @@ func New(opts *Options) *Process {
 	}
 }
 
+// Reserve counts bytes that belong to no session, such as those of an upstream's
+// descriptors. It returns false if that would leave less than half of the memory for
+// messages.
+func (p *Process) Reserve(bytes int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.messages+int64(bytes) > p.opts.Memory/2 {
+		return false
+	}
+	p.messages += int64(bytes)
+	return true
+}
+
+// Release releases bytes that Reserve has counted.
+func (p *Process) Release(bytes int) {
+	p.mu.Lock()
+	p.messages -= int64(bytes)
+	ready := p.wakeAll()
+	p.mu.Unlock()
+	run(ready)
+}
+
 // Session has the limits of one peer.
 type Session struct {
 	process *Process

@@ -1,0 +1,45 @@
+package backend
+
+import (
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/limit"
+)
+
+// limitNames are the names of the flags that limit what peers cost.
+var limitNames = []string{"max-session-memory", "max-memory", "max-headers", "max-session-headers"}
+
+func (o *Options) limitFlags() []cli.Flag {
+	l := &o.Limits
+	return []cli.Flag{
+		usage.Size(&l.SessionMemory, "max-session-memory", "hold at most `SIZE` of messages for a session, in bytes, KiB, MiB or GiB; a message may have a quarter of it", limit.DefaultSessionMemory),
+		usage.Size(&l.Memory, "max-memory", "hold at most `SIZE` of messages for all sessions; in a cgroup, half of its memory if that is less", limit.DefaultMemory),
+		usage.Size(&l.HeaderList, "max-headers", "accept calls with at most `SIZE` of metadata", limit.DefaultHeaderList),
+		usage.Size(&l.SessionHeaderLists, "max-session-headers", "accept calls with at most `SIZE` of metadata together, for a session", limit.DefaultSessionHeaderLists),
+	}
+}
+
+// newLimits returns the limits of the flags.
+func (o *Options) newLimits() (*limit.Process, error) {
+	l := o.Limits
+	for i, value := range []int64{l.SessionMemory, l.Memory, l.HeaderList, l.SessionHeaderLists} {
+		const smallest, largest = 64 << 10, 1 << 40
+		if value < smallest || value > largest {
+			return nil, usage.Errorf("--%s %s: want 64KiB to 1024GiB", limitNames[i], usage.FormatSize(value))
+		}
+	}
+	switch {
+	case l.SessionMemory > l.Memory && o.Given.Set("max-session-memory"):
+		return nil, usage.Errorf("--max-session-memory %s: larger than --max-memory %s", usage.FormatSize(l.SessionMemory), usage.FormatSize(l.Memory))
+	case l.HeaderList > l.SessionHeaderLists && o.Given.Set("max-headers"):
+		return nil, usage.Errorf("--max-headers %s: larger than --max-session-headers %s", usage.FormatSize(l.HeaderList), usage.FormatSize(l.SessionHeaderLists))
+	}
+	if !o.Given.Set("max-memory") {
+		if available, err := memlimit.FromCgroup(); err == nil {
+			l.Memory = int64(min(uint64(l.Memory), available/2)) //nolint:gosec // not more than l.Memory
+		}
+	}
+	return limit.New(&l), nil
+}
