@@ -22,6 +22,7 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/proxy"
 )
 
@@ -53,7 +54,7 @@ type upstreams struct {
 	grpc   *grpc.Server   // calls to its own services are not forwarded; set before follow
 	health *health.Server // likewise
 
-	failures []string // the last failures to describe; element i belongs to follow(i)
+	failures []netdiag.Failure // to describe; element i belongs to follow(i)
 
 	mu         sync.Mutex // guards the fields below
 	reflection []reflectionState
@@ -77,7 +78,7 @@ func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstrea
 	us := &upstreams{
 		logger: logger, local: local, header: header,
 		merged:     reflection.NewMerged(n, logger),
-		failures:   make([]string, n),
+		failures:   make([]netdiag.Failure, n),
 		reflection: make([]reflectionState, n),
 		states:     make([]servingStatus, n),
 	}
@@ -150,12 +151,12 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	set, err := reflection.FromServer(us.all[i].Conn(), us.header).Files(ctx)
 	switch {
 	case errors.Is(err, reflection.ErrNoReflection):
+		us.failures[i].Clear()
 		us.describeWithoutReflection(i, logger)
 		return true
-	case err != nil && (errors.Is(ctx.Err(), context.Canceled) || err.Error() == us.failures[i]):
+	case err != nil && (errors.Is(ctx.Err(), context.Canceled) || !us.failures[i].IsNew(err)):
 		return false // stopping, or logged before
 	case err != nil:
-		us.failures[i] = err.Error()
 		attrs := []any{slog.Any("err", err)}
 		if code := status.Code(err); code == codes.Unauthenticated || code == codes.PermissionDenied {
 			attrs = append(attrs, slog.String("hint", "--reflect-header"))
@@ -163,7 +164,7 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 		logger.Warn("reflection", attrs...)
 		return false
 	}
-	us.failures[i] = ""
+	us.failures[i].Clear()
 	us.merged.Set(i, set)
 	logger.Info("upstream described", slog.Int("services", us.route(i, hasReflection)))
 	return true

@@ -98,7 +98,7 @@ func (h *History) append(line string) error {
 func openRegular(path string, flag int) (*os.File, error) {
 	info, err := os.Lstat(path)
 	switch {
-	case os.IsNotExist(err):
+	case os.IsNotExist(err) && flag&os.O_CREATE != 0:
 		return os.OpenFile(path, flag|os.O_EXCL, 0o600) // with O_EXCL, O_CREATE doesn't follow links
 	case err != nil:
 		return nil, err
