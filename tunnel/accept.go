@@ -208,9 +208,10 @@ func (a *Acceptor) refuse(w http.ResponseWriter, r *http.Request, refusal *Refus
 // Serve handles handshakes on l. It blocks until Shutdown and then returns nil. It
 // closes l. It may be called for several listeners.
 //
-// At most 4096 connections wait without a completed handshake, fewer if the process may
+// At most 1024 connections wait without a completed handshake, fewer if the process may
 // open less than four times as many files. Beyond that, and when there are no more files
-// to open, a new connection closes the oldest of them.
+// to open, a new connection closes the oldest of them, unless that is new or handshakes
+// have been completed in the last second.
 func (a *Acceptor) Serve(l net.Listener) error {
 	err := a.server.Serve(newRetryListener(l, a.logger, a.pending.release))
 	if !errors.Is(err, http.ErrServerClosed) {

@@ -13,10 +13,12 @@ import (
 const (
 	// maxHandshakes bounds the connections without a completed handshake, if the
 	// process may open at least four times as many files.
-	maxHandshakes = 4096
+	maxHandshakes = 1024
 
-	// handshakeGrace is the least time that a connection has at the limit.
-	handshakeGrace = 100 * time.Millisecond
+	// handshakeGrace is how long a connection, or the set after a handshake has passed,
+	// is new. floodGrace replaces it while no handshake passes.
+	handshakeGrace = time.Second
+	floodGrace     = 100 * time.Millisecond
 )
 
 // handshakes has the connections of an Acceptor whose handshake isn't complete: those
@@ -24,18 +26,21 @@ const (
 //
 // At the limit, a new connection closes the oldest one, so that a peer that opens
 // connections and sends nothing keeps out nobody else. There is no limit for each remote
-// address, because many Workers may share that of a proxy. While handshakes are being
-// completed, a new connection waits instead: that is a burst of honest peers.
+// address, because many Workers may share that of a proxy. While the oldest is new, or
+// handshakes pass the checks, a new connection waits instead: that is a burst of honest
+// peers. After a connection was closed, the others are new for a shorter time, because a
+// flood of connections would otherwise fill the listener's queue.
 type handshakes struct {
-	limit  int
-	grace  time.Duration
-	closed func()        // called after closing a connection at the limit
-	left   chan struct{} // receives a value after a connection has left the list
+	limit             int
+	grace, floodGrace time.Duration
+	closed            func()        // called after closing a connection at the limit
+	left              chan struct{} // receives a value after a connection has left the list
 
 	mu       sync.Mutex
 	conns    map[net.Conn]*list.Element // the elements of byAge
 	byAge    list.List                  // of *pendingConn, oldest first
 	progress time.Time                  // when a handshake last passed the checks
+	flooded  bool                       // a connection was closed since progress
 }
 
 // pendingConn is a connection in handshakes.
@@ -49,8 +54,8 @@ type pendingConn struct {
 // that is closed because of the limit.
 func newHandshakes(closed func()) *handshakes {
 	return &handshakes{
+		grace: handshakeGrace, floodGrace: floodGrace,
 		limit:  max(1, min(maxHandshakes, openFileLimit()/4)),
-		grace:  handshakeGrace,
 		closed: closed,
 		left:   make(chan struct{}, 1),
 		conns:  map[net.Conn]*list.Element{},
@@ -85,7 +90,7 @@ func (h *handshakes) passed(r *http.Request) {
 	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok && h.remove(conn) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.progress = time.Now()
+		h.progress, h.flooded = time.Now(), false
 	}
 }
 
@@ -124,10 +129,15 @@ func (h *handshakes) closeOldest() (wait time.Duration, closed bool) {
 	if since.Before(h.progress) {
 		since = h.progress
 	}
-	if wait = time.Until(since.Add(h.grace)); wait > 0 {
+	grace := h.grace
+	if h.flooded {
+		grace = h.floodGrace
+	}
+	if wait = time.Until(since.Add(grace)); wait > 0 {
 		h.mu.Unlock()
 		return wait, false
 	}
+	h.flooded = true
 	h.removeLocked(oldest.conn)
 	h.mu.Unlock()
 	socket := oldest.conn

@@ -27,7 +27,7 @@ import (
 func newLimited(t *testing.T, limit int, grace time.Duration) *Acceptor {
 	t.Helper()
 	a := NewAcceptor(newSessions(t), AcceptOptions{Path: "/v1", Token: "secret", Session: SessionOptions{Role: wsmux.Server}})
-	a.pending.limit, a.pending.grace = limit, grace
+	a.pending.limit, a.pending.grace, a.pending.floodGrace = limit, grace, grace
 	a.server.ReadHeaderTimeout, a.server.ReadTimeout, a.server.IdleTimeout = 0, 0, 0
 	return a
 }
@@ -224,13 +224,25 @@ func TestHandshakesGrace(t *testing.T) {
 		if took := time.Since(start); took != handshakeGrace || isOpen(first) || !isOpen(second) {
 			t.Errorf("the fourth connection waited %v, want %v, and the end of the first", took, handshakeGrace)
 		}
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		h.passed(r.WithContext(context.WithValue(t.Context(), connKey{}, third)))
-		open() // without waiting
-		start = time.Now()
 		open()
-		if took := time.Since(start); took != handshakeGrace || isOpen(second) || !isOpen(third) {
-			t.Errorf("a connection waited %v after a handshake had passed, want %v, and the end of the oldest", took, handshakeGrace)
+		fifth := time.Now()
+		if isOpen(second) || !fifth.Equal(start.Add(handshakeGrace)) {
+			t.Error("after the first one, no old connection was closed")
+		}
+		open() // closes the third one
+		open()
+		if took := time.Since(fifth); took != floodGrace || isOpen(third) {
+			t.Errorf("during a flood, a connection waited %v, want %v", took, floodGrace)
+		}
+
+		last := open()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		h.passed(r.WithContext(context.WithValue(t.Context(), connKey{}, last)))
+		start = time.Now()
+		open() // without waiting
+		open()
+		if took := time.Since(start); took != handshakeGrace {
+			t.Errorf("a connection waited %v after a handshake had passed, want %v", took, handshakeGrace)
 		}
 	})
 }
