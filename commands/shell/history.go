@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -45,7 +46,7 @@ func OpenHistory(path string) (*History, error) {
 	for line := range strings.Lines(string(text)) {
 		h.remember(strings.TrimRight(line, "\r\n"))
 	}
-	if err := file.Chmod(0o600); err != nil {
+	if err := file.Chmod(0o600); err != nil && runtime.GOOS != "windows" { // which has no file modes
 		return h, err
 	}
 	if bytes.Count(text, []byte("\n")) > 2*maxHistory {
