@@ -21,6 +21,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // logOptions are the values of the flags for the log.
@@ -63,14 +64,14 @@ func (o *outputOptions) flags() []cli.Flag {
 
 // output receives the results and logs of a command that runs until stopped.
 type output struct {
-	logger   *slog.Logger
-	ready    readyFile
-	fail     context.CancelCauseFunc // ends the command, in order
-	lastHint string                  // used by retry
+	logger *slog.Logger
+	ready  readyFile
+	fail   context.CancelCauseFunc // ends the command, in order
 
-	mu     sync.Mutex
-	stdout io.Writer // reports its errors itself, see results; nil: results are not printed
-	json   bool
+	mu      sync.Mutex
+	stdout  io.Writer // reports its errors itself, see results; nil: results are not printed
+	json    bool
+	failure netdiag.Failure // of the last dial or session, for retry
 }
 
 func (p *program) newOutput(o *outputOptions) (*output, error) {
@@ -131,15 +132,21 @@ func (o *output) setReady(lines ...string) bool {
 	return true
 }
 
-// retry reports a wait before the next dial. It logs a hint only when it changes.
+// retry reports a wait before the next dial. It logs each reason once, with a hint;
+// repetitions are for level debug, until a session is up.
 func (o *output) retry(in time.Duration, reason error) {
 	in = in.Round(time.Millisecond)
 	o.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
 	attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
-	if h := cmp.Or(hint(reason), dialHint(reason)); h != o.lastHint {
-		if o.lastHint = h; h != "" {
-			attrs = append(attrs, slog.String("hint", h))
-		}
+	o.mu.Lock()
+	isNew := o.failure.IsNew(reason)
+	o.mu.Unlock()
+	if !isNew {
+		o.logger.Debug("retry", attrs...)
+		return
+	}
+	if h := cmp.Or(hint(reason), dialHint(reason)); h != "" {
+		attrs = append(attrs, slog.String("hint", h))
 	}
 	o.logger.Warn("retry", attrs...)
 }
@@ -149,6 +156,9 @@ func (o *output) newSessions() *tunnel.Sessions {
 	sessions := &tunnel.Sessions{}
 	sessions.Subscribe(tunnel.Subscriber{
 		Up: func(s *tunnel.Session) {
+			o.mu.Lock()
+			o.failure.Clear()
+			o.mu.Unlock()
 			o.event("session_up", map[string]any{"session": s.ID, "remote": s.Remote})
 			o.logger.Info("session up", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote))
 		},

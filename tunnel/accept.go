@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -72,7 +71,8 @@ type AcceptOptions struct {
 	// Session adjusts the sessions.
 	Session SessionOptions
 
-	// Logger logs refused handshakes at warn level. Default: nothing is logged.
+	// Logger logs refused handshakes at warn level; of many from one host for the same
+	// reason, only one every ten seconds. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -83,6 +83,8 @@ type Acceptor struct {
 	guard    Guard
 	sessions *Sessions
 	logger   *slog.Logger
+	problems *peerLog      // with logger
+	pending  *handshakes   // for Serve
 	slots    chan struct{} // holds a token for each session; nil: no limit
 	upgrader websocket.Upgrader
 	server   *http.Server    // for Serve
@@ -97,6 +99,7 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 		guard:    Guard{Origins: opts.Origins, LoopbackHost: opts.LoopbackHost},
 		sessions: sessions,
 		logger:   orDiscard(opts.Logger),
+		problems: newPeerLog(opts.Logger),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: handshakeTimeout,
 			ReadBufferSize:   readBuffer,
@@ -119,10 +122,14 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 		WriteTimeout:      handshakeTimeout,
 		IdleTimeout:       handshakeTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(logWriter{a.logger}, "", 0),
+		ErrorLog:          log.New(serverLog{a.problems}, "", 0),
 		// Disables HTTP/2, which has no Upgrade. (RFC 8441 isn't supported.)
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
+	a.pending = newHandshakes(func() {
+		a.problems.warn("too many connections without a handshake: closing the oldest", "", "")
+	})
+	a.pending.follow(a.server)
 	return a
 }
 
@@ -144,6 +151,7 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	a.pending.passed(r)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	r = r.WithContext(ctx)
@@ -158,7 +166,7 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := upgrader.Upgrade(w, r, up.Header)
 	if err != nil {
-		a.logger.Warn("handshake failed", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
+		a.problems.warn("handshake failed", r.RemoteAddr, err.Error(), slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
 		return
 	}
 	if up.Serve != nil {
@@ -193,14 +201,20 @@ func (a *Acceptor) check(r *http.Request) *RefusalError {
 }
 
 func (a *Acceptor) refuse(w http.ResponseWriter, r *http.Request, refusal *RefusalError) {
-	a.logger.Warn("handshake refused", refusal.attrs(r)...)
+	a.problems.warn("handshake refused", r.RemoteAddr, refusal.Error(), refusal.attrs(r)...)
 	refusal.answer(w)
 }
 
 // Serve handles handshakes on l. It blocks until Shutdown and then returns nil. It
 // closes l. It may be called for several listeners.
+//
+// At most 1024 connections wait without a completed handshake, fewer if the process may
+// open less than four times as many files. Beyond that, and when there are no more files
+// to open, a new connection closes the oldest of them, unless that is new or handshakes
+// have been completed in the last second.
 func (a *Acceptor) Serve(l net.Listener) error {
-	if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	err := a.server.Serve(newRetryListener(l, a.logger, a.pending.release))
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 	}
 	return nil
@@ -212,12 +226,4 @@ func (a *Acceptor) Serve(l net.Listener) error {
 func (a *Acceptor) Shutdown(context.Context) error {
 	a.close(ErrShuttingDown)
 	return a.server.Close()
-}
-
-// logWriter logs the messages of http.Server, such as a failed TLS handshake.
-type logWriter struct{ logger *slog.Logger }
-
-func (w logWriter) Write(p []byte) (int, error) {
-	w.logger.Warn("http server", slog.String("message", strings.TrimSpace(string(p))))
-	return len(p), nil
 }

@@ -22,16 +22,18 @@ type Guard struct {
 	// name resolves to 127.0.0.1 (DNS rebinding).
 	LoopbackHost bool
 
-	// Logger logs refused requests at warn level. Default: nothing is logged.
+	// Logger logs refused requests at warn level; of many from one host for the same
+	// reason, only one every ten seconds. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
 // Handler returns a handler that passes allowed requests to next and refuses the
 // others.
 func (g *Guard) Handler(next http.Handler) http.Handler {
+	problems := newPeerLog(g.Logger)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refusal := g.check(r); refusal != nil {
-			orDiscard(g.Logger).Warn("request refused", refusal.attrs(r)...)
+			problems.warn("request refused", r.RemoteAddr, refusal.Error(), refusal.attrs(r)...)
 			refusal.answer(w)
 			return
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/limit"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/proxy"
 )
 
@@ -55,7 +56,7 @@ type upstreams struct {
 	health *health.Server
 	own    map[string]grpc.ServiceInfo // this server's services, whose calls are not forwarded; set before follow
 
-	failures []string // the last failures to describe; element i belongs to follow(i)
+	failures []netdiag.Failure // to describe; element i belongs to follow(i)
 
 	mu         sync.Mutex // guards the fields below
 	reflection []reflectionState
@@ -78,7 +79,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 	us := &upstreams{
 		logger: logger, limits: limits, local: local, header: header, health: health.NewServer(),
 		merged:     reflection.NewMerged(n, logger),
-		failures:   make([]string, n),
+		failures:   make([]netdiag.Failure, n),
 		reflection: make([]reflectionState, n),
 		states:     make([]servingStatus, n),
 	}
@@ -153,12 +154,12 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 	set, err := server.Files(ctx)
 	switch {
 	case errors.Is(err, reflection.ErrNoReflection):
+		us.failures[i].Clear()
 		us.describeWithoutReflection(i, logger)
 		return true
-	case err != nil && (errors.Is(ctx.Err(), context.Canceled) || err.Error() == us.failures[i]):
+	case err != nil && (errors.Is(ctx.Err(), context.Canceled) || !us.failures[i].IsNew(err)):
 		return false // stopping, or logged before
 	case err != nil:
-		us.failures[i] = err.Error()
 		attrs := []any{slog.Any("err", err)}
 		if code := status.Code(err); code == codes.Unauthenticated || code == codes.PermissionDenied {
 			attrs = append(attrs, slog.String("hint", "--reflect-header"))
@@ -166,7 +167,7 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 		logger.Warn("reflection", attrs...)
 		return false
 	}
-	us.failures[i] = ""
+	us.failures[i].Clear()
 	us.merged.Set(i, set)
 	logger.Info("upstream described", slog.Int("services", us.route(i, hasReflection)))
 	return true

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -25,21 +26,27 @@ type History struct {
 }
 
 // OpenHistory returns a History that reads the file at path and appends new lines to it.
-// The first write creates the file (mode 0600) and its directory (mode 0700). With an
-// error it returns a History that can be used, if only in memory.
+// The first write creates the file (mode 0600) and its directory (mode 0700). A symbolic
+// link at path, and anything else that isn't a regular file, is an error. With an error
+// OpenHistory returns a History that can be used, if only in memory.
 func OpenHistory(path string) (*History, error) {
 	h := &History{path: path}
-	text, err := os.ReadFile(path)
+	file, err := openRegular(path, os.O_RDONLY)
 	if os.IsNotExist(err) {
 		return h, nil
 	}
 	if err != nil {
 		return &History{}, err
 	}
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return &History{}, err
+	}
 	for line := range strings.Lines(string(text)) {
 		h.remember(strings.TrimRight(line, "\r\n"))
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := file.Chmod(0o600); err != nil && runtime.GOOS != "windows" { // which has no file modes
 		return h, err
 	}
 	if bytes.Count(text, []byte("\n")) > 2*maxHistory {
@@ -76,7 +83,7 @@ func (h *History) append(line string) error {
 	if err := os.MkdirAll(filepath.Dir(h.path), 0o700); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(h.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := openRegular(h.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -85,6 +92,31 @@ func (h *History) append(line string) error {
 		err = cerr
 	}
 	return err
+}
+
+// openRegular is os.OpenFile with mode 0600 for regular files only. It doesn't follow a
+// symbolic link at path, which another user may have put there.
+func openRegular(path string, flag int) (*os.File, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case os.IsNotExist(err) && flag&os.O_CREATE != 0:
+		return os.OpenFile(path, flag|os.O_EXCL, 0o600) // with O_EXCL, O_CREATE doesn't follow links
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() == os.ModeSymlink:
+		return nil, fmt.Errorf("%s is a symbolic link: name the file itself", path)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	file, err := os.OpenFile(path, flag&^os.O_CREATE, 0)
+	if err != nil {
+		return nil, err
+	}
+	if opened, err := file.Stat(); err != nil || !os.SameFile(info, opened) {
+		_ = file.Close()
+		return nil, fmt.Errorf("%s was replaced while it was opened", path)
+	}
+	return file, nil
 }
 
 // rewrite replaces the file by one with the lines in memory.

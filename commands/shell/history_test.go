@@ -114,3 +114,47 @@ func TestHistoryErrors(t *testing.T) {
 		t.Errorf("%d lines, %v; want 2 and an error", blocked.Len(), blocked.Err())
 	}
 }
+
+// A History doesn't read, change or write the target of a symbolic link, even if the link
+// replaces the file later.
+func TestHistoryFollowsNoLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	const text = "call Secret\n"
+	if err := os.WriteFile(target, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Skip(err) // Windows allows it to some users only
+	}
+	h, err := OpenHistory(link)
+	if want := link + " is a symbolic link: name the file itself"; err == nil || err.Error() != want || h.Len() > 0 {
+		t.Errorf("OpenHistory = %q, %v, want nothing and %s", historyLines(h), err, want)
+	}
+	later := &History{path: link}
+	later.Add("ls")
+	if later.Err() == nil {
+		t.Error("a line was written through a link")
+	}
+	dangling := &History{path: filepath.Join(dir, "dangling")}
+	missing := filepath.Join(dir, "missing")
+	if err := os.Symlink(missing, dangling.path); err != nil {
+		t.Fatal(err)
+	}
+	dangling.Add("ls")
+	if _, err := os.Lstat(missing); dangling.Err() == nil || !os.IsNotExist(err) {
+		t.Errorf("a file was created through a link: %v, %v", dangling.Err(), err)
+	}
+	after, err := os.Stat(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(target); err != nil || string(got) != text || after.Mode() != before.Mode() {
+		t.Errorf("the target has %q, mode %v, %v, want %q, mode %v", got, after.Mode(), err, text, before.Mode())
+	}
+}

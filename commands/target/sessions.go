@@ -14,6 +14,7 @@ import (
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -38,6 +39,7 @@ type sessions struct {
 	lost      []*grpc.ClientConn // of ended sessions; their calls may still be returning errors
 	connected bool               // to a gRPC server, through the first session
 	closing   bool
+	failure   netdiag.Failure // of the last dial or session
 }
 
 // newSessions checks the flags of sessions. They last until ctx ends, or close.
@@ -74,6 +76,7 @@ func (s *sessions) sessionUp(session *tunnel.Session) {
 	s.mu.Lock()
 	first := s.newest == nil
 	s.newest, s.conns[session] = session, cc
+	s.failure.Clear()
 	lost := s.lost
 	s.lost = nil
 	s.mu.Unlock()
@@ -182,12 +185,14 @@ func (s *sessions) run(ctx context.Context, l net.Listener) error {
 	defer giveUp(nil)
 	err := s.endpoint.Run(ctx, l, s.set, s.logger, func(in time.Duration, reason error) {
 		s.mu.Lock()
-		first := s.newest == nil
+		first, isNew := s.newest == nil, s.failure.IsNew(reason)
 		s.mu.Unlock()
 		if first {
 			giveUp(&tunnel.GaveUpError{Attempts: 1, Err: reason})
 		}
-		s.logger.Info("retry", slog.Duration("in", in.Round(time.Millisecond)), slog.Any("err", reason))
+		if isNew {
+			s.logger.Info("retry", slog.Duration("in", in.Round(time.Millisecond)), slog.Any("err", reason))
+		}
 	})
 	if gaveUp, ok := errors.AsType[*tunnel.GaveUpError](context.Cause(ctx)); ok && err == nil {
 		return gaveUp

@@ -35,10 +35,6 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// acceptPause is the delay after a temporary error of Accept, such as too many open
-// files.
-const acceptPause = 50 * time.Millisecond
-
 // Forwarder forwards the connections of gRPC clients to a server: each on a stream of
 // the newest session, or on a connection from Dial.
 type Forwarder struct {
@@ -64,8 +60,10 @@ type Forwarder struct {
 }
 
 // Serve forwards the connections that l accepts. It blocks until Shutdown and then
-// returns nil, or until l fails and then returns its error. It closes l.
+// returns nil, or until l fails and then returns its error. It retries temporary errors as
+// [tunnel.RetryAccept] does. It closes l.
 func (f *Forwarder) Serve(l net.Listener) error {
+	l = tunnel.RetryAccept(l, f.Logger)
 	defer l.Close()
 	if !f.add(l) {
 		return nil
@@ -73,18 +71,14 @@ func (f *Forwarder) Serve(l net.Listener) error {
 	defer f.remove(l)
 	for {
 		conn, err := l.Accept()
-		if err == nil {
+		switch {
+		case err == nil:
 			f.start(newSocketEndpoint(conn))
-			continue
-		}
-		if f.isClosed() {
+		case f.isClosed():
 			return nil
-		}
-		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Temporary() { //nolint:staticcheck // as net/http's server does; nothing replaces it here
+		default:
 			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 		}
-		f.logger().Warn("accept", slog.Any("err", err))
-		time.Sleep(acceptPause) //nolint:forbidigo // there is no event to wait for
 	}
 }
 

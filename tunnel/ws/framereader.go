@@ -113,14 +113,18 @@ func (r *frameReader) nextHeader() (h frameHeader, err error) {
 	if _, err := io.ReadFull(r.in, key); err != nil {
 		return h, abnormalClosure(err)
 	}
+	minimum := uint64(0) // of the lengths that need this many bytes (RFC 6455 §5.2)
 	switch len(key) - keySize {
 	case 2:
-		h.length = uint64(binary.BigEndian.Uint16(key))
+		h.length, minimum = uint64(binary.BigEndian.Uint16(key)), 126
 	case 8:
-		h.length = binary.BigEndian.Uint64(key)
+		h.length, minimum = binary.BigEndian.Uint64(key), 1<<16
 	}
-	if h.length > math.MaxInt64 {
+	switch {
+	case h.length > math.MaxInt64:
 		return h, r.protocolError("too long a frame")
+	case h.length < minimum:
+		return h, r.protocolError("a payload length in more bytes than it needs")
 	}
 	r.mask.set(key[len(key)-keySize:], h.length)
 	return h, nil
@@ -154,7 +158,11 @@ func (r *frameReader) handleControl(h frameHeader) error {
 		return r.c.ws.PongHandler()(string(p))
 	}
 	end := &websocket.CloseError{Code: websocket.CloseNoStatusReceived}
-	if len(p) >= 2 {
+	switch len(p) {
+	case 0:
+	case 1: // half a status code (RFC 6455 §5.5.1)
+		return r.protocolError("a Close frame of one byte")
+	default:
 		code, text := binary.BigEndian.Uint16(p), p[2:]
 		if !isStatusCode(code) || !utf8.Valid(text) {
 			return r.protocolError("a Close frame with a wrong status code or reason")

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -193,8 +194,11 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
+// stricter are errors of ws.Take for frames that gorilla accepts.
+var stricter = []string{"websocket: a Close frame of one byte", "websocket: a payload length in more bytes than it needs"}
+
 // FuzzFrames compares gorilla's reader with that of ws.Take on the accepting side: both
-// must read the same bytes.
+// must read the same bytes, up to a frame that only ws.Take refuses.
 func FuzzFrames(f *testing.F) {
 	masked := func(op byte, payload string) []byte { return appendFrame(nil, op, true, []byte(payload)) }
 	for _, b := range [][]byte{
@@ -216,12 +220,16 @@ func FuzzFrames(f *testing.F) {
 		masked(opFinal|websocket.CloseMessage, "\x0f\xa0reason"),
 		{0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4},
 		{0x82, 0x85, 1, 2, 3, 4, 'c'},
+		{0x82, 0xfe, 0, 1, 0, 0, 0, 0, 'c'},
 	} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		want, wantErr := readFrames(ws.Share(received(t, true, sent), nil))
 		got, err := readFrames(ws.Take(received(t, true, sent), ws.Accepting, nil))
+		if err != nil && slices.Contains(stricter, err.Error()) && bytes.HasPrefix(want, got) {
+			return
+		}
 		if !bytes.Equal(got, want) {
 			t.Errorf("read %q, %v, gorilla %q, %v", got, err, want, wantErr)
 		}
