@@ -24,6 +24,10 @@ const maxCalls = 16384
 // Options.HeaderList allows: it has the call's own fields, too.
 const headerRoom = 64 << 10
 
+// readBuffer is the size of a connection's buffer. A peer may open many connections, and
+// larger frames don't pass through the buffer.
+const readBuffer = 2 << 10
+
 // The HTTP/2 windows. A stream's own is small, because it isn't reserved: grpc-go gives
 // more credit for each message that is larger. A connection's limits only what is on the
 // way.
@@ -56,6 +60,8 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		grpc.MaxRecvMsgSize(s.MaxMessage()),
 		grpc.MaxSendMsgSize(s.MaxMessage()),
 		grpc.MaxHeaderListSize(s.maxHeaderList()),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.SharedWriteBuffer(true), // none for an idle connection
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ForceServerCodecV2(meteredCodec{codec, s}),
