@@ -54,7 +54,7 @@ type dialOptions struct {
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given = in.given
+	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
 	o.endpoint.DefaultURL = endpoint.DefaultURL
 	if o.endpoint.URL, err = in.argument(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 func (p *program) listCommand() *cli.Command {
@@ -93,6 +94,6 @@ func (p *program) printList(lines []string, none string) {
 		lines = []string{none}
 	}
 	for _, line := range lines {
-		fmt.Fprintln(p.stdout, line)
+		fmt.Fprintln(p.stdout, escape.Line(line))
 	}
 }

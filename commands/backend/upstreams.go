@@ -69,7 +69,7 @@ func newUpstreams(o *Options, logger *slog.Logger, config *tls.Config) (*upstrea
 	if err != nil {
 		return nil, err
 	}
-	header, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.ExpandHeaders)
+	header, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.ExpandHeaders, o.Secrets)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // FormatOptions are options for formatting messages. Nil means indented JSON.
@@ -39,7 +40,6 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 	if err != nil {
 		return "", trimError(err)
 	}
-	data = controlChars.ReplaceAllFunc(data, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, []rune(string(c))[0]) })
 	// protojson varies its white space on purpose.
 	var out bytes.Buffer
 	if opts.Compact {
@@ -50,24 +50,20 @@ func FormatMessage(m protoreflect.ProtoMessage, types reflection.TypeResolver, o
 	if err != nil {
 		return "", fmt.Errorf("format message: %w", err)
 	}
-	return out.String(), nil
+	return escape.Text(out.String()), nil
 }
-
-// controlChars matches the control characters that JSON doesn't escape but a terminal
-// interprets.
-var controlChars = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
 // fieldSpace matches the spaces after a field's name. prototext writes one or two on
 // purpose.
 var fieldSpace = regexp.MustCompile(`(?m)^(\s*(?:\w+|\[[^\]]*\]):) +`)
 
 func formatText(m protoreflect.ProtoMessage, types reflection.TypeResolver, opts *FormatOptions) (string, error) {
-	data, err := prototext.MarshalOptions{AllowPartial: true, Multiline: !opts.Compact, EmitUnknown: true, Resolver: types}.Marshal(m)
+	data, err := prototext.MarshalOptions{AllowPartial: true, Multiline: !opts.Compact, EmitUnknown: true, Resolver: cleanURLs{types}}.Marshal(m)
 	if err != nil {
 		return "", trimError(err)
 	}
 	if !opts.Compact {
 		data = fieldSpace.ReplaceAll(data, []byte("$1 "))
 	}
-	return string(bytes.TrimRight(data, "\n")), nil
+	return escape.Text(string(bytes.TrimRight(data, "\n"))), nil
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // anyResolver resolves the types of google.protobuf.Any messages. Instead of NotFound it
@@ -76,4 +77,15 @@ func (p *placeholder) ProtoMethods() *protoiface.Methods {
 		p.Set(fields.ByName("value"), protoreflect.ValueOfBytes(in.Buf))
 		return protoiface.UnmarshalOutput{}, nil
 	}}
+}
+
+// cleanURLs resolves types for the text format, which prints an Any with its URL as it is,
+// in brackets. Without a type it prints the URL as a string literal instead.
+type cleanURLs struct{ reflection.TypeResolver }
+
+func (r cleanURLs) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	if escape.Line(url) != url {
+		return nil, protoregistry.NotFound
+	}
+	return r.TypeResolver.FindMessageByURL(url)
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -97,7 +98,7 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{URL: o.URL, accept: o.Accept, tokenHeader: o.TokenHeader}
 	var err error
-	if e.token, err = newToken(o.TokenFile); err != nil {
+	if e.token, err = newToken(o.TokenFile, o.Secrets); err != nil {
 		return nil, err
 	}
 	if o.TokenHeader != "" && !httpguts.ValidHeaderFieldName(o.TokenHeader) {
@@ -114,6 +115,7 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Secrets.AddHeader(header)
 	if e.TLS, err = NewTLS("--", &o.TLS); err != nil {
 		return nil, err
 	}
@@ -281,12 +283,15 @@ func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 	}
 }
 
-// Redact returns a URL without user, password and query, and any other text as it is.
+// Redact returns a URL without user, password and query. In a mistyped one it masks them,
+// and any other text it returns as it is.
 func Redact(rawURL string) string {
-	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
+	if u, err := url.Parse(rawURL); err == nil && u.Host != "" && u.Fragment == "" {
 		return outbound.RedactURL(u)
 	}
-	return rawURL
+	secrets := escape.Secrets{Min: 1}
+	secrets.AddURL(rawURL)
+	return secrets.Mask(rawURL)
 }
 
 // OrOff returns d, or -1 for 0: the command line turns something off with 0, and

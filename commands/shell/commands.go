@@ -13,6 +13,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // command is a command of the shell. rest is the line after the command's name.
@@ -98,15 +99,19 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 		}
 	}
 	slices.Sort(lines)
+	for i, line := range lines {
+		lines[i] = escape.Line(line)
+	}
 	return s.print(strings.Join(lines, "\n"))
 }
 
-// print writes text and a line break to Stdout, nothing if text is empty.
+// print writes text, escaped and without secrets, and a line break to Stdout, nothing if
+// text is empty.
 func (s *Shell) print(text string) error {
 	if text == "" {
 		return nil
 	}
-	_, err := fmt.Fprintln(s.Stdout, text)
+	_, err := fmt.Fprintln(s.Stdout, escape.Text(s.Secrets.Mask(text)))
 	return err
 }
 
@@ -163,9 +168,10 @@ func (s *Shell) call(ctx context.Context, rest string) error {
 // invoke makes a call and prints the responses and the status.
 func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
 	printer := &call.Printer{
-		Out:    s.Stdout,
-		Types:  m.Types(ctx),
-		Format: call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Out:     s.Stdout,
+		Types:   m.Types(ctx),
+		Format:  call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Secrets: s.Secrets,
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
 	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
@@ -195,6 +201,7 @@ func (s *Shell) header(_ context.Context, rest string) error {
 		s.Metadata = metadata.MD{}
 	}
 	s.Metadata.Set(name, value)
+	s.Secrets.Add(value)
 	return nil
 }
 
