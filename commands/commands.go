@@ -94,7 +94,7 @@ func (p *program) addSecrets(args []string) {
 		if strings.HasPrefix(arg, "-") {
 			_, arg, _ = strings.Cut(arg, "=")
 		}
-		if !strings.ContainsAny(arg, " {") { // not a header, nor JSON
+		if !strings.Contains(arg, ": ") && !strings.Contains(arg, "{") { // neither a header nor a message
 			p.secrets.AddURL(arg)
 		}
 	}

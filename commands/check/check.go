@@ -11,8 +11,7 @@
 // Whatever the result, the session ends with a GoAway and a Close frame of status
 // code 1000 if the connection still works.
 //
-// The peer is not trusted: details and hints are one line, as escaped by
-// [escape.Line], and Run
+// The peer is not trusted: details and hints are one line, as by [escape.Line], and Run
 // keeps only a bounded number of the received bytes.
 package check
 
@@ -58,7 +57,7 @@ type Result struct {
 	Layer  Layer
 	Took   time.Duration
 	Detail string // the finding or the failure, in one line
-	Hint   string // advice to the user; empty if this package has none
+	Hint   string // advice to the user, in one line; empty if this package has none
 	Err    error  // why the layer failed; nil if it didn't
 	Note   bool   // the layer works, but Detail has a warning, such as a certificate that expires soon
 }

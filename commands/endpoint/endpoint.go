@@ -283,15 +283,19 @@ func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 	}
 }
 
-// Redact returns a URL without user, password and query. In a mistyped one it masks them,
-// and any other text it returns as it is.
+// Redact returns a URL without user, password and query, even a mistyped one, and any other
+// text as it is.
 func Redact(rawURL string) string {
 	if u, err := url.Parse(rawURL); err == nil && u.Host != "" && u.Fragment == "" {
 		return outbound.RedactURL(u)
 	}
-	secrets := escape.Secrets{Min: 1}
+	secrets := escape.Secrets{}
 	secrets.AddURL(rawURL)
-	return secrets.Mask(rawURL)
+	text := secrets.Mask(rawURL)
+	if address, _, ok := strings.Cut(text, "?"); ok && strings.ContainsAny(address, ":/") {
+		return address
+	}
+	return text
 }
 
 // OrOff returns d, or -1 for 0: the command line turns something off with 0, and

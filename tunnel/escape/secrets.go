@@ -37,7 +37,7 @@ type Secrets struct {
 	added   int // all, also those that have been dropped
 }
 
-// secret is what Mask searches for.
+// secret is a text that Mask searches for.
 type secret struct {
 	exact   string   // empty if folded is set
 	folded  string   // in lower case
