@@ -156,9 +156,30 @@ func TestMistypedURLs(t *testing.T) {
 		"wsx://user:pw@host", "ws://user:pw@host:port", "ws://user:pw@host/#x", "http:/user:pw@host:1",
 	} {
 		for _, args := range [][]string{
-			{"dial", url}, {"serve", url}, {"list", url}, {"describe", url}, {"call", url, "M"}, {"shell", url}, {"check", url}, {"dial", "ws://h/", url}, {"list", "h:1", "a", url},
-			{"dial", "--max-sessions", url}, {"dial", "--wait=" + url}, {"dial", url, "--wait", "1s"}, {url}, {"help", url}, {"completion", url}, {"dial", "--accept", url},
-			{"dial", "--proxy", url, "ws://h/"}, {"list", "--proxy", url, "192.0.2.1:1"}, {"serve", "--upstream", url}, {"call", "--format", url, "h:1", "M"}, {"dial", "-HX: " + url}, {"dial", "--bad=" + url}, {"demo", url}, {"version", url},
+			{"dial", url},
+			{"serve", url},
+			{"list", url},
+			{"describe", url},
+			{"call", url, "M"},
+			{"shell", url},
+			{"check", url},
+			{"dial", "ws://h/", url},
+			{"list", "h:1", "a", url},
+			{"dial", "--max-sessions", url},
+			{"dial", "--wait=" + url},
+			{"dial", url, "--wait", "1s"},
+			{url},
+			{"help", url},
+			{"completion", url},
+			{"dial", "--accept", url},
+			{"dial", "--proxy", url, "ws://h/"},
+			{"list", "--proxy", url, "192.0.2.1:1"},
+			{"serve", "--upstream", url},
+			{"call", "--format", url, "h:1", "M"},
+			{"dial", "-HX: " + url},
+			{"dial", "--bad=" + url},
+			{"demo", url},
+			{"version", url},
 		} {
 			cmd := exec.CommandContext(t.Context(), "wstun", args...)
 			cmd.Env = append(environ(), "WSTUN_CONNECT_TIMEOUT=1ms", "WSTUN_MAX_RETRIES=0")

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +21,6 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
-	"golang.org/x/net/http2"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -78,7 +78,14 @@ func startHostilePeer(t *testing.T) *hostilePeer {
 	grpc_reflection_v1.RegisterServerReflectionServer(calls.server, hostileReflection{})
 	t.Cleanup(calls.server.Stop)
 
-	plain := serveConns(t, func(conn net.Conn) { new(http2.Server).ServeConn(conn, &http2.ServeConnOpts{Handler: calls}) })
+	server := &http.Server{Handler: calls, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(func() { server.Close() })
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(plain) //nolint:errcheck // until it is closed
 	noise := serveConns(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 1<<10))
 		_, _ = io.WriteString(conn, "HTTP/1.1 "+strings.ReplaceAll(hostileText(), "\n", " ")+"\r\n\r\n")
@@ -86,7 +93,7 @@ func startHostilePeer(t *testing.T) *hostilePeer {
 	handler := http.NewServeMux()
 	handler.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
 		if conn := upgrade(w, r); conn != nil {
-			calls.serveSession(conn)
+			serveSession(server, conn)
 		}
 	})
 	handler.HandleFunc("/noise", func(w http.ResponseWriter, r *http.Request) {
@@ -179,21 +186,13 @@ func (c *hostileCalls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.server.ServeHTTP(w, r)
 }
 
-// serveSession serves the streams of a yamux session on conn.
-func (c *hostileCalls) serveSession(conn *websocket.Conn) {
+// serveSession serves the streams of a yamux session on conn until it ends.
+func serveSession(server *http.Server, conn *websocket.Conn) {
 	config := yamux.DefaultConfig()
 	config.LogOutput = io.Discard
 	session, err := yamux.Server(wsmux.WrapConn(conn), config)
-	if err != nil {
-		return
-	}
-	defer session.Close()
-	for {
-		stream, err := session.Accept()
-		if err != nil {
-			return
-		}
-		go new(http2.Server).ServeConn(stream, &http2.ServeConnOpts{Handler: c})
+	if err == nil {
+		_ = server.Serve(session)
 	}
 }
 

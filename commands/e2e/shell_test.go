@@ -215,7 +215,7 @@ func (r movingRelay) setTarget(t *testing.T, target string) {
 	}
 }
 
-// A hostile peer's text at the prompt, and in what Tab lists and inserts.
+// A hostile peer's text at the prompt, and in the lists and completions of Tab.
 func TestHostilePeerAtPrompt(t *testing.T) {
 	t.Parallel()
 	tokenFile := filepath.Join(t.TempDir(), "token")
