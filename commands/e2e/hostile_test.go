@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,16 +13,15 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
 )
 
 // One hostile peer, and every place that prints its text.
 func TestHostilePeer(t *testing.T) {
 	t.Parallel()
 	peer := startHostilePeer(t)
-	tokenFile := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(tokenFile, []byte(hostileToken+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tokenFile := writeHostileToken(t)
 	token := "--token-file=" + tokenFile
 	header := "-H\tauthorization: Bearer " + hostileToken
 	var lines []string // command lines, with tabs between the words
@@ -87,6 +87,16 @@ func TestHostilePeer(t *testing.T) {
 	}
 }
 
+// writeHostileToken returns the path of a file with the token.
+func writeHostileToken(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(hostileToken+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // hostileScript is for wstun shell.
 const hostileScript = `ls
 ls hostile.Hostile
@@ -106,10 +116,7 @@ call hostile.Hostile/Fail
 func TestHostilePeerLogs(t *testing.T) {
 	t.Parallel()
 	peer := startHostilePeer(t)
-	tokenFile := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(tokenFile, []byte(hostileToken), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tokenFile := writeHostileToken(t)
 	for _, command := range []string{"serve", "dial"} {
 		for _, format := range []string{"text", "json"} {
 			for _, url := range []string{peer.ws + "/close/" + strings.ReplaceAll(hostileToken, "/", "%2F"), peer.ws + "/noise", peer.noise + "/"} {
@@ -124,6 +131,38 @@ func TestHostilePeerLogs(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// The logs of the accepting side: refused handshakes, and a session that ends.
+func TestHostileDialer(t *testing.T) {
+	t.Parallel()
+	tokenFile := writeHostileToken(t)
+	for _, format := range []string{"text", "json"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			p := startDaemon(t, "wstun", "serve", "--log-level", "debug", "--log-format", format, "--output", "json", "--token-file", tokenFile)
+			url := p.find(t, `"url":"(ws:[^"]*)"`)
+			_, resp, err := websocket.DefaultDialer.DialContext(t.Context(), url+"%1b[2J%0a"+hostileToken, http.Header{"Authorization": {"Bearer " + hostileToken}, "Origin": {"http://" + hostileHeader()}})
+			if err == nil || resp == nil {
+				t.Fatalf("a handshake with a wrong Origin: %v", err)
+			}
+			resp.Body.Close()
+			p.find(t, `code\W+403`)
+			conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, http.Header{"Authorization": {"Bearer " + hostileToken}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, controls+forgery)); err != nil {
+				t.Fatal(err)
+			}
+			p.find(t, `"event":"session_down"`)
+			p.find(t, `msg\W+session down`)
+			p.kill()
+			wantClean(t, string(p.streams[0]))
+			wantClean(t, string(p.streams[1]))
+		})
 	}
 }
 

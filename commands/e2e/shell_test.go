@@ -218,11 +218,7 @@ func (r movingRelay) setTarget(t *testing.T, target string) {
 // A hostile peer's text at the prompt, and in the lists and completions of Tab.
 func TestHostilePeerAtPrompt(t *testing.T) {
 	t.Parallel()
-	tokenFile := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(tokenFile, []byte(hostileToken), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := startShell(t, nil, "--token-file", tokenFile, startHostilePeer(t).ws+"/ws")
+	s := startShell(t, nil, "--token-file", writeHostileToken(t), startHostilePeer(t).ws+"/ws")
 	s.enter("ls", `hostile\.Hostile\r\n`)
 	s.press("desc hostile.T\t\r")
 	s.await(`optional string text`)
