@@ -149,11 +149,12 @@ func TestHostileDialer(t *testing.T) {
 			}
 			resp.Body.Close()
 			p.find(t, `code\W+403`)
-			conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, http.Header{"Authorization": {"Bearer " + hostileToken}})
+			conn, resp, err := websocket.DefaultDialer.DialContext(t.Context(), url, http.Header{"Authorization": {"Bearer " + hostileToken}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
+			defer resp.Body.Close()
 			if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, controls+forgery)); err != nil {
 				t.Fatal(err)
 			}

@@ -85,7 +85,7 @@ func startHostilePeer(t *testing.T) *hostilePeer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go server.Serve(plain) //nolint:errcheck // until it is closed
+	go server.Serve(plain) // until it is closed
 	noise := serveConns(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 1<<10))
 		_, _ = io.WriteString(conn, "HTTP/1.1 "+strings.ReplaceAll(hostileText(), "\n", " ")+"\r\n\r\n")
