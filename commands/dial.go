@@ -92,7 +92,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		d.refusal.ServeStreams(s)
 		once.Do(func() { close(d.up) })
 	}})
-	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Logger: out.logger}
+	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}
