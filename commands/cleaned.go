@@ -21,8 +21,8 @@ func (c cleaned) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unmasked returns the writer that w wraps. It is for RPC messages, which are escaped but
-// otherwise exact, and for other processes.
+// unmasked returns the writer that w wraps: for RPC messages and the addresses of
+// listeners, which are escaped but otherwise exact, and for other processes.
 func unmasked(w io.Writer) io.Writer {
 	if c, ok := w.(cleaned); ok {
 		return c.Writer

@@ -21,6 +21,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // logOptions are the values of the flags for the log.
@@ -67,6 +68,7 @@ type output struct {
 	ready    readyFile
 	fail     context.CancelCauseFunc // ends the command, in order
 	lastHint string                  // used by retry
+	secrets  *escape.Secrets         // masked in events
 
 	mu     sync.Mutex
 	stdout io.Writer // reports its errors itself, see results; nil: results are not printed
@@ -81,7 +83,7 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	if err := usage.OneOf("output", o.format, "text", "json"); err != nil {
 		return nil, err
 	}
-	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: p.stdout, json: o.format == "json"}
+	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout), json: o.format == "json", secrets: &p.secrets}
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
 	}
@@ -95,6 +97,11 @@ func (o *output) event(name string, fields map[string]any) {
 	if !o.json || o.stdout == nil {
 		return
 	}
+	for key, value := range fields {
+		if text, ok := value.(string); ok && name != "listening" { // clients use the addresses
+			fields[key] = o.secrets.Mask(text)
+		}
+	}
 	fields["event"] = name
 	fields["time"] = time.Now().UTC().Format(time.RFC3339Nano)
 	line, err := json.Marshal(fields)
@@ -102,7 +109,7 @@ func (o *output) event(name string, fields map[string]any) {
 		o.logger.Error("event not printed", slog.Any("err", err))
 		return
 	}
-	_, _ = o.stdout.Write(append(line, '\n'))
+	_, _ = io.WriteString(o.stdout, escape.Text(string(line))+"\n")
 }
 
 // listening reports a listener. key is "address" or "url".

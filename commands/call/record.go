@@ -114,11 +114,20 @@ func (r *Recorder) status(s *status.Status) recordStatus {
 	for _, detail := range s.Proto().GetDetails() {
 		text, err := FormatMessage(detail, r.Types, &r.Format)
 		if err != nil {
-			text = fmt.Sprintf(`{"@type":%q,"@error":%q}`, detail.GetTypeUrl(), err)
+			text = undecodable(detail.GetTypeUrl(), err)
 		}
 		out.Details = append(out.Details, json.RawMessage(r.Secrets.Mask(text)))
 	}
 	return out
+}
+
+// undecodable returns the JSON for a detail that can't be decoded.
+func undecodable(url string, err error) string {
+	text, _ := json.Marshal(struct {
+		Type  string `json:"@type"`
+		Error string `json:"@error"`
+	}{url, err.Error()})
+	return string(text)
 }
 
 // encodeMetadata returns a copy of md with binary values in base64.

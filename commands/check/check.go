@@ -134,8 +134,8 @@ func (p *prober) probe(ctx context.Context, layer Layer, f func(context.Context)
 }
 
 // report calls the callback with r, unless ctx has ended. An empty Detail becomes the
-// text of Err, and both texts become one line without secrets. report returns false if the layer
-// failed or ctx has ended.
+// text of Err, and both texts become one line without secrets. report returns false if
+// the layer failed or ctx has ended.
 func (p *prober) report(ctx context.Context, r Result) bool {
 	if ctx.Err() != nil {
 		return false

@@ -93,7 +93,8 @@ type Answer struct {
 func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 	var text strings.Builder
 	for _, c := range a.Candidates {
-		if c.Text == "" || strings.HasPrefix(c.Text, ":") || escape.Line(c.Text+c.Description) != c.Text+c.Description || strings.Contains(c.Text+c.Description, "\t") {
+		line := c.Text + c.Description
+		if c.Text == "" || strings.HasPrefix(c.Text, ":") || strings.Contains(line, "\t") || escape.Line(line) != line {
 			continue
 		}
 		text.WriteString(c.Text)

@@ -78,7 +78,7 @@ func TestHostilePeer(t *testing.T) {
 			wantClean(t, stderr.String())
 			if strings.Contains(line, "--output\tjson") {
 				for text := range strings.Lines(stdout.String()) {
-					if !json.Valid([]byte(text)) {
+					if !json.Valid([]byte(text)) || strings.Contains(text, `"event":"error"`) {
 						t.Errorf("not JSON: %s", text)
 					}
 				}

@@ -119,6 +119,7 @@ func startHostilePeer(t *testing.T) *hostilePeer {
 		})
 	}
 	insecure, secure := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{hostileCertificate(t)}}
 	secure.StartTLS()
 	for _, server := range []*httptest.Server{insecure, secure} {
@@ -198,6 +199,8 @@ func serveSession(server *http.Server, conn *websocket.Conn) {
 
 // hostileCall answers calls of all methods but those of reflection.
 func hostileCall(_ any, stream grpc.ServerStream) error {
+	for stream.RecvMsg(new(anypb.Any)) == nil { // to the end of the requests
+	}
 	method, _ := grpc.MethodFromServerStream(stream)
 	switch {
 	case strings.HasSuffix(method, "/Say"), strings.HasSuffix(method, "/Token"):
@@ -224,7 +227,7 @@ func hostileCall(_ any, stream grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	s.Details = []*anypb.Any{info, {TypeUrl: text + "/google.rpc.ErrorInfo"}, {TypeUrl: text, Value: []byte(text)}, {TypeUrl: "google.rpc.ErrorInfo", Value: []byte("\xff")}}
+	s.Details = []*anypb.Any{info, {TypeUrl: text + "/google.rpc.ErrorInfo"}, {TypeUrl: text, Value: []byte(text)}, {TypeUrl: text + "/google.rpc.ErrorInfo", Value: []byte("\xff")}}
 	s.Message = text // protobuf's strings are UTF-8
 	return status.ErrorProto(s)
 }

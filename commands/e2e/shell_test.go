@@ -236,7 +236,12 @@ func TestHostilePeerAtPrompt(t *testing.T) {
 	s.await(`Stream> $`)
 	s.press("{\t")
 	s.await(`\{"any": $`)
-	s.press(ctrlC + ctrlC + ctrlD)
+	s.press(ctrlC)
+	s.await(`Stream> $`)
+	s.press(ctrlC)
+	s.await(`Code: Canceled`)
+	s.await(`wstun> $`)
+	s.press(ctrlD)
 	s.wantExit(0)
 
 	screen := s.screen.String()

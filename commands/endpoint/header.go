@@ -60,8 +60,8 @@ func parseHeader(flag string, lines []string) (http.Header, error) {
 }
 
 // Metadata parses the lines 'name: value' of a flag as gRPC metadata, as [Lines]
-// expands them, and adds the values to secrets, which may be nil. Binary values, whose names end in -bin, are in base64, or stand
-// for themselves if they aren't.
+// expands them, and adds the values to secrets, which may be nil. Binary values, whose
+// names end in -bin, are in base64, or stand for themselves if they aren't.
 func Metadata(flag string, values []string, expand bool, secrets *escape.Secrets) (metadata.MD, error) {
 	lines, err := Lines(flag, values, expand)
 	if err != nil {
