@@ -21,6 +21,7 @@ import (
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 func (p *program) callCommand() *cli.Command {
@@ -112,7 +113,7 @@ func (p *program) call(ctx context.Context, o *callOptions) error {
 	r := &calling{p: p, o: o}
 	format := call.Format(o.format)
 	r.format = call.FormatOptions{Format: format, EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Compact: o.messages.onOneLine(p, format)}
-	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders)
+	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders, o.target.Endpoint.Secrets)
 	if err != nil {
 		return err
 	}
@@ -154,10 +155,10 @@ func (o *callOptions) verbosity() int {
 // once makes one call.
 func (r *calling) once(ctx context.Context, data *requestData) error {
 	types := r.method.Types(ctx)
-	printer := &call.Printer{Out: r.p.stdout, Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed}
+	printer := &call.Printer{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed, Secrets: r.o.target.Endpoint.Secrets}
 	events := printer.Events()
 	if r.o.output == "json" {
-		events = (&call.Recorder{Out: r.p.stdout, Types: types, Format: r.format}).Events()
+		events = (&call.Recorder{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Secrets: r.o.target.Endpoint.Secrets}).Events()
 	} else if r.o.veryVerbose {
 		fmt.Fprintf(r.p.stdout, "\nConnected in %v, method resolved in %v\n", r.target.Connecting, r.resolving)
 	}
@@ -234,7 +235,9 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 	opts.ReadAhead = !d.stdin || isFile(in)
 	if d.stdin && isTerminal(in) {
 		fmt.Fprintf(d.r.p.stderr, "wstun: type messages for %s, Ctrl-D ends them\n", reflection.Name(m.MethodDescriptor))
-		opts.OnInvalid = func(err *call.RequestError) { fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %v\n", err) }
+		opts.OnInvalid = func(err *call.RequestError) {
+			fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %s\n", escape.Line(err.Error()))
+		}
 	}
 	return call.NewRequests(in, d.r.format.Format, types, opts), nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/wstun/wstun/commands/check"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -48,7 +49,7 @@ type checkOptions struct {
 }
 
 func (o *checkOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given = in.given
+	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
 	if o.endpoint.URL, err = in.argument(); err != nil {
 		return err
 	}
@@ -77,9 +78,9 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	catchBrokenPipes() // otherwise the session would not be closed gracefully
 	p.pipes = true
 	var failed error
-	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger}, func(r check.Result) {
+	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger, Secrets: o.endpoint.Secrets}, func(r check.Result) {
 		if r.Err != nil {
-			r.Hint = cmp.Or(r.Hint, hint(r.Err), layerHints[r.Layer])
+			r.Hint = escape.Line(cmp.Or(r.Hint, hint(r.Err), layerHints[r.Layer]))
 			failed = &layerError{layerStatus(r)}
 		}
 		if o.output == "json" {

@@ -24,10 +24,10 @@ const (
 func (p *program) runCommand(addr string, signals <-chan os.Signal) error {
 	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec,noctx // the user gave it; it receives the signals itself
 	cmd.Env = append(os.Environ(), "WSTUN_ADDR="+addr)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, unmasked(p.stderr)
 
 	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(p.stderr, "wstun: %s: %v\n", p.command[0], startCause(err))
+		report(p.stderr, fmt.Errorf("%s: %w", p.command[0], startCause(err)))
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			return &commandError{statusNotFound}
 		}

@@ -24,13 +24,15 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // program is one run of wstun: the state that all subcommands share.
 type program struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer               // cleaned
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
+	secrets        escape.Secrets          // of the command line, the environment and the token's file
 
 	// pipes is set by commands that only print results: a closed pipe then ends them
 	// without a message.
@@ -56,11 +58,14 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	unsetEmptyVariables()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	p := &program{stdin: stdin, stdout: results{stdout, fail}, stderr: stderr, fail: fail}
+	p := &program{stdin: stdin, fail: fail}
+	stderr = cleaned{stderr, &p.secrets}
+	p.stdout, p.stderr = cleaned{results{stdout, fail}, &p.secrets}, stderr
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, p.command, p.hasCommand = args[:i], args[i+1:], true
 		p.stdout = stdout // unchanged, because the command writes there
 	}
+	p.addSecrets(args)
 	err := p.app().RunContext(ctx, args)
 	if err == nil {
 		err = p.helpErr
@@ -78,6 +83,24 @@ func unsetEmptyVariables() {
 	for _, kv := range os.Environ() {
 		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, "WSTUN_") {
 			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+// addSecrets adds the passwords and queries of the URLs in args, even of mistyped ones, and
+// of proxies. Package endpoint adds the other secrets.
+func (p *program) addSecrets(args []string) {
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") {
+			_, arg, _ = strings.Cut(arg, "=")
+		}
+		if !strings.Contains(arg, ": ") && !strings.Contains(arg, "{") { // neither a header nor a message
+			p.secrets.AddURL(arg)
+		}
+	}
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
+			p.secrets.AddURL(value)
 		}
 	}
 }
@@ -137,9 +160,10 @@ func (p *program) app() *cli.App {
 
 // invocation is one use of a command.
 type invocation struct {
-	cmd   string
-	args  []string // without flags
-	given usage.Given
+	cmd     string
+	args    []string // without flags
+	given   usage.Given
+	secrets *escape.Secrets // of the program
 }
 
 // action returns the action of a command with options: it parses the command line and
@@ -176,7 +200,7 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 // a flag, which is refused.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	usage.Store(c.Command.Flags)
-	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: given(c)}
+	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: given(c), secrets: &p.secrets}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")
 	}
@@ -243,7 +267,7 @@ func (in *invocation) argument() (string, error) {
 // a negative most allows any number. With --accept there is no TARGET.
 func (in *invocation) targetArguments(o *target.Options, most int) (rest []string, err error) {
 	rest = in.args
-	o.Given = in.given
+	o.Given, o.Endpoint.Secrets = in.given, in.secrets
 	if len(rest) > 0 && target.IsTarget(rest[0]) {
 		o.Addr, rest = rest[0], rest[1:]
 	}
@@ -252,7 +276,7 @@ func (in *invocation) targetArguments(o *target.Options, most int) (rest []strin
 	}
 	if most >= 0 && len(rest) > most {
 		if o.Addr == "" && len(rest) == most+1 {
-			return nil, &usage.Error{Err: fmt.Errorf("%q is not a TARGET", rest[0]), Advice: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
+			return nil, &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(rest[0])), Advice: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
 		}
 		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
 	}

@@ -24,20 +24,20 @@ func (p *program) newConsole() *console {
 		return nil
 	}
 	results, rest := isTerminal(p.stdout), isTerminal(p.stderr)
-	screen := p.stdout
+	screen := unmasked(p.stdout)
 	switch {
 	case !results && !rest:
 		return nil
 	case !results:
-		screen = p.stderr
+		screen = unmasked(p.stderr)
 	}
 	c := &console{shell.NewTerminal(in, screen), in, fileOf(screen)}
 	c.Size = c.size
 	if results {
-		p.stdout = c
+		p.stdout = cleaned{c, &p.secrets}
 	}
 	if rest {
-		p.stderr = c
+		p.stderr = cleaned{c, &p.secrets}
 	}
 	return c
 }
@@ -72,6 +72,9 @@ func isTerminal(f any) bool {
 
 // fileOf returns the file that f reads or writes; nil if it is none.
 func fileOf(f any) *os.File {
+	if c, ok := f.(cleaned); ok {
+		f = c.Writer
+	}
 	if r, ok := f.(results); ok {
 		f = r.Writer
 	}

@@ -54,7 +54,7 @@ type dialOptions struct {
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given = in.given
+	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
 	o.endpoint.DefaultURL = endpoint.DefaultURL
 	if o.endpoint.URL, err = in.argument(); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		d.refusal.ServeStreams(s)
 		once.Do(func() { close(d.up) })
 	}})
-	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Logger: out.logger}
+	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
 )
@@ -61,13 +62,24 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") { // one error a line
-		fmt.Fprintf(stderr, "wstun: %s\n", line)
+	for _, err := range joined(err) {
+		fmt.Fprintf(stderr, "wstun: %s\n", escape.Line(err.Error()))
 	}
 	if h := cmp.Or(hint(err), dialHint(err)); h != "" {
-		fmt.Fprintf(stderr, "wstun: hint: %s\n", h)
+		fmt.Fprintf(stderr, "wstun: hint: %s\n", escape.Line(h))
 	}
 	return exitStatus(err)
+}
+
+// joined returns the errors that errors.Join has joined to err, if err adds no text of its
+// own, and otherwise err.
+func joined(err error) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if list, ok := e.(interface{ Unwrap() []error }); ok && errors.Join(list.Unwrap()...).Error() == err.Error() {
+			return list.Unwrap()
+		}
+	}
+	return []error{err}
 }
 
 func exitStatus(err error) int {

@@ -226,10 +226,10 @@ func TestOptions(t *testing.T) {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var stderr strings.Builder
-	if got := report(&stderr, &usage.Error{Err: errors.New("no\nway"), Advice: "another"}); got != exitUsage {
+	if got := report(&stderr, &usage.Error{Err: errors.Join(errors.New("no\nhint: forged"), errors.New("way")), Advice: "another\nway"}); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
-	if got, want := stderr.String(), "wstun: no\nwstun: way\nwstun: hint: another\n"; got != want {
+	if got, want := stderr.String(), "wstun: no\\nhint: forged\nwstun: way\nwstun: hint: another\\nway\n"; got != want {
 		t.Errorf("stderr %q, want %q", got, want)
 	}
 	stderr.Reset()

@@ -12,6 +12,7 @@ import (
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 func (p *program) listCommand() *cli.Command {
@@ -97,6 +98,9 @@ func (p *program) printList(ctx context.Context, lines []string, none string) er
 	slices.Sort(lines)
 	if len(lines) == 0 {
 		lines = []string{none}
+	}
+	for i, line := range lines {
+		lines[i] = escape.Line(line)
 	}
 	return call.Write(ctx, p.stdout, strings.Join(lines, "\n")+"\n")
 }

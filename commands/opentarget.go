@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 const targetDescription = "TARGET is the URL of a WebSocket, to call through a session: ws://, wss://, http:// or\n" +
@@ -19,6 +20,8 @@ func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOpt
 		return nil, nil, err
 	}
 	o.Version = version()
-	o.Say = func(format string, args ...any) { fmt.Fprintf(p.stderr, "wstun: "+format+"\n", args...) }
+	o.Say = func(format string, args ...any) {
+		fmt.Fprintln(p.stderr, "wstun: "+escape.Line(fmt.Sprintf(format, args...)))
+	}
 	return target.Open(ctx, o)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
@@ -64,9 +65,10 @@ func (o *outputOptions) flags() []cli.Flag {
 
 // output receives the results and logs of a command that runs until stopped.
 type output struct {
-	logger *slog.Logger
-	ready  readyFile
-	fail   context.CancelCauseFunc // ends the command, in order
+	logger  *slog.Logger
+	ready   readyFile
+	fail    context.CancelCauseFunc // ends the command, in order
+	secrets *escape.Secrets         // masked in events
 
 	mu      sync.Mutex
 	stdout  io.Writer // reports its errors itself, see results; nil: results are not printed
@@ -82,7 +84,7 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	if err := usage.OneOf("output", o.format, "text", "json"); err != nil {
 		return nil, err
 	}
-	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: p.stdout, json: o.format == "json"}
+	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout), json: o.format == "json", secrets: &p.secrets}
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
 	}
@@ -96,6 +98,11 @@ func (o *output) event(name string, fields map[string]any) {
 	if !o.json || o.stdout == nil {
 		return
 	}
+	for key, value := range fields {
+		if text, ok := value.(string); ok && name != "listening" { // clients use the addresses
+			fields[key] = o.secrets.Mask(text)
+		}
+	}
 	fields["event"] = name
 	fields["time"] = time.Now().UTC().Format(time.RFC3339Nano)
 	line, err := json.Marshal(fields)
@@ -103,7 +110,7 @@ func (o *output) event(name string, fields map[string]any) {
 		o.logger.Error("event not printed", slog.Any("err", err))
 		return
 	}
-	_, _ = o.stdout.Write(append(line, '\n'))
+	_, _ = io.WriteString(o.stdout, escape.Text(string(line))+"\n")
 }
 
 // listening reports a listener. key is "address" or "url".

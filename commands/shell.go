@@ -93,7 +93,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	defer t.Close()
 	t.OnReconnect(t.Catalog.Refresh)
 	s.Target, s.Ready, s.Metadata = &t.Target, t.Ready, metadata.Join(t.Header, s.Metadata)
-	s.Stdout, s.Stderr = p.stdout, p.stderr
+	s.Stdout, s.Stderr, s.Secrets = unmasked(p.stdout), p.stderr, &p.secrets
 	logger := o.target.Logger
 	if console == nil {
 		s.Input = shell.NewScript(p.stdin)
@@ -115,7 +115,7 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders)
+	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders, o.target.Endpoint.Secrets)
 	if err != nil {
 		return nil, err
 	}

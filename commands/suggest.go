@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,8 +18,12 @@ import (
 // into a usage.Error with a hint.
 func flagError(app *cli.App, cmd *cli.Command, err error) error {
 	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return &usage.Error{Err: err, Advice: unknownFlagHint(app, cmd, name)}
+	const unknown = "flag provided but not defined: -"
+	if name, ok := strings.CutPrefix(text, unknown); ok {
+		if i := strings.IndexAny(name, "=: "); i > 0 { // the rest may be a secret, as in '-HName: value'
+			name = name[:i]
+		}
+		return &usage.Error{Err: errors.New(unknown + name), Advice: unknownFlagHint(app, cmd, name)}
 	}
 	if m := badFlag.FindStringSubmatch(text); m != nil {
 		err = badValue(cmd, dashes(m[2])+m[2], m[1], m[2], err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/ws"
@@ -55,10 +56,12 @@ type DialOptions struct {
 type DialError struct {
 	URL string // without secrets; empty if it can't be parsed
 	Err error  // a *HandshakeError if the peer responded, otherwise a network, proxy or TLS error
+
+	secrets *escape.Secrets // of the handshake; nil: none
 }
 
-// Error returns one short line without control characters, even if parts of it are from
-// the peer.
+// Error returns one short line. Parts of it may be from the peer: they are escaped, and
+// secrets are masked.
 func (e *DialError) Error() string {
 	if e.URL == "" {
 		return "dial: " + e.Reason()
@@ -68,7 +71,7 @@ func (e *DialError) Error() string {
 
 // Reason is Error without the URL.
 func (e *DialError) Reason() string {
-	return netdiag.Printable(netdiag.Cause(e.Err).Error(), maxCauseText)
+	return netdiag.Truncate(escape.Line(e.secrets.Mask(netdiag.Cause(e.Err).Error())), maxCauseText)
 }
 
 func (e *DialError) Unwrap() error { return e.Err }
@@ -106,7 +109,8 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 	}
 	conn, err := dial(ctx, u, opts)
 	if err != nil {
-		return nil, &DialError{outbound.RedactURL(u), err}
+		_, header := request(u, opts.Header)
+		return nil, &DialError{outbound.RedactURL(u), err, secrets(u, header)}
 	}
 	return conn, nil
 }

@@ -37,7 +37,7 @@ func TestDialRefused(t *testing.T) {
 		{"not found", 404, nil, "404 page not found\n", "handshake: 404 Not Found: 404 page not found"},
 		{"unavailable", 503, nil, "\n\n  busy  \r\nmore", "handshake: 503 Service Unavailable: busy"},
 		{"unknown status", 799, nil, "", "handshake: 799 unknown status"},
-		{"control characters", 403, http.Header{"Server": {"a\u202eb"}}, "\x1b[2Jred\t\x07\u202eder\xff\x00", "handshake: 403 Forbidden: [2Jred der (server: ab)"},
+		{"control characters", 403, http.Header{"Server": {"a\u202eb"}}, "\x1b[2Jred\t\x07\u202eder\xff\x00", `handshake: 403 Forbidden: \x1b[2Jred` + "\t" + `\x07\u202eder\xff\x00 (server: a\u202eb)`},
 		{"long", 403, nil, strings.Repeat("é", 5000), "handshake: 403 Forbidden: " + strings.Repeat("é", maxResponseText) + "…"},
 		{"secret in the body", 403, nil, "bad token " + token + "!", "handshake: 403 Forbidden: bad token ***!"},
 		{"secret in Server", 403, http.Header{"Server": {token}}, "", "handshake: 403 Forbidden (server: ***)"},
@@ -202,8 +202,8 @@ func TestDialErrors(t *testing.T) {
 
 func TestDialErrorIsOneCleanLine(t *testing.T) {
 	t.Parallel()
-	err := &DialError{"ws://host/", errors.Join(errors.New("one\r\n\x1b[1mtwo"), errors.New("three"))}
-	if got, want := err.Error(), "dial ws://host/: one  [1mtwo three"; got != want {
+	err := &DialError{URL: "ws://host/", Err: errors.Join(errors.New("one\r\n\x1b[1mtwo"), errors.New("three"))}
+	if got, want := err.Error(), `dial ws://host/: one\r\n\x1b[1mtwo\nthree`; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
 	err.Err = errors.New(strings.Repeat("x", 1<<20))

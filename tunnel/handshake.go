@@ -7,9 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
@@ -53,7 +53,7 @@ func otherProtocol(first []byte) error {
 }
 
 // HandshakeError is a response to the handshake with a status code other than 101. Its
-// text is truncated and printable, and secrets are masked.
+// text is truncated and escaped, and secrets are masked.
 type HandshakeError struct {
 	StatusCode int
 	Status     string   // such as "403 Forbidden"
@@ -90,52 +90,28 @@ func (e *HandshakeError) Refused() bool {
 
 // newHandshakeError returns an error with the parts of resp that may explain it. It
 // masks secrets, because the peer may repeat them.
-func newHandshakeError(resp *http.Response, secrets *strings.Replacer) *HandshakeError {
+func newHandshakeError(resp *http.Response, secrets *escape.Secrets) *HandshakeError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxResponseBody))
 	var headers []string
 	for _, name := range []string{"Location", "WWW-Authenticate"} {
 		if value := resp.Header.Get(name); value != "" {
-			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Replace(value), maxResponseText))
+			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Mask(value), maxResponseText))
 		}
 	}
 	return &HandshakeError{
 		Headers:    headers,
 		StatusCode: resp.StatusCode,
 		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
-		Server:     netdiag.Line(secrets.Replace(resp.Header.Get("Server")), maxResponseText),
-		Body:       netdiag.Line(secrets.Replace(string(body)), maxResponseText),
+		Server:     netdiag.Line(secrets.Mask(resp.Header.Get("Server")), maxResponseText),
+		Body:       netdiag.Line(secrets.Mask(string(body)), maxResponseText),
 	}
 }
 
-// secrets returns a Replacer that masks the password and the query of u, and nearly all
-// words of header, since any header may contain a token.
-func secrets(u *url.URL, header http.Header) *strings.Replacer {
-	var words []string
-	for name, values := range header {
-		if name == "Origin" || name == "Host" || name == "User-Agent" {
-			continue // not secret, and responses often refer to them
-		}
-		for _, value := range values {
-			words = append(words, strings.Fields(value)...)
-			words = append(words, strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ,;="`, r) })...)
-		}
-	}
-	if u.User != nil {
-		password, _ := u.User.Password()
-		words = append(words, password)
-	}
-	for _, values := range u.Query() {
-		words = append(words, values...)
-	}
-	words = append(words, strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == '=' })...)
-	words = slices.DeleteFunc(words, func(word string) bool {
-		return len(word) < minSecret || strings.EqualFold(word, "Bearer") || strings.EqualFold(word, "Basic")
-	})
-	// The Replacer uses the first match, so a word must precede its prefixes.
-	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, word := range words {
-		pairs = append(pairs, word, "***")
-	}
-	return strings.NewReplacer(pairs...)
+// secrets returns the secrets of a handshake: the password and the query of u, and nearly
+// all words of header.
+func secrets(u *url.URL, header http.Header) *escape.Secrets {
+	s := &escape.Secrets{Min: minSecret}
+	s.AddURL(u.String())
+	s.AddHeader(header)
+	return s
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/wstun/wstun/tunnel/limit"
 )
 
-// limitNames are the names of the flags that limit what peers cost.
+// limitNames are the names of the flags that limit the memory for peers.
 var limitNames = []string{"max-session-memory", "max-memory", "max-headers", "max-session-headers"}
 
 func (o *Options) limitFlags() []cli.Flag {

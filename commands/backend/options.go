@@ -22,6 +22,7 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
@@ -37,7 +38,8 @@ const rawDialTimeout = 20 * time.Second
 // Options are the values of the flags.
 type Options struct {
 	Given         usage.Given
-	ExpandHeaders bool // the value of a flag of package endpoint
+	Secrets       *escape.Secrets // receives the metadata; may be nil
+	ExpandHeaders bool            // the value of a flag of package endpoint
 
 	Upstreams     []string
 	UseTLS        bool

@@ -71,7 +71,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 	if err != nil {
 		return nil, err
 	}
-	header, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.ExpandHeaders)
+	header, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.ExpandHeaders, o.Secrets)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // FormatOptions are options for formatting messages. Nil means indented JSON.
@@ -59,5 +60,5 @@ func FormatMessage(ctx context.Context, m protoreflect.ProtoMessage, types refle
 		o.Compact = true
 		text, err = encode(ctx, m.ProtoReflect(), types, o)
 	}
-	return text, err
+	return escape.Text(text), err
 }

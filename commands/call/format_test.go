@@ -1,16 +1,22 @@
 package call
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // echo serves one method, test.Echo/Echo, which returns its request. The server reflects
@@ -168,11 +174,37 @@ func TestFields(t *testing.T) {
 func TestFormatMetadata(t *testing.T) {
 	t.Parallel()
 	md := metadata.Pairs("authorization", "Bearer x", "b-bin", "\x00\x01", "a", "1", "a", "2\x1b")
-	const want = "a: 1\na: 2\uFFFD\nauthorization: Bearer x\nb-bin: AAE="
+	const want = "a: 1\na: 2\\x1b\nauthorization: Bearer x\nb-bin: AAE="
 	if got := FormatMetadata(md); got != want {
 		t.Errorf("FormatMetadata = %q, want %q", got, want)
 	}
 	if got := FormatMetadata(nil); got != "(empty)" {
 		t.Errorf("FormatMetadata(nil) = %q", got)
+	}
+}
+
+// The escapes of a message don't change its value, nor can the URL of an Any forge a line.
+func TestFormatHostileText(t *testing.T) {
+	t.Parallel()
+	const hostile = "\x1b[2J\\\u009b\u202e\u200b\U000e0041\nwstun: hint: forged\r"
+	m := &anypb.Any{TypeUrl: hostile + "/google.rpc.ErrorInfo"}
+	s := &spb.Status{Message: hostile, Details: []*anypb.Any{m, {TypeUrl: hostile, Value: []byte(hostile)}}}
+	for _, opts := range []FormatOptions{{Format: JSON}, {Format: JSON, Compact: true}, {Format: Text}, {Format: Text, Compact: true}} {
+		text, err := FormatMessage(t.Context(), s, nil, &opts)
+		if err != nil || escape.Text(text) != text || strings.Contains(text, "\nwstun") {
+			t.Errorf("%+v: %q, %v", opts, text, err)
+		}
+		got := &spb.Status{}
+		if opts.Format == JSON {
+			got.Details = s.Details // with a type that isn't known, which protojson doesn't read
+			var value struct{ Message string }
+			err = json.Unmarshal([]byte(text), &value)
+			got.Message = value.Message
+		} else {
+			err = prototext.Unmarshal([]byte(text), got)
+		}
+		if err != nil || !proto.Equal(got, s) {
+			t.Errorf("%+v: %s reads %v, %v", opts, text, got, err)
+		}
 	}
 }

@@ -8,13 +8,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // Printer writes the events of a call in grpcurl's format.
@@ -26,6 +25,10 @@ type Printer struct {
 	// Verbosity adds output: 1 the method, metadata and counts, 2 also sizes and
 	// timings. Default: only responses.
 	Verbosity int
+
+	// Secrets are masked in metadata, descriptors and statuses, but not in responses.
+	// Default: none.
+	Secrets *escape.Secrets
 
 	// Printed counts the responses printed so far, also by earlier Printers. In text
 	// format, all but the first begin with a record separator.
@@ -44,13 +47,13 @@ func (p *Printer) Events() *Events {
 
 func (p *Printer) sending(ctx context.Context, m *Method, md metadata.MD) {
 	if d, err := reflection.Describe(ctx, m.MethodDescriptor); err == nil {
-		fmt.Fprintf(p.Out, "\nResolved method descriptor:\n%s\n", d.Text)
+		p.printf("\nResolved method descriptor:\n%s\n", d.Text)
 	}
-	fmt.Fprintf(p.Out, "\nRequest metadata to send:\n%s\n", FormatMetadata(md))
+	p.printf("\nRequest metadata to send:\n%s\n", FormatMetadata(md))
 }
 
 func (p *Printer) headers(md metadata.MD) {
-	fmt.Fprintf(p.Out, "\nResponse headers received:\n%s\n", FormatMetadata(md))
+	p.printf("\nResponse headers received:\n%s\n", FormatMetadata(md))
 }
 
 func (p *Printer) message(ctx context.Context, r *Response) error {
@@ -97,6 +100,14 @@ func Write(ctx context.Context, w io.Writer, text string) error {
 	return err
 }
 
+// printf writes text other than responses.
+func (p *Printer) printf(format string, args ...any) {
+	_, _ = io.WriteString(p.Out, p.clean(fmt.Sprintf(format, args...)))
+}
+
+// clean masks the secrets in text and escapes it.
+func (p *Printer) clean(text string) string { return escape.Text(p.Secrets.Mask(text)) }
+
 func describeSize(r *Response) string {
 	if r.Wire == 0 {
 		return fmt.Sprintf("%d bytes", r.Size)
@@ -105,8 +116,8 @@ func describeSize(r *Response) string {
 }
 
 func (p *Printer) end(_ context.Context, r *Result) {
-	fmt.Fprintf(p.Out, "\nResponse trailers received:\n%s\n", FormatMetadata(r.Trailers))
-	fmt.Fprintf(p.Out, "Sent %s and received %s\n", count(r.Sent, "request"), count(r.Received, "response"))
+	p.printf("\nResponse trailers received:\n%s\n", FormatMetadata(r.Trailers))
+	p.printf("Sent %s and received %s\n", count(r.Sent, "request"), count(r.Received, "response"))
 	if p.Verbosity > 1 {
 		p.timings(r)
 	}
@@ -122,16 +133,16 @@ func count(n int, noun string) string {
 // timings writes the timings, and the sizes on the wire if known.
 func (p *Printer) timings(r *Result) {
 	t := r.Timings
-	fmt.Fprintln(p.Out, "Timings since the start of the call:")
+	p.printf("Timings since the start of the call:\n")
 	if t.Headers > 0 {
-		fmt.Fprintf(p.Out, "  headers received: %v\n", t.Headers)
+		p.printf("  headers received: %v\n", t.Headers)
 	}
 	if t.First > 0 {
-		fmt.Fprintf(p.Out, "  first message received: %v\n", t.First)
+		p.printf("  first message received: %v\n", t.First)
 	}
-	fmt.Fprintf(p.Out, "  call ended: %v\n", t.End)
+	p.printf("  call ended: %v\n", t.End)
 	if w := r.Wire; w != (Wire{}) {
-		fmt.Fprintf(p.Out, "Bytes on the wire: %d of messages sent; %d of headers, %d of messages and %d of trailers received\n",
+		p.printf("Bytes on the wire: %d of messages sent; %d of headers, %d of messages and %d of trailers received\n",
 			w.SentMessages, w.Headers, w.ReceivedMessages, w.Trailers)
 	}
 }
@@ -139,7 +150,7 @@ func (p *Printer) timings(r *Result) {
 // Status writes a status other than OK, with its details, to w.
 func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), replaceControls(s.Message()))
+	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), escape.Line(s.Message()))
 	format := p.Format
 	format.Compact = false
 	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
@@ -150,16 +161,16 @@ func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 		number := fmt.Sprintf("  %d)", i+1)
 		text, err := FormatMessage(ctx, detail, p.Types, &format)
 		if err != nil {
-			text = fmt.Sprintf("%s: %v", detail.GetTypeUrl(), err)
+			text = escape.Line(fmt.Sprintf("%s: %v", detail.GetTypeUrl(), err))
 		}
 		indent := "\n" + strings.Repeat(" ", len(number)) + "\t"
 		fmt.Fprintf(&b, "%s\t%s\n", number, strings.ReplaceAll(text, "\n", indent))
 	}
-	_, _ = io.WriteString(w, b.String())
+	_, _ = io.WriteString(w, p.clean(b.String()))
 }
 
-// FormatMetadata formats md, with one line for each value. It writes binary values in
-// base64.
+// FormatMetadata formats md, with one escaped line for each value. It writes binary values
+// in base64.
 func FormatMetadata(md metadata.MD) string {
 	if len(md) == 0 {
 		return "(empty)"
@@ -167,7 +178,7 @@ func FormatMetadata(md metadata.MD) string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(md)) {
 		for _, value := range md[name] {
-			lines = append(lines, name+": "+formatValue(name, value))
+			lines = append(lines, escape.Line(name+": "+formatValue(name, value)))
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -177,16 +188,5 @@ func formatValue(name, value string) string {
 	if strings.HasSuffix(name, "-bin") {
 		return base64.StdEncoding.EncodeToString([]byte(value))
 	}
-	return replaceControls(value)
-}
-
-// replaceControls replaces the control characters in a peer's text, which a terminal
-// would interpret, except line breaks and tabs.
-func replaceControls(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return utf8.RuneError
-		}
-		return r
-	}, s)
+	return value
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // Recorder writes each call as one line of JSON after it has ended. It buffers the
@@ -20,6 +21,9 @@ type Recorder struct {
 	Out    io.Writer
 	Types  reflection.TypeResolver // of the method; may be nil
 	Format FormatOptions           // of the messages; Format and Compact are ignored
+
+	// Secrets are masked in metadata and statuses, but not in messages. Default: none.
+	Secrets *escape.Secrets
 
 	record record
 }
@@ -72,7 +76,7 @@ func (r *Recorder) Events() *Events {
 func (r *Recorder) sending(_ context.Context, m *Method, md metadata.MD) {
 	r.record = record{
 		Event: "call", Time: time.Now().UTC().Format(time.RFC3339Nano),
-		Method: reflection.Name(m.MethodDescriptor), Metadata: encodeMetadata(md), Messages: []json.RawMessage{},
+		Method: reflection.Name(m.MethodDescriptor), Metadata: r.encodeMetadata(md), Messages: []json.RawMessage{},
 	}
 }
 
@@ -87,7 +91,7 @@ func (r *Recorder) message(ctx context.Context, m *Response) error {
 
 func (r *Recorder) end(ctx context.Context, result *Result) {
 	c := &r.record
-	c.Headers, c.Trailers = encodeMetadata(result.Headers), encodeMetadata(result.Trailers)
+	c.Headers, c.Trailers = r.encodeMetadata(result.Headers), r.encodeMetadata(result.Trailers)
 	c.Status = r.status(ctx, result.Status)
 	c.Sent, c.Stopped = result.Sent, result.Stopped
 	t := result.Timings
@@ -99,7 +103,7 @@ func (r *Recorder) end(ctx context.Context, result *Result) {
 	if err != nil {
 		line = fmt.Appendf(nil, `{"event":"error","method":%q,"reason":%q}`, c.Method, err)
 	}
-	_, _ = r.Out.Write(append(line, '\n'))
+	_, _ = io.WriteString(r.Out, escape.Text(string(line))+"\n")
 }
 
 func (r *Recorder) status(ctx context.Context, s *status.Status) recordStatus {
@@ -107,25 +111,34 @@ func (r *Recorder) status(ctx context.Context, s *status.Status) recordStatus {
 	if name == "" {
 		name = fmt.Sprintf("CODE_%d", s.Code())
 	}
-	out := recordStatus{Code: uint32(s.Code()), Name: name, Message: s.Message(), Details: []json.RawMessage{}}
+	out := recordStatus{Code: uint32(s.Code()), Name: name, Message: r.Secrets.Mask(s.Message()), Details: []json.RawMessage{}}
 	format := r.Format
 	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
 	for _, detail := range s.Proto().GetDetails() {
 		text, err := FormatMessage(ctx, detail, r.Types, &format)
 		if err != nil {
-			text = fmt.Sprintf(`{"@type":%q,"@error":%q}`, detail.GetTypeUrl(), err)
+			text = undecodable(detail.GetTypeUrl(), err)
 		}
-		out.Details = append(out.Details, json.RawMessage(text))
+		out.Details = append(out.Details, json.RawMessage(r.Secrets.Mask(text)))
 	}
 	return out
 }
 
+// undecodable returns the JSON for a detail that can't be decoded.
+func undecodable(url string, err error) string {
+	text, _ := json.Marshal(struct {
+		Type  string `json:"@type"`
+		Error string `json:"@error"`
+	}{url, err.Error()})
+	return string(text)
+}
+
 // encodeMetadata returns a copy of md with binary values in base64.
-func encodeMetadata(md metadata.MD) map[string][]string {
+func (r *Recorder) encodeMetadata(md metadata.MD) map[string][]string {
 	out := make(map[string][]string, len(md))
 	for name, list := range md {
 		for _, value := range list {
-			out[name] = append(out[name], formatValue(name, value))
+			out[name] = append(out[name], r.Secrets.Mask(formatValue(name, value)))
 		}
 	}
 	return out

@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // textName starts a field.
@@ -25,7 +27,8 @@ func (e *encoder) textName(name string) {
 func (e *encoder) textMessage(m protoreflect.Message) error {
 	if m.Descriptor().FullName() == "google.protobuf.Any" {
 		a := newAny(m)
-		if inner, _, err := e.decode(a); inner != nil && err == nil {
+		clean := escape.Line(a.url) == a.url // it is printed as it is, not quoted
+		if inner, _, err := e.decode(a); clean && inner != nil && err == nil {
 			e.anys++
 			defer func() { e.anys-- }()
 			e.textName("[" + a.url + "]")

@@ -11,7 +11,7 @@
 // Whatever the result, the session ends with a GoAway and a Close frame of status
 // code 1000 if the connection still works.
 //
-// The peer is not trusted: details are one line without control characters, and Run
+// The peer is not trusted: details and hints are one line, as by [escape.Line], and Run
 // keeps only a bounded number of the received bytes.
 package check
 
@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -56,7 +57,7 @@ type Result struct {
 	Layer  Layer
 	Took   time.Duration
 	Detail string // the finding or the failure, in one line
-	Hint   string // advice to the user; empty if this package has none
+	Hint   string // advice to the user, in one line; empty if this package has none
 	Err    error  // why the layer failed; nil if it didn't
 	Note   bool   // the layer works, but Detail has a warning, such as a certificate that expires soon
 }
@@ -69,6 +70,10 @@ type Options struct {
 
 	// Role is the yamux role of this side. Default: wsmux.Client.
 	Role wsmux.Role
+
+	// Secrets are masked in details and hints, in which the peer may repeat them.
+	// Default: none.
+	Secrets *escape.Secrets
 
 	// Logger receives the session's messages, at debug level. Default: discarded.
 	Logger *slog.Logger
@@ -129,8 +134,8 @@ func (p *prober) probe(ctx context.Context, layer Layer, f func(context.Context)
 }
 
 // report calls the callback with r, unless ctx has ended. An empty Detail becomes the
-// text of Err, and every Detail is made printable. report returns false if the layer
-// failed or ctx has ended.
+// text of Err, and both texts become one line without secrets. report returns false if
+// the layer failed or ctx has ended.
 func (p *prober) report(ctx context.Context, r Result) bool {
 	if ctx.Err() != nil {
 		return false
@@ -139,9 +144,14 @@ func (p *prober) report(ctx context.Context, r Result) bool {
 		p.failed = true
 		r.Detail = cmp.Or(r.Detail, r.Err.Error())
 	}
-	r.Detail = netdiag.Printable(r.Detail, maxDetail)
+	r.Detail, r.Hint = p.line(r.Detail), p.line(r.Hint)
 	p.callback(r)
 	return r.Err == nil
+}
+
+// line returns text as one line without secrets.
+func (p *prober) line(text string) string {
+	return netdiag.Truncate(escape.Line(p.opts.Secrets.Mask(text)), maxDetail)
 }
 
 // maxDetail bounds a detail, in characters: it may contain a peer's text.

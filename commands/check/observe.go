@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -153,15 +154,16 @@ func (s observation) peerCalls() bool {
 // maxQuote is the number of characters of a peer's bytes that a detail repeats.
 const maxQuote = 60
 
-// describeBytes names the protocol that b begins with, or quotes b if the protocol
-// is unknown.
-func describeBytes(b []byte) string {
+// describeBytes names the protocol that b begins with, or quotes b without secrets if the
+// protocol is unknown.
+func describeBytes(b []byte, secrets *escape.Secrets) string {
+	quote := func(text string) string { return fmt.Sprintf("%q", netdiag.Truncate(secrets.Mask(text), maxQuote)) }
 	switch protocol := netdiag.Identify(b); protocol {
 	case "":
-		return fmt.Sprintf("%q", netdiag.Truncate(string(b), maxQuote))
+		return quote(string(b))
 	case netdiag.HTTP1:
 		line, _, _ := strings.Cut(string(b), "\r\n")
-		return fmt.Sprintf("%s, %q", protocol, netdiag.Truncate(line, maxQuote))
+		return string(protocol) + ", " + quote(line)
 	default:
 		return string(protocol)
 	}

@@ -240,7 +240,7 @@ func (s *session) protocolFailure(pe *mux.ProtocolError) Result {
 	r := Result{Layer: Yamux, Err: pe, Detail: pe.Text, Hint: hintNotYamux}
 	switch {
 	case pe.Received != nil:
-		r.Detail = "the peer doesn't speak yamux: it sent " + describeBytes(pe.Received)
+		r.Detail = "the peer doesn't speak yamux: it sent " + describeBytes(pe.Received, s.opts.Secrets)
 	case pe.Duplicate != 0:
 		return s.equalRolesFailure(pe.Duplicate)
 	case pe.ByPeer:
@@ -258,7 +258,7 @@ func (s *session) http2(ctx context.Context) Result {
 	case netdiag.Identify(received) == netdiag.HTTP2Settings && ok:
 		return Result{Detail: describeSettings(received)}
 	case len(received) > 0:
-		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", describeBytes(received)), Hint: hintNotGRPC}
+		return Result{Err: fmt.Errorf("the answer to the HTTP/2 preface is %s", describeBytes(received, s.opts.Secrets)), Hint: hintNotGRPC}
 	case !ok && s.ended():
 		return s.sessionFailure(HTTP2)
 	case !ok && o.peerCalls():

@@ -11,8 +11,8 @@
 // line up to the cursor. The last word is the one to complete, and may be empty.
 // [Answer.WriteTo] describes the output.
 //
-// Names from a server are not trusted: Answer.WriteTo leaves out those with control
-// characters, and those that a script would take for a directive.
+// Names from a server are not trusted: Answer.WriteTo leaves out those with characters that
+// a terminal would interpret or hide, and those that a script would take for a directive.
 package completion
 
 import (
@@ -21,7 +21,8 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
+
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // Shells are the shells that Script supports.
@@ -87,12 +88,13 @@ type Answer struct {
 
 // WriteTo writes a line for each candidate: its text, and, if it has a description, a tab
 // and the description. A line ":files PREFIX" or ":folders PREFIX" asks the shell to
-// complete paths. WriteTo leaves out candidates that contain control characters or begin
-// with a colon.
+// complete paths. WriteTo leaves out candidates that contain a tab or a character that
+// [escape.Line] escapes, or begin with a colon.
 func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 	var text strings.Builder
 	for _, c := range a.Candidates {
-		if c.Text == "" || strings.HasPrefix(c.Text, ":") || strings.ContainsFunc(c.Text+c.Description, unicode.IsControl) {
+		line := c.Text + c.Description
+		if c.Text == "" || strings.HasPrefix(c.Text, ":") || strings.Contains(line, "\t") || escape.Line(line) != line {
 			continue
 		}
 		text.WriteString(c.Text)
@@ -101,7 +103,7 @@ func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 		}
 		text.WriteByte('\n')
 	}
-	if a.Paths != NoPaths && !strings.ContainsFunc(a.Prefix, unicode.IsControl) {
+	if a.Paths != NoPaths && escape.Line(a.Prefix) == a.Prefix {
 		fmt.Fprintf(&text, ":%s %s\n", a.Paths, a.Prefix)
 	}
 	n, err := io.WriteString(w, text.String())

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,3 +214,42 @@ func (r movingRelay) setTarget(t *testing.T, target string) {
 		t.Fatal(err)
 	}
 }
+
+// A hostile peer's text at the prompt, and in the lists and completions of Tab.
+func TestHostilePeerAtPrompt(t *testing.T) {
+	t.Parallel()
+	s := startShell(t, nil, "--token-file", writeHostileToken(t), startHostilePeer(t).ws+"/ws")
+	s.enter("ls", `hostile\.Hostile\r\n`)
+	s.press("desc hostile.T\t\r")
+	s.await(`optional string text`)
+	s.await(`wstun> $`)
+	s.press("call hostile.Hostile/\t")
+	s.await(`hostile\.Hostile/Token`)
+	s.press("Say {\t")
+	s.await(`\{"any": $`) // the other fields have hostile names
+	s.press(ctrlC)
+	s.await(`wstun> $`)
+	s.enter("call hostile.Hostile/Say", `forged`)
+	s.enter("call hostile.Hostile/Fail", `Code: Aborted`)
+	s.enter("call hostile.Hostile/Say {1", `wstun: not sent`)
+	s.press("call hostile.Hostile/Stream\r")
+	s.await(`Stream> $`)
+	s.press("{\t")
+	s.await(`\{"any": $`)
+	s.press(ctrlC)
+	s.await(`Stream> $`)
+	s.press(ctrlC)
+	s.await(`Code: Canceled`)
+	s.await(`wstun> $`)
+	s.press(ctrlD)
+	s.wantExit(0)
+
+	screen := s.screen.String()
+	if strings.Contains(screen, "\x1b[2J") || strings.Contains(screen, "\x1b]") {
+		t.Errorf("the peer's escape sequences reach the terminal: %q", screen)
+	}
+	wantClean(t, terminalOutput.ReplaceAllString(screen, ""))
+}
+
+// terminalOutput matches control characters of the line editor.
+var terminalOutput = regexp.MustCompile(`\x1b\[[?0-9;]*[A-Za-z]|[\r\a]`)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -96,7 +97,7 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{URL: o.URL, accept: o.Accept, tokenHeader: o.TokenHeader}
 	var err error
-	if e.token, err = newToken(o.TokenFile); err != nil {
+	if e.token, err = newToken(o.TokenFile, o.Secrets); err != nil {
 		return nil, err
 	}
 	if o.TokenHeader != "" && !httpguts.ValidHeaderFieldName(o.TokenHeader) {
@@ -113,6 +114,7 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Secrets.AddHeader(header)
 	if e.TLS, err = NewTLS("--", &o.TLS); err != nil {
 		return nil, err
 	}
@@ -274,12 +276,19 @@ func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 	}
 }
 
-// Redact returns a URL without user, password and query, and any other text as it is.
+// Redact returns a URL without user, password and query, even a mistyped one, and any other
+// text as it is.
 func Redact(rawURL string) string {
-	if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
+	if u, err := url.Parse(rawURL); err == nil && u.Host != "" && u.Fragment == "" {
 		return outbound.RedactURL(u)
 	}
-	return rawURL
+	secrets := escape.Secrets{}
+	secrets.AddURL(rawURL)
+	text := secrets.Mask(rawURL)
+	if address, _, ok := strings.Cut(text, "?"); ok && strings.ContainsAny(address, ":/") {
+		return address
+	}
+	return text
 }
 
 // OrOff returns d, or -1 for 0: the command line turns something off with 0, and

@@ -1,6 +1,13 @@
 package endpoint
 
-import "testing"
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/wstun/wstun/tunnel/escape"
+)
 
 func TestParseWindow(t *testing.T) {
 	t.Parallel()
@@ -25,5 +32,49 @@ func TestParseWindow(t *testing.T) {
 		if got, err := parseWindow(tt.in); got != tt.want || (err == nil) != (tt.want != 0) {
 			t.Errorf("parseWindow(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
 		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"wss://user:pw@host/path?token=t#": "wss://host/path",
+		"ws:/user:pw@host":                 "ws:/***@host",
+		"wss//u:p@h/path":                  "wss//***@h/path",
+		"user:pw@host:1":                   "***@host:1",
+		"ws://user:12#pw@host":             "ws://***@host",
+		"ws//host/?token=t0":               "ws//host/",
+		"ws://host/@scope":                 "ws://host/@scope",
+		"really?":                          "really?",
+		"hostt:1":                          "hostt:1",
+		"pkg.Service":                      "pkg.Service",
+	} {
+		if got := Redact(in); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// The token, each one that replaces it, and the headers are secrets.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("first-token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets := &escape.Secrets{}
+	e, err := NewDialing(&Options{URL: "ws://h/", Secrets: secrets, TokenFile: path, Header: []string{"X-Key: header-key"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Metadata("rpc-header", []string{"x-key: metadata-key"}, false, secrets); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("the second token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.DialOptions(slog.New(slog.DiscardHandler))
+	if got, want := secrets.Mask("first-token, the second token, header-key, metadata-key"), "***, ***, ***, ***"; got != want {
+		t.Errorf("Mask = %q, want %q", got, want)
 	}
 }

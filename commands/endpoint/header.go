@@ -15,6 +15,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 var variable = regexp.MustCompile(`\$\{\w+\}`)
@@ -59,16 +60,18 @@ func parseHeader(flag string, lines []string) (http.Header, error) {
 }
 
 // Metadata parses the lines 'name: value' of a flag as gRPC metadata, as [Lines]
-// expands them. Binary values, whose names end in -bin, are in base64, or stand
-// for themselves if they aren't.
-func Metadata(flag string, values []string, expand bool) (metadata.MD, error) {
+// expands them, and adds the values to secrets, which may be nil. Binary values, whose
+// names end in -bin, are in base64, or stand for themselves if they aren't.
+func Metadata(flag string, values []string, expand bool, secrets *escape.Secrets) (metadata.MD, error) {
 	lines, err := Lines(flag, values, expand)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := parseHeader(flag, lines); err != nil {
+	header, err := parseHeader(flag, lines)
+	if err != nil {
 		return nil, err
 	}
+	secrets.AddHeader(header)
 	md := grpcurl.MetadataFromHeaders(lines)
 	for name := range md {
 		if call.SetByGRPC(name) {
@@ -84,15 +87,15 @@ var setByGRPCHints = map[string]string{
 }
 
 // newToken returns the token in the file, or that of WSTUN_TOKEN if path is empty;
-// nil if there is none.
-func newToken(path string) (*source[string], error) {
+// nil if there is none. It adds the token to secrets, and later each new one.
+func newToken(path string, secrets *escape.Secrets) (*source[string], error) {
 	if path != "" {
 		s, err := newSource(func() (string, error) {
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return "", err
 			}
-			return checkToken(strings.TrimRight(string(text), "\r\n"))
+			return checkToken(strings.TrimRight(string(text), "\r\n"), secrets)
 		}, path)
 		if err != nil {
 			return nil, usage.Errorf("--token-file %s: %w", path, err)
@@ -100,7 +103,7 @@ func newToken(path string) (*source[string], error) {
 		return s, nil
 	}
 	if token := os.Getenv("WSTUN_TOKEN"); token != "" {
-		s, err := newSource(func() (string, error) { return checkToken(token) })
+		s, err := newSource(func() (string, error) { return checkToken(token, secrets) })
 		if err != nil {
 			return nil, usage.Errorf("WSTUN_TOKEN: %w", err)
 		}
@@ -109,7 +112,8 @@ func newToken(path string) (*source[string], error) {
 	return nil, nil //nolint:nilnil // no token, no error
 }
 
-func checkToken(token string) (string, error) {
+func checkToken(token string, secrets *escape.Secrets) (string, error) {
+	secrets.Add(token)
 	switch {
 	case token == "":
 		return "", errors.New("it is empty")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -25,6 +26,10 @@ const (
 type Options struct {
 	URL   string // to dial; may be empty
 	Given usage.Given
+
+	// Secrets receives the headers, the metadata and the token, also each new one. Nil:
+	// they are not masked.
+	Secrets *escape.Secrets
 
 	// DefaultURL or DefaultAccept applies if there is neither a URL nor --accept.
 	DefaultURL, DefaultAccept string

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // command is a command of the shell. rest is the line after the command's name.
@@ -98,15 +99,19 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 		}
 	}
 	slices.Sort(lines)
+	for i, line := range lines {
+		lines[i] = escape.Line(line)
+	}
 	return s.print(ctx, strings.Join(lines, "\n"))
 }
 
-// print writes text and a line break to Stdout, nothing if text is empty.
+// print writes text, escaped and without secrets, and a line break to Stdout, nothing if
+// text is empty.
 func (s *Shell) print(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}
-	return call.Write(ctx, s.Stdout, text+"\n")
+	return call.Write(ctx, s.Stdout, escape.Text(s.Secrets.Mask(text))+"\n")
 }
 
 func (s *Shell) desc(ctx context.Context, rest string) error {
@@ -162,9 +167,10 @@ func (s *Shell) call(ctx context.Context, rest string) error {
 // invoke makes a call and prints the responses and the status.
 func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
 	printer := &call.Printer{
-		Out:    s.Stdout,
-		Types:  m.Types(ctx),
-		Format: call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Out:     s.Stdout,
+		Types:   m.Types(ctx),
+		Format:  call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Secrets: s.Secrets,
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
 	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
@@ -194,6 +200,7 @@ func (s *Shell) header(ctx context.Context, rest string) error {
 		s.Metadata = metadata.MD{}
 	}
 	s.Metadata.Set(name, value)
+	s.Secrets.Add(value)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // lookupTimeout bounds requests to the server's reflection that the user hasn't asked
@@ -17,7 +18,16 @@ const lookupTimeout = 3 * time.Second
 
 // Complete returns the completion of text, the line up to the cursor. It may ask the
 // server's reflection, for at most three seconds, and returns no candidates if that fails.
+// It leaves out those with secrets or with characters that [escape.Line] escapes.
 func (s *Shell) Complete(text string) Completion {
+	c := s.complete(text)
+	c.Candidates = slices.DeleteFunc(c.Candidates, func(c Candidate) bool {
+		return escape.Line(s.Secrets.Mask(c.Text)) != c.Text || escape.Line(s.Secrets.Mask(c.Label)) != c.Label
+	})
+	return c
+}
+
+func (s *Shell) complete(text string) Completion {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
 	if st := s.currentStream(); st != nil {

@@ -8,11 +8,11 @@ import (
 
 // Control characters with a meaning in a Terminal.
 const (
-	ctrlC  = 0x03
-	ctrlD  = 0x04
-	tab    = '\t'
-	ctrlR  = 0x12
-	escape = 0x1b
+	ctrlC = 0x03
+	ctrlD = 0x04
+	tab   = '\t'
+	ctrlR = 0x12
+	esc   = 0x1b
 
 	// The line editor would handle Ctrl-C and Ctrl-D itself. It reads these
 	// characters instead; they are ignored when they are typed.
@@ -91,7 +91,7 @@ func (k *keyReader) readAll(in io.Reader) {
 // holds k.mu.
 func (k *keyReader) feed(b byte) {
 	if len(k.partial) > 0 {
-		if k.partial[0] == escape && b >= ' ' && b < utf8.RuneSelf || k.partial[0] != escape && b >= utf8.RuneSelf {
+		if k.partial[0] == esc && b >= ' ' && b < utf8.RuneSelf || k.partial[0] != esc && b >= utf8.RuneSelf {
 			k.partial = append(k.partial, b)
 			k.feedPartial()
 			return
@@ -99,7 +99,7 @@ func (k *keyReader) feed(b byte) {
 		k.partial = nil // b doesn't continue it
 	}
 	switch {
-	case b == escape || b >= utf8.RuneSelf:
+	case b == esc || b >= utf8.RuneSelf:
 		k.partial = append(k.partial, b)
 	case b == ctrlC:
 		if k.pasting { // the end of the paste was lost
@@ -122,11 +122,11 @@ func (k *keyReader) feed(b byte) {
 func (k *keyReader) feedPartial() {
 	p := k.partial
 	switch {
-	case p[0] == escape && isComplete(p):
+	case p[0] == esc && isComplete(p):
 		k.pending = append(k.pending, k.translate(string(p))...)
-	case p[0] != escape && utf8.Valid(p):
+	case p[0] != esc && utf8.Valid(p):
 		k.pending = append(k.pending, p...)
-	case p[0] == escape || !utf8.FullRune(p):
+	case p[0] == esc || !utf8.FullRune(p):
 		return
 	}
 	k.partial = nil

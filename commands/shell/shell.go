@@ -28,6 +28,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // Input yields the lines that a Shell runs.
@@ -51,7 +52,7 @@ type Shell struct {
 	// the lines are a script, and Run returns its failure.
 	Interactive bool
 
-	Stdout io.Writer // receives results
+	Stdout io.Writer // receives results, escaped
 	Stderr io.Writer // receives everything else
 
 	// Report is called with a command's error. Default: it is written to Stderr.
@@ -66,6 +67,10 @@ type Shell struct {
 
 	// Metadata is sent with each call. The commands header and unset replace it.
 	Metadata metadata.MD
+
+	// Secrets are masked in results other than responses, and receive the metadata of
+	// the command header. Default: none.
+	Secrets *escape.Secrets
 
 	// Settings are the initial settings. The commands set and time change them.
 	Settings Settings
@@ -272,7 +277,7 @@ func (s *Shell) setStream(st *stream) {
 	if st == nil {
 		s.Input.SetPrompt(prompt)
 	} else {
-		s.Input.SetPrompt(string(st.method.Name()) + "> ")
+		s.Input.SetPrompt(escape.Line(string(st.method.Name())) + "> ")
 	}
 }
 
@@ -294,7 +299,7 @@ func (s *Shell) report(err error) {
 // notify prints a message for the user of an interactive shell.
 func (s *Shell) notify(format string, args ...any) {
 	if s.Interactive {
-		fmt.Fprintf(s.Stderr, format+"\n", args...)
+		fmt.Fprintln(s.Stderr, escape.Line(fmt.Sprintf(format, args...)))
 	}
 }
 

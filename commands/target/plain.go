@@ -63,7 +63,7 @@ func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, 
 	if err := o.Endpoint.CheckRetries(); err != nil {
 		return nil, nil, err
 	}
-	header, err := endpoint.Metadata("header", o.Endpoint.Header, o.Endpoint.ExpandHeaders)
+	header, err := endpoint.Metadata("header", o.Endpoint.Header, o.Endpoint.ExpandHeaders, o.Endpoint.Secrets)
 	if err != nil {
 		return nil, nil, err
 	}

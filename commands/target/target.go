@@ -123,7 +123,7 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 	case !useReflection && o.Given["reflect-header"]:
 		return nil, nil, &usage.Error{Err: errors.New("--reflect-header without reflection: descriptors are those of --proto or --protoset"), Advice: "ask the server as well, with --use-reflection"}
 	}
-	reflectHeader, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.Endpoint.ExpandHeaders)
+	reflectHeader, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.Endpoint.ExpandHeaders, o.Endpoint.Secrets)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
@@ -25,7 +26,7 @@ func (fl *flow) explain(reason error) error {
 	if !fl.calls.responses.AtBoundary() {
 		return h2.ErrNotHTTP2
 	}
-	text := "wstun: " + reason.Error()
+	text := fl.explanation(reason)
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors
 	for stream, r := range fl.calls.betweenMessages() {
@@ -40,6 +41,12 @@ func (fl *flow) explain(reason error) error {
 		fl.closeGracefully()
 	}
 	return err
+}
+
+// explanation returns the reason, which may have a peer's text, for the client: it prints
+// the text as it is.
+func (fl *flow) explanation(reason error) string {
+	return "wstun: " + escape.Line(fl.secrets.Mask(reason.Error()))
 }
 
 // unavailable returns the header block that ends a call with UNAVAILABLE: trailers if

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
@@ -52,7 +53,8 @@ func TestExplain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			entered := make(chan struct{}, 1)
-			f := &Forwarder{Sessions: newSessions(t)}
+			f := &Forwarder{Sessions: newSessions(t), Secrets: &escape.Secrets{}}
+			f.Secrets.Add("hub-token")
 			addr := forward(t, f)
 			peer := serveCalls(t, f.Sessions, func(ctx context.Context) {
 				entered <- struct{}{}
@@ -67,9 +69,9 @@ func TestExplain(t *testing.T) {
 			}
 			tunneltest.Await(t, "the call", entered)
 			tt.await(t, call)
-			peer.CloseWithError(errors.New("100% broken"))
+			peer.CloseWithError(errors.New("100% broken,\n\x1b[2J hub%2Dtoken"))
 			s := status.Convert(call.RecvMsg(new(wrapperspb.StringValue)))
-			if s.Code() != codes.Unavailable || s.Message() != "wstun: session ended: websocket: close 1011 (internal server error): 100% broken" {
+			if s.Code() != codes.Unavailable || s.Message() != `wstun: session ended: websocket: close 1011 (internal server error): 100% broken,\n\x1b[2J ***` {
 				t.Errorf("RecvMsg = %v, want Unavailable and the reason", s)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 )
 
 const (
@@ -34,6 +35,8 @@ type flow struct {
 	client endpoint
 	calls  *calls
 	cancel context.CancelCauseFunc // ends the wait for a session
+
+	secrets *escape.Secrets // of the Forwarder
 
 	mu       sync.Mutex
 	server   endpoint // nil until it is connected

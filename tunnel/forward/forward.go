@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -48,6 +49,10 @@ type Forwarder struct {
 	// Wait is how long a connection waits for a session before its call fails with
 	// UNAVAILABLE; negative: not at all. Default: tunnel.DefaultWait.
 	Wait time.Duration
+
+	// Secrets are masked in the reasons that clients receive, which may repeat a peer's
+	// text. Default: none.
+	Secrets *escape.Secrets
 
 	// Logger logs each connection at debug level. Default: nothing is logged.
 	Logger *slog.Logger
@@ -123,6 +128,7 @@ func (f *Forwarder) isClosed() bool {
 func (f *Forwarder) start(client endpoint) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := newFlow(client, cancel)
+	fl.secrets = f.Secrets
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

@@ -63,7 +63,7 @@ func (fl *flow) refuse(reason error) error {
 	if !fl.calls.responses.AtBoundary() {
 		return h2.ErrNotHTTP2 // the client has sent no preface
 	}
-	text := "wstun: " + reason.Error()
+	text := fl.explanation(reason)
 	open, last := fl.calls.close()
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors

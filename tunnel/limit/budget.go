@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// use is what memory is wanted for. Each use leaves room for the later ones that its
+// use is the purpose of reserved memory. Each use leaves room for the later ones that its
 // message may need: a request is received, then decompressed, and then the response is
 // received from an upstream, decompressed, and sent. So waiting always ends, unless the
 // peer takes no responses.
@@ -148,7 +148,7 @@ func (s *Session) wait(ctx context.Context, n int64, u use) error {
 	}
 }
 
-// wakeAll reserves the bytes of all waiters for whom they fit now, and returns their ready
+// wakeAll reserves the bytes of all waiters that fit now, and returns their ready
 // functions. The caller holds p.mu.
 func (p *Process) wakeAll() (ready []func()) {
 	for s := range p.waiting {

@@ -20,7 +20,7 @@ var (
 
 // conn is a connection of a gRPC server or client. It passes header blocks on when they
 // are complete, because grpc-go takes much more memory for a part of one than the peer
-// has sent. For the rest see flow.
+// has sent. flow bounds the messages.
 type conn struct {
 	net.Conn
 	isClient bool

@@ -214,7 +214,7 @@ func (f *flow) end(id uint32) {
 	}
 }
 
-// release releases what a stream holds.
+// release releases the memory of a stream.
 func (f *flow) release(st *stream) {
 	if st.waiting != nil {
 		f.session.cancel(st.waiting)

@@ -29,8 +29,8 @@ const headerRoom = 64 << 10
 const readBuffer = 2 << 10
 
 // The HTTP/2 windows. A stream's own is small, because it isn't reserved: grpc-go gives
-// more credit for each message that is larger. A connection's limits only what is on the
-// way.
+// more credit for each message that is larger. A connection's window limits only the bytes on
+// their way.
 const (
 	streamWindow = freeCredit
 	connWindow   = 4 << 20

@@ -132,7 +132,7 @@ func (p *Process) NewSession() *Session {
 // AfterClose calls f in its own goroutine after Close.
 func (s *Session) AfterClose(f func()) { context.AfterFunc(s.ended, f) }
 
-// Close ends all waiting. What the session holds counts until it is released.
+// Close ends all waiting. The memory in use counts until it is released.
 func (s *Session) Close() {
 	s.end()
 	p := s.process

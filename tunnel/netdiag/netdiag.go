@@ -10,6 +10,6 @@
 //		return errors.New("the server speaks TLS")
 //	}
 //
-// The functions don't block, and may be called from any goroutine. Use [Line] or
-// [Printable] for a peer's text in messages and logs.
+// The functions don't block, and may be called from any goroutine. Use [Line] for
+// a peer's text in messages and logs.
 package netdiag

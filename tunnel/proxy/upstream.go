@@ -74,7 +74,7 @@ func NewUpstream(addr string, opts *UpstreamOptions) (*Upstream, error) {
 }
 
 // forSession returns an upstream with a connection of its own for the session of a call:
-// what other sessions hold doesn't delay its calls. It returns u without a session.
+// the memory for other sessions doesn't delay its calls. It returns u without a session.
 func (u *Upstream) forSession(ctx context.Context) (*Upstream, error) {
 	s := limit.FromContext(ctx)
 	if s == nil {
