@@ -1,0 +1,183 @@
+//go:build linux
+
+package hostile
+
+import (
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"golang.org/x/net/http2"
+)
+
+const (
+	mib = 1 << 20
+
+	// attackTime is how long an attack waits for a victim that has stopped reading.
+	attackTime = 4 * time.Second
+
+	// freeTime is how long the victim may take to free its memory after the attack.
+	freeTime = 10 * time.Second
+
+	// defaultHeld is attack.held if that is 0, and maxLeft the most by which the live
+	// heap may have grown when the attacker has gone, both in MiB.
+	defaultHeld = 32
+	maxLeft     = 16
+
+	// garbage is the memory in MiB that the victim may use besides twice the live heap:
+	// that of the program itself, stacks, and memory that the runtime hasn't returned.
+	garbage = 256
+)
+
+// attack is an attack on a process that serves others at the same time.
+type attack struct {
+	name     string
+	target   target
+	sessions int   // WebSockets that the attacker opens
+	held     int64 // MiB by which the live heap may grow while the attacker stays
+	run      func(*attacker) error
+}
+
+// attacker is a peer that has opened its WebSockets.
+type attacker struct {
+	*peer
+	victim *victim
+	ws     []*webSocket
+	yamux  []*yamux.Session // on ws, by open
+	role   func(*webSocket) (*yamux.Session, error)
+}
+
+// TestAttacks runs the attacks on processes that serve others at the same time.
+func TestAttacks(t *testing.T) {
+	p := build(t)
+	for _, a := range slices.Concat(headerAttacks, messageAttacks, http2Attacks) {
+		t.Run(a.name, func(t *testing.T) { a.test(t, p) })
+	}
+}
+
+// test runs the attack and checks that it had no lasting effect.
+func (a *attack) test(t *testing.T, p program) {
+	enemy := &attacker{peer: newPeer(t)}
+	v, call := a.target(t, p, func(v *victim) { enemy.connect(t, v, a.sessions) })
+	if err := call(t.Context()); err != nil {
+		t.Fatal("innocent call before the attack: ", err)
+	}
+	before := mustHeap(t, v)
+	innocent := startInnocent(call)
+	over := make(chan error, 1)
+	start := time.Now()
+	go func() { over <- a.run(enemy) }()
+	stuck := false
+	select {
+	case err := <-over:
+		over <- err
+	case <-time.After(attackTime):
+		stuck = true // the victim doesn't read
+	}
+	took := time.Since(start)
+	v.settle(attackTime)
+	during, err := v.heap()
+	peak := v.peak() / mib
+	enemy.close()
+	if runErr := <-over; runErr != nil && !stuck {
+		t.Logf("the attacker was stopped: %v", runErr)
+	}
+	after := during
+	if err == nil {
+		after, err = v.heapBelow(before + maxLeft*mib)
+	}
+	median, callErr := innocent.stop()
+	held, left := (during-before)/mib, (after-before)/mib
+	t.Logf("sent %.1f MB in %.1f s; peak %d MiB, live heap +%d MiB, afterwards +%d MiB; %d innocent calls, median %v",
+		float64(enemy.sent.Load())/1e6, took.Seconds(), peak, held, left, len(innocent.took), median.Round(10*time.Microsecond))
+	if callErr != nil {
+		t.Error(callErr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := max(a.held, defaultHeld)
+	if held > limit {
+		t.Errorf("during the attack the live heap was %d MiB more, want at most %d", held, limit)
+	}
+	if most := garbage + 2*limit; peak > most {
+		t.Errorf("the peak was %d MiB, want at most %d", peak, most)
+	}
+	if left > maxLeft {
+		t.Errorf("after the attack the live heap is %d MiB more, want at most %d", left, maxLeft)
+	}
+	if err := v.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func mustHeap(t *testing.T, v *victim) int64 {
+	t.Helper()
+	heap, err := v.heap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return heap
+}
+
+// heapBelow waits until the live heap is at most limit, for freeTime, and returns it.
+func (v *victim) heapBelow(limit int64) (int64, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(freeTime); ; <-tick.C {
+		heap, err := v.heap()
+		if err != nil || heap <= limit || time.Now().After(deadline) {
+			return heap, err
+		}
+	}
+}
+
+// connect opens n WebSockets to v.
+func (a *attacker) connect(t *testing.T, v *victim, n int) {
+	t.Helper()
+	a.victim = v
+	a.role = func(ws *webSocket) (*yamux.Session, error) { return yamux.Client(ws, yamuxConfig()) }
+	if len(v.addrs) > 1 { // dial is a yamux client
+		a.role = func(ws *webSocket) (*yamux.Session, error) { return yamux.Server(ws, yamuxConfig()) }
+	}
+	for range n {
+		ws, err := a.dialWebSocket(v.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.ws, a.yamux = append(a.ws, ws), append(a.yamux, nil)
+	}
+	v.awaitSessions(t, n)
+}
+
+// open opens a yamux stream on the WebSocket i.
+func (a *attacker) open(i int) (net.Conn, error) {
+	if a.yamux[i] == nil {
+		session, err := a.role(a.ws[i])
+		if err != nil {
+			return nil, err
+		}
+		a.yamux[i] = session
+	}
+	return a.yamux[i].OpenStream()
+}
+
+// openHTTP2 starts an HTTP/2 connection on a yamux stream on the WebSocket i.
+func (a *attacker) openHTTP2(i int, settings ...http2.Setting) (*http2Conn, error) {
+	stream, err := a.open(i)
+	if err != nil {
+		return nil, err
+	}
+	return newHTTP2Client(stream, settings...)
+}
+
+// dialHTTP2 starts an HTTP/2 connection to the victim's local listener.
+func (a *attacker) dialHTTP2(settings ...http2.Setting) (*http2Conn, error) {
+	conn, err := a.dial(a.victim.addrs[0])
+	if err != nil {
+		return nil, err
+	}
+	return newHTTP2Client(conn, settings...)
+}
