@@ -15,8 +15,10 @@ import (
 const (
 	mib = 1 << 20
 
-	// attackTime is how long an attack waits for a victim that has stopped reading.
+	// attackTime is the most time that an attack takes, and stuckTime how long it waits
+	// for a victim that has stopped reading.
 	attackTime = 4 * time.Second
+	stuckTime  = time.Second
 
 	// freeTime is how long the victim may take to free its memory after the attack.
 	freeTime = 10 * time.Second
@@ -38,6 +40,7 @@ type attack struct {
 	sessions int   // WebSockets that the attacker opens
 	held     int64 // MiB by which the live heap may grow while the attacker stays
 	run      func(*attacker) error
+	then     func(*attacker) error // a demand of an honest client, checked before the attacker leaves; may be nil
 }
 
 // attacker is a peer that has opened its WebSockets.
@@ -69,19 +72,18 @@ func (a *attack) test(t *testing.T, p program) {
 	over := make(chan error, 1)
 	start := time.Now()
 	go func() { over <- a.run(enemy) }()
-	stuck := false
-	select {
-	case err := <-over:
-		over <- err
-	case <-time.After(attackTime):
-		stuck = true // the victim doesn't read
-	}
+	ended := enemy.await(over)
 	took := time.Since(start)
+	if a.then != nil {
+		if err := a.then(enemy); err != nil {
+			t.Error(err)
+		}
+	}
 	v.settle(attackTime)
 	during, err := v.heap()
 	peak := v.peak() / mib
 	enemy.close()
-	if runErr := <-over; runErr != nil && !stuck {
+	if runErr := <-over; runErr != nil && ended {
 		t.Logf("the attacker was stopped: %v", runErr)
 	}
 	after := during
@@ -89,15 +91,15 @@ func (a *attack) test(t *testing.T, p program) {
 		after, err = v.heapBelow(before + maxLeft*mib)
 	}
 	median, callErr := innocent.stop()
-	held, left := (during-before)/mib, (after-before)/mib
-	t.Logf("sent %.1f MB in %.1f s; peak %d MiB, live heap +%d MiB, afterwards +%d MiB; %d innocent calls, median %v",
-		float64(enemy.sent.Load())/1e6, took.Seconds(), peak, held, left, len(innocent.took), median.Round(10*time.Microsecond))
 	if callErr != nil {
 		t.Error(callErr)
 	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; peak %d MiB", err, v.peak()/mib)
 	}
+	held, left := (during-before)/mib, (after-before)/mib
+	t.Logf("sent %.1f MB in %.1f s; peak %d MiB, live heap +%d MiB, afterwards +%d MiB; %d innocent calls, median %v",
+		float64(enemy.sent.Load())/1e6, took.Seconds(), peak, held, left, len(innocent.took), median.Round(10*time.Microsecond))
 	limit := max(a.held, defaultHeld)
 	if held > limit {
 		t.Errorf("during the attack the live heap was %d MiB more, want at most %d", held, limit)
@@ -111,6 +113,28 @@ func (a *attack) test(t *testing.T, p program) {
 	if err := v.stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// await waits until the attack is over or makes no progress. It reports whether the
+// attack is over; its result stays in over.
+func (a *attacker) await(over chan error) bool {
+	const interval = 100 * time.Millisecond
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	sent, stuck := a.sent.Load(), time.Duration(0)
+	for deadline := time.Now().Add(attackTime); time.Now().Before(deadline) && stuck < stuckTime; {
+		select {
+		case err := <-over:
+			over <- err
+			return true
+		case <-tick.C:
+		}
+		stuck += interval
+		if now := a.sent.Load(); now != sent {
+			sent, stuck = now, 0
+		}
+	}
+	return false
 }
 
 func mustHeap(t *testing.T, v *victim) int64 {

@@ -24,6 +24,26 @@ var headerAttacks = []attack{
 	{name: "endless header bombs from local clients", target: dialAlone, held: heldHeaders, run: fromManyLocal(64, endlessHeaders)},
 	{name: "a huge header", target: hub, sessions: 1, held: heldHeaders, run: inSession(hugeHeaders)},
 	{name: "many large header lists", target: hub, sessions: 1, held: heldHeaders, run: inSession(manyHeaders)},
+	{name: "header bombs from an upstream", target: besideHub(serveBombs("")), sessions: 1, held: heldHeaders, run: calls(46, headerBombMethod)},
+	{name: "trailer bombs from an upstream", target: besideHub(serveBombs("")), sessions: 1, held: heldHeaders, run: calls(46, trailerBombMethod)},
+	{name: "an endless header bomb from an upstream", target: besideHub(serveBombs("")), sessions: 1, held: heldHeaders, run: calls(46, endlessBombMethod)},
+}
+
+// calls returns an attack that calls method n times and has no window for responses.
+func calls(n uint32, method string) func(*attacker) error {
+	return func(a *attacker) error {
+		c, err := a.openHTTP2(0, noWindow)
+		if err != nil {
+			return err
+		}
+		block := request(method)
+		for i := range n {
+			if _, err := c.Write(appendHeaders(nil, 1+2*i, block, http2.FlagHeadersEndStream, http2.FlagHeadersEndHeaders)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // inSession returns an attack on one HTTP/2 connection in a session.
@@ -31,11 +51,12 @@ func inSession(run func(*http2Conn) error) func(*attacker) error {
 	return onManyStreams(1, run)
 }
 
-// onManyStreams returns an attack on n HTTP/2 connections in a session, one after the other.
+// onManyStreams returns an attack on n HTTP/2 connections in a session, one after the
+// other. The client has no window for responses.
 func onManyStreams(n int, run func(*http2Conn) error) func(*attacker) error {
 	return func(a *attacker) error {
 		for range n {
-			c, err := a.openHTTP2(0)
+			c, err := a.openHTTP2(0, noWindow)
 			if err != nil {
 				return err
 			}
@@ -65,17 +86,23 @@ func fromManyLocal(n int, run func(*http2Conn) error) func(*attacker) error {
 	}
 }
 
-// headerBomb is a header block that adds the field "a: b" to the HPACK table and then
-// repeats its index, one byte each. The list is as long as grpc-go allows by default.
-func headerBomb() []byte {
-	const fields, index = 490_000, 0x80 | 62
-	block := append(request(demo.Hub_Sleep_FullMethodName), 0x40, 1, 'a', 1, 'b')
-	return append(block, bytes.Repeat([]byte{index}, fields)...)
+// bombFields is how often a header bomb repeats its field. The list is then as long as
+// grpc-go allows by default.
+const bombFields = 490_000
+
+// repeated appends bombFields fields "a: b" to block: one that adds it to the HPACK
+// table, and then its index, one byte each.
+func repeated(block []byte) []byte { return repeatedTimes(block, bombFields) }
+
+func repeatedTimes(block []byte, n int) []byte {
+	const index = 0x80 | 62 // the newest in the table (RFC 7541 §2.3.3)
+	block = append(block, 0x40, 1, 'a', 1, 'b')
+	return append(block, bytes.Repeat([]byte{index}, n)...)
 }
 
 // headerBombs begins 46 calls with a header bomb and doesn't end them.
 func headerBombs(c *http2Conn) error {
-	bomb := headerBomb()
+	bomb := repeated(request(demo.Hub_Sleep_FullMethodName))
 	for i := range uint32(46) {
 		if _, err := c.Write(appendHeaders(nil, 1+2*i, bomb, 0, http2.FlagHeadersEndHeaders)); err != nil {
 			return err
@@ -86,7 +113,7 @@ func headerBombs(c *http2Conn) error {
 
 // endlessHeaders begins a call with a header bomb that doesn't end.
 func endlessHeaders(c *http2Conn) error {
-	_, err := c.Write(appendHeaders(nil, 1, headerBomb(), 0, 0))
+	_, err := c.Write(appendHeaders(nil, 1, repeated(request(demo.Hub_Sleep_FullMethodName)), 0, 0))
 	return err
 }
 
@@ -104,9 +131,7 @@ func hugeHeaders(c *http2Conn) error {
 // manyHeaders begins as many calls as a server allows, each with a header list just below
 // 1 MiB.
 func manyHeaders(c *http2Conn) error {
-	const fields, index = 900 * 1024 / 34, 0x80 | 62
-	block := append(request(demo.Hub_Sleep_FullMethodName), 0x40, 1, 'a', 1, 'b')
-	block = append(block, bytes.Repeat([]byte{index}, fields)...)
+	block := repeatedTimes(request(demo.Hub_Sleep_FullMethodName), 900*1024/34) // a field counts 34 bytes
 	for i := range uint32(16384) {
 		if _, err := c.Write(appendHeaders(nil, 1+2*i, block, 0, http2.FlagHeadersEndHeaders)); err != nil {
 			return err

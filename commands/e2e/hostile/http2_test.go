@@ -67,8 +67,8 @@ type http2Conn struct {
 	net.Conn
 	closed chan struct{} // closed when nothing can be read any more
 
-	// onFrame, if set, is called with each frame of the peer.
-	onFrame func(http2.FrameHeader)
+	// onCall, if set, is called when the peer begins a call.
+	onCall func(stream uint32, method string)
 
 	mu      sync.Mutex
 	changed *sync.Cond // a window has grown, or the connection is closed
@@ -83,19 +83,19 @@ func newHTTP2Client(conn net.Conn, settings ...http2.Setting) (*http2Conn, error
 	return newHTTP2Conn(conn, http2.ClientPreface, nil, settings)
 }
 
-// newHTTP2Server is newHTTP2Client at the other end. The peer's preface is read as well.
-func newHTTP2Server(conn net.Conn, onFrame func(*http2Conn, http2.FrameHeader), settings ...http2.Setting) (*http2Conn, error) {
+// newHTTP2Server is newHTTP2Client at the other end.
+func newHTTP2Server(conn net.Conn, onCall func(c *http2Conn, stream uint32, method string)) (*http2Conn, error) {
 	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
 		return nil, err
 	}
-	return newHTTP2Conn(conn, "", onFrame, settings)
+	return newHTTP2Conn(conn, "", onCall, nil)
 }
 
-func newHTTP2Conn(conn net.Conn, preface string, onFrame func(*http2Conn, http2.FrameHeader), settings []http2.Setting) (*http2Conn, error) {
+func newHTTP2Conn(conn net.Conn, preface string, onCall func(*http2Conn, uint32, string), settings []http2.Setting) (*http2Conn, error) {
 	c := &http2Conn{Conn: conn, closed: make(chan struct{}), initial: initialWindow, window: initialWindow, windows: map[uint32]int64{}}
 	c.changed = sync.NewCond(&c.mu)
-	if onFrame != nil {
-		c.onFrame = func(h http2.FrameHeader) { onFrame(c, h) }
+	if onCall != nil {
+		c.onCall = func(stream uint32, method string) { onCall(c, stream, method) }
 	}
 	first := bytes.NewBufferString(preface)
 	fr := http2.NewFramer(first, nil)
@@ -114,6 +114,7 @@ func (c *http2Conn) read() {
 	fr := http2.NewFramer(io.Discard, c.Conn)
 	fr.SetMaxReadFrameSize(1<<24 - 1)
 	fr.SetReuseFrames()
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil) // the default table size (RFC 9113 §6.5.2)
 	for {
 		f, err := fr.ReadFrame()
 		if err != nil {
@@ -124,8 +125,8 @@ func (c *http2Conn) read() {
 			return
 		}
 		c.count(f)
-		if c.onFrame != nil {
-			c.onFrame(f.Header())
+		if h, ok := f.(*http2.MetaHeadersFrame); ok && c.onCall != nil {
+			c.onCall(h.StreamID, h.PseudoValue("path"))
 		}
 	}
 }

@@ -15,17 +15,22 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// handshake is the request that opens a WebSocket.
-const handshake = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+// handshake returns the request that opens a WebSocket. Each line of header ends with
+// "\r\n".
+func handshake(header string) string {
+	return "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + header + "\r\n"
+}
 
 // The first bytes of WebSocket frames (RFC 6455 §5.2).
 const (
 	finalBinary = 0x82
 	finalPing   = 0x89
+	finalPong   = 0x8a
 )
 
-// webSocket is a WebSocket as a byte stream. It ignores control frames.
+// webSocket is a WebSocket as a byte stream. It answers Pings while it is
+// read, and ignores other control frames.
 type webSocket struct {
 	net.Conn
 	br     *bufio.Reader
@@ -43,7 +48,12 @@ func (p *peer) dialWebSocket(url string) (*webSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(conn, handshake); err != nil {
+	return openWebSocket(conn, "")
+}
+
+// openWebSocket opens a WebSocket on conn. Each line of header ends with "\r\n".
+func openWebSocket(conn net.Conn, header string) (*webSocket, error) {
+	if _, err := io.WriteString(conn, handshake(header)); err != nil {
 		return nil, err
 	}
 	br := bufio.NewReader(conn)
@@ -121,7 +131,7 @@ func (c *webSocket) readHeader() error {
 	if _, err := io.ReadFull(c.br, h[:2]); err != nil {
 		return err
 	}
-	isControl, isMasked := h[0]&0x08 != 0, h[1]&0x80 != 0
+	opcode, isControl, isMasked := h[0], h[0]&0x08 != 0, h[1]&0x80 != 0
 	n := int64(h[1] & 0x7f)
 	if size := map[int64]int{126: 2, 127: 8}[n]; size > 0 {
 		clear(h[:])
@@ -136,20 +146,18 @@ func (c *webSocket) readHeader() error {
 		}
 	}
 	if isControl {
-		_, err := c.br.Discard(int(n))
+		payload := make([]byte, n)
+		if _, err := io.ReadFull(c.br, payload); err != nil || opcode != finalPing {
+			return err
+		}
+		for i := range payload {
+			payload[i] ^= c.key[i%4]
+		}
+		_, err := c.Conn.Write(c.appendFrame(nil, finalPong, payload))
 		return err
 	}
 	c.unread = n
 	return nil
-}
-
-// yamuxClient starts a yamux session as the client on a new WebSocket to url.
-func (p *peer) yamuxClient(url string) (*yamux.Session, error) {
-	conn, err := p.dialWebSocket(url)
-	if err != nil {
-		return nil, err
-	}
-	return yamux.Client(conn, yamuxConfig())
 }
 
 func yamuxConfig() *yamux.Config {

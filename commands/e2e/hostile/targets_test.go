@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/demo"
@@ -39,6 +40,35 @@ func proxy(t *testing.T, p program, connect func(*victim)) (*victim, func(contex
 	v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0", "--upstream", serveUpstream(t).String())
 	connect(v)
 	return v, callHub(dialSession(t, v.url()))
+}
+
+// besideHub returns the target of wstun serve in front of two upstreams: the one that
+// serve starts, which takes precedence, and the demo Hub for innocent calls.
+func besideHub(serve func(*testing.T) net.Addr) target {
+	return func(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
+		t.Helper()
+		v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0", "--upstream", serve(t).String(), "--upstream", serveHub(t).String())
+		connect(v)
+		call := callHub(dialSession(t, v.url()))
+		for call(t.Context()) != nil { // until the Hub has listed its services
+			if !v.alive() || t.Context().Err() != nil {
+				t.Fatal("no innocent call succeeds")
+			}
+		}
+		return v, call
+	}
+}
+
+// serveHub serves the demo Hub until t ends.
+func serveHub(t *testing.T) net.Addr {
+	t.Helper()
+	srv := grpc.NewServer()
+	demo.New().Register(srv)
+	reflection.Register(srv)
+	l := tunneltest.Listen(t)
+	go srv.Serve(l)
+	t.Cleanup(srv.Stop)
+	return l.Addr()
 }
 
 // dial is wstun dial with an innocent session, which is the newest.

@@ -4,6 +4,7 @@ package hostile
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,12 +34,17 @@ type victim struct {
 	addrs []string
 }
 
+// command returns the program's command.
+func (p program) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "sh", append([]string{"-c", p.prepare + `exec "$0" "$@"`, p.path}, args...)...)
+}
+
 // start starts the program, which prints as many addresses as listeners says. It is
 // killed when t ends.
 func (p program) start(t *testing.T, listeners int, args ...string) *victim {
 	t.Helper()
 	v := &victim{stderr: filepath.Join(t.TempDir(), "stderr"), exited: make(chan struct{})}
-	v.cmd = exec.Command("sh", append([]string{"-c", p.prepare + `exec "$0" "$@"`, p.path}, args...)...)
+	v.cmd = p.command(context.Background(), args...)
 	stderr, err := os.Create(v.stderr)
 	if err != nil {
 		t.Fatal(err)
