@@ -32,7 +32,7 @@ type commandAttack struct {
 // TestCommands runs the attacks on commands that end by themselves.
 func TestCommands(t *testing.T) {
 	p := build(t)
-	for _, a := range slices.Concat(responseAttacks) {
+	for _, a := range slices.Concat(responseAttacks, lyingCommands) {
 		t.Run(a.name, func(t *testing.T) { a.test(t, p) })
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,15 +98,24 @@ func (v *victim) log() string {
 	return string(log)
 }
 
+// awaitLog waits until the log matches pattern.
+func (v *victim) awaitLog(pattern string, atMost time.Duration) error {
+	re := regexp.MustCompile(pattern)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(atMost); !re.MatchString(v.log()); <-tick.C {
+		if time.Now().After(deadline) || !v.alive() {
+			return fmt.Errorf("no match for %q in the log within %v", pattern, atMost)
+		}
+	}
+	return nil
+}
+
 // awaitSessions waits until n sessions have come up.
 func (v *victim) awaitSessions(t *testing.T, n int) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(tunneltest.Patience); strings.Count(v.log(), "session up") < n; <-tick.C {
-		if time.Now().After(deadline) || !v.alive() {
-			t.Fatalf("there aren't %d sessions", n)
-		}
+	if err := v.awaitLog(fmt.Sprintf(`(?s)(session up.*){%d}`, n), tunneltest.Patience); err != nil {
+		t.Fatal(err)
 	}
 }
 
