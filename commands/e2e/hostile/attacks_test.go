@@ -4,13 +4,14 @@ package hostile
 
 import (
 	"cmp"
-	"net"
+	"context"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 const (
@@ -37,20 +38,20 @@ const (
 type attack struct {
 	name     string
 	target   target
-	sessions int   // WebSockets that the attacker opens
+	sessions int   // that the attacker opens
+	sockets  int   // WebSockets without a session that the attacker opens
 	held     int64 // MiB by which the live heap may grow while the attacker stays; default: defaultHeld
 	left     int64 // the same when it has gone; default: defaultLeft
 	run      func(*attacker) error
 	then     func(*attacker) error // a demand of an honest client, checked before the attacker leaves; may be nil
 }
 
-// attacker is a peer that has opened its WebSockets.
+// attacker is a peer that has opened its sessions and WebSockets.
 type attacker struct {
 	*peer
-	victim *victim
-	ws     []*webSocket
-	yamux  []*yamux.Session // on ws, by open
-	role   func(*webSocket) (*yamux.Session, error)
+	victim   *victim
+	sessions []*wsmux.Session
+	sockets  []webSocket
 }
 
 // TestAttacks runs the attacks on processes that serve others at the same time.
@@ -65,7 +66,7 @@ func TestAttacks(t *testing.T) {
 func (a *attack) test(t *testing.T, p program) {
 	maxHeld, maxLeft := cmp.Or(a.held, defaultHeld), cmp.Or(a.left, defaultLeft)
 	enemy := &attacker{peer: newPeer(t)}
-	v, call := a.target(t, p, func(v *victim) { enemy.connect(t, v, a.sessions) })
+	v, call := a.target(t, p, func(v *victim) { enemy.connect(t, v, a.sessions, a.sockets) })
 	if err := call(t.Context()); err != nil {
 		t.Fatal("innocent call before the attack: ", err)
 	}
@@ -97,7 +98,8 @@ func (a *attack) test(t *testing.T, p program) {
 		t.Error(callErr)
 	}
 	if err != nil {
-		t.Fatalf("%v; peak %d MiB", err, v.peak()/mib)
+		<-v.exited
+		t.Fatalf("it died: %v; peak %d MiB", v.cmd.ProcessState, v.peak()/mib)
 	}
 	held, left := (during-before)/mib, (after-before)/mib
 	t.Logf("sent %.1f MB in %.1f s; peak %d MiB, live heap +%d MiB, afterwards +%d MiB; %d innocent calls, median %v",
@@ -159,39 +161,34 @@ func (v *victim) heapBelow(limit int64) (int64, error) {
 	}
 }
 
-// connect opens n WebSockets to v.
-func (a *attacker) connect(t *testing.T, v *victim, n int) {
+// connect opens the attacker's sessions and WebSockets to v.
+func (a *attacker) connect(t *testing.T, v *victim, sessions, sockets int) {
 	t.Helper()
 	a.victim = v
-	a.role = func(ws *webSocket) (*yamux.Session, error) { return yamux.Client(ws, yamuxConfig()) }
-	if len(v.addrs) > 1 { // dial is a yamux client
-		a.role = func(ws *webSocket) (*yamux.Session, error) { return yamux.Server(ws, yamuxConfig()) }
+	role := wsmux.Client
+	if v.dials() {
+		role = wsmux.Server
 	}
-	for range n {
+	for range sessions {
+		s, err := a.dialSession(v.url(), role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.sessions = append(a.sessions, s)
+	}
+	for range sockets {
 		ws, err := a.dialWebSocket(v.url())
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.ws, a.yamux = append(a.ws, ws), append(a.yamux, nil)
+		a.sockets = append(a.sockets, ws)
 	}
-	v.awaitSessions(t, n)
+	v.awaitSessions(t, sessions+sockets)
 }
 
-// open opens a yamux stream on the WebSocket i.
-func (a *attacker) open(i int) (net.Conn, error) {
-	if a.yamux[i] == nil {
-		session, err := a.role(a.ws[i])
-		if err != nil {
-			return nil, err
-		}
-		a.yamux[i] = session
-	}
-	return a.yamux[i].OpenStream()
-}
-
-// openHTTP2 starts an HTTP/2 connection on a yamux stream on the WebSocket i.
+// openHTTP2 starts an HTTP/2 connection on a stream of session i.
 func (a *attacker) openHTTP2(i int, settings ...http2.Setting) (*http2Conn, error) {
-	stream, err := a.open(i)
+	stream, err := a.sessions[i].Open(context.Background())
 	if err != nil {
 		return nil, err
 	}

@@ -4,11 +4,10 @@ package hostile
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
-	"time"
 
 	"golang.org/x/net/http2"
 
@@ -18,20 +17,20 @@ import (
 // floods repeat something small. None may hold memory.
 var floods = []attack{
 	// WebSocket
-	{name: "WebSocket frames of one byte", target: hub, sessions: 1, run: onWebSocket(oneByteFrames)},
-	{name: "WebSocket Pings, Pongs unread", target: hub, sessions: 1, run: onWebSocket(webSocketPings)},
-	{name: "empty WebSocket messages", target: hub, sessions: 1, run: onWebSocket(emptyMessages)},
-	{name: "a WebSocket message that never ends", target: hub, sessions: 1, run: onWebSocket(endlessMessage)},
+	{name: "WebSocket frames of one byte", target: hub, sockets: 1, run: onWebSocket(oneByteFrames)},
+	{name: "WebSocket Pings, Pongs unread", target: hub, sockets: 1, run: onWebSocket(webSocketPings)},
+	{name: "empty WebSocket messages", target: hub, sockets: 1, run: onWebSocket(emptyMessages)},
+	{name: "a WebSocket message that never ends", target: hub, sockets: 1, run: onWebSocket(endlessMessage)},
 
 	// yamux
-	{name: "yamux SYN and RST", target: hub, sessions: 1, run: onYamux(synReset)},
-	{name: "yamux SYN and RST to dial", target: dial, sessions: 1, run: onYamux(synReset)},
-	{name: "yamux SYN", target: hub, sessions: 1, run: onYamux(syn)},
-	{name: "yamux SYN to dial", target: dial, sessions: 1, run: onYamux(syn)},
-	{name: "yamux window updates", target: hub, sessions: 1, run: onYamux(windowUpdates)},
-	{name: "yamux Pings, replies unread", target: hub, sessions: 1, run: onYamux(yamuxPings)},
-	{name: "yamux data for unknown streams", target: hub, sessions: 1, run: onYamux(unknownStreams)},
-	{name: "yamux data beyond the window", target: hub, sessions: 1, run: onYamux(beyondWindow)},
+	{name: "yamux SYN and RST", target: hub, sockets: 1, run: onYamux(synReset)},
+	{name: "yamux SYN and RST to dial", target: dial, sockets: 1, run: onYamux(synReset)},
+	{name: "yamux SYN", target: hub, sockets: 1, run: onYamux(syn)},
+	{name: "yamux SYN to dial", target: dial, sockets: 1, run: onYamux(syn)},
+	{name: "yamux window updates", target: hub, sockets: 1, run: onYamux(windowUpdates)},
+	{name: "yamux Pings, replies unread", target: hub, sockets: 1, run: onYamux(yamuxPings)},
+	{name: "yamux data for unknown streams", target: hub, sockets: 1, run: onYamux(unknownStreams)},
+	{name: "yamux data beyond the window", target: hub, sockets: 1, run: onYamux(beyondWindow)},
 
 	// HTTP/2
 	{name: "HTTP/2 rapid reset", target: hub, sessions: 1, run: onStream(rapidReset)},
@@ -62,35 +61,34 @@ func flood(w io.Writer, frames []byte, n int) error {
 }
 
 // onWebSocket returns an attack by bytes below the WebSocket. Nothing is read.
-func onWebSocket(run func(*webSocket) error) func(*attacker) error {
-	return func(a *attacker) error { return run(a.ws[0]) }
+func onWebSocket(run func(net.Conn) error) func(*attacker) error {
+	return func(a *attacker) error { return run(a.sockets[0].Conn) }
 }
 
-// yamuxFrames returns the bytes of yamux data frames and others, for oneByteFrames.
-func oneByteFrames(ws *webSocket) error {
+// oneByteFrames sends yamux Pings one byte at a time.
+func oneByteFrames(conn net.Conn) error {
 	ping := yamuxFrame(yamuxPing, flagSYN, 0, 1)
 	var frames []byte
 	for i := range ping {
-		frames = ws.appendFrame(frames, finalBinary, ping[i:i+1])
+		frames = append(frames, webSocketFrame(finalBinary, ping[i:i+1])...)
 	}
-	return flood(ws.Conn, frames, 50_000)
+	return flood(conn, frames, 50_000)
 }
 
-func webSocketPings(ws *webSocket) error {
-	return flood(ws.Conn, ws.appendFrame(nil, finalPing, make([]byte, 125)), 200_000)
+func webSocketPings(conn net.Conn) error {
+	return flood(conn, webSocketFrame(finalPing, make([]byte, 125)), 200_000)
 }
 
-func emptyMessages(ws *webSocket) error {
-	return flood(ws.Conn, ws.appendFrame(nil, finalBinary, nil), 1_000_000)
+func emptyMessages(conn net.Conn) error {
+	return flood(conn, webSocketFrame(finalBinary, nil), 1_000_000)
 }
 
 // endlessMessage is one message whose frames are empty and never final.
-func endlessMessage(ws *webSocket) error {
-	const binaryPart, continued = 0x02, 0x00
-	if _, err := ws.Conn.Write(ws.appendFrame(nil, binaryPart, nil)); err != nil {
+func endlessMessage(conn net.Conn) error {
+	if _, err := conn.Write(webSocketFrame(firstBinary, nil)); err != nil {
 		return err
 	}
-	return flood(ws.Conn, ws.appendFrame(nil, continued, nil), 1_000_000)
+	return flood(conn, webSocketFrame(continued, nil), 1_000_000)
 }
 
 // The types and flags of yamux frames.
@@ -109,10 +107,10 @@ func yamuxFrame(kind byte, flags uint16, stream, length uint32) []byte {
 func onYamux(run func(w io.Writer, first uint32) error) func(*attacker) error {
 	return func(a *attacker) error {
 		first := uint32(1)
-		if len(a.victim.addrs) > 1 { // dial is the yamux client
+		if a.victim.dials() {
 			first = 2
 		}
-		return run(a.ws[0], first)
+		return run(a.sockets[0], first)
 	}
 }
 
@@ -166,7 +164,7 @@ func beyondWindow(w io.Writer, first uint32) error {
 // onStream returns an attack by HTTP/2 frames on a yamux stream. Nothing is read.
 func onStream(run func(io.Writer) error) func(*attacker) error {
 	return func(a *attacker) error {
-		stream, err := a.open(0)
+		stream, err := a.sessions[0].Open(context.Background())
 		if err != nil {
 			return err
 		}
@@ -242,9 +240,3 @@ func aCall(c *http2Conn) error {
 	_, err := c.Write(appendHeaders(nil, 1, sleepRequest, 0, http2.FlagHeadersEndHeaders))
 	return err
 }
-
-var (
-	_ = fmt.Sprint
-	_ net.Conn
-	_ time.Time
-)

@@ -45,7 +45,7 @@ var noWindow = http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}
 // The client has no window for responses.
 func perSession(run func(*http2Conn) error) func(*attacker) error {
 	return func(a *attacker) error {
-		return together(len(a.ws), func(i int) error {
+		return together(len(a.sessions), func(i int) error {
 			c, err := a.openHTTP2(i, noWindow)
 			if err != nil {
 				return err

@@ -4,11 +4,17 @@ package hostile
 
 import (
 	"cmp"
+	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
-	"github.com/hashicorp/yamux"
+	"github.com/gorilla/websocket"
 	"golang.org/x/net/http2"
+
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // The methods of a hostile server.
@@ -31,15 +37,18 @@ func serveBombs(method string) func(t *testing.T) net.Addr {
 // serveBombsInSessions is serveBombs in sessions. It returns the URL.
 func serveBombsInSessions(t *testing.T, method string) string {
 	t.Helper()
-	return "ws://" + newPeer(t).listen(t, func(conn net.Conn) {
-		ws, err := acceptWebSocket(conn)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := new(websocket.Upgrader).Upgrade(w, r, nil)
 		if err != nil {
 			return
 		}
-		session, err := yamux.Server(ws, yamuxConfig())
+		session, err := wsmux.NewSession(conn, wsmux.Accepting, wsmux.Server, nil)
 		if err != nil {
 			return
 		}
+		defer session.Close()
+		stop := context.AfterFunc(t.Context(), func() { _ = session.Close() }) // Context ends before cleanups
+		defer stop()
 		for {
 			stream, err := session.Accept()
 			if err != nil {
@@ -47,7 +56,9 @@ func serveBombsInSessions(t *testing.T, method string) string {
 			}
 			go serveHTTP2(stream, method)
 		}
-	}).String()
+	}))
+	t.Cleanup(srv.Close)
+	return "ws" + strings.TrimPrefix(srv.URL, "http")
 }
 
 // serveHTTP2 serves one connection until it ends.

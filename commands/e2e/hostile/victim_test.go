@@ -93,6 +93,9 @@ func (p program) start(t *testing.T, listeners int, args ...string) *victim {
 // url returns the last address.
 func (v *victim) url() string { return v.addrs[len(v.addrs)-1] }
 
+// dials reports whether the process is wstun dial, which is a yamux client.
+func (v *victim) dials() bool { return len(v.addrs) > 1 }
+
 func (v *victim) log() string {
 	log, _ := os.ReadFile(v.stderr)
 	return string(log)
