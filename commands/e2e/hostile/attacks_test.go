@@ -57,7 +57,7 @@ type attacker struct {
 // TestAttacks runs the attacks on processes that serve others at the same time.
 func TestAttacks(t *testing.T) {
 	p := build(t)
-	for _, a := range slices.Concat(headerAttacks, messageAttacks, floods, lyingUpstreams) {
+	for _, a := range slices.Concat(headerAttacks, messageAttacks, floods, connectionAttacks, lyingUpstreams) {
 		t.Run(a.name, func(t *testing.T) { a.test(t, p) })
 	}
 }

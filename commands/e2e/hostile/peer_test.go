@@ -3,7 +3,9 @@
 package hostile
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,6 +43,13 @@ func (p *peer) close() {
 	clear(p.conns)
 }
 
+// all returns the open connections.
+func (p *peer) all() []net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.conns))
+}
+
 // own returns c as a connection of the peer.
 func (p *peer) own(c net.Conn) net.Conn {
 	p.mu.Lock()
@@ -73,7 +82,7 @@ func (c peerConn) Close() error {
 
 // dial opens a TCP connection to addr, which is host:port or a victim's URL.
 func (p *peer) dial(addr string) (net.Conn, error) {
-	c, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(addr, "ws:"), "/"))
+	c, err := net.Dial("tcp", strings.Trim(addr[strings.Index(addr, "//")+1:], "/"))
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func dial(t *testing.T, p program, connect func(*victim)) (*victim, func(context
 // with UNAVAILABLE.
 func dialAlone(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
-	v := p.start(t, 2, "dial", "--accept", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--wait", "2s")
+	v := p.start(t, 2, "dial", "--accept", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--wait", "500ms")
 	connect(v)
 	call := callHub(dialLocal(t, v.addrs[0]))
 	return v, func(ctx context.Context) error {
