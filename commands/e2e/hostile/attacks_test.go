@@ -64,6 +64,7 @@ func TestAttacks(t *testing.T) {
 
 // test runs the attack and checks that it had no lasting effect.
 func (a *attack) test(t *testing.T, p program) {
+	t.Helper()
 	maxHeld, maxLeft := cmp.Or(a.held, defaultHeld), cmp.Or(a.left, defaultLeft)
 	enemy := &attacker{peer: newPeer(t)}
 	v, call := a.target(t, p, func(v *victim) { enemy.connect(t, v, a.sessions, a.sockets) })

@@ -36,8 +36,8 @@ func newCgroup(t *testing.T) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(parent, "wstun")
-	if err != nil {
+	dir := filepath.Join(parent, fmt.Sprintf("wstun-test-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
 	t.Cleanup(func() { _ = os.Remove(dir) })

@@ -38,6 +38,7 @@ func TestCommands(t *testing.T) {
 }
 
 func (a *commandAttack) test(t *testing.T, p program) {
+	t.Helper()
 	if a.peak == 0 {
 		a.peak = 256
 	}

@@ -85,7 +85,7 @@ var bomb = sync.OnceValue(func() []byte {
 	_ = zw.Close()
 	b := message.Bytes()
 	b[0] = 1                                            // compressed
-	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5)) //nolint:gosec // it's small
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
 	return b
 })
 

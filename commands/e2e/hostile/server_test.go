@@ -4,7 +4,6 @@ package hostile
 
 import (
 	"cmp"
-	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -46,9 +45,7 @@ func serveBombsInSessions(t *testing.T, method string) string {
 		if err != nil {
 			return
 		}
-		defer session.Close()
-		stop := context.AfterFunc(t.Context(), func() { _ = session.Close() }) // Context ends before cleanups
-		defer stop()
+		t.Cleanup(func() { _ = session.Close() })
 		for {
 			stream, err := session.Accept()
 			if err != nil {

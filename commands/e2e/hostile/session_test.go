@@ -52,6 +52,7 @@ func openWebSocket(conn net.Conn, header string) (webSocket, error) {
 	if err != nil {
 		return webSocket{}, err
 	}
+	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return webSocket{}, fmt.Errorf("handshake: %s", resp.Status)
 	}

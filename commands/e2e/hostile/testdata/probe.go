@@ -18,7 +18,7 @@ func init() {
 	go func() {
 		for range requests {
 			runtime.GC()
-			runtime.GC() // frees what pools and finalizers kept in the first one
+			runtime.GC() // frees the objects of pools and finalizers
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			fmt.Fprintln(answers, m.HeapAlloc)
