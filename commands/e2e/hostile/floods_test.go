@@ -30,6 +30,7 @@ var floods = []attack{
 	{name: "yamux window updates", target: hub, sockets: 1, run: onYamux(windowUpdates)},
 	{name: "yamux Pings, replies unread", target: hub, sockets: 1, run: onYamux(yamuxPings)},
 	{name: "yamux data for unknown streams", target: hub, sockets: 1, run: onYamux(unknownStreams)},
+	{name: "yamux data that the upstream doesn't read", target: rawDeaf, sessions: 1, held: 256, run: fillWindows},
 	{name: "yamux data beyond the window", target: hub, sockets: 1, run: onYamux(beyondWindow)},
 
 	// HTTP/2
@@ -152,6 +153,22 @@ func yamuxPings(w io.Writer, _ uint32) error {
 
 func unknownStreams(w io.Writer, first uint32) error {
 	return flood(w, append(yamuxFrame(yamuxData, 0, first+1000, 4), "data"...), 500_000)
+}
+
+// fillWindows fills the window of 4,000 streams.
+func fillWindows(a *attacker) error {
+	const streams = 4000
+	data := appendFrame([]byte(http2.ClientPreface), http2.FrameSettings, 0, 0, nil)
+	data = appendHeaders(data, 1, sleepRequest, 0, http2.FlagHeadersEndHeaders)
+	data = append(data, bytes.Repeat(appendFrame(nil, http2.FrameData, 0, 1, make([]byte, maxFrame)), 32)...)
+	for range streams {
+		stream, err := a.sessions[0].Open(context.Background())
+		if err != nil {
+			return err
+		}
+		go func() { _, _ = stream.Write(data) }() // until the session ends
+	}
+	return nil
 }
 
 func beyondWindow(w io.Writer, first uint32) error {

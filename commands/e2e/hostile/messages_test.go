@@ -84,7 +84,7 @@ var bomb = sync.OnceValue(func() []byte {
 	_, _ = zw.Write(bytes.Repeat([]byte("a"), textSize))
 	_ = zw.Close()
 	b := message.Bytes()
-	b[0] = 1                                            // compressed
+	b[0] = 1 // compressed
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
 	return b
 })

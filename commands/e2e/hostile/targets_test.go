@@ -71,6 +71,20 @@ func serveHub(t *testing.T) net.Addr {
 	return l.Addr()
 }
 
+// rawDeaf is wstun serve --raw in front of a server that reads nothing. Its innocent client
+// opens a WebSocket for each call.
+func rawDeaf(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
+	t.Helper()
+	deaf := newPeer(t).listen(t, func(conn net.Conn) {
+		_ = conn.(peerConn).Conn.(*net.TCPConn).SetReadBuffer(4096) // the victim must buffer, not the kernel
+		<-t.Context().Done()
+	})
+	v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0", "--raw", "--upstream", deaf.String())
+	connect(v)
+	innocent := newPeer(t)
+	return v, func(context.Context) error { return innocent.connectWithToken(v.url()) }
+}
+
 // dial is wstun dial with an innocent session, which is the newest.
 func dial(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
