@@ -1,0 +1,121 @@
+//go:build linux
+
+package hostile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// commandAttack is an attack on a command that ends by itself.
+type commandAttack struct {
+	name string
+	args func(t *testing.T) []string // starts the hostile server
+
+	// output matches stdout and stderr, one after the other. Default: anything.
+	output    string
+	peak      int64         // MiB; default: 256
+	within    time.Duration // default: 5 s
+	interrupt bool          // the server doesn't answer: the command must end on SIGINT
+}
+
+// TestCommands runs the attacks on commands that end by themselves.
+func TestCommands(t *testing.T) {
+	p := build(t)
+	for _, a := range slices.Concat(responseAttacks, lyingCommands, outputAttacks) {
+		t.Run(a.name, func(t *testing.T) { a.test(t, p) })
+	}
+}
+
+func (a *commandAttack) test(t *testing.T, p program) {
+	t.Helper()
+	if a.peak == 0 {
+		a.peak = 256
+	}
+	if a.within == 0 {
+		a.within = 5 * time.Second
+	}
+	args := a.args(t)
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := p.command(ctx, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &limitedBuffer{&out}, &limitedBuffer{&out}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if a.interrupt {
+		stop := time.AfterFunc(time.Second, func() { _ = cmd.Process.Signal(os.Interrupt) })
+		defer stop.Stop()
+	}
+	err := cmd.Wait()
+	took := time.Since(start)
+	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024
+	t.Logf("%v in %.1f s; peak %d MiB", cmd.ProcessState, took.Seconds(), peak)
+	text, _, _ := strings.Cut(out.String(), "\ngoroutine ") // without the stack dump of a crash
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	switch {
+	case ctx.Err() != nil:
+		t.Errorf("it doesn't end within %v", patience)
+	case err != nil && !ok:
+		t.Error(err)
+	case ok && exit.ExitCode() < 0, strings.Contains(text, "fatal error: "), strings.Contains(text, "panic: "):
+		t.Error("it crashed")
+	case took > a.within:
+		t.Errorf("it took %v, want at most %v", took.Round(time.Millisecond), a.within)
+	}
+	if peak > a.peak {
+		t.Errorf("the peak was %d MiB, want at most %d", peak, a.peak)
+	}
+	if !regexp.MustCompile(a.output).MatchString(text) {
+		t.Errorf("the output doesn't match %q", a.output)
+	}
+	if t.Failed() {
+		t.Logf("wstun %s\n%.2000s", strings.Join(args, " "), text)
+	}
+}
+
+// limitedBuffer keeps the first bytes of the output.
+type limitedBuffer struct{ b *bytes.Buffer }
+
+func (l *limitedBuffer) Write(p []byte) (int, error) {
+	const most = 1 << 20
+	l.b.Write(p[:min(len(p), max(0, most-l.b.Len()))])
+	return len(p), nil
+}
+
+// responseAttacks are header bombs in responses.
+var responseAttacks = bombedCommands()
+
+func bombedCommands() (list []commandAttack) {
+	const hubProto = "../../demo/hub.proto"
+	for _, args := range [][]string{{"list"}, {"check"}, {"call", "--proto", hubProto}} {
+		for _, bomb := range []string{headerBombMethod, trailerBombMethod, endlessBombMethod} {
+			list = append(list, commandAttack{
+				name: args[0] + " meets " + path.Base(bomb) + " bombs",
+				args: func(t *testing.T) []string {
+					t.Helper()
+					args := append(slices.Clone(args), serveBombsInSessions(t, bomb))
+					if args[0] == "call" {
+						args = append(args, "wstun.demo.v1.Hub/Sleep")
+					}
+					return args
+				},
+				interrupt: bomb == endlessBombMethod,
+			})
+		}
+	}
+	return list
+}
