@@ -24,10 +24,14 @@ func (o *Options) limitFlags() []cli.Flag {
 // newLimits returns the limits of the flags.
 func (o *Options) newLimits() (*limit.Process, error) {
 	l := o.Limits
+	const forMessages, forHeaders, largest = 1 << 20, 4 << 10, 1 << 40 // calls need some in any case
 	for i, value := range []int64{l.SessionMemory, l.Memory, l.HeaderList, l.SessionHeaderLists} {
-		const smallest, largest = 64 << 10, 1 << 40
+		smallest := int64(forMessages)
+		if i >= 2 {
+			smallest = forHeaders
+		}
 		if value < smallest || value > largest {
-			return nil, usage.Errorf("--%s %s: want 64KiB to 1024GiB", limitNames[i], usage.FormatSize(value))
+			return nil, usage.Errorf("--%s %s: want %s to %s", limitNames[i], usage.FormatSize(value), usage.FormatSize(smallest), usage.FormatSize(largest))
 		}
 	}
 	switch {

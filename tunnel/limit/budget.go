@@ -6,36 +6,36 @@ import (
 	"slices"
 )
 
-// use is the purpose of reserved memory. Each use leaves room for the later ones that its
-// message may need: a request is received, then decompressed, and then the response is
-// received from an upstream, decompressed, and sent. So waiting always ends, unless the
-// peer takes no responses.
+// use is the purpose of reserved memory. Bytes for a request leave room to decompress one,
+// which frees the compressed request, and bytes for a response leave nothing. So waiting
+// always ends, unless the peer takes no responses.
 type use int
 
 const (
-	receiving     use = iota
-	decompressing     // takes twice the memory, also for the decoded message
-	responding        // receiving a response
-	sending           // or decompressing a response
-	uses              // the number of uses
+	answering     use = iota // receiving a response from an upstream, or sending one
+	decompressing            // a request; takes twice the memory, also for the decoded message
+	receiving                // a request
+	uses                     // the number of uses
 )
-
-// laterUses is how many messages a use leaves room for.
-var laterUses = [uses]int64{receiving: 3, decompressing: 1, responding: 1, sending: 0}
 
 // waiter waits for n bytes.
 type waiter struct {
-	n     int64
-	use   use
-	ready func() // called when the bytes are reserved
+	n        int64
+	use      use
+	ready    func() // called when the bytes are reserved
+	reserved bool
 }
 
 var errClosed = errors.New("the session has ended")
 
-// room reports whether n more bytes fit for a use. The caller holds Process.mu.
+// room reports whether n more bytes fit for a use. Other sessions may take all memory of
+// the process but this one's share. The caller holds Process.mu.
 func (s *Session) room(n int64, u use) bool {
-	n += laterUses[u] * int64(s.MaxMessage())
-	return s.messages+n <= s.limit && s.process.messages+n <= s.process.opts.Memory
+	if u == receiving {
+		n += 2 * int64(s.MaxMessage())
+	}
+	p := s.process
+	return s.messages+n <= s.limit && (p.messages+n <= p.opts.Memory || s.messages+n <= p.share())
 }
 
 // add counts n bytes, even beyond the limits. The caller holds Process.mu.
@@ -45,12 +45,12 @@ func (s *Session) add(n int64) {
 }
 
 // charge counts n bytes without waiting; a negative n releases bytes.
-func (s *Session) charge(n int64) { s.changeUnread(0, n) }
+func (s *Session) charge(n int64) { s.changeUnread(receiving, 0, n) }
 
 // changeUnread changes the number of unread bytes, which count, and charges other bytes.
-// It reports whether the unread bytes have grown to more than half of the session's
-// memory.
-func (s *Session) changeUnread(unread, other int64) (tooMuch bool) {
+// It reports whether the unread bytes have become too many to wait. The use is receiving
+// or answering.
+func (s *Session) changeUnread(u use, unread, other int64) (tooMany bool) {
 	n := unread + other
 	if unread == 0 && n == 0 {
 		return false
@@ -58,42 +58,62 @@ func (s *Session) changeUnread(unread, other int64) (tooMuch bool) {
 	p := s.process
 	p.mu.Lock()
 	s.add(n)
-	s.unread += unread
-	tooMuch = unread > 0 && s.unread > s.limit/2
+	s.unread[u] += unread
+	p.unread[u] += unread
+	tooMany = unread > 0 && s.hasUnread(u, 2)
 	var ready []func()
-	if n < 0 {
+	if n < 0 || unread < 0 {
 		ready = p.wakeAll()
-	}
-	if unread < 0 && len(s.stalled) > 0 && !s.unreadFull() {
-		for f := range s.stalled {
-			ready = append(ready, func() { go f.resume() })
-		}
-		clear(s.stalled)
 	}
 	p.mu.Unlock()
 	run(ready)
-	return tooMuch
+	return tooMany
 }
 
-// unreadFull reports whether connections get no credit. The caller holds Process.mu.
-func (s *Session) unreadFull() bool { return s.unread > s.limit/4 }
+// share is the memory that a session may use when the process has no more. All shares are
+// a quarter of the process's memory, beyond its limit. The caller holds mu.
+func (p *Process) share() int64 { return p.opts.Memory / 4 / int64(max(p.sessions, 1)) }
 
-// stall reports whether f must wait with the credit of its connection. If so, the session
-// calls f.resume later.
+// hasUnread reports whether the unread bytes are more than an nth of the session's memory,
+// or of the process's, and the session has more than its share. The caller holds
+// Process.mu.
+func (s *Session) hasUnread(u use, n int64) bool {
+	p := s.process
+	return s.unread[u] > s.limit/n || p.unread[u] > p.opts.Memory/n && s.unread[u] > p.share()
+}
+
+// full reports whether connections get no credit: the unread requests and the unread
+// responses must each leave room for others, and the requests that handlers hold for
+// responses. The caller holds Process.mu.
+func (s *Session) full(u use) bool {
+	p, room := s.process, int64(s.MaxMessage())
+	return s.hasUnread(u, 4) || u == receiving &&
+		(s.messages > s.limit-room || p.messages > p.opts.Memory-room && s.messages > p.share())
+}
+
+// stall reports whether f must wait with the credit of its connection. If so, f.resume is
+// called later.
 func (s *Session) stall(f *flow) bool {
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
-	if !s.unreadFull() {
+	if !s.full(f.use) {
 		return false
 	}
-	s.stalled[f] = struct{}{}
+	s.process.stalled[f] = struct{}{}
 	return true
+}
+
+// stalledByUnread reports whether the unread bytes alone make the session full.
+func (s *Session) stalledByUnread(u use) bool {
+	s.process.mu.Lock()
+	defer s.process.mu.Unlock()
+	return s.hasUnread(u, 4)
 }
 
 func (s *Session) unstall(f *flow) {
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
-	delete(s.stalled, f)
+	delete(s.process.stalled, f)
 }
 
 // reserve counts n bytes if they fit, and returns nil. Otherwise it returns a waiter: as
@@ -107,7 +127,7 @@ func (s *Session) reserve(n int64, u use, ready func()) *waiter {
 		s.add(n)
 		return nil
 	}
-	w := &waiter{n, u, ready}
+	w := &waiter{n: n, use: u, ready: ready}
 	if !s.closed {
 		s.queues[u] = append(s.queues[u], w)
 		p.waiting[s] = struct{}{}
@@ -115,14 +135,14 @@ func (s *Session) reserve(n int64, u use, ready func()) *waiter {
 	return w
 }
 
-// cancel removes w from the queue or, if w isn't there any more, releases its bytes.
+// cancel removes w from the queue, or releases its bytes.
 func (s *Session) cancel(w *waiter) {
 	p := s.process
 	p.mu.Lock()
-	if i := slices.Index(s.queues[w.use], w); i >= 0 {
-		s.queues[w.use] = slices.Delete(s.queues[w.use], i, i+1)
-	} else {
+	if w.reserved {
 		s.add(-w.n)
+	} else if i := slices.Index(s.queues[w.use], w); i >= 0 {
+		s.queues[w.use] = slices.Delete(s.queues[w.use], i, i+1)
 	}
 	ready := p.wakeAll() // the next one may need less
 	p.mu.Unlock()
@@ -141,6 +161,7 @@ func (s *Session) wait(ctx context.Context, n int64, u use) error {
 	case <-reserved:
 		return nil
 	case <-s.ended.Done():
+		s.cancel(w)
 		return errClosed
 	case <-ctx.Done():
 		s.cancel(w)
@@ -148,8 +169,8 @@ func (s *Session) wait(ctx context.Context, n int64, u use) error {
 	}
 }
 
-// wakeAll reserves the bytes of all waiters that fit now, and returns their ready
-// functions. The caller holds p.mu.
+// wakeAll reserves the bytes of all waiters that fit now. It returns their ready
+// functions, and those of stalled connections that may have credit. The caller holds p.mu.
 func (p *Process) wakeAll() (ready []func()) {
 	for s := range p.waiting {
 		idle := true
@@ -157,6 +178,7 @@ func (p *Process) wakeAll() (ready []func()) {
 			q := s.queues[u]
 			for len(q) > 0 && s.room(q[0].n, u) {
 				s.add(q[0].n)
+				q[0].reserved = true
 				ready = append(ready, q[0].ready)
 				q = q[1:]
 			}
@@ -165,6 +187,12 @@ func (p *Process) wakeAll() (ready []func()) {
 		}
 		if idle {
 			delete(p.waiting, s)
+		}
+	}
+	for f := range p.stalled {
+		if !f.session.full(f.use) {
+			delete(p.stalled, f)
+			ready = append(ready, func() { go f.resume() })
 		}
 	}
 	return ready

@@ -35,7 +35,8 @@ type conn struct {
 
 	wmu    sync.Mutex
 	sent   frames
-	credit []byte // delayed WINDOW_UPDATE frames, to be sent at the next frame boundary
+	queue  *h2.Scanner // of what is sent; nil for a client
+	credit []byte      // delayed WINDOW_UPDATE frames, to be sent at the next frame boundary
 }
 
 // listener accepts connections that a session limits.
@@ -78,13 +79,24 @@ func newConn(nc net.Conn, s *Session, isClient bool) *conn {
 	c := &conn{Conn: nc, isClient: isClient}
 	from, u := h2.FromClient, receiving
 	if isClient {
-		from, u = h2.FromServer, responding
+		from, u = h2.FromServer, answering
 		c.sent.left = len(http2.ClientPreface)
 	}
 	c.flow = newFlow(s, u, c.sendCredit, c.giveUp)
+	if !isClient {
+		c.queue = h2.NewScanner(h2.FromServer, h2.Visitor{Payload: c.sentPayload})
+	}
 	c.received = h2.NewScanner(from, h2.Visitor{Frame: c.receivedFrame, Payload: c.receivedPayload, End: c.receivedEnd})
 	return c
 }
+
+// addr is the remote address of a conn, which a call finds through it.
+type addr struct {
+	net.Addr
+	conn *conn
+}
+
+func (c *conn) RemoteAddr() net.Addr { return addr{c.Conn.RemoteAddr(), c} }
 
 // receivedFrame handles the header of a received frame.
 func (c *conn) receivedFrame(h h2.Header) {
@@ -104,6 +116,12 @@ func (c *conn) receivedFrame(h h2.Header) {
 func (c *conn) receivedPayload(h h2.Header, p []byte) {
 	if h.Type == http2.FrameData {
 		c.flow.receivedData(h.Stream, p)
+	}
+}
+
+func (c *conn) sentPayload(h h2.Header, p []byte) {
+	if h.Type == http2.FrameData {
+		c.flow.sentData(h.Stream, p)
 	}
 }
 
@@ -180,6 +198,9 @@ func (c *conn) countHeld() bool {
 func (c *conn) Write(p []byte) (int, error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
+	if c.queue != nil {
+		c.queue.Scan(p)
+	}
 	if err := c.sent.split(p, c.maySend, c.writeAll); err != nil {
 		return 0, err
 	}

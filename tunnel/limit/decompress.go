@@ -2,8 +2,11 @@ package limit
 
 import (
 	"compress/gzip"
+	"context"
+	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/mem"
 )
@@ -12,8 +15,16 @@ import (
 // of it, in bytes.
 const unreserved = 64 << 10
 
+// answerTimeout is how long a compressed response waits for memory. Several of them may
+// wait for each other, with their requests.
+const answerTimeout = 10 * time.Second
+
+// ErrMemory ends the status of a call whose compressed response has waited too long for
+// memory.
+var ErrMemory = errors.New("the session has no memory left for the response")
+
 // decompressor is a grpc.Decompressor for gzip. It waits until the largest possible
-// message fits, for the given use, which is decompressing or sending.
+// message fits, for the given use, which is decompressing or answering.
 type decompressor struct {
 	session *Session
 	use     use
@@ -28,8 +39,12 @@ func (decompressor) Type() string { return "gzip" }
 // the message is too long: grpc-go reports that.
 func (d decompressor) Do(r io.Reader) ([]byte, error) {
 	s := d.session
-	if c, ok := r.(interface{ Remaining() int }); ok {
-		compressed := s.hold(int64(c.Remaining()))
+	if c, ok := r.(interface{ Remaining() int }); ok && d.use == answering { // flow counts requests
+		n := int64(c.Remaining())
+		compressed := s.takeArrived(n)
+		if compressed == nil {
+			compressed = s.hold(n)
+		}
 		defer compressed.release()
 	}
 	z, ok := gzipReaders.Get().(*gzip.Reader)
@@ -50,10 +65,7 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 	for {
 		if len(out) == cap(out) {
 			if cap(out) >= unreserved && reserved == 0 {
-				if reserved = int64(limit); d.use == decompressing {
-					reserved *= 2
-				}
-				if err := s.wait(s.ended, reserved, d.use); err != nil {
+				if reserved, err = d.reserve(int64(limit)); err != nil {
 					return nil, err
 				}
 			}
@@ -75,11 +87,22 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 		if len(out) == limit {
 			s.charge(-reserved)
 		} else {
-			s.charge(int64(len(out)) - reserved)
-			s.decompressed.Store(&out[0], &held{session: s, n: int64(len(out))})
+			memory := &held{session: s, n: reserved}
+			memory.shrink(reserved / int64(limit) * int64(len(out)))
+			s.decompressed.Store(&out[0], memory)
 		}
 	}
 	return out, nil
+}
+
+// reserve waits for the memory of a message of n bytes, and returns its size.
+func (d decompressor) reserve(n int64) (int64, error) {
+	if d.use == decompressing {
+		return 2 * n, d.session.wait(d.session.ended, 2*n, d.use)
+	}
+	ctx, cancel := context.WithTimeoutCause(d.session.ended, answerTimeout, ErrMemory)
+	defer cancel()
+	return n, d.session.wait(ctx, n, d.use)
 }
 
 // inflated returns the memory that Do has reserved for data; nil if it has not.

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"math/bits"
 	"sync"
 	"time"
 
@@ -14,40 +15,62 @@ const (
 	// initial window (RFC 9113 §6.9.2).
 	freeCredit = 65535
 
+	// minBuffer is the size up to which grpc-go doesn't take buffers from a pool.
+	minBuffer = 1 << 10
+
 	// stallTimeout is how long a connection may go without credit before it is closed.
 	stallTimeout = 10 * time.Second
 )
 
-// flow decides when a server's flow-control credit reaches the peer (RFC 9113 §5.2).
+// flow counts the messages of a connection, and decides when a server's flow-control
+// credit reaches the peer (RFC 9113 §5.2).
 // grpc-go gives a stream credit for each message that a handler waits for, whatever its
 // size, and gives the connection credit for all that it has received.
 //
 //   - The credit for a large message waits until the message fits.
-//   - A session's unread bytes, those that handlers haven't received, may take a quarter
-//     of its memory. Beyond that, its connections get no credit. Complete messages leave
-//     this state when handlers receive them. If that takes more than stallTimeout, or the
-//     unread bytes come to take half of the memory, the messages are incomplete and wait
-//     for each other: the connection is closed.
+//   - A session's connections get no credit while its unread bytes, the memory of frames
+//     that handlers haven't received, take more than a quarter of its memory, and while the requests
+//     that handlers hold leave no room for a response. That ends when handlers receive
+//     complete messages, and the peer takes the responses. If most of a connection's
+//     unread bytes are of incomplete messages, which wait for each other, it is closed
+//     after stallTimeout. It is closed at once if the unread bytes take half of the memory.
 type flow struct {
 	session *Session
-	use     use                 // receiving or responding
+	use     use                 // receiving or answering
 	send    func(frames []byte) // may block
 	giveUp  func(last []byte)   // may block
 
 	mu       sync.Mutex
 	streams  map[uint32]*stream // open ones; nil once closed
 	stalled  int64              // credit of the connection that is delayed
-	stalling *time.Timer        // calls abort; nil if stalled is 0
+	stalling *time.Timer        // calls abortIncomplete; nil if stalled is 0
 }
 
-// stream is the flow control of an open stream. All values are bytes.
+// stream is the flow control of an open stream.
 type stream struct {
 	messages h2.Messages
-	balance  int64   // received minus credit given
-	unread   int64   // the part of balance that counts
+	read     uint64  // messages that the handler has received
+	balance  int64   // bytes received minus credit given
+	unread   int64   // memory of the frames since the handler had received all messages
+	tail     int64   // the part of unread that has an incomplete message
 	reserved int64   // for the message that is being received
-	left     int64   // of that message, still to be received
 	waiting  *waiter // for credit
+
+	sent   h2.Messages // to a client
+	queued []int64     // memory of the messages that are not yet sent
+}
+
+// frameMemory returns the memory that grpc-go takes for a received DATA frame with n
+// bytes: a buffer of bufferPool if it is large, and an element of a queue.
+func frameMemory(n int64) int64 {
+	const element = 128
+	switch {
+	case n == 0:
+		return 0
+	case n <= minBuffer:
+		return element + n
+	}
+	return element + 1<<bits.Len64(uint64(n-1)) //nolint:gosec // n is positive
 }
 
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
@@ -62,8 +85,8 @@ func (f *flow) open(id uint32) {
 	}
 }
 
-// receivedFrame records a DATA frame whose payload has n bytes. If it makes the unread
-// bytes too many, the connection is closed.
+// receivedFrame records a DATA frame whose payload has n bytes. If the unread bytes become
+// too many, the connection is closed.
 func (f *flow) receivedFrame(id uint32, n int64) {
 	f.mu.Lock()
 	st := f.streams[id]
@@ -71,9 +94,17 @@ func (f *flow) receivedFrame(id uint32, n int64) {
 		f.mu.Unlock()
 		return
 	}
-	unread := f.change(st, n)
+	memory := frameMemory(n)
+	if st.reserved > 0 && st.messages.Left() > 0 {
+		memory -= n
+	}
+	if st.balance += n; f.mayBeRead(st) {
+		memory = 0
+	}
+	st.unread += memory
+	st.tail += memory
 	f.mu.Unlock()
-	if f.session.changeUnread(unread, 0) {
+	if f.session.changeUnread(f.use, memory, 0) {
 		f.abort()
 	}
 }
@@ -86,30 +117,51 @@ func (f *flow) receivedData(id uint32, p []byte) {
 		f.mu.Unlock()
 		return
 	}
+	count, length := st.messages.Count(), st.messages.Length()
 	st.messages.Scan(p)
-	var unreserved int64
-	if st.reserved > 0 {
-		if st.left -= int64(len(p)); st.left <= 0 { // the codec counts the message now
-			unreserved, st.reserved = st.reserved, 0
+	isComplete := st.messages.Count() != count
+	if st.messages.AtBoundary() {
+		st.tail = 0
+	} else if isComplete {
+		st.tail = min(st.tail, frameMemory(int64(len(p))))
+	}
+	if f.use == receiving || st.reserved == 0 || !isComplete {
+		f.mu.Unlock()
+		return
+	}
+	unread, reserved := st.caughtUp()
+	f.mu.Unlock()
+	f.session.changeUnread(answering, unread, -unread)
+	f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: -unread - reserved})
+}
+
+// mayBeRead reports whether the handler may have received all bytes of st without that
+// grpc-go has given credit for them. Only a server says when a handler has received a
+// message.
+func (f *flow) mayBeRead(st *stream) bool {
+	return f.use == answering && st.reserved == 0 && st.balance <= freeCredit/4
+}
+
+// readMessage records that the handler has received a message.
+func (f *flow) readMessage(id uint32) {
+	f.mu.Lock()
+	var unread, reserved int64
+	if st := f.streams[id]; st != nil {
+		if st.read++; st.read >= st.messages.Count() {
+			unread, reserved = st.caughtUp()
 		}
 	}
 	f.mu.Unlock()
-	f.session.charge(-unreserved)
+	f.session.changeUnread(f.use, unread, reserved)
 }
 
-// change changes the balance of st, and returns the change of unread. Responses don't
-// count as unread: upstreams are trusted not to leave many incomplete.
-func (f *flow) change(st *stream, n int64) (unread int64) {
-	st.balance += n
-	before := st.unread
-	if st.unread = st.balance; st.unread <= small || f.use == responding {
-		st.unread = 0
-	}
-	return st.unread - before
+// caughtUp records that the handler has received all complete messages. It returns the
+// changes of the unread and the reserved bytes.
+func (st *stream) caughtUp() (unread, reserved int64) {
+	unread, reserved = st.tail-st.unread, -st.reserved
+	st.unread, st.reserved = st.tail, 0
+	return unread, reserved
 }
-
-// reserve records a reservation for the message that is being received.
-func (st *stream) reserve(n int64) { st.reserved, st.left = n, int64(st.messages.Left()) }
 
 // mayGive reports whether n bytes of credit may be given now. Otherwise flow gives them
 // later.
@@ -129,13 +181,17 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 			st.waiting = w
 			return false
 		}
-		st.reserve(n)
+		st.reserved += n
 		st.balance -= n
 		return true
 	}
-	unread := f.change(st, -n)
+	var unread int64
+	if st.balance -= n; f.mayBeRead(st) {
+		st.tail = 0
+		unread, _ = st.caughtUp()
+	}
 	f.mu.Unlock()
-	f.session.changeUnread(unread, 0)
+	f.session.changeUnread(f.use, unread, 0)
 	return true
 }
 
@@ -148,11 +204,49 @@ func (f *flow) giveReserved(id uint32, n int64) {
 		return
 	}
 	st.waiting = nil
-	st.reserve(n)
-	unread := f.change(st, -n)
+	st.reserved += n
+	st.balance -= n
 	f.mu.Unlock()
-	f.session.changeUnread(unread, 0)
 	f.send(appendWindowUpdate(nil, id, n))
+}
+
+// queue counts the memory of a message until it is sent.
+func (f *flow) queue(id uint32, memory int64) {
+	f.mu.Lock()
+	st := f.streams[id]
+	if st != nil {
+		st.queued = append(st.queued, memory)
+	}
+	f.mu.Unlock()
+	if st == nil {
+		f.session.charge(-memory)
+	}
+}
+
+// sentData records data that is being sent.
+func (f *flow) sentData(id uint32, p []byte) {
+	f.mu.Lock()
+	st := f.streams[id]
+	if st == nil {
+		f.mu.Unlock()
+		return
+	}
+	count := st.sent.Count()
+	st.sent.Scan(p)
+	n := min(int(st.sent.Count()-count), len(st.queued)) //nolint:gosec // fewer than the bytes of p
+	memory := sum(st.queued[:n])
+	if st.queued = st.queued[n:]; len(st.queued) == 0 {
+		st.queued = nil
+	}
+	f.mu.Unlock()
+	f.session.charge(-memory)
+}
+
+func sum(values []int64) (total int64) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
 
 // stall delays n bytes of the connection's credit if the session has too many unread
@@ -164,9 +258,30 @@ func (f *flow) stall(n int64) bool {
 		return false
 	}
 	if f.stalled += n; f.stalling == nil {
-		f.stalling = time.AfterFunc(stallTimeout, f.abort)
+		f.stalling = time.AfterFunc(stallTimeout, f.abortIncomplete)
 	}
 	return true
+}
+
+// abortIncomplete closes a stalled connection if that is because of incomplete messages.
+func (f *flow) abortIncomplete() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stalling == nil {
+		return
+	}
+	var unread, incomplete int64
+	for _, st := range f.streams {
+		unread += st.unread
+		if st.messages.Length() <= freeCredit { // for more, there is credit, or the handler isn't waiting
+			incomplete += st.tail
+		}
+	}
+	if incomplete > unread/2 && f.session.stalledByUnread(f.use) {
+		go f.abort()
+		return
+	}
+	f.stalling.Reset(stallTimeout)
 }
 
 // resume gives the connection its delayed credit.
@@ -219,7 +334,7 @@ func (f *flow) release(st *stream) {
 	if st.waiting != nil {
 		f.session.cancel(st.waiting)
 	}
-	f.session.changeUnread(-st.unread, -st.reserved)
+	f.session.changeUnread(f.use, -st.unread, -st.reserved-sum(st.queued))
 }
 
 // close forgets all streams.

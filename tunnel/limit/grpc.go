@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
@@ -36,6 +38,10 @@ const (
 	connWindow   = 4 << 20
 )
 
+// bufferPool has buffers of less than twice the size asked for, if that is at most 16 KiB,
+// the limit of a frame. grpc-go's own has buffers of up to four times.
+var bufferPool, _ = mem.NewBinaryTieredBufferPool(11, 12, 13, 14, 15, 20) // can't fail
+
 // fieldOverhead is the size of a header field beyond its name and value (RFC 9113
 // §6.5.2).
 const fieldOverhead = 32
@@ -53,7 +59,7 @@ type Server struct {
 }
 
 // NewServer returns a server that s limits. It encodes messages with codec. opts must not
-// set a codec, a limit, or a handler of tap or stats.
+// set a codec, a limit or a tap handler.
 func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *Server {
 	return &Server{session: s, Server: grpc.NewServer(append(opts,
 		grpc.MaxConcurrentStreams(maxCalls),
@@ -61,13 +67,13 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		grpc.MaxSendMsgSize(s.MaxMessage()),
 		grpc.MaxHeaderListSize(s.maxHeaderList()),
 		grpc.ReadBufferSize(readBuffer),
+		experimental.BufferPool(bufferPool),
 		grpc.SharedWriteBuffer(true), // none for an idle connection
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ForceServerCodecV2(meteredCodec{codec, s}),
 		grpc.RPCDecompressor(decompressor{s, decompressing}), //nolint:staticcheck // an encoding.Compressor serves all servers of the process
 		grpc.InTapHandle(s.admit),
-		grpc.StatsHandler(callStats{s}),
 		grpc.ChainStreamInterceptor(s.intercept),
 	)...)}
 }
@@ -103,7 +109,8 @@ func (s *Session) ClientOptions() []grpc.DialOption {
 		grpc.WithMaxHeaderListSize(s.maxHeaderList()),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithDecompressor(decompressor{s, sending}), //nolint:staticcheck // as in NewServer
+		experimental.WithBufferPool(bufferPool),
+		grpc.WithDecompressor(decompressor{s, answering}), //nolint:staticcheck // as in NewServer
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(s.MaxMessage()), grpc.MaxCallSendMsgSize(s.MaxMessage())),
 	}
 }

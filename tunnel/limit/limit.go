@@ -59,8 +59,11 @@ type Process struct {
 	opts Options
 
 	mu       sync.Mutex // guards the fields below, and those of the sessions
+	sessions int        // open ones
 	messages int64      // bytes in use
+	unread   [uses]int64
 	waiting  map[*Session]struct{}
+	stalled  map[*flow]struct{} // connections without credit
 }
 
 // New returns the limits of a process. opts may be nil.
@@ -77,6 +80,7 @@ func New(opts *Options) *Process {
 			SessionHeaderLists: headers,
 		},
 		waiting: make(map[*Session]struct{}),
+		stalled: make(map[*flow]struct{}),
 	}
 }
 
@@ -110,22 +114,25 @@ type Session struct {
 	end     context.CancelFunc
 
 	decompressed sync.Map // *byte, the first one of a compressed message → its *held
-	decoded      sync.Map // decoded message → its *held, for callStats
+	decoded      sync.Map // decoded message → its *held, until RecvMsg returns
 
 	// guarded by Process.mu:
-	messages int64 // bytes in use
-	unread   int64 // the part of messages that handlers haven't received
-	headers  int64 // bytes of header lists
+	messages int64       // bytes in use
+	unread   [uses]int64 // the requests and responses in messages that handlers haven't received
+	headers  int64       // bytes of header lists
 	calls    int
 	queues   [uses][]*waiter
-	stalled  map[*flow]struct{} // call resume
+	arrived  map[int64][]*held // responses for the codec, by their length
 	closed   bool
 }
 
 // NewSession returns the limits of a new session. The caller closes it.
 func (p *Process) NewSession() *Session {
-	s := &Session{process: p, limit: p.opts.SessionMemory, stalled: make(map[*flow]struct{})}
+	s := &Session{process: p, limit: p.opts.SessionMemory, arrived: make(map[int64][]*held)}
 	s.ended, s.end = context.WithCancel(context.Background())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions++
 	return s
 }
 
@@ -138,6 +145,10 @@ func (s *Session) Close() {
 	p := s.process
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.closed, s.queues = true, [uses][]*waiter{}
 	delete(p.waiting, s)
+	p.sessions--
 }

@@ -1,16 +1,16 @@
 package limit
 
 import (
-	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -34,6 +34,12 @@ func (s *Session) hold(n int64) *held {
 	return &held{session: s, n: n}
 }
 
+// shrink counts n bytes from now on. It must not be called at the same time as release.
+func (h *held) shrink(n int64) {
+	h.session.charge(n - h.n)
+	h.n = n
+}
+
 // release may be called more than once, and on nil.
 func (h *held) release() {
 	if h != nil && !h.released.Swap(true) {
@@ -41,76 +47,128 @@ func (h *held) release() {
 	}
 }
 
-// outgoing is a response with the memory that is reserved for it.
-type outgoing struct {
-	message any
-	memory  *held
+// arrivalTimeout is how long a response counts for which the codec isn't called, because
+// its call has ended.
+const arrivalTimeout = 10 * time.Second
+
+// arrive keeps h until hold is called for the response with n bytes that h counts.
+func (s *Session) arrive(n int64, h *held) {
+	p := s.process
+	p.mu.Lock()
+	s.arrived[n] = append(s.arrived[n], h)
+	p.mu.Unlock()
+	time.AfterFunc(arrivalTimeout, func() {
+		p.mu.Lock()
+		i := slices.Index(s.arrived[n], h)
+		if i >= 0 {
+			s.removeArrived(n, i)
+		}
+		p.mu.Unlock()
+		if i >= 0 {
+			h.release()
+		}
+	})
 }
 
-// prepare waits until a response fits, and returns it for meteredCodec.Marshal. Encoded
-// messages count already.
-func (s *Session) prepare(ctx context.Context, message any) (any, error) {
-	m, ok := message.(proto.Message)
-	if !ok {
-		return message, nil
+// takeArrived returns the memory of a response with n bytes that has arrived, or nil.
+func (s *Session) takeArrived(n int64) *held {
+	p := s.process
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(s.arrived[n]) == 0 {
+		return nil
 	}
-	n := int64(proto.Size(m))
+	h := s.arrived[n][0]
+	s.removeArrived(n, 0)
+	return h
+}
+
+// removeArrived removes s.arrived[n][i]. The caller holds Process.mu.
+func (s *Session) removeArrived(n int64, i int) {
+	if s.arrived[n] = slices.Delete(s.arrived[n], i, i+1); len(s.arrived[n]) == 0 {
+		delete(s.arrived, n)
+	}
+}
+
+// queueElement is the memory of a message in grpc-go's queue of frames to send, besides
+// its bytes.
+const queueElement = 256
+
+// reserve waits until a response fits, and returns its memory. A forwarded message has
+// memory already, unless it is small. If it is to be compressed, that memory is freed, and
+// the result is an estimate of the compressed copy.
+func (m *meteredStream) reserve(v any) (int64, error) {
+	n, isForwarded := int64(queueElement), false
+	switch v := v.(type) {
+	case proto.Message:
+		n += int64(proto.Size(v))
+	case interface{ Len() int }:
+		isForwarded = v.Len() > small
+		if !isForwarded || m.call.compresses() {
+			n += int64(v.Len())
+		}
+	}
+	s := m.session
 	switch {
-	case n <= small:
-		return message, nil
-	case n > int64(s.MaxMessage()):
-		return nil, s.tooLarge(n)
+	case isForwarded:
+		s.charge(n)
+		return n, nil
+	case n > int64(s.MaxMessage())+queueElement:
+		return 0, s.tooLarge(n - queueElement)
 	}
-	if err := s.wait(ctx, n, sending); errors.Is(err, errClosed) {
-		return nil, status.Error(codes.Unavailable, "wstun: "+err.Error())
+	if err := s.wait(m.Context(), n, answering); errors.Is(err, errClosed) {
+		return 0, status.Error(codes.Unavailable, "wstun: "+err.Error())
 	} else if err != nil {
-		return nil, status.FromContextError(err).Err()
+		return 0, status.FromContextError(err).Err()
 	}
-	return &outgoing{message, &held{session: s, n: n}}, nil
+	return n, nil
 }
 
 // meteredCodec counts messages until they are released: a decoded request when the
-// handler is done with it, other requests and all responses when their buffers are
-// freed.
+// handler is done with it, other messages when their buffers are freed.
 type meteredCodec struct {
 	encoding.CodecV2
 	session *Session
-}
-
-// Marshal implements encoding.CodecV2.
-func (c meteredCodec) Marshal(v any) (mem.BufferSlice, error) {
-	out, ok := v.(*outgoing)
-	if !ok {
-		return c.CodecV2.Marshal(v)
-	}
-	data, err := c.CodecV2.Marshal(out.message)
-	if err != nil {
-		out.memory.release()
-		return nil, err
-	}
-	return attach(data, out.memory), nil
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c meteredCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	memory := c.session.inflated(data)
 	if memory == nil {
-		memory = c.session.hold(int64(data.Len()))
+		memory = c.session.takeArrived(int64(data.Len()))
 	}
-	if _, decoded := v.(proto.Message); !decoded {
+	if _, isProto := v.(proto.Message); !isProto {
+		if n := bufferMemory(data); memory == nil {
+			memory = c.session.hold(n)
+		} else {
+			memory.shrink(n)
+		}
 		data.Ref() // grpc-go frees the original, and attach takes over this reference
 		data = attach(data, memory)
 		defer data.Free()
 		return c.CodecV2.Unmarshal(data, v)
+	}
+	n := int64(data.Len())
+	if memory == nil {
+		memory = c.session.hold(n)
 	}
 	if err := c.CodecV2.Unmarshal(data, v); err != nil {
 		memory.release()
 		return err
 	}
 	if memory != nil {
-		c.session.decoded.Store(v, memory) // until HandleRPC
+		memory.shrink(n)
+		c.session.decoded.Store(v, memory) // until RecvMsg returns
 	}
 	return nil
+}
+
+// bufferMemory returns the memory of data.
+func bufferMemory(data mem.BufferSlice) (n int64) {
+	for _, b := range data {
+		n += int64(cap(b.ReadOnlyData()))
+	}
+	return n
 }
 
 // attach returns data whose last large buffer releases memory when it is freed. It takes
@@ -153,58 +211,47 @@ func (o *bufferOwner) Put(*[]byte) {
 	o.memory.release()
 }
 
-// callStats is the stats.Handler that counts decoded requests. A request counts until the
-// handler has received the next one, or has returned.
-type callStats struct{ session *Session }
-
-// requestKey is the key of the memory of a call's last request in its context: an
-// *atomic.Pointer[held].
-type requestKey struct{}
-
-// TagRPC implements stats.Handler.
-func (callStats) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	return context.WithValue(ctx, requestKey{}, new(atomic.Pointer[held]))
-}
-
-// HandleRPC implements stats.Handler.
-func (c callStats) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	var memory *held
-	switch event := event.(type) {
-	case *stats.InPayload:
-		if m, ok := c.session.decoded.LoadAndDelete(event.Payload); ok {
-			memory, _ = m.(*held)
-		}
-	case *stats.End:
-	default:
-		return
-	}
-	last, _ := ctx.Value(requestKey{}).(*atomic.Pointer[held])
-	last.Swap(memory).release()
-}
-
-// TagConn implements stats.Handler.
-func (callStats) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-// HandleConn implements stats.Handler.
-func (callStats) HandleConn(context.Context, stats.ConnStats) {}
-
-// intercept refuses calls that admit refuses, and makes SendMsg wait for memory.
+// intercept refuses calls that admit refuses, makes SendMsg wait for memory, and counts
+// decoded requests.
 func (s *Session) intercept(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if err := refused(stream.Context()); err != nil {
 		return err
 	}
-	return handler(srv, &meteredStream{stream, s})
+	m := &meteredStream{ServerStream: stream, session: s, call: newCall(stream.Context())}
+	defer func() { m.request.Load().release() }()
+	return handler(srv, m)
 }
 
 type meteredStream struct {
 	grpc.ServerStream
 	session *Session
+	call    *call
+	request atomic.Pointer[held] // the last one
 }
 
+// SendMsg counts a response until it is written to the connection.
 func (m *meteredStream) SendMsg(v any) error {
-	v, err := m.session.prepare(m.Context(), v)
+	n, err := m.reserve(v)
 	if err != nil {
 		return err
 	}
+	m.call.conn.flow.queue(m.call.stream, n)
 	return m.ServerStream.SendMsg(v)
+}
+
+// RecvMsg counts a request until the next one is received, or the handler has returned.
+func (m *meteredStream) RecvMsg(v any) error {
+	m.request.Swap(nil).release()
+	err := m.ServerStream.RecvMsg(v)
+	m.call.conn.flow.readMessage(m.call.stream)
+	memory, ok := m.session.decoded.LoadAndDelete(v)
+	if !ok {
+		return err
+	}
+	if err != nil {
+		memory.(*held).release()
+		return err
+	}
+	m.request.Store(memory.(*held))
+	return nil
 }

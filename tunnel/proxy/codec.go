@@ -12,6 +12,9 @@ type rawMessage struct {
 	data mem.BufferSlice
 }
 
+// Len returns the length in bytes, for package limit.
+func (m *rawMessage) Len() int { return m.data.Len() }
+
 // free releases the reference. The rawMessage may be reused.
 func (m *rawMessage) free() {
 	m.data.Free()

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/tunnel/limit"
 )
 
 // unreachable returns the status error of a call that could not start. It shortens
@@ -30,6 +32,9 @@ func (u *Upstream) unreachable(err error) error {
 // same text about an upstream of its own: then lossCount still equals losses, its value
 // at the start of the call.
 func (u *Upstream) callError(err error, trailer metadata.MD, losses int) error {
+	if st := status.Convert(err); strings.HasSuffix(st.Message(), limit.ErrMemory.Error()) {
+		return status.Error(codes.ResourceExhausted, st.Message())
+	}
 	text, ok := connectionCause(err)
 	if !ok || len(trailer) > 0 || u.conn.GetState() != connectivity.Shutdown && u.lossCount() == losses {
 		return err

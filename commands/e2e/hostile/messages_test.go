@@ -14,28 +14,27 @@ import (
 	"github.com/wstun/wstun/commands/demo"
 )
 
-// heldMessages is the live heap in MiB that the messages of a session may need, and
-// heldByAll that of all sessions: the limits of the tool and some more for copies.
-const (
-	heldMessages = 256 + 128
-	heldByAll    = 1024 + 256
-)
+// heldMessages is the live heap in MiB that messages may need: the tool's limit for a
+// session, and some more for copies.
+const heldMessages = 256 + 128
 
 var messageAttacks = []attack{
-	{name: "messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 24))},
-	{name: "messages that inflate for the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 24))},
+	{name: "messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
+	{name: "messages that inflate for the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
 	{name: "unary messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_CreateKey_FullMethodName, 24))},
-	{name: "messages that inflate on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(24, bombs(demo.Hub_Echo_FullMethodName, 1))},
-	{name: "messages that inflate in many sessions", target: hub, sessions: 12, held: heldByAll, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 4))},
+	{name: "messages that inflate on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(8, bombs(demo.Hub_Echo_FullMethodName, 1))},
+	{name: "messages that inflate in many sessions", target: smallHub, sessions: 12, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 1))},
 	{name: "messages that inflate and are reset", target: hub, sessions: 1, held: heldMessages, run: perSession(resetBombs)},
 	{name: "unfinished messages", target: hub, sessions: 1, held: heldMessages, run: perSession(unfinished(24))},
 	{name: "unfinished messages to the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(unfinished(24))},
-	{name: "unfinished messages in many sessions", target: hub, sessions: 24, held: heldByAll, run: perSession(unfinished(4))},
+	{name: "unfinished messages in many sessions", target: smallHub, sessions: 24, held: heldMessages, run: perSession(unfinished(4))},
+	{name: "unread messages in frames of 5 bytes", target: hub, sessions: 1, held: heldMessages, run: perSession(tinyMessages(100, 13_000))},
+	{name: "unread messages in many sessions", target: smallHub, sessions: 24, held: heldMessages, run: perSession(tinyMessages(200, 500))},
 	{name: "messages that the upstream doesn't read", target: proxy, sessions: 1, held: heldMessages, run: perSession(whole(24))},
 	{name: "responses to a client without window", target: hub, sessions: 1, held: heldMessages, run: perSession(templates)},
 	{name: "responses to a client of the proxy without window", target: proxy, sessions: 1, held: heldMessages, run: perSession(templates)},
 	{name: "responses to clients without window on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(64, templatesTimes(5))},
-	{name: "responses to a client without window in many sessions", target: hub, sessions: 12, held: heldByAll, run: perSession(templatesTimes(40))},
+	{name: "responses to a client without window in many sessions", target: smallHub, sessions: 12, held: heldMessages, run: perSession(templatesTimes(40))},
 }
 
 // noWindow is the setting of a client that accepts no data.
@@ -172,6 +171,25 @@ func templatesTimes(calls uint32) func(*http2Conn) error {
 			stream := 1 + 2*i
 			call := appendHeaders(nil, stream, block, 0, http2.FlagHeadersEndHeaders)
 			if _, err := c.Write(appendFrame(call, http2.FrameData, http2.FlagDataEndStream, stream, empty)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// tinyMessages returns an attack by calls of Echo, which ends when the client takes no
+// responses, with empty messages in a frame each.
+func tinyMessages(calls uint32, messages int) func(*http2Conn) error {
+	block := request(demo.Hub_Echo_FullMethodName)
+	return func(c *http2Conn) error {
+		for i := range calls {
+			stream := 1 + 2*i
+			frames := appendHeaders(nil, stream, block, 0, http2.FlagHeadersEndHeaders)
+			for range messages {
+				frames = appendFrame(frames, http2.FrameData, 0, stream, make([]byte, 5))
+			}
+			if _, err := c.Write(frames); err != nil {
 				return err
 			}
 		}

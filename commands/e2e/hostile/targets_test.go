@@ -29,7 +29,18 @@ type target func(t *testing.T, p program, connect func(*victim)) (*victim, func(
 // hub is wstun serve with the demo Hub.
 func hub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
-	v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0")
+	return hubWith(t, p, connect)
+}
+
+// smallHub is hub with as much memory for all sessions as for one.
+func smallHub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
+	t.Helper()
+	return hubWith(t, p, connect, "--max-memory", "256MiB")
+}
+
+func hubWith(t *testing.T, p program, connect func(*victim), args ...string) (*victim, func(context.Context) error) {
+	t.Helper()
+	v := p.start(t, 1, append([]string{"serve", "--accept", "127.0.0.1:0"}, args...)...)
 	connect(v)
 	return v, callHub(dialSession(t, v.url()))
 }
