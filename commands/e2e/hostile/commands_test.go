@@ -113,7 +113,7 @@ func bombedCommands() (list []commandAttack) {
 					}
 					return args
 				},
-				interrupt: bomb == endlessBombMethod,
+				output: "more than 1048576 bytes of metadata",
 			})
 		}
 	}
