@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -26,7 +25,7 @@ type commandAttack struct {
 	output    string
 	peak      int64         // MiB; default: 256
 	within    time.Duration // default: 5 s
-	interrupt bool          // the server doesn't answer: the command must end on SIGINT
+	interrupt bool          // send SIGINT after 300 ms
 }
 
 // TestCommands runs the attacks on commands that end by themselves.
@@ -56,14 +55,15 @@ func (a *commandAttack) test(t *testing.T, p program) {
 		t.Fatal(err)
 	}
 	start := time.Now()
+	peaks := watchPeak(cmd.Process.Pid)
 	if a.interrupt {
-		stop := time.AfterFunc(time.Second, func() { _ = cmd.Process.Signal(os.Interrupt) })
+		stop := time.AfterFunc(300*time.Millisecond, func() { _ = cmd.Process.Signal(os.Interrupt) })
 		defer stop.Stop()
 	}
 	err := cmd.Wait()
 	took := time.Since(start)
-	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024
-	t.Logf("%v in %.1f s; peak %d MiB", cmd.ProcessState, took.Seconds(), peak)
+	peak := <-peaks / mib
+	t.Logf("%v in %.2f s; peak %d MiB", cmd.ProcessState, took.Seconds(), peak)
 	text, _, _ := strings.Cut(out.String(), "\ngoroutine ") // without the stack dump of a crash
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -85,6 +85,24 @@ func (a *commandAttack) test(t *testing.T, p program) {
 	if t.Failed() {
 		t.Logf("wstun %s\n%.2000s", strings.Join(args, " "), text)
 	}
+}
+
+// watchPeak sends the most memory in bytes that a process has had, when the process has
+// ended. (The maximum in os.ProcessState includes the memory of the test's process, in
+// which the new one starts.)
+func watchPeak(pid int) chan int64 {
+	peak := make(chan int64, 1)
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		var last int64
+		for now := memoryPeak(pid); now > 0; now = memoryPeak(pid) { // a zombie has none
+			last = now
+			<-tick.C
+		}
+		peak <- last
+	}()
+	return peak
 }
 
 // limitedBuffer keeps the first bytes of the output.
