@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,28 +171,26 @@ func TestClientNamesTheLimitOfMetadata(t *testing.T) {
 // sizes, ignores the client's limit, and doesn't end the response.
 func dialHeaders(t *testing.T, values []int) *grpc.ClientConn {
 	t.Helper()
-	client, server := net.Pipe()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		new(http2.Server).ServeConn(server, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/grpc")
-			for _, size := range values {
-				w.Header().Add("Large", large(size)["large"][0])
-			}
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		})})
-	})
-	cc, err := grpc.NewClient("passthrough:///peer", append(wsmux.ClientOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return client, nil }))...)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		for _, size := range values {
+			w.Header().Add("Large", large(size)["large"][0])
+		}
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})}
+	l := tunneltest.Listen(t)
+	go func() { _ = srv.Serve(l) }() // ends with the server
+	cc, err := grpc.NewClient("passthrough:///"+l.Addr().String(),
+		append(wsmux.ClientOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cc.Close()
-		_ = server.Close()
-		serving.Wait()
+		_ = srv.Close()
 	})
 	return cc
 }

@@ -119,17 +119,23 @@ var responseAttacks = bombedCommands()
 
 func bombedCommands() (list []commandAttack) {
 	const hubProto = "../../demo/hub.proto"
-	for _, args := range [][]string{{"list"}, {"check"}, {"call", "--proto", hubProto}} {
+	plain := func(t *testing.T, method string) string { t.Helper(); return serveBombs(method)(t).String() }
+	for name, c := range map[string]struct {
+		args  []string
+		serve func(t *testing.T, method string) string
+		more  []string
+	}{
+		"list":       {[]string{"list"}, serveBombsInSessions, nil},
+		"plain list": {[]string{"list"}, plain, nil},
+		"check":      {[]string{"check"}, serveBombsInSessions, nil},
+		"call":       {[]string{"call", "--proto", hubProto}, serveBombsInSessions, []string{"wstun.demo.v1.Hub/Sleep"}},
+	} {
 		for _, bomb := range []string{headerBombMethod, trailerBombMethod, endlessBombMethod} {
 			list = append(list, commandAttack{
-				name: args[0] + " meets " + path.Base(bomb) + " bombs",
+				name: name + " meets " + path.Base(bomb) + " bombs",
 				args: func(t *testing.T) []string {
 					t.Helper()
-					args := append(slices.Clone(args), serveBombsInSessions(t, bomb))
-					if args[0] == "call" {
-						args = append(args, "wstun.demo.v1.Hub/Sleep")
-					}
-					return args
+					return slices.Concat(c.args, []string{c.serve(t, bomb)}, c.more)
 				},
 				output: "more than 1048576 bytes of metadata",
 			})
