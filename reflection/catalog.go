@@ -124,7 +124,9 @@ func (c *Catalog) All(ctx context.Context, kind Kind) (map[protoreflect.FullName
 	all := make(map[protoreflect.FullName]*Symbol)
 	var limit error
 	for _, set := range sets {
-		limit = cmp.Or(limit, set.limit)
+		if set != nil {
+			limit = cmp.Or(limit, set.limit)
+		}
 		set.each(kind, func(d protoreflect.Descriptor) {
 			if all[d.FullName()] == nil {
 				all[d.FullName()] = &Symbol{d, c, set}

@@ -183,7 +183,7 @@ func TestCatalogAll(t *testing.T) {
 		sources []Finder
 		limit   error
 	}{
-		{[]Finder{failingFinder{errors.New("no")}, source}, nil},
+		{[]Finder{failingFinder{errors.New("no")}, FromSet(nil), source}, nil},
 		{[]Finder{source, FromSet(second)}, limit},
 	} {
 		source.files = 0
