@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -57,19 +59,21 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 		return err
 	}
 	defer t.Close()
-	kind, names := reflection.Any, o.symbols
+	names := o.symbols
+	find := func(name string) (*reflection.Symbol, error) { return t.Catalog.Resolve(ctx, reflection.Any, name) }
 	if len(names) == 0 {
 		if names, err = t.Catalog.Services(ctx); err != nil {
 			return err
 		}
-		kind = reflection.Service
+		find = findService(ctx, t.Catalog)
 	}
 	if len(names) == 0 {
 		fmt.Fprintln(p.stdout, "Server returned an empty list of exposed services")
 	}
 	var symbols []protoreflect.Descriptor
+	var limit error
 	for _, name := range names {
-		s, err := t.Catalog.Resolve(ctx, kind, name)
+		s, err := find(name)
 		if err != nil {
 			return err
 		}
@@ -77,8 +81,28 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 			return err
 		}
 		symbols = append(symbols, s.Descriptor)
+		limit = cmp.Or(limit, s.Incomplete())
+	}
+	if limit != nil {
+		o.target.Logger.Warn("descriptors left out", slog.Any("reason", limit))
 	}
 	return o.export.write(symbols)
+}
+
+// findService returns a function that returns a service of the catalog. It asks for the
+// services one by one only if no limit has left out any: a server may have many that are
+// slow to process.
+func findService(ctx context.Context, c *reflection.Catalog) func(string) (*reflection.Symbol, error) {
+	all, limit := c.All(ctx, reflection.Service)
+	return func(name string) (*reflection.Symbol, error) {
+		switch s := all[protoreflect.FullName(name)]; {
+		case s != nil:
+			return s, nil
+		case limit != nil:
+			return nil, fmt.Errorf("describe %s: %w", name, limit)
+		}
+		return c.Resolve(ctx, reflection.Service, name)
+	}
 }
 
 func (p *program) describeOne(ctx context.Context, o *describeOptions, symbol protoreflect.Descriptor) error {

@@ -1,6 +1,7 @@
 package reflection
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -217,6 +218,9 @@ func (b *builder) link(ctx context.Context, path string) state {
 	}
 	if err != nil {
 		b.problem("%.100q is left out: %v", path, err)
+		if errors.Is(err, errWork) || errors.Is(err, errImports) {
+			b.set.limit = cmp.Or(b.set.limit, err)
+		}
 		return failed
 	}
 	b.set.order = append(b.set.order, f)

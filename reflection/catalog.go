@@ -1,6 +1,7 @@
 package reflection
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -49,6 +50,10 @@ type Symbol struct {
 	catalog *Catalog
 	set     *Set
 }
+
+// Incomplete returns the limit that has left out descriptors of the symbol's source, such as
+// those of imports; nil if there are all.
+func (s *Symbol) Incomplete() error { return s.set.limit }
 
 // Types returns a resolver for the symbol's messages. It searches the symbol's own
 // source, then (for messages such as those in a google.protobuf.Any) all sources, then
@@ -109,6 +114,26 @@ func (c *Catalog) Find(ctx context.Context, name protoreflect.FullName) (*Symbol
 		return nil, firstErr
 	}
 	return nil, ErrNotFound
+}
+
+// All returns the symbols of that kind by their full names. It asks each source for all
+// descriptors at once, so that its limits hold for all together. The error is the limit that
+// has left out descriptors, if any. A source that fails has no symbols.
+func (c *Catalog) All(ctx context.Context, kind Kind) (map[protoreflect.FullName]*Symbol, error) {
+	sets, _ := c.allSets(ctx)
+	all := make(map[protoreflect.FullName]*Symbol)
+	var limit error
+	for _, set := range sets {
+		if set != nil {
+			limit = cmp.Or(limit, set.limit)
+		}
+		set.each(kind, func(d protoreflect.Descriptor) {
+			if all[d.FullName()] == nil {
+				all[d.FullName()] = &Symbol{d, c, set}
+			}
+		})
+	}
+	return all, limit
 }
 
 // Refresh empties the cache.

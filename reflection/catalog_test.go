@@ -171,3 +171,28 @@ func TestCatalogCaches(t *testing.T) {
 		t.Errorf("%v, %d finds; want one more", err, source.finds)
 	}
 }
+
+// All asks each source once, skips a failing one, and returns the limit of an incomplete one.
+func TestCatalogAll(t *testing.T) {
+	t.Parallel()
+	limit := errors.New("limit")
+	first, second := compile(t, greeter()), compile(t, greeter())
+	second.limit = limit
+	source := &countingFinder{Finder: FromSet(first)}
+	for _, tc := range []struct {
+		sources []Finder
+		limit   error
+	}{
+		{[]Finder{failingFinder{errors.New("no")}, FromSet(nil), source}, nil},
+		{[]Finder{source, FromSet(second)}, limit},
+	} {
+		source.files = 0
+		all, err := NewCatalog(tc.sources...).All(t.Context(), Service)
+		if s := all["greet.Greeter"]; !errors.Is(err, tc.limit) || s == nil || s.set != first || s.Incomplete() != nil {
+			t.Errorf("All = %v, %v, want those of the first source, %v", all, err, tc.limit)
+		}
+		if source.files != 1 || source.finds != 0 {
+			t.Errorf("asked for all files %d times, for a symbol %d times", source.files, source.finds)
+		}
+	}
+}

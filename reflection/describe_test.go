@@ -104,3 +104,28 @@ func TestDescribeIncomplete(t *testing.T) {
 		}
 	}
 }
+
+// Describe refuses a symbol whose file, together with its imports, has so many declarations
+// that converting them would take long. The symbol itself may be small.
+func TestDescribeIsBounded(t *testing.T) {
+	t.Parallel()
+	const most = 100_000
+	for _, tc := range []struct {
+		fields int // of an imported file
+		want   string
+	}{
+		{most / 2, ""},
+		{most, "more than 100000 declarations"},
+	} {
+		small := file("small.proto", "large.proto")
+		set := describeFiles(t, newFetch(nil, "v1", nil), encode(t, withFields("large.proto", tc.fields)), encode(t, small))
+		checkSet(t, set, nil, nil)
+		d, err := set.Files().FindDescriptorByName("small.S")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Describe(t.Context(), d); tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("with %d fields: %v, want %q", tc.fields, err, tc.want)
+		}
+	}
+}

@@ -136,6 +136,9 @@ func TestWorkIsBounded(t *testing.T) {
 			if !strings.Contains(problems, tc.problem) || tc.problem == "" && problems != "" {
 				t.Errorf("Problems = %.1000q, want %q", problems, tc.problem)
 			}
+			if limited := strings.HasPrefix(tc.problem, "take more") || strings.HasPrefix(tc.problem, "too many"); limited && set.limit == nil {
+				t.Error("the Set doesn't have the limit")
+			}
 			if f.b.budget.work < 0 || f.b.budget.imports < 0 {
 				t.Errorf("%d steps and %d imports are left", f.b.budget.work, f.b.budget.imports)
 			}

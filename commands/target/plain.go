@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // plain is the transport to a gRPC server without a session: one gRPC connection. To
@@ -111,9 +113,9 @@ func (p *plain) connect(ctx context.Context) error {
 		authority = "localhost"
 	}
 	var err error
-	p.conn, err = grpc.NewClient("passthrough:///"+authority, append([]grpc.DialOption{
+	p.conn, err = grpc.NewClient("passthrough:///"+authority, slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
 		grpc.WithTransportCredentials(creds), grpc.WithContextDialer(p.dial), grpc.WithIdleTimeout(0),
-	}, p.options...)...)
+	}, p.options)...)
 	if err != nil {
 		return &plainError{p.text, err, ""}
 	}

@@ -19,7 +19,7 @@ func TestConnectWaitsForSession(t *testing.T) {
 	t.Parallel()
 	streams := wsmux.NewListener()
 	server := grpc.NewServer()
-	go server.Serve(streams) //nolint:errcheck // until Stop
+	go server.Serve(streams)
 	t.Cleanup(server.Stop)
 	var peers tunnel.Sessions
 	peers.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) { streams.Add(s.Session) }})

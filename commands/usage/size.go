@@ -29,7 +29,7 @@ func ParseSize(s string) (int64, error) {
 	if err != nil {
 		return 0, errSize
 	}
-	return int64(n) * unit, nil //nolint:gosec // has 31 bits
+	return int64(n) * unit, nil
 }
 
 // FormatSize is the inverse of ParseSize.

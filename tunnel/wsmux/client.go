@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -25,13 +26,12 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 
 // newClient returns a gRPC client that calls open for each connection.
 func newClient(open func(context.Context) (net.Conn, error), opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	cc, err := grpc.NewClient("passthrough:///wsmux", append([]grpc.DialOption{
+	cc, err := grpc.NewClient("passthrough:///wsmux", slices.Concat(ClientOptions(), []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithAuthority("localhost"), // gRPC's own choice for targets without a host name
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return open(ctx) }),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
 		grpc.WithIdleTimeout(0), // otherwise gRPC closes the stream after 30 minutes without RPCs
-	}, opts...)...)
+	}, opts)...)
 	if err != nil {
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
 	"google.golang.org/grpc"
-	grpckeepalive "google.golang.org/grpc/keepalive"
 
 	"github.com/wstun/wstun/tunnel/ws"
 )
@@ -23,10 +22,6 @@ import (
 // window per round trip.
 const yamuxWindow = 4 * 1024 * 1024
 
-// maxCalls is how many concurrent RPCs a server allows one client. gRPC clients queue
-// further ones. No client comes close; the limit bounds the cost of a hostile one.
-const maxCalls = 16384
-
 // maxLingering is how many streams that are closed at this end the peer may leave open,
 // including the 256 that may wait to be accepted.
 const maxLingering = 512
@@ -34,18 +29,6 @@ const maxLingering = 512
 // streamCloseWait bounds how long closing a stream, or sending GoAway, may wait for a
 // stalled link.
 const streamCloseWait = 200 * time.Millisecond
-
-// ServerOptions returns the options of [ServeGRPC]'s server: both message limits are
-// [MaxMsgSize], each client may have 16384 concurrent RPCs, and clients may send
-// HTTP/2 Pings every second, even without an RPC.
-func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.MaxConcurrentStreams(maxCalls),
-		grpc.MaxRecvMsgSize(MaxMsgSize),
-		grpc.MaxSendMsgSize(MaxMsgSize),
-		grpc.KeepaliveEnforcementPolicy(grpckeepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	}
-}
 
 // ServeGRPC serves gRPC on a WebSocket as the yamux server. It calls register, starts
 // serving in the background, and returns. The caller waits on the session's

@@ -37,6 +37,12 @@ package wsmux
 // or receive, in bytes: 64 MiB. A larger one fails with ResourceExhausted.
 const MaxMsgSize = 64 * 1024 * 1024
 
+// MaxMetadata is how much metadata the request, the header of a response and its trailer
+// may each have, in bytes: 1 MiB, with 32 bytes for each value besides its own (RFC 9113
+// §6.5.2). More fails with Internal or Unavailable. grpc-go's default is 16 MiB, which a peer can make of
+// half a MiB on the wire.
+const MaxMetadata = 1024 * 1024
+
 // BufferSize is the ReadBufferSize and WriteBufferSize, in bytes, for the
 // websocket.Dialer or websocket.Upgrader: a message of 64 KiB then takes one system
 // call.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,14 +28,27 @@ type lie struct {
 
 // lies are the servers that lie, by their names.
 var lies = map[string]*lie{
-	"8 files of 300000 fields":       {services: 8, symbol: func(i int) []byte { return lyingFile(i, fields(300_000)) }},
-	"10 files of 400000 enum values": {services: 10, symbol: func(i int) []byte { return lyingFile(i, enumValues(400_000)) }},
+	"8 files of 150000 fields":       {services: 8, symbol: lyingFiles(func() []byte { return fields(150_000) })},
+	"10 files of 400000 enum values": {services: 10, symbol: lyingFiles(func() []byte { return enumValues(400_000) })},
 	"wide imports":                   {services: 1, symbol: wideImports, file: func(string) []byte { return wideImports(0) }},
-	"endless imports":                {services: 1, symbol: func(int) []byte { return lyingFile(0, imports("0.proto")) }, file: nextImports},
+	"endless imports":                {services: 1, symbol: lyingFiles(func() []byte { return imports("0.proto") }), file: nextImports},
 }
+
+// wideImports returns a file that imports 400,000 others.
+var wideImports = lyingFiles(func() []byte {
+	paths := make([]string, 400_000)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("%d.proto", i)
+	}
+	return imports(paths...)
+})
 
 // namesLimit matches the reason that leaves out a part of a lie.
 const namesLimit = `more than|at most|too (many|large|long|much)|limit|left out`
+
+// descriptorMemory is the limit for the descriptors of a server in MiB (package
+// reflection).
+const descriptorMemory = 256
 
 var lyingCommands, lyingUpstreams = lieAttacks()
 
@@ -45,13 +59,14 @@ func lieAttacks() (commands []commandAttack, upstreams []attack) {
 				name:   "describe meets " + name,
 				args:   func(t *testing.T) []string { t.Helper(); return []string{"describe", l.serve(t).String()} },
 				output: namesLimit,
+				peak:   descriptorMemory * 3 / 2,
 			},
 			commandAttack{ // needs one file
 				name: "call meets " + name,
 				args: func(t *testing.T) []string { t.Helper(); return []string{"call", l.serve(t).String(), "lie0.S/Do"} },
 			})
 		upstreams = append(upstreams, attack{
-			name: "an upstream with " + name, target: besideHub(l.serve), held: 64, left: 64, // the upstream stays
+			name: "an upstream with " + name, target: besideHub(l.serve), held: descriptorMemory, left: descriptorMemory, // the upstream stays
 			run: func(*attacker) error { return nil },
 			then: func(a *attacker) error {
 				const most = 5 * time.Second
@@ -154,6 +169,12 @@ func lyingFile(i int, more []byte) []byte {
 	return append(file, more...)
 }
 
+// lyingFiles returns a function that returns the i-th file with more.
+func lyingFiles(more func() []byte) func(i int) []byte {
+	more = sync.OnceValue(more)
+	return func(i int) []byte { return lyingFile(i, more()) }
+}
+
 // fields returns a message with n fields.
 func fields(n int) []byte {
 	message := text(nil, name, "Wide")
@@ -183,15 +204,6 @@ func imports(paths ...string) []byte {
 		b = text(b, fileDependency, path)
 	}
 	return b
-}
-
-// wideImports returns a file that imports 400,000 others.
-func wideImports(i int) []byte {
-	paths := make([]string, 400_000)
-	for i := range paths {
-		paths[i] = fmt.Sprintf("%d.proto", i)
-	}
-	return lyingFile(i, imports(paths...))
 }
 
 // nextImports returns a file that imports ten new ones.

@@ -149,7 +149,13 @@ func (v *victim) peak() int64 {
 	if !v.alive() {
 		return v.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 	}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.cmd.Process.Pid))
+	return memoryPeak(v.cmd.Process.Pid)
+}
+
+// memoryPeak returns the most memory that a running process has had, in bytes; 0 if it has
+// ended.
+func memoryPeak(pid int) int64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	var kib int64
 	_, _ = fmt.Sscan(rest, &kib)
