@@ -28,11 +28,15 @@ type waiter struct {
 
 var errClosed = errors.New("the session has ended")
 
+// ErrMemory ends the status of a call whose compressed message can't be decompressed,
+// because the messages of its session wait for each other.
+var ErrMemory = errors.New("the session has no memory left for a compressed message")
+
 // room reports whether n more bytes fit for a use. Other sessions may take all memory of
 // the process but this one's share. The caller holds Process.mu.
 func (s *Session) room(n int64, u use) bool {
-	if u == receiving {
-		n += 2 * int64(s.MaxMessage())
+	if u == receiving { // room for decompressing, and for buffers that are larger than their frames
+		n += 2*int64(s.MaxMessage()) + int64(s.MaxMessage())/2
 	}
 	p := s.process
 	return s.messages+n <= s.limit && (p.messages+n <= p.opts.Memory || s.messages+n <= p.share())
@@ -63,6 +67,7 @@ func (s *Session) changeUnread(u use, unread, other int64) (tooMany bool) {
 	tooMany = unread > 0 && s.hasUnread(u, 2)
 	var ready []func()
 	if n < 0 || unread < 0 {
+		s.releases++
 		ready = p.wakeAll()
 	}
 	p.mu.Unlock()
@@ -167,6 +172,27 @@ func (s *Session) wait(ctx context.Context, n int64, u use) error {
 		s.cancel(w)
 		return context.Cause(ctx)
 	}
+}
+
+// waitHopefully is wait until the session ends, but fails if the session releases nothing
+// for stallTimeout: then its messages wait for each other.
+func (s *Session) waitHopefully(n int64, u use) error {
+	for last := s.countReleases(); ; {
+		ctx, cancel := context.WithTimeoutCause(s.ended, stallTimeout, ErrMemory)
+		err := s.wait(ctx, n, u)
+		cancel()
+		now := s.countReleases()
+		if !errors.Is(err, ErrMemory) || now == last {
+			return err
+		}
+		last = now
+	}
+}
+
+func (s *Session) countReleases() uint64 {
+	s.process.mu.Lock()
+	defer s.process.mu.Unlock()
+	return s.releases
 }
 
 // wakeAll reserves the bytes of all waiters that fit now. It returns their ready

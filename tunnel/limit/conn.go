@@ -31,7 +31,7 @@ type conn struct {
 	inBlock  bool   // the frame being scanned is a header block
 	held     []byte // received but not yet returned
 	ready    int    // the first bytes of held, which may be returned
-	counted  int64  // bytes of held that count as headers
+	counted  int64  // bytes of held that count
 
 	wmu    sync.Mutex
 	sent   frames
@@ -178,18 +178,21 @@ func (c *conn) scan(p []byte) int {
 }
 
 // countHeld counts the bytes of an incomplete header block. It returns false if the block
-// is longer than a call's header list may be, or doesn't fit into the session's.
+// is longer than a call's header list may be, or all blocks of the session's connections
+// are longer than its header lists may be.
 func (c *conn) countHeld() bool {
 	n := int64(len(c.held) - c.ready)
 	if n == c.counted {
 		return true
 	}
 	s := c.flow.session
-	s.process.mu.Lock()
-	defer s.process.mu.Unlock()
-	if n > s.process.opts.HeaderList+headerRoom || !s.addHeaders(n-c.counted) {
+	p := s.process
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n > p.opts.HeaderList+headerRoom || s.blocks+n-c.counted > p.opts.SessionHeaderLists {
 		return false
 	}
+	s.blocks += n - c.counted
 	c.counted = n
 	return true
 }

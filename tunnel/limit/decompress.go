@@ -2,11 +2,8 @@ package limit
 
 import (
 	"compress/gzip"
-	"context"
-	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc/mem"
 )
@@ -14,14 +11,6 @@ import (
 // unreserved is how much of a message is decompressed before memory is reserved for all
 // of it, in bytes.
 const unreserved = 64 << 10
-
-// answerTimeout is how long a compressed response waits for memory. Several of them may
-// wait for each other, with their requests.
-const answerTimeout = 10 * time.Second
-
-// ErrMemory ends the status of a call whose compressed response has waited too long for
-// memory.
-var ErrMemory = errors.New("the session has no memory left for the response")
 
 // decompressor is a grpc.Decompressor for gzip. It waits until the largest possible
 // message fits, for the given use, which is decompressing or answering.
@@ -65,7 +54,10 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 	for {
 		if len(out) == cap(out) {
 			if cap(out) >= unreserved && reserved == 0 {
-				if reserved, err = d.reserve(int64(limit)); err != nil {
+				if reserved = int64(limit); d.use == decompressing {
+					reserved *= 2 // also for the decoded message
+				}
+				if err := s.waitHopefully(reserved, d.use); err != nil {
 					return nil, err
 				}
 			}
@@ -93,16 +85,6 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 		}
 	}
 	return out, nil
-}
-
-// reserve waits for the memory of a message of n bytes, and returns its size.
-func (d decompressor) reserve(n int64) (int64, error) {
-	if d.use == decompressing {
-		return 2 * n, d.session.wait(d.session.ended, 2*n, d.use)
-	}
-	ctx, cancel := context.WithTimeoutCause(d.session.ended, answerTimeout, ErrMemory)
-	defer cancel()
-	return n, d.session.wait(ctx, n, d.use)
 }
 
 // inflated returns the memory that Do has reserved for data; nil if it has not.

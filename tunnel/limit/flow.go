@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"math/bits"
 	"sync"
 	"time"
 
@@ -14,9 +13,6 @@ const (
 	// freeCredit is the credit of each stream that isn't reserved, in bytes: the
 	// initial window (RFC 9113 §6.9.2).
 	freeCredit = 65535
-
-	// minBuffer is the size up to which grpc-go doesn't take buffers from a pool.
-	minBuffer = 1 << 10
 
 	// stallTimeout is how long a connection may go without credit before it is closed.
 	stallTimeout = 10 * time.Second
@@ -58,19 +54,6 @@ type stream struct {
 
 	sent   h2.Messages // to a client
 	queued []int64     // memory of the messages that are not yet sent
-}
-
-// frameMemory returns the memory that grpc-go takes for a received DATA frame with n
-// bytes: a buffer of bufferPool if it is large, and an element of a queue.
-func frameMemory(n int64) int64 {
-	const element = 128
-	switch {
-	case n == 0:
-		return 0
-	case n <= minBuffer:
-		return element + n
-	}
-	return element + 1<<bits.Len64(uint64(n-1)) //nolint:gosec // n is positive
 }
 
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {

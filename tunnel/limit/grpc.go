@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/experimental"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
@@ -38,10 +37,6 @@ const (
 	connWindow   = 4 << 20
 )
 
-// bufferPool has buffers of less than twice the size asked for, if that is at most 16 KiB,
-// the limit of a frame. grpc-go's own has buffers of up to four times.
-var bufferPool, _ = mem.NewBinaryTieredBufferPool(11, 12, 13, 14, 15, 20) // can't fail
-
 // fieldOverhead is the size of a header field beyond its name and value (RFC 9113
 // §6.5.2).
 const fieldOverhead = 32
@@ -67,7 +62,7 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		grpc.MaxSendMsgSize(s.MaxMessage()),
 		grpc.MaxHeaderListSize(s.maxHeaderList()),
 		grpc.ReadBufferSize(readBuffer),
-		experimental.BufferPool(bufferPool),
+		experimental.BufferPool(bufferPool{}),
 		grpc.SharedWriteBuffer(true), // none for an idle connection
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
@@ -103,13 +98,13 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(&listener{l, s.session}) }
 
 // ClientOptions returns the options of a gRPC client that makes calls for this session
-// alone, with [Session.ClientCredentials] and [Session.ClientCodec].
+// alone, with [Session.ClientCredentials] and [Session.ClientCodec]. They limit messages to
+// [Session.MaxMessage].
 func (s *Session) ClientOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithMaxHeaderListSize(s.maxHeaderList()),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		experimental.WithBufferPool(bufferPool),
+		experimental.WithBufferPool(bufferPool{}),
 		grpc.WithDecompressor(decompressor{s, answering}), //nolint:staticcheck // as in NewServer
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(s.MaxMessage()), grpc.MaxCallSendMsgSize(s.MaxMessage())),
 	}
@@ -157,20 +152,12 @@ func (s *Session) addCall(size int64) error {
 	switch {
 	case s.calls == maxCalls:
 		return status.Errorf(codes.ResourceExhausted, "wstun: this session has %d open calls already", maxCalls)
-	case !s.addHeaders(size):
+	case s.headers+size > p.opts.SessionHeaderLists:
 		return status.Errorf(codes.ResourceExhausted, "wstun: the headers of this session's open calls have more than %d bytes", p.opts.SessionHeaderLists)
 	}
 	s.calls++
+	s.headers += size
 	return nil
-}
-
-// addHeaders counts n bytes of headers if they fit. The caller holds Process.mu.
-func (s *Session) addHeaders(n int64) bool {
-	if s.headers+n > s.process.opts.SessionHeaderLists {
-		return false
-	}
-	s.headers += n
-	return true
 }
 
 func (s *Session) removeCall(size int64) {

@@ -119,7 +119,9 @@ type Session struct {
 	// guarded by Process.mu:
 	messages int64       // bytes in use
 	unread   [uses]int64 // the requests and responses in messages that handlers haven't received
+	releases uint64      // how often bytes have been released
 	headers  int64       // bytes of header lists
+	blocks   int64       // bytes of incomplete header blocks
 	calls    int
 	queues   [uses][]*waiter
 	arrived  map[int64][]*held // responses for the codec, by their length

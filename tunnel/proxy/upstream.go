@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,15 +137,14 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 		u.codec, creds = limits.ClientCodec(clientCodec), limits.ClientCredentials(creds)
 		dialOpts = append(dialOpts, limits.ClientOptions()...)
 	}
-	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, append([]grpc.DialOption{
+	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: connectTimeout}),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), // callers retry
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wsmux.MaxMsgSize), grpc.MaxCallSendMsgSize(wsmux.MaxMsgSize)),
-	}, dialOpts...)...)
+	}, dialOpts)...)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: upstream %q: %w", addr, err)
 	}

@@ -1,0 +1,397 @@
+package limit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
+)
+
+// eventually waits until done returns true.
+func eventually(t *testing.T, name string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(tunneltest.Patience); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", tunneltest.Patience, name)
+		}
+	}
+}
+
+// count returns the number of bytes that count.
+func count(s *Session) int64 {
+	s.process.mu.Lock()
+	defer s.process.mu.Unlock()
+	return s.messages
+}
+
+// mustReleaseAll waits until nothing counts.
+func mustReleaseAll(t *testing.T, s *Session) {
+	t.Helper()
+	eventually(t, "all memory is released", func() bool {
+		s.process.mu.Lock()
+		defer s.process.mu.Unlock()
+		return s.messages == 0 && s.headers == 0 && s.blocks == 0 && s.calls == 0
+	})
+	s.process.mu.Lock()
+	defer s.process.mu.Unlock()
+	if s.unread != [uses]int64{} || len(s.process.waiting)+len(s.process.stalled)+len(s.arrived) > 0 {
+		t.Errorf("unread %v, arrived %v, waiting %v, stalled %v", s.unread, s.arrived, s.process.waiting, s.process.stalled)
+	}
+}
+
+// echo echoes messages.
+func echo(_ any, stream grpc.ServerStream) error {
+	for {
+		m := new(wrapperspb.BytesValue)
+		if err := stream.RecvMsg(m); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := stream.SendMsg(m); err != nil {
+			return err
+		}
+	}
+}
+
+// serveEcho serves echo for s until t ends.
+func serveEcho(t *testing.T, s *Session) (addr string) {
+	t.Helper()
+	l := tunneltest.Listen(t)
+	srv := s.NewServer(encoding.GetCodecV2(proto.Name), grpc.UnknownServiceHandler(echo))
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(l) })
+	t.Cleanup(func() {
+		srv.Stop()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// dial returns a client without limits.
+func dial(t *testing.T, addr string, opts ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:///"+addr, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	return cc
+}
+
+// openEcho starts a call of echo.
+func openEcho(ctx context.Context, t *testing.T, cc *grpc.ClientConn, opts ...grpc.CallOption) grpc.ClientStream {
+	t.Helper()
+	stream, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/Echo", opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+// exchange sends a message and receives its echo.
+func exchange(stream grpc.ClientStream, message []byte) error {
+	if err := stream.SendMsg(wrapperspb.Bytes(message)); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	reply := new(wrapperspb.BytesValue)
+	if err := stream.RecvMsg(reply); err != nil {
+		return err
+	}
+	if !bytes.Equal(reply.Value, message) {
+		return fmt.Errorf("received %d bytes, want the %d sent", len(reply.Value), len(message))
+	}
+	return nil
+}
+
+// together calls f with 0 to n-1 at the same time.
+func together(t *testing.T, n int, f func(i int) error) {
+	t.Helper()
+	errs := make(chan error, n)
+	for i := range n {
+		go func() { errs <- f(i) }()
+	}
+	for range n {
+		if err := tunneltest.Await(t, "all calls end", errs); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// random returns n bytes that can't be compressed.
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+// Messages of the largest size all pass, even if many more are on their way than fit.
+func TestLargestMessages(t *testing.T) {
+	t.Parallel()
+	for name, message := range map[string][]byte{"compressible": make([]byte, 4*mib-8), "random": random(4*mib - 64<<10)} {
+		for _, encoding := range []string{"identity", gzip.Name} {
+			t.Run(name+", "+encoding, func(t *testing.T) {
+				t.Parallel()
+				s := newSession(t, 64*mib)
+				cc := dial(t, serveEcho(t, s))
+				together(t, 12, func(int) error {
+					stream := openEcho(tunneltest.Soon(t), t, cc, grpc.UseCompressor(encoding))
+					for range 3 {
+						if err := exchange(stream, message); err != nil {
+							return err
+						}
+					}
+					return stream.CloseSend()
+				})
+				cc.Close()
+				mustReleaseAll(t, s)
+			})
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 64*mib)
+	cc := dial(t, serveEcho(t, s))
+	for _, encoding := range []string{"identity", gzip.Name} {
+		err := exchange(openEcho(tunneltest.Soon(t), t, cc, grpc.UseCompressor(encoding)), make([]byte, 4*mib))
+		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "4194304") {
+			t.Errorf("%s: %v", encoding, err)
+		}
+	}
+	cc.Close()
+	mustReleaseAll(t, s)
+}
+
+// Small messages that the handler has received at once don't count, although grpc-go
+// hasn't given credit for all of them.
+func TestManySmallMessages(t *testing.T) {
+	t.Parallel()
+	const streams, messages, size = 200, 60, 1000
+	for name, dialEcho := range map[string]func(t *testing.T, s *Session) *grpc.ClientConn{
+		"server": func(t *testing.T, s *Session) *grpc.ClientConn {
+			t.Helper()
+			return dial(t, serveEcho(t, s))
+		},
+		"client": func(t *testing.T, s *Session) *grpc.ClientConn {
+			t.Helper()
+			return dial(t, serveEcho(t, New(nil).NewSession()), append(s.ClientOptions(),
+				grpc.WithTransportCredentials(s.ClientCredentials(insecure.NewCredentials())),
+				grpc.WithDefaultCallOptions(grpc.ForceCodecV2(s.ClientCodec(encoding.GetCodecV2(proto.Name)))))...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := New(&Options{SessionMemory: 4 * mib}).NewSession()
+			defer s.Close()
+			cc := dialEcho(t, s)
+			calls := make([]grpc.ClientStream, streams)
+			for i := range calls {
+				calls[i] = openEcho(tunneltest.Soon(t), t, cc)
+			}
+			together(t, streams, func(i int) error {
+				for range messages {
+					if err := exchange(calls[i], make([]byte, size)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			cc.Close()
+			mustReleaseAll(t, s)
+		})
+	}
+}
+
+// While clients take no responses, a session takes no more than its memory.
+func TestResponsesNotTaken(t *testing.T) {
+	t.Parallel()
+	for name, message := range map[string][]byte{"large": random(mib), "small": random(3000)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSession(t, 64*mib)
+			cc := dial(t, serveEcho(t, s), grpc.WithStaticStreamWindowSize(64<<10))
+			ctx, cancel := context.WithCancel(tunneltest.Soon(t))
+			var sending sync.WaitGroup
+			for range 60 {
+				stream := openEcho(ctx, t, cc, grpc.UseCompressor(gzip.Name))
+				sending.Go(func() {
+					for range 1000 {
+						if stream.SendMsg(wrapperspb.Bytes(message)) != nil {
+							return
+						}
+					}
+				})
+			}
+			const most = 16*mib + connWindow*2 // buffers have up to twice the size of frames
+			eventually(t, "handlers wait", func() bool {
+				if n := count(s); n > most {
+					t.Fatalf("%d bytes count, want at most %d", n, most)
+				}
+				s.process.mu.Lock()
+				defer s.process.mu.Unlock()
+				return len(s.process.waiting) > 0 || len(s.process.stalled) > 0
+			})
+			cancel()
+			sending.Wait()
+			cc.Close()
+			mustReleaseAll(t, s)
+		})
+	}
+}
+
+func TestHeaderLists(t *testing.T) {
+	t.Parallel()
+	s := New(&Options{HeaderList: 64 << 10, SessionHeaderLists: 100 << 10}).NewSession()
+	defer s.Close()
+	cc := dial(t, serveEcho(t, s))
+	ctx := metadata.AppendToOutgoingContext(tunneltest.Soon(t), "large", strings.Repeat("x", 60<<10))
+	first := openEcho(ctx, t, cc)
+	if err := exchange(first, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := exchange(openEcho(ctx, t, cc), nil)
+	if want := "wstun: the headers of this session's open calls have more than 102400 bytes"; status.Code(err) != codes.ResourceExhausted || status.Convert(err).Message() != want {
+		t.Errorf("a second call = %v, want %s", err, want)
+	}
+	if err := first.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.RecvMsg(new(wrapperspb.BytesValue)); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	eventually(t, "another call passes", func() bool { return exchange(openEcho(ctx, t, cc), nil) == nil })
+	cc.Close()
+	mustReleaseAll(t, s)
+}
+
+func TestMaxCalls(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 64*mib)
+	for range maxCalls {
+		if err := s.addCall(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.addCall(1); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one more = %v", err)
+	}
+}
+
+// rawClient is an HTTP/2 client that follows no rules.
+type rawClient struct {
+	net.Conn
+	*http2.Framer
+}
+
+func dialRaw(t *testing.T, addr string) *rawClient {
+	t.Helper()
+	conn := tunneltest.DialTCP(t, addr)
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(tunneltest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	c := &rawClient{conn, http2.NewFramer(conn, conn)}
+	tunneltest.Write(t, conn, http2.ClientPreface)
+	if err := c.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// open opens a stream.
+func (c *rawClient) open(id uint32) error {
+	var block bytes.Buffer
+	e := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/test.Echo/Echo"}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+		_ = e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a Buffer has no errors
+	}
+	return c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})
+}
+
+// Many incomplete messages end their connection, and a client learns why.
+func TestIncompleteMessages(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"large frames": 10_000, "small frames": 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSession(t, 64*mib)
+			c := dialRaw(t, serveEcho(t, s))
+			go func() {
+				for id := uint32(1); c.open(id) == nil; id += 2 {
+					p := []byte{0, 0, 0, 0xff, 0xf0}
+					for left := 60_000; left > 0; left -= size {
+						if c.WriteData(id, false, append(p, make([]byte, size-len(p))...)) != nil {
+							return
+						}
+						p = nil
+					}
+				}
+			}()
+			refused := false
+			for {
+				frame, err := c.ReadFrame()
+				if err != nil {
+					break
+				}
+				reset, ok := frame.(*http2.RSTStreamFrame)
+				refused = refused || ok && reset.ErrCode == http2.ErrCodeEnhanceYourCalm
+			}
+			if !refused {
+				t.Error("the connection ends without ENHANCE_YOUR_CALM")
+			}
+			mustReleaseAll(t, s)
+		})
+	}
+}
+
+// The end of a connection releases everything at any time.
+func TestConnectionLost(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 64*mib)
+	addr := serveEcho(t, s)
+	for i := range 20 {
+		cc := dial(t, addr)
+		ctx, cancel := context.WithCancel(tunneltest.Soon(t))
+		var sending sync.WaitGroup
+		for range 10 {
+			stream := openEcho(ctx, t, cc, grpc.UseCompressor([]string{"identity", gzip.Name}[i%2]))
+			sending.Go(func() {
+				for stream.SendMsg(wrapperspb.Bytes(random(1000<<(i%12)))) == nil {
+				}
+			})
+		}
+		eventually(t, "messages are on their way", func() bool { return count(s) > 0 })
+		cc.Close()
+		cancel()
+		sending.Wait()
+	}
+	mustReleaseAll(t, s)
+}
