@@ -35,7 +35,7 @@ type conn struct {
 
 	wmu    sync.Mutex
 	sent   frames
-	queue  *h2.Scanner // of what is sent; nil for a client
+	queue  *h2.Scanner // of the sent bytes; nil for a client
 	credit []byte      // delayed WINDOW_UPDATE frames, to be sent at the next frame boundary
 }
 

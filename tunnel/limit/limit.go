@@ -15,13 +15,14 @@
 //     it is sent. Near the limit, the server lets the peer send no more large messages
 //     (HTTP/2 flow control, RFC 9113 §5.2), decompresses none, and handlers wait in
 //     SendMsg. A message of up to [Session.MaxMessage] bytes always passes in the end,
-//     unless the peer takes no responses. Messages of up to 4 KiB don't count.
+//     unless peers take no responses. A request of up to 4 KiB doesn't count while it is
+//     handled.
 //   - Header lists, by their size (RFC 9113 §6.5.2). A call beyond the limit fails with
 //     RESOURCE_EXHAUSTED.
 //   - Calls: 16384 at a time.
 //
-// The process has a limit for the messages of all sessions. All methods may be called
-// concurrently.
+// The process has a limit for the messages of all sessions. Other memory, such as that of
+// connections, isn't counted. All methods may be called concurrently.
 package limit
 
 import (
@@ -40,7 +41,8 @@ const (
 
 // Options are limits in bytes. Zero means the default.
 type Options struct {
-	// Memory limits the messages of all sessions. Default: DefaultMemory.
+	// Memory limits the messages of all sessions. When it is used up, each session may
+	// still use its share of another quarter of it. Default: DefaultMemory.
 	Memory int64
 
 	// SessionMemory limits the messages of a session. Default: DefaultSessionMemory.
