@@ -188,6 +188,62 @@ func TestForwardEnds(t *testing.T) {
 	}
 }
 
+// stuckWriter is an Aborter that blocks until Abort.
+type stuckWriter struct {
+	writing, aborted chan struct{}
+}
+
+func (w *stuckWriter) TryWrite([]byte) (int, error) { return 0, nil }
+
+func (w *stuckWriter) Write([]byte) (int, error) {
+	close(w.writing)
+	<-w.aborted
+	return 0, errors.New("aborted")
+}
+
+func (w *stuckWriter) Abort() { close(w.aborted) }
+
+// A writer that blocks is aborted when the stream is reset or the session ends, even if
+// the peer has closed its direction.
+func TestForwardAborts(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("failure")
+	for name, tt := range map[string]struct {
+		do   func(a, b *Stream)
+		want error
+	}{
+		"peer's Reset":  {func(a, _ *Stream) { _ = a.Reset() }, ErrReset},
+		"session's end": {func(_, b *Stream) { b.Session().CloseWithError(failure) }, failure},
+		"FIN, session's end": {func(a, b *Stream) {
+			_ = a.Close()
+			synctest.Wait()
+			b.Session().CloseWithError(failure)
+		}, nil},
+		"bytes, session's end": {func(a, b *Stream) {
+			mustWrite(t, a, "more")
+			synctest.Wait()
+			b.Session().CloseWithError(failure)
+		}, failure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client, server := pipePair(t, nil)
+				a, b := streamPair(t, client, server)
+				w := &stuckWriter{writing: make(chan struct{}), aborted: make(chan struct{})}
+				done := make(chan error, 1)
+				b.ForwardTo(w, func(err error) { done <- err })
+				mustWrite(t, a, "stuck")
+				<-w.writing
+				tt.do(a, b)
+				if err := <-done; !errors.Is(err, tt.want) {
+					t.Errorf("ForwardTo ends with %v, want %v", err, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // closer is a writer that closes its stream while it writes.
 type closer struct{ s *Stream }
 
