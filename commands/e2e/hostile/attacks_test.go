@@ -18,9 +18,9 @@ const (
 	mib = 1 << 20
 
 	// attackTime is the most time that an attack takes, and stuckTime how long it waits
-	// for a victim that has stopped reading.
+	// for a victim that has stopped reading and is idle.
 	attackTime = 4 * time.Second
-	stuckTime  = time.Second
+	stuckTime  = 300 * time.Millisecond
 
 	// freeTime is how long the victim may take to free its memory after the attack.
 	freeTime = 10 * time.Second
@@ -122,10 +122,9 @@ func (a *attack) test(t *testing.T, p program) {
 // await waits until the attack is over or makes no progress. It reports whether the
 // attack is over; its result stays in over.
 func (a *attacker) await(over chan error) bool {
-	const interval = 100 * time.Millisecond
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(idleInterval)
 	defer tick.Stop()
-	sent, stuck := a.sent.Load(), time.Duration(0)
+	sent, cpu, stuck := a.sent.Load(), a.victim.cpu(), time.Duration(0)
 	for deadline := time.Now().Add(attackTime); time.Now().Before(deadline) && stuck < stuckTime; {
 		select {
 		case err := <-over:
@@ -133,10 +132,12 @@ func (a *attacker) await(over chan error) bool {
 			return true
 		case <-tick.C:
 		}
-		stuck += interval
-		if now := a.sent.Load(); now != sent {
-			sent, stuck = now, 0
+		stuck += idleInterval
+		nowSent, nowCPU := a.sent.Load(), a.victim.cpu()
+		if nowSent != sent || nowCPU-cpu > idleCPU {
+			stuck = 0
 		}
+		sent, cpu = nowSent, nowCPU
 	}
 	return false
 }
@@ -152,7 +153,7 @@ func mustHeap(t *testing.T, v *victim) int64 {
 
 // heapBelow waits until the live heap is at most limit, for freeTime, and returns it.
 func (v *victim) heapBelow(limit int64) (int64, error) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(freeTime); ; <-tick.C {
 		heap, err := v.heap()
