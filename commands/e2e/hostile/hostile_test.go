@@ -29,12 +29,13 @@ import (
 	"go.uber.org/goleak"
 )
 
+// buildDir is the folder of the built program; empty until built makes it.
+var buildDir string
+
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if path, _ := built(); path != "" {
-			_ = os.RemoveAll(filepath.Dir(path))
-		}
-		os.Exit(code)
+		_ = os.RemoveAll(buildDir)
+		os.Exit(code) //nolint:forbidigo // as VerifyTestMain does without Cleanup
 	}))
 }
 
@@ -68,8 +69,7 @@ func build(t *testing.T) program {
 	return program{path: path}.with(fmt.Sprintf("ulimit -v %d", addressSpace))
 }
 
-// built builds the program, static, with the probe in it, in a folder of its own. It
-// returns the path.
+// built builds the program: static, with the probe in it. It returns the path.
 var built = sync.OnceValues(func() (string, error) {
 	repository, err := filepath.Abs(root)
 	if err != nil {
@@ -83,18 +83,17 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "wstun-hostile-")
-	if err != nil {
+	if buildDir, err = os.MkdirTemp("", "wstun-hostile-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "wstun")
+	path := filepath.Join(buildDir, "wstun")
 	if err := os.WriteFile(path+".json", overlay, 0o600); err != nil {
-		return path, err
+		return "", err
 	}
 	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-overlay", path+".json", "-o", path, ".")
 	cmd.Dir, cmd.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return path, fmt.Errorf("%s: %w\n%s", cmd, err, out)
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
 	return path, nil
 })
