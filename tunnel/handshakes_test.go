@@ -254,7 +254,7 @@ func TestHandshakesProgress(t *testing.T) {
 				h := newHandshakes(func() {})
 				h.limit = 2
 				pipeInto(t, h)
-				time.Sleep(handshakeGrace)
+				<-time.After(handshakeGrace)
 				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				h.passed(r.WithContext(context.WithValue(t.Context(), connKey{}, pipeInto(t, h))))
 				pipeInto(t, h)

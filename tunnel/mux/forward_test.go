@@ -63,6 +63,8 @@ func TestForward(t *testing.T) {
 	a, b := streamPair(t, client, server)
 	data := make([]byte, 3<<20) // several windows
 	fill(data, 1, 0)
+	s, ended := &sink{t: t}, make(chan error)
+	b.ForwardTo(s, func(err error) { ended <- err }) // before bytes arrive, so that they are tried
 	go func() {
 		for rest, size := data, 1; len(rest) > 0; size = size*7%100_003 + 1 {
 			n := min(size, len(rest))
@@ -74,8 +76,7 @@ func TestForward(t *testing.T) {
 		}
 		_ = a.CloseWrite()
 	}()
-	s := &sink{t: t}
-	if err := forward(b, s); err != nil || !bytes.Equal(s.got.Bytes(), data) {
+	if err := <-ended; err != nil || !bytes.Equal(s.got.Bytes(), data) {
 		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, s.got.Len(), len(data))
 	}
 	if s.tried.Load() == 0 || s.wrote.Load() == 0 {
