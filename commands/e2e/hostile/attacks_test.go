@@ -58,7 +58,12 @@ type attacker struct {
 func TestAttacks(t *testing.T) {
 	p := build(t)
 	for _, a := range slices.Concat(headerAttacks, messageAttacks, floods, connectionAttacks, lyingUpstreams) {
-		t.Run(a.name, func(t *testing.T) { a.test(t, p) })
+		t.Run(a.name, func(t *testing.T) {
+			if a.held == 0 {
+				t.Parallel()
+			}
+			a.test(t, p)
+		})
 	}
 }
 

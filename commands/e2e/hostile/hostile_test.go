@@ -8,8 +8,8 @@
 //
 // A process under attack must stay alive, answer every innocent call, hold no more
 // memory than the attack's row in a table allows, free it when the attacker has gone,
-// and end on SIGTERM. Each row's figures are in the log. The tests run one after the
-// other, because they measure memory and time.
+// and end on SIGTERM. Each row's figures are in the log. Attacks that need much memory run
+// one after the other.
 //
 // The program is the product plus testdata/probe.go, which reports its live heap.
 package hostile
