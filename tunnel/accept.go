@@ -210,8 +210,8 @@ func (a *Acceptor) refuse(w http.ResponseWriter, r *http.Request, refusal *Refus
 //
 // At most 1024 connections wait without a completed handshake, fewer if the process may
 // open less than four times as many files. Beyond that, and when there are no more files
-// to open, a new connection closes the oldest of them, unless that is new or handshakes
-// have been completed in the last second.
+// to open, a new connection closes the oldest of them, unless that is new or, before
+// the first is closed, handshakes are being completed.
 func (a *Acceptor) Serve(l net.Listener) error {
 	err := a.server.Serve(newRetryListener(l, a.logger, a.pending.release))
 	if !errors.Is(err, http.ErrServerClosed) {

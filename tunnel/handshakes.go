@@ -16,9 +16,13 @@ const (
 	maxHandshakes = 1024
 
 	// handshakeGrace is how long a connection, or the set after a handshake has passed,
-	// is new. floodGrace replaces it while no handshake passes.
-	handshakeGrace = time.Second
-	floodGrace     = 100 * time.Millisecond
+	// is new. floodGrace is how long a connection is new during a flood: a full queue of
+	// the kernel, of 4096 connections, is then accepted in a fifth of a second.
+	handshakeGrace = 250 * time.Millisecond
+	floodGrace     = 50 * time.Millisecond
+
+	// A flood lasts until no connection was closed for floodEnd.
+	floodEnd = 10 * time.Second
 )
 
 // handshakes has the connections of an Acceptor whose handshake isn't complete: those
@@ -28,8 +32,9 @@ const (
 // connections and sends nothing keeps out nobody else. There is no limit for each remote
 // address, because many Workers may share that of a proxy. While the oldest is new, or
 // handshakes pass the checks, a new connection waits instead: that is a burst of honest
-// peers. After a connection was closed, the others are new for a shorter time, because a
-// flood of connections would otherwise fill the listener's queue.
+// peers. Once a connection was closed, it is a flood, which must not fill the listener's
+// queue: then connections are new for a shorter time, and handshakes that pass make no
+// difference, because each would delay all later ones.
 type handshakes struct {
 	limit             int
 	grace, floodGrace time.Duration
@@ -40,7 +45,7 @@ type handshakes struct {
 	conns    map[net.Conn]*list.Element // the elements of byAge
 	byAge    list.List                  // of *pendingConn, oldest first
 	progress time.Time                  // when a handshake last passed the checks
-	flooded  bool                       // a connection was closed since progress
+	flood    time.Time                  // when a connection was last closed
 }
 
 // pendingConn is a connection in handshakes.
@@ -90,7 +95,7 @@ func (h *handshakes) passed(r *http.Request) {
 	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok && h.remove(conn) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.progress, h.flooded = time.Now(), false
+		h.progress = time.Now()
 	}
 }
 
@@ -116,7 +121,8 @@ func (h *handshakes) isFull() bool {
 }
 
 // closeOldest closes the oldest connection. It returns false if there is none, or if that
-// one is new or another one has just passed the checks: then wait says for how long.
+// one is new or, before a flood, another one has just passed the checks: then wait says
+// for how long.
 func (h *handshakes) closeOldest() (wait time.Duration, closed bool) {
 	h.mu.Lock()
 	front := h.byAge.Front()
@@ -125,19 +131,18 @@ func (h *handshakes) closeOldest() (wait time.Duration, closed bool) {
 		return 0, false
 	}
 	oldest := front.Value.(*pendingConn) //nolint:errcheck // the list has nothing else
-	since := oldest.since
-	if since.Before(h.progress) {
-		since = h.progress
-	}
-	grace := h.grace
-	if h.flooded {
-		grace = h.floodGrace
+	since, grace := oldest.since, h.floodGrace
+	if time.Since(h.flood) > floodEnd {
+		grace = h.grace
+		if since.Before(h.progress) {
+			since = h.progress
+		}
 	}
 	if wait = time.Until(since.Add(grace)); wait > 0 {
 		h.mu.Unlock()
 		return wait, false
 	}
-	h.flooded = true
+	h.flood = time.Now()
 	h.removeLocked(oldest.conn)
 	h.mu.Unlock()
 	socket := oldest.conn

@@ -198,22 +198,26 @@ func TestHandshakesBurst(t *testing.T) {
 	wg.Wait()
 }
 
-// The oldest connection isn't closed while it is new, or while handshakes pass.
+// pipeInto makes room in h and adds a connection. h may close it.
+func pipeInto(t *testing.T, h *handshakes) net.Conn {
+	t.Helper()
+	conn, peer := net.Pipe()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		_ = peer.Close()
+	})
+	h.makeRoom()
+	h.add(conn)
+	return conn
+}
+
+// The oldest connection isn't closed while it is new.
 func TestHandshakesGrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandshakes(func() {})
 		h.limit = 3
-		open := func() net.Conn {
-			conn, peer := net.Pipe()
-			t.Cleanup(func() {
-				_ = conn.Close()
-				_ = peer.Close()
-			})
-			h.makeRoom()
-			h.add(conn)
-			return conn
-		}
+		open := func() net.Conn { return pipeInto(t, h) }
 		isOpen := func(conn net.Conn) bool { return conn.SetDeadline(time.Time{}) == nil }
 		start := time.Now()
 		first, second, third := open(), open(), open()
@@ -234,15 +238,33 @@ func TestHandshakesGrace(t *testing.T) {
 		if took := time.Since(fifth); took != floodGrace || isOpen(third) {
 			t.Errorf("during a flood, a connection waited %v, want %v", took, floodGrace)
 		}
-
-		last := open()
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		h.passed(r.WithContext(context.WithValue(t.Context(), connKey{}, last)))
-		start = time.Now()
-		open() // without waiting
-		open()
-		if took := time.Since(start); took != handshakeGrace {
-			t.Errorf("a connection waited %v after a handshake had passed, want %v", took, handshakeGrace)
-		}
 	})
+}
+
+// While handshakes pass, no connection is closed, except during a flood.
+func TestHandshakesProgress(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ sinceFlood, want time.Duration }{
+		"flood":      {floodEnd, 0},
+		"flood over": {floodEnd + 1, handshakeGrace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandshakes(func() {})
+				h.limit = 2
+				pipeInto(t, h)
+				<-time.After(handshakeGrace)
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				h.passed(r.WithContext(context.WithValue(t.Context(), connKey{}, pipeInto(t, h))))
+				pipeInto(t, h)
+				start := time.Now()
+				h.flood = start.Add(-tt.sinceFlood)
+				pipeInto(t, h)
+				if took := time.Since(start); took != tt.want {
+					t.Errorf("after a handshake has passed, a connection waited %v, want %v", took, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -237,3 +237,40 @@ func TestForwardStreamsUpstreamHangs(t *testing.T) {
 		})
 	}
 }
+
+// A client that has gone leaves no connection to a server that doesn't read.
+func TestForwardStreamsUpstreamDoesNotRead(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*wsmux.Stream){
+		"reset":        func(s *wsmux.Stream) { _ = s.Reset() },
+		"session ends": func(s *wsmux.Stream) { _ = s.Session().Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			writing := make(chan struct{})
+			near, _ := net.Pipe()
+			client, f := forwardStreams(t, func(context.Context) (net.Conn, error) { return &writingConn{Conn: near, writing: writing}, nil })
+			stream, err := client.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tunneltest.Write(t, stream, "unread")
+			tunneltest.Await(t, "the Write to the upstream", writing)
+			end(stream)
+			if err := f.Shutdown(tunneltest.Soon(t)); err != nil {
+				t.Errorf("Shutdown = %v", err)
+			}
+		})
+	}
+}
+
+// writingConn closes writing when a Write begins.
+type writingConn struct {
+	net.Conn
+	writing chan struct{}
+}
+
+func (c *writingConn) Write(p []byte) (int, error) {
+	close(c.writing)
+	return c.Conn.Write(p)
+}

@@ -13,6 +13,10 @@ type serverWriter struct {
 func (w *serverWriter) Write(p []byte) (int, error)    { return w.write(p, w.server.Write) }
 func (w *serverWriter) TryWrite(p []byte) (int, error) { return w.write(p, w.server.TryWrite) }
 
+// Abort implements mux.Aborter: a server that doesn't read keeps no connection of a client
+// that has gone.
+func (w *serverWriter) Abort() { w.server.abort() }
+
 func (w *serverWriter) write(p []byte, write func([]byte) (int, error)) (int, error) {
 	if len(p) > w.scanned {
 		w.fl.calls.scan(w.fl.calls.requests, p[w.scanned:])

@@ -14,13 +14,22 @@ type TryWriter interface {
 	TryWrite(p []byte) (n int, err error)
 }
 
+// Aborter is a TryWriter whose Write can be interrupted.
+type Aborter interface {
+	TryWriter
+
+	// Abort makes a Write that blocks, and all later ones, return an error.
+	Abort()
+}
+
 // forwarding is the state of ForwardTo. Stream.mu guards it, except that the
 // goroutine that has set busy uses w without the lock.
 type forwarding struct {
-	w     TryWriter // nil: the stream isn't forwarded
-	ended func(error)
-	busy  bool  // a goroutine is writing to w, or is about to call ended
-	err   error // returned by w
+	w       TryWriter // nil: the stream isn't forwarded
+	ended   func(error)
+	busy    bool  // a goroutine is writing to w, or is about to call ended
+	aborted bool  // Abort was called
+	err     error // returned by w
 }
 
 // idle reports whether bytes that arrive may be written to f.w at once.
@@ -30,6 +39,10 @@ func (f *forwarding) idle() bool { return f.w != nil && !f.busy && f.err == nil 
 // session's receiving goroutine calls w.TryWrite as bytes arrive. Another goroutine
 // calls w.Write with the bytes that w.TryWrite has left, and exists only while there
 // are some. The calls don't overlap. The caller must not read the stream until ended is called.
+//
+// If w is an Aborter, its Abort is called when the stream is reset or its session ends
+// while bytes wait for w. Otherwise a w that blocks receives the bytes that arrived before
+// the end of the session.
 //
 // ended is called once, in its own goroutine: with nil when the peer has closed its
 // direction, and otherwise with the error of w, or the one that Read would return.
@@ -57,12 +70,26 @@ func (s *Stream) tryForward(p []byte) int {
 // ended, and it isn't running yet. The caller holds s.mu.
 func (s *Stream) startForwarding() {
 	f := &s.forwarding
-	if f.w == nil || f.busy {
-		return
-	}
-	if s.recv.size > 0 || f.err != nil || s.readErr() != nil || s.readDeadline.passed() {
+	switch {
+	case f.w == nil:
+	case f.busy:
+		s.abortWrite()
+	case s.recv.size > 0:
+		s.abortWrite()
+		fallthrough
+	case f.err != nil, s.readErr() != nil, s.readDeadline.passed():
 		f.busy = true
 		go s.forwardBuffered()
+	}
+}
+
+// abortWrite aborts the writes of a stream that was reset or whose session has ended. The
+// caller holds s.mu.
+func (s *Stream) abortWrite() {
+	f := &s.forwarding
+	if w, ok := f.w.(Aborter); ok && (s.reset != nil || s.sessionOver) && !f.aborted {
+		f.aborted = true
+		go w.Abort() // it may block
 	}
 }
 
@@ -90,7 +117,10 @@ func (s *Stream) forwardBuffered() {
 // the receive buffer is empty or will not be forwarded. The caller holds s.mu.
 func (s *Stream) forwardingResult() (over bool, err error) {
 	if s.forwarding.err != nil {
-		return true, s.forwarding.err
+		if !s.forwarding.aborted {
+			return true, s.forwarding.err
+		}
+		s.recv.take().free() // so that readErr returns why
 	}
 	switch err := s.readErr(); {
 	case err == io.EOF: //nolint:errorlint // readErr's

@@ -63,6 +63,8 @@ func TestForward(t *testing.T) {
 	a, b := streamPair(t, client, server)
 	data := make([]byte, 3<<20) // several windows
 	fill(data, 1, 0)
+	s, ended := &sink{t: t}, make(chan error)
+	b.ForwardTo(s, func(err error) { ended <- err }) // before bytes arrive, so that they are tried
 	go func() {
 		for rest, size := data, 1; len(rest) > 0; size = size*7%100_003 + 1 {
 			n := min(size, len(rest))
@@ -74,8 +76,7 @@ func TestForward(t *testing.T) {
 		}
 		_ = a.CloseWrite()
 	}()
-	s := &sink{t: t}
-	if err := forward(b, s); err != nil || !bytes.Equal(s.got.Bytes(), data) {
+	if err := <-ended; err != nil || !bytes.Equal(s.got.Bytes(), data) {
 		t.Errorf("ForwardTo ends with %v after %d bytes, want nil after %d", err, s.got.Len(), len(data))
 	}
 	if s.tried.Load() == 0 || s.wrote.Load() == 0 {
@@ -184,6 +185,62 @@ func TestForwardEnds(t *testing.T) {
 			if err := <-done; !errors.Is(err, tt.want) {
 				t.Errorf("ForwardTo ends with %v, want %v", err, tt.want)
 			}
+		})
+	}
+}
+
+// stuckWriter is an Aborter that blocks until Abort.
+type stuckWriter struct {
+	writing, aborted chan struct{}
+}
+
+func (w *stuckWriter) TryWrite([]byte) (int, error) { return 0, nil }
+
+func (w *stuckWriter) Write([]byte) (int, error) {
+	close(w.writing)
+	<-w.aborted
+	return 0, errors.New("aborted")
+}
+
+func (w *stuckWriter) Abort() { close(w.aborted) }
+
+// A writer that blocks is aborted when the stream is reset or the session ends, even if
+// the peer has closed its direction.
+func TestForwardAborts(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("failure")
+	for name, tt := range map[string]struct {
+		do   func(a, b *Stream)
+		want error
+	}{
+		"peer's Reset":  {func(a, _ *Stream) { _ = a.Reset() }, ErrReset},
+		"session's end": {func(_, b *Stream) { b.Session().CloseWithError(failure) }, failure},
+		"FIN, session's end": {func(a, b *Stream) {
+			_ = a.Close()
+			synctest.Wait()
+			b.Session().CloseWithError(failure)
+		}, nil},
+		"bytes, session's end": {func(a, b *Stream) {
+			mustWrite(t, a, "more")
+			synctest.Wait()
+			b.Session().CloseWithError(failure)
+		}, failure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client, server := pipePair(t, nil)
+				a, b := streamPair(t, client, server)
+				w := &stuckWriter{writing: make(chan struct{}), aborted: make(chan struct{})}
+				done := make(chan error, 1)
+				b.ForwardTo(w, func(err error) { done <- err })
+				mustWrite(t, a, "stuck")
+				<-w.writing
+				tt.do(a, b)
+				if err := <-done; !errors.Is(err, tt.want) {
+					t.Errorf("ForwardTo ends with %v, want %v", err, tt.want)
+				}
+			})
 		})
 	}
 }

@@ -337,7 +337,9 @@ func TestLingering(t *testing.T) {
 	t.Parallel()
 	const more = 100
 	client, p := startWithRawPeer(t, Client, nil)
+	closed := make(chan struct{})
 	go func() {
+		defer close(closed)
 		for range maxLingering + more {
 			st, err := client.Open(t.Context())
 			if err != nil {
@@ -361,6 +363,7 @@ func TestLingering(t *testing.T) {
 			t.Fatalf("reset %d is for stream %d, want the oldest, %d", i, id, want)
 		}
 	}
+	<-closed // the session forgets a stream after it has sent the RST
 	p.roundTripAfter(flagFIN)
 	if n := client.Stats().Streams; n != maxLingering {
 		t.Errorf("%d streams, want %d", n, maxLingering)
@@ -390,6 +393,8 @@ func TestLingeringForgetsEndedStreams(t *testing.T) {
 		_ = b.Close()
 		eventually(t, "the end of a stream", func() bool { return client.Stats().Streams == 0 })
 	}
+	client.mu.Lock()
+	defer client.mu.Unlock()
 	if n := len(client.lingering); n > minSweep {
 		t.Errorf("the session holds %d streams that have ended, want at most %d", n, minSweep)
 	}

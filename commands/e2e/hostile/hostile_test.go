@@ -8,13 +8,14 @@
 //
 // A process under attack must stay alive, answer every innocent call, hold no more
 // memory than the attack's row in a table allows, free it when the attacker has gone,
-// and end on SIGTERM. Each row's figures are in the log. The tests run one after the
-// other, because they measure memory and time.
+// and end on SIGTERM. Each row's figures are in the log. Attacks that need much memory run
+// one after the other.
 //
 // The program is the product plus testdata/probe.go, which reports its live heap.
 package hostile
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -22,12 +23,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// buildDir is the folder of the built program; empty until built makes it.
+var buildDir string
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(buildDir)
+		os.Exit(code) //nolint:forbidigo // as VerifyTestMain does without Cleanup
+	}))
+}
 
 // addressSpace bounds a victim in KiB, so that a successful attack ends the victim and
 // not the machine. A Go program reserves more than a GiB that it doesn't use.
@@ -48,44 +58,52 @@ func (p program) with(prepare string) program {
 	return p
 }
 
-// build builds the program: static, with the probe in it.
+// build returns the program.
 func build(t *testing.T) program {
 	t.Helper()
 	readSources(t)
-	dir := t.TempDir()
-	path, overlay := filepath.Join(dir, "wstun"), filepath.Join(dir, "overlay.json")
-	added, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		absolute(t, filepath.Join(root, "probe.go")): absolute(t, filepath.Join("testdata", "probe.go")),
-	}})
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
-	}
-	if err := os.WriteFile(overlay, added, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", overlay, "-o", path, ".")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
 	return program{path: path}.with(fmt.Sprintf("ulimit -v %d", addressSpace))
 }
 
-func absolute(t *testing.T, path string) string {
-	t.Helper()
-	path, err := filepath.Abs(path)
+// built builds the program: static, with the probe in it. It returns the path.
+var built = sync.OnceValues(func() (string, error) {
+	repository, err := filepath.Abs(root)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	return path
-}
+	probe, err := filepath.Abs(filepath.Join("testdata", "probe.go"))
+	if err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(repository, "probe.go"): probe}})
+	if err != nil {
+		return "", err
+	}
+	if buildDir, err = os.MkdirTemp("", "wstun-hostile-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(buildDir, "wstun")
+	if err := os.WriteFile(path+".json", overlay, 0o600); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-overlay", path+".json", "-o", path, ".")
+	cmd.Dir, cmd.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return path, nil
+})
 
 // readSources looks at the files that the program is built from, so that the go command
 // doesn't reuse a test result after one has changed.
 func readSources(t *testing.T) {
 	t.Helper()
-	err := filepath.WalkDir(absolute(t, root), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
 			return fs.SkipDir
 		}
 		return err

@@ -21,7 +21,7 @@ const heldMessages = 256 + 128
 var messageAttacks = []attack{
 	{name: "messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
 	{name: "messages that inflate for the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
-	{name: "unary messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_CreateKey_FullMethodName, 24))},
+	{name: "unary messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_CreateKey_FullMethodName, 12))},
 	{name: "messages that inflate on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(8, bombs(demo.Hub_Echo_FullMethodName, 1))},
 	{name: "messages that inflate in many sessions", target: smallHub, sessions: 12, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 1))},
 	{name: "messages that inflate and are reset", target: hub, sessions: 1, held: heldMessages, run: perSession(resetBombs)},
@@ -108,10 +108,10 @@ func bombs(method string, calls uint32) func(*http2Conn) error {
 	}
 }
 
-// resetBombs makes 100 calls with a bomb each and resets each call at once.
+// resetBombs makes 40 calls with a bomb each and resets each call at once.
 func resetBombs(c *http2Conn) error {
 	block := request(demo.Hub_Echo_FullMethodName, "grpc-encoding", "gzip")
-	for i := range uint32(100) {
+	for i := range uint32(40) {
 		stream := 1 + 2*i
 		if _, err := c.Write(appendHeaders(nil, stream, block, 0, http2.FlagHeadersEndHeaders)); err != nil {
 			return err

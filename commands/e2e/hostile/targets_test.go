@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -112,14 +113,29 @@ func dial(t *testing.T, p program, connect func(*victim)) (*victim, func(context
 	}
 	t.Cleanup(srv.Stop)
 	v.awaitSessions(t, older+1)
-	return v, callHub(dialLocal(t, v.addrs[0]))
+	for {
+		cc := dialLocal(t, v.addrs[0])
+		call := callHub(cc)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := call(ctx)
+		cancel()
+		if err == nil {
+			return v, call
+		}
+		// The session is in the log just before it gets streams, so the connection may
+		// use an older one.
+		_ = cc.Close()
+		if !v.alive() || t.Context().Err() != nil {
+			t.Fatal("no innocent call succeeds: ", err)
+		}
+	}
 }
 
 // dialAlone is wstun dial without a session. Innocent calls wait for one and then fail
 // with UNAVAILABLE.
 func dialAlone(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
-	v := p.start(t, 2, "dial", "--accept", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--wait", "500ms")
+	v := p.start(t, 2, "dial", "--accept", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--wait", "50ms")
 	connect(v)
 	call := callHub(dialLocal(t, v.addrs[0]))
 	return v, func(ctx context.Context) error {

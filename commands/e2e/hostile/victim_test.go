@@ -20,8 +20,15 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// exitWait is how long an idle process may take to end on SIGTERM.
-const exitWait = 10 * time.Second
+const (
+	// exitWait is how long an idle process may take to end on SIGTERM.
+	exitWait = 10 * time.Second
+
+	// A process that uses at most idleCPU during idleInterval is idle, except for
+	// innocent calls.
+	idleInterval = 100 * time.Millisecond
+	idleCPU      = idleInterval / 5
+)
 
 // victim is a process under attack.
 type victim struct {
@@ -175,16 +182,14 @@ func (v *victim) cpu() time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// settle waits until the process has handled the bytes that it has been sent, which is
-// when it uses less than a fifth of a processor.
+// settle waits until the process has handled the bytes that it has been sent and is idle.
 func (v *victim) settle(atMost time.Duration) {
-	const interval = 200 * time.Millisecond
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(idleInterval)
 	defer tick.Stop()
 	for last, deadline := v.cpu(), time.Now().Add(atMost); time.Now().Before(deadline) && v.alive(); {
 		<-tick.C
 		now := v.cpu()
-		if now-last <= interval/5 {
+		if now-last <= idleCPU {
 			return
 		}
 		last = now
