@@ -18,6 +18,13 @@ const (
 	uses                     // the number of uses
 )
 
+// The unread requests, or responses, may take a part of the memory before connections get
+// no credit, and a larger part before they are closed.
+const (
+	stallPart = 8
+	abortPart = 2
+)
+
 // waiter waits for n bytes.
 type waiter struct {
 	n        int64
@@ -32,14 +39,24 @@ var errClosed = errors.New("the session has ended")
 // because the messages of its session wait for each other.
 var ErrMemory = errors.New("the session has no memory left for a compressed message")
 
-// room reports whether n more bytes fit for a use. Other sessions may take all memory of
-// the process but this one's share. The caller holds Process.mu.
+// room reports whether n more bytes fit for a use. Unread bytes, which have a limit of
+// their own, don't matter: they may wait for this very room. Other sessions may take all
+// memory of the process but this one's share. The caller holds Process.mu.
 func (s *Session) room(n int64, u use) bool {
-	if u == receiving { // room for decompressing, and for buffers that are larger than their frames
-		n += 2*int64(s.MaxMessage()) + int64(s.MaxMessage())/2
-	}
 	p := s.process
-	return s.messages+n <= s.limit && (p.messages+n <= p.opts.Memory || s.messages+n <= p.share())
+	own, all := s.messages-sum(s.unread[:])+n, p.messages-sum(p.unread[:])+n
+	if u == receiving { // room for decompressing, and for buffers that are larger than their frames
+		later := 2*int64(s.MaxMessage()) + int64(s.MaxMessage())/2
+		own, all = own+later, all+later
+	}
+	return own <= s.limit && (all <= p.opts.Memory || own <= p.share())
+}
+
+func sum(values []int64) (total int64) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
 
 // add counts n bytes, even beyond the limits. The caller holds Process.mu.
@@ -64,7 +81,7 @@ func (s *Session) changeUnread(u use, unread, other int64) (tooMany bool) {
 	s.add(n)
 	s.unread[u] += unread
 	p.unread[u] += unread
-	tooMany = unread > 0 && s.hasUnread(u, 2)
+	tooMany = unread > 0 && s.hasUnread(u, abortPart)
 	var ready []func()
 	if n < 0 || unread < 0 {
 		s.releases++
@@ -92,7 +109,7 @@ func (s *Session) hasUnread(u use, n int64) bool {
 // responses. The caller holds Process.mu.
 func (s *Session) full(u use) bool {
 	p, room := s.process, int64(s.MaxMessage())
-	return s.hasUnread(u, 4) || u == receiving &&
+	return s.hasUnread(u, stallPart) || u == receiving &&
 		(s.messages > s.limit-room || p.messages > p.opts.Memory-room && s.messages > p.share())
 }
 
@@ -112,7 +129,7 @@ func (s *Session) stall(f *flow) bool {
 func (s *Session) stalledByUnread(u use) bool {
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
-	return s.hasUnread(u, 4)
+	return s.hasUnread(u, stallPart)
 }
 
 func (s *Session) unstall(f *flow) {

@@ -39,8 +39,9 @@ func TestReserveLeavesRoom(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, 64*mib)
 	_, first := queue(s, 4*mib, receiving)
-	_, second := queue(s, 4*mib, receiving)
+	_, second := queue(s, 2*mib, receiving)
 	_, third := queue(s, 1, receiving)
+	s.charge(2 * mib) // buffers that are larger than their frames
 	_, inflated := queue(s, 8*mib, decompressing)
 	_, answer := queue(s, 1, answering)
 	if !first() || !second() || third() || !inflated() || answer() {

@@ -18,18 +18,19 @@ const (
 	stallTimeout = 10 * time.Second
 )
 
-// flow counts the messages of a connection, and decides when a server's flow-control
-// credit reaches the peer (RFC 9113 §5.2).
-// grpc-go gives a stream credit for each message that a handler waits for, whatever its
-// size, and gives the connection credit for all that it has received.
+// flow counts the messages of a connection, and decides when flow-control credit reaches
+// the peer (RFC 9113 §5.2). grpc-go gives a stream credit for each message that a handler
+// waits for, whatever its size, and gives the connection credit for all that it has
+// received.
 //
 //   - The credit for a large message waits until the message fits.
-//   - A session's connections get no credit while its unread bytes, the memory of frames
-//     that handlers haven't received, take more than a quarter of its memory, and while the requests
-//     that handlers hold leave no room for a response. That ends when handlers receive
-//     complete messages, and the peer takes the responses. If most of a connection's
-//     unread bytes are of incomplete messages, which wait for each other, it is closed
-//     after stallTimeout. It is closed at once if the unread bytes take half of the memory.
+//   - A session's connections are stalled while its unread bytes, the memory of frames
+//     that handlers haven't received, take more than an eighth of its memory, and while
+//     the requests that handlers hold leave no room for a response. Then they get no
+//     credit, except for messages that fit. That ends when handlers receive complete
+//     messages, and the peer takes the responses. If most of a connection's unread bytes
+//     are of small incomplete messages, which wait for each other, it is closed after
+//     stallTimeout. It is closed at once if the unread bytes take half of the memory.
 type flow struct {
 	session *Session
 	use     use                 // receiving or answering
@@ -38,8 +39,10 @@ type flow struct {
 
 	mu       sync.Mutex
 	streams  map[uint32]*stream // open ones; nil once closed
-	stalled  int64              // credit of the connection that is delayed
-	stalling *time.Timer        // calls abortIncomplete; nil if stalled is 0
+	window   int64              // the peer's credit for the connection
+	expected int64              // bytes of messages that fit, not yet received
+	delayed  int64              // credit that a stalled connection doesn't get
+	stalling *time.Timer        // calls abortIncomplete; nil if the connection isn't stalled
 }
 
 // stream is the flow control of an open stream.
@@ -50,6 +53,7 @@ type stream struct {
 	unread   int64   // memory of the frames since the handler had received all messages
 	tail     int64   // the part of unread that has an incomplete message
 	reserved int64   // for the message that is being received
+	expected int64   // bytes of that, not yet received
 	waiting  *waiter // for credit
 
 	sent   h2.Messages // to a client
@@ -57,7 +61,7 @@ type stream struct {
 }
 
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
-	return &flow{session: s, use: u, send: send, giveUp: giveUp, streams: make(map[uint32]*stream)}
+	return &flow{session: s, use: u, send: send, giveUp: giveUp, streams: make(map[uint32]*stream), window: freeCredit}
 }
 
 func (f *flow) open(id uint32) {
@@ -72,14 +76,17 @@ func (f *flow) open(id uint32) {
 // too many, the connection is closed.
 func (f *flow) receivedFrame(id uint32, n int64) {
 	f.mu.Lock()
+	f.window -= n
+	f.topUp()
 	st := f.streams[id]
 	if st == nil {
 		f.mu.Unlock()
 		return
 	}
 	memory := frameMemory(n)
-	if st.reserved > 0 && st.messages.Left() > 0 {
+	if st.expected > 0 && st.messages.Left() > 0 {
 		memory -= n
+		f.expect(st, -min(n, st.expected))
 	}
 	if st.balance += n; f.mayBeRead(st) {
 		memory = 0
@@ -112,7 +119,7 @@ func (f *flow) receivedData(id uint32, p []byte) {
 		f.mu.Unlock()
 		return
 	}
-	unread, reserved := st.caughtUp()
+	unread, reserved := f.caughtUp(st)
 	f.mu.Unlock()
 	f.session.changeUnread(answering, unread, -unread)
 	f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: -unread - reserved})
@@ -131,7 +138,7 @@ func (f *flow) readMessage(id uint32) {
 	var unread, reserved int64
 	if st := f.streams[id]; st != nil {
 		if st.read++; st.read >= st.messages.Count() {
-			unread, reserved = st.caughtUp()
+			unread, reserved = f.caughtUp(st)
 		}
 	}
 	f.mu.Unlock()
@@ -140,9 +147,10 @@ func (f *flow) readMessage(id uint32) {
 
 // caughtUp records that the handler has received all complete messages. It returns the
 // changes of the unread and the reserved bytes.
-func (st *stream) caughtUp() (unread, reserved int64) {
+func (f *flow) caughtUp(st *stream) (unread, reserved int64) {
 	unread, reserved = st.tail-st.unread, -st.reserved
 	st.unread, st.reserved = st.tail, 0
+	f.expect(st, -st.expected)
 	return unread, reserved
 }
 
@@ -164,14 +172,13 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 			st.waiting = w
 			return false
 		}
-		st.reserved += n
-		st.balance -= n
+		f.reserved(st, n)
 		return true
 	}
 	var unread int64
 	if st.balance -= n; f.mayBeRead(st) {
 		st.tail = 0
-		unread, _ = st.caughtUp()
+		unread, _ = f.caughtUp(st)
 	}
 	f.mu.Unlock()
 	f.session.changeUnread(f.use, unread, 0)
@@ -187,10 +194,34 @@ func (f *flow) giveReserved(id uint32, n int64) {
 		return
 	}
 	st.waiting = nil
-	st.reserved += n
-	st.balance -= n
+	f.reserved(st, n)
 	f.mu.Unlock()
 	f.send(appendWindowUpdate(nil, id, n))
+}
+
+// reserved records a reservation of n bytes for a message. The caller holds mu.
+func (f *flow) reserved(st *stream, n int64) {
+	st.reserved += n
+	st.balance -= n
+	f.expect(st, n)
+	f.topUp()
+}
+
+// expect changes the number of expected bytes. The caller holds mu.
+func (f *flow) expect(st *stream, n int64) {
+	st.expected += n
+	f.expected += n
+}
+
+// topUp gives a stalled connection credit if it needs that for a message that fits: other
+// messages may have used up the credit it had. The caller holds mu.
+func (f *flow) topUp() {
+	n := min(f.delayed, freeCredit)
+	if n > 0 && f.expected > 0 && f.window < freeCredit {
+		f.delayed -= n
+		f.window += n
+		go f.send(appendWindowUpdate(nil, 0, n))
+	}
 }
 
 // queue counts the memory of a message until it is sent.
@@ -225,24 +256,19 @@ func (f *flow) sentData(id uint32, p []byte) {
 	f.session.charge(-memory)
 }
 
-func sum(values []int64) (total int64) {
-	for _, v := range values {
-		total += v
-	}
-	return total
-}
-
 // stall delays n bytes of the connection's credit if the session has too many unread
 // bytes. It reports whether it does.
 func (f *flow) stall(n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.streams == nil || !f.session.stall(f) {
+		f.window += n
 		return false
 	}
-	if f.stalled += n; f.stalling == nil {
+	if f.delayed += n; f.stalling == nil {
 		f.stalling = time.AfterFunc(stallTimeout, f.abortIncomplete)
 	}
+	f.topUp()
 	return true
 }
 
@@ -270,7 +296,8 @@ func (f *flow) abortIncomplete() {
 // resume gives the connection its delayed credit.
 func (f *flow) resume() {
 	f.mu.Lock()
-	n := f.stalled
+	n := f.delayed
+	f.window += n
 	f.stopStalling()
 	f.mu.Unlock()
 	if n > 0 {
@@ -278,12 +305,12 @@ func (f *flow) resume() {
 	}
 }
 
-// stopStalling resets stalled. The caller holds mu.
+// stopStalling resets delayed. The caller holds mu.
 func (f *flow) stopStalling() {
 	if f.stalling != nil {
 		f.stalling.Stop()
 	}
-	f.stalling, f.stalled = nil, 0
+	f.stalling, f.delayed = nil, 0
 }
 
 // abort resets the streams with unread bytes, for which gRPC clients report
@@ -306,6 +333,9 @@ func (f *flow) end(id uint32) {
 	f.mu.Lock()
 	st := f.streams[id]
 	delete(f.streams, id)
+	if st != nil {
+		f.expect(st, -st.expected)
+	}
 	f.mu.Unlock()
 	if st != nil {
 		f.release(st)

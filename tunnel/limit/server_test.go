@@ -154,15 +154,16 @@ func random(n int) []byte {
 // Messages of the largest size all pass, even if many more are on their way than fit.
 func TestLargestMessages(t *testing.T) {
 	t.Parallel()
-	for name, message := range map[string][]byte{"compressible": make([]byte, 4*mib-8), "random": random(4*mib - 64<<10)} {
+	for name, message := range map[string][]byte{"compressible": make([]byte, mib/2-8), "random": random(mib/2 - 16<<10)} {
 		for _, encoding := range []string{"identity", gzip.Name} {
 			t.Run(name+", "+encoding, func(t *testing.T) {
 				t.Parallel()
-				s := newSession(t, 64*mib)
+				s := New(&Options{SessionMemory: 2 * mib}).NewSession()
+				defer s.Close()
 				cc := dial(t, serveEcho(t, s))
-				together(t, 12, func(int) error {
+				together(t, 10, func(int) error {
 					stream := openEcho(tunneltest.Soon(t), t, cc, grpc.UseCompressor(encoding))
-					for range 3 {
+					for range 2 {
 						if err := exchange(stream, message); err != nil {
 							return err
 						}
