@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
+
+// stallTimeout is how long messages may wait for each other.
+const stallTimeout = 10 * time.Second
 
 // use is the purpose of reserved memory. Bytes for a request leave room to decompress one,
 // which frees the compressed request, and bytes for a response leave nothing. So waiting
@@ -16,13 +20,6 @@ const (
 	decompressing            // a request; takes twice the memory, also for the decoded message
 	receiving                // a request
 	uses                     // the number of uses
-)
-
-// The unread requests, or responses, may take a part of the memory before connections get
-// no credit, and a larger part before they are closed.
-const (
-	stallPart = 8
-	abortPart = 2
 )
 
 // waiter waits for n bytes.
@@ -44,12 +41,20 @@ var ErrMemory = errors.New("the session has no memory left for a compressed mess
 // memory of the process but this one's share. The caller holds Process.mu.
 func (s *Session) room(n int64, u use) bool {
 	p := s.process
-	own, all := s.messages-sum(s.unread[:])+n, p.messages-sum(p.unread[:])+n
+	own, all := s.messages-total(s.unread)+n, p.messages-total(p.unread)+n
 	if u == receiving { // room for decompressing, and for buffers that are larger than their frames
 		later := 2*int64(s.MaxMessage()) + int64(s.MaxMessage())/2
 		own, all = own+later, all+later
 	}
 	return own <= s.limit && (all <= p.opts.Memory || own <= p.share())
+}
+
+// total returns the unread bytes of all uses.
+func total(unread [uses]unread) (n int64) {
+	for _, u := range unread {
+		n += u.all
+	}
+	return n
 }
 
 func sum(values []int64) (total int64) {
@@ -66,24 +71,35 @@ func (s *Session) add(n int64) {
 }
 
 // charge counts n bytes without waiting; a negative n releases bytes.
-func (s *Session) charge(n int64) { s.changeUnread(receiving, 0, n) }
+func (s *Session) charge(n int64) { s.change(receiving, unread{}, n) }
 
-// changeUnread changes the number of unread bytes, which count, and charges other bytes.
-// It reports whether the unread bytes have become too many to wait. The use is receiving
-// or answering.
-func (s *Session) changeUnread(u use, unread, other int64) (tooMany bool) {
-	n := unread + other
-	if unread == 0 && n == 0 {
+// unread is the memory of received frames whose messages handlers haven't received.
+type unread struct {
+	all     int64
+	partial int64 // of incomplete messages that the peer may complete without more credit
+}
+
+// waiting returns the memory that waits for handlers, or for memory.
+func (u unread) waiting() int64 { return u.all - u.partial }
+
+func (u unread) plus(v unread) unread { return unread{u.all + v.all, u.partial + v.partial} }
+
+// change changes the unread bytes, which count, and charges other bytes. It reports
+// whether the unread bytes have become too many. The use is receiving or answering.
+func (s *Session) change(u use, by unread, other int64) (tooMany bool) {
+	n := by.all + other
+	if by == (unread{}) && n == 0 {
 		return false
 	}
 	p := s.process
 	p.mu.Lock()
 	s.add(n)
-	s.unread[u] += unread
-	p.unread[u] += unread
-	tooMany = unread > 0 && s.hasUnread(u, abortPart)
+	s.unread[u] = s.unread[u].plus(by)
+	p.unread[u] = p.unread[u].plus(by)
+	own, all := s.unread[u].all, p.unread[u].all
+	tooMany = by.all > 0 && (own > s.limit/2 || all > p.opts.Memory/2 && own > p.share())
 	var ready []func()
-	if n < 0 || unread < 0 {
+	if n < 0 || by.waiting() < 0 {
 		s.releases++
 		ready = p.wakeAll()
 	}
@@ -96,21 +112,14 @@ func (s *Session) changeUnread(u use, unread, other int64) (tooMany bool) {
 // a quarter of the process's memory, beyond its limit. The caller holds mu.
 func (p *Process) share() int64 { return p.opts.Memory / 4 / int64(max(p.sessions, 1)) }
 
-// hasUnread reports whether the unread bytes are more than an nth of the session's memory,
-// or of the process's, and the session has more than its share. The caller holds
-// Process.mu.
-func (s *Session) hasUnread(u use, n int64) bool {
-	p := s.process
-	return s.unread[u] > s.limit/n || p.unread[u] > p.opts.Memory/n && s.unread[u] > p.share()
-}
-
-// full reports whether connections get no credit: the unread requests and the unread
+// full reports whether connections are stalled: the unread requests and the unread
 // responses must each leave room for others, and the requests that handlers hold for
 // responses. The caller holds Process.mu.
 func (s *Session) full(u use) bool {
 	p, room := s.process, int64(s.MaxMessage())
-	return s.hasUnread(u, stallPart) || u == receiving &&
-		(s.messages > s.limit-room || p.messages > p.opts.Memory-room && s.messages > p.share())
+	own, all := s.unread[u].waiting(), p.unread[u].waiting()
+	return own > s.limit/8 || all > p.opts.Memory/8 && own > p.share() ||
+		u == receiving && (s.messages > s.limit-room || p.messages > p.opts.Memory-room && s.messages > p.share())
 }
 
 // stall reports whether f must wait with the credit of its connection. If so, f.resume is
@@ -123,13 +132,6 @@ func (s *Session) stall(f *flow) bool {
 	}
 	s.process.stalled[f] = struct{}{}
 	return true
-}
-
-// stalledByUnread reports whether the unread bytes alone make the session full.
-func (s *Session) stalledByUnread(u use) bool {
-	s.process.mu.Lock()
-	defer s.process.mu.Unlock()
-	return s.hasUnread(u, stallPart)
 }
 
 func (s *Session) unstall(f *flow) {

@@ -2,21 +2,14 @@ package limit
 
 import (
 	"sync"
-	"time"
 
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-const (
-	// freeCredit is the credit of each stream that isn't reserved, in bytes: the
-	// initial window (RFC 9113 §6.9.2).
-	freeCredit = 65535
-
-	// stallTimeout is how long a connection may go without credit before it is closed.
-	stallTimeout = 10 * time.Second
-)
+// firstWindow is a connection's first window (RFC 9113 §6.9.2).
+const firstWindow = 65535
 
 // flow counts the messages of a connection, and decides when flow-control credit reaches
 // the peer (RFC 9113 §5.2). grpc-go gives a stream credit for each message that a handler
@@ -27,13 +20,15 @@ const (
 //   - A session's connections are stalled while its unread bytes, the memory of frames
 //     that handlers haven't received, take more than an eighth of its memory, and while
 //     the requests that handlers hold leave no room for a response. Then they get no
-//     credit, except for messages that fit. That ends when handlers receive complete
-//     messages, and the peer takes the responses. If most of a connection's unread bytes
-//     are of small incomplete messages, which wait for each other, it is closed after
-//     stallTimeout. It is closed at once if the unread bytes take half of the memory.
+//     credit, except for messages that fit. That ends when handlers receive the messages,
+//     and the peer takes the responses.
+//   - Incomplete messages that fit into the stream's first window don't stall the
+//     connection, because they may all wait for each other. If the unread bytes take half
+//     of the memory, the connection is closed.
 type flow struct {
 	session *Session
 	use     use                 // receiving or answering
+	first   int64               // the first window of a stream
 	send    func(frames []byte) // may block
 	giveUp  func(last []byte)   // may block
 
@@ -42,7 +37,6 @@ type flow struct {
 	window   int64              // the peer's credit for the connection
 	expected int64              // bytes of messages that fit, not yet received
 	delayed  int64              // credit that a stalled connection doesn't get
-	stalling *time.Timer        // calls abortIncomplete; nil if the connection isn't stalled
 }
 
 // stream is the flow control of an open stream.
@@ -50,8 +44,8 @@ type stream struct {
 	messages h2.Messages
 	read     uint64  // messages that the handler has received
 	balance  int64   // bytes received minus credit given
-	unread   int64   // memory of the frames since the handler had received all messages
-	tail     int64   // the part of unread that has an incomplete message
+	unread   unread  // memory of the frames since the handler had received all messages
+	tail     int64   // the part of that with an incomplete message
 	reserved int64   // for the message that is being received
 	expected int64   // bytes of that, not yet received
 	waiting  *waiter // for credit
@@ -61,7 +55,8 @@ type stream struct {
 }
 
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
-	return &flow{session: s, use: u, send: send, giveUp: giveUp, streams: make(map[uint32]*stream), window: freeCredit}
+	first, _ := s.windows()
+	return &flow{session: s, first: int64(first), use: u, send: send, giveUp: giveUp, streams: make(map[uint32]*stream), window: firstWindow}
 }
 
 func (f *flow) open(id uint32) {
@@ -91,12 +86,22 @@ func (f *flow) receivedFrame(id uint32, n int64) {
 	if st.balance += n; f.mayBeRead(st) {
 		memory = 0
 	}
-	st.unread += memory
 	st.tail += memory
+	change := f.setUnread(st, st.unread.all+memory)
 	f.mu.Unlock()
-	if f.session.changeUnread(f.use, memory, 0) {
+	if f.session.change(f.use, change, 0) {
 		f.abort()
 	}
+}
+
+// setUnread sets the unread bytes and returns the change.
+func (f *flow) setUnread(st *stream, all int64) unread {
+	before := st.unread
+	st.unread = unread{all: all}
+	if st.messages.Length() <= f.first {
+		st.unread.partial = st.tail
+	}
+	return unread{st.unread.all - before.all, st.unread.partial - before.partial}
 }
 
 // receivedData records data of a DATA frame.
@@ -115,43 +120,46 @@ func (f *flow) receivedData(id uint32, p []byte) {
 	} else if isComplete {
 		st.tail = min(st.tail, frameMemory(int64(len(p))))
 	}
+	change := f.setUnread(st, st.unread.all)
 	if f.use == receiving || st.reserved == 0 || !isComplete {
 		f.mu.Unlock()
+		f.session.change(f.use, change, 0)
 		return
 	}
-	unread, reserved := f.caughtUp(st)
+	read, reserved := f.caughtUp(st)
 	f.mu.Unlock()
-	f.session.changeUnread(answering, unread, -unread)
-	f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: -unread - reserved})
+	f.session.change(answering, change.plus(read), -read.all)
+	f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: -read.all - reserved})
 }
 
 // mayBeRead reports whether the handler may have received all bytes of st without that
 // grpc-go has given credit for them. Only a server says when a handler has received a
 // message.
 func (f *flow) mayBeRead(st *stream) bool {
-	return f.use == answering && st.reserved == 0 && st.balance <= freeCredit/4
+	return f.use == answering && st.reserved == 0 && st.balance <= f.first/4
 }
 
 // readMessage records that the handler has received a message.
 func (f *flow) readMessage(id uint32) {
 	f.mu.Lock()
-	var unread, reserved int64
+	var read unread
+	var reserved int64
 	if st := f.streams[id]; st != nil {
 		if st.read++; st.read >= st.messages.Count() {
-			unread, reserved = f.caughtUp(st)
+			read, reserved = f.caughtUp(st)
 		}
 	}
 	f.mu.Unlock()
-	f.session.changeUnread(f.use, unread, reserved)
+	f.session.change(f.use, read, reserved)
 }
 
 // caughtUp records that the handler has received all complete messages. It returns the
 // changes of the unread and the reserved bytes.
-func (f *flow) caughtUp(st *stream) (unread, reserved int64) {
-	unread, reserved = st.tail-st.unread, -st.reserved
-	st.unread, st.reserved = st.tail, 0
+func (f *flow) caughtUp(st *stream) (read unread, reserved int64) {
+	reserved = -st.reserved
+	st.reserved = 0
 	f.expect(st, -st.expected)
-	return unread, reserved
+	return f.setUnread(st, st.tail), reserved
 }
 
 // mayGive reports whether n bytes of credit may be given now. Otherwise flow gives them
@@ -166,7 +174,7 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 		f.mu.Unlock()
 		return true
 	}
-	if st.balance-n < -freeCredit {
+	if st.balance-n < -f.first {
 		defer f.mu.Unlock()
 		if w := f.session.reserve(n, f.use, func() { go f.giveReserved(id, n) }); w != nil {
 			st.waiting = w
@@ -175,13 +183,13 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 		f.reserved(st, n)
 		return true
 	}
-	var unread int64
+	var read unread
 	if st.balance -= n; f.mayBeRead(st) {
 		st.tail = 0
-		unread, _ = f.caughtUp(st)
+		read, _ = f.caughtUp(st)
 	}
 	f.mu.Unlock()
-	f.session.changeUnread(f.use, unread, 0)
+	f.session.change(f.use, read, 0)
 	return true
 }
 
@@ -216,8 +224,8 @@ func (f *flow) expect(st *stream, n int64) {
 // topUp gives a stalled connection credit if it needs that for a message that fits: other
 // messages may have used up the credit it had. The caller holds mu.
 func (f *flow) topUp() {
-	n := min(f.delayed, freeCredit)
-	if n > 0 && f.expected > 0 && f.window < freeCredit {
+	n := min(f.delayed, firstWindow)
+	if n > 0 && f.expected > 0 && f.window < firstWindow {
 		f.delayed -= n
 		f.window += n
 		go f.send(appendWindowUpdate(nil, 0, n))
@@ -256,8 +264,8 @@ func (f *flow) sentData(id uint32, p []byte) {
 	f.session.charge(-memory)
 }
 
-// stall delays n bytes of the connection's credit if the session has too many unread
-// bytes. It reports whether it does.
+// stall delays n bytes of the connection's credit if the connection is to be stalled. It
+// reports whether it does.
 func (f *flow) stall(n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -265,32 +273,9 @@ func (f *flow) stall(n int64) bool {
 		f.window += n
 		return false
 	}
-	if f.delayed += n; f.stalling == nil {
-		f.stalling = time.AfterFunc(stallTimeout, f.abortIncomplete)
-	}
+	f.delayed += n
 	f.topUp()
 	return true
-}
-
-// abortIncomplete closes a stalled connection if that is because of incomplete messages.
-func (f *flow) abortIncomplete() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stalling == nil {
-		return
-	}
-	var unread, incomplete int64
-	for _, st := range f.streams {
-		unread += st.unread
-		if st.messages.Length() <= freeCredit { // for more, there is credit, or the handler isn't waiting
-			incomplete += st.tail
-		}
-	}
-	if incomplete > unread/2 && f.session.stalledByUnread(f.use) {
-		go f.abort()
-		return
-	}
-	f.stalling.Reset(stallTimeout)
 }
 
 // resume gives the connection its delayed credit.
@@ -298,19 +283,11 @@ func (f *flow) resume() {
 	f.mu.Lock()
 	n := f.delayed
 	f.window += n
-	f.stopStalling()
+	f.delayed = 0
 	f.mu.Unlock()
 	if n > 0 {
 		f.send(appendWindowUpdate(nil, 0, n))
 	}
-}
-
-// stopStalling resets delayed. The caller holds mu.
-func (f *flow) stopStalling() {
-	if f.stalling != nil {
-		f.stalling.Stop()
-	}
-	f.stalling, f.delayed = nil, 0
 }
 
 // abort resets the streams with unread bytes, for which gRPC clients report
@@ -319,7 +296,7 @@ func (f *flow) abort() {
 	f.mu.Lock()
 	var last []byte
 	for id, st := range f.streams {
-		if st.unread > 0 {
+		if st.unread.all > 0 {
 			last = appendReset(last, id, http2.ErrCodeEnhanceYourCalm)
 		}
 	}
@@ -347,7 +324,7 @@ func (f *flow) release(st *stream) {
 	if st.waiting != nil {
 		f.session.cancel(st.waiting)
 	}
-	f.session.changeUnread(f.use, -st.unread, -st.reserved-sum(st.queued))
+	f.session.change(f.use, unread{-st.unread.all, -st.unread.partial}, -st.reserved-sum(st.queued))
 }
 
 // close forgets all streams.
@@ -355,7 +332,7 @@ func (f *flow) close() {
 	f.mu.Lock()
 	streams := f.streams
 	f.streams = nil
-	f.stopStalling()
+	f.delayed = 0
 	f.mu.Unlock()
 	f.session.unstall(f)
 	for _, st := range streams {

@@ -29,13 +29,21 @@ const headerRoom = 64 << 10
 // larger frames don't pass through the buffer.
 const readBuffer = 2 << 10
 
-// The HTTP/2 windows. A stream's own is small, because it isn't reserved: grpc-go gives
-// more credit for each message that is larger. A connection's window limits only the bytes on
-// their way.
+// The largest HTTP/2 windows. A message that fits into a stream's window needs no credit:
+// grpc-go gives more for each message that is larger. A connection's window limits the
+// bytes that arrive after it is stalled.
 const (
-	streamWindow = freeCredit
-	connWindow   = 4 << 20
+	maxStreamWindow = 256 << 10
+	maxConnWindow   = 4 << 20
 )
+
+// windows returns the size of a stream's first window, and that of a connection's window.
+// Those of a session with little memory are smaller.
+func (s *Session) windows() (stream, conn int32) {
+	stream = int32(min(max(s.limit/64, firstWindow), maxStreamWindow)) //nolint:gosec // it fits
+	conn = int32(min(max(s.limit/16, firstWindow), maxConnWindow))     //nolint:gosec // it fits
+	return stream, conn
+}
 
 // fieldOverhead is the size of a header field beyond its name and value (RFC 9113
 // §6.5.2).
@@ -56,6 +64,7 @@ type Server struct {
 // NewServer returns a server that s limits. It encodes messages with codec. opts must not
 // set a codec, a limit or a tap handler.
 func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *Server {
+	streamWindow, connWindow := s.windows()
 	return &Server{session: s, Server: grpc.NewServer(append(opts,
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxRecvMsgSize(s.MaxMessage()),
@@ -101,6 +110,7 @@ func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(&listener{l
 // alone, with [Session.ClientCredentials] and [Session.ClientCodec]. They limit messages to
 // [Session.MaxMessage].
 func (s *Session) ClientOptions() []grpc.DialOption {
+	streamWindow, connWindow := s.windows()
 	return []grpc.DialOption{
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),

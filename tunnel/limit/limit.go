@@ -63,7 +63,7 @@ type Process struct {
 	mu       sync.Mutex // guards the fields below, and those of the sessions
 	sessions int        // open ones
 	messages int64      // bytes in use
-	unread   [uses]int64
+	unread   [uses]unread
 	waiting  map[*Session]struct{}
 	stalled  map[*flow]struct{} // connections without credit
 }
@@ -119,11 +119,11 @@ type Session struct {
 	decoded      sync.Map // decoded message → its *held, until RecvMsg returns
 
 	// guarded by Process.mu:
-	messages int64       // bytes in use
-	unread   [uses]int64 // the requests and responses in messages that handlers haven't received
-	releases uint64      // how often bytes have been released
-	headers  int64       // bytes of header lists
-	blocks   int64       // bytes of incomplete header blocks
+	messages int64        // bytes in use
+	unread   [uses]unread // the part of messages that handlers haven't received
+	releases uint64       // how often bytes have been released
+	headers  int64        // bytes of header lists
+	blocks   int64        // bytes of incomplete header blocks
 	calls    int
 	queues   [uses][]*waiter
 	arrived  map[int64][]*held // responses for the codec, by their length
