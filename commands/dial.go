@@ -78,6 +78,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		return err
 	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
+	e.LimitUnread(backend.DefaultUnreadLimit())
 	d := &dialing{endpoint: e, out: out, up: make(chan struct{}), ready: make(chan struct{})}
 	catchBrokenPipes()
 	ctx, stop := e.WatchHangups(ctx)

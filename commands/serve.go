@@ -59,6 +59,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	e.LimitUnread(o.backend.UnreadLimit())
 	ctx, stop := e.WatchHangups(ctx)
 	defer stop()
 	l, url, err := e.Listen(ctx, out.logger)

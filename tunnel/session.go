@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -45,8 +46,9 @@ type SessionOptions struct {
 	// Role is the yamux role. Default: wsmux.Client.
 	Role wsmux.Role
 
-	// Window, PingInterval, PingTimeout and Logger are those of wsmux.Options.
+	// Window, Unread, PingInterval, PingTimeout and Logger are those of wsmux.Options.
 	Window                    uint32
+	Unread                    *mux.UnreadLimit
 	PingInterval, PingTimeout time.Duration
 	Logger                    *slog.Logger
 }
@@ -57,6 +59,7 @@ func (o *SessionOptions) start(conn *websocket.Conn, side wsmux.Side) (*wsmux.Se
 	limitUnsent(conn.NetConn())
 	return wsmux.NewSession(conn, side, o.Role, &wsmux.Options{
 		Window:       o.Window,
+		Unread:       o.Unread,
 		PingInterval: o.PingInterval,
 		PingTimeout:  o.PingTimeout,
 		Logger:       o.Logger,

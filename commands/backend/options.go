@@ -111,7 +111,7 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 	if err := o.Given.Reject("upstreams without --raw", "upstream-authority", "proto", "import-path", "protoset", "reflect-header", "no-reflection"); err != nil {
 		return nil, err
 	}
-	if err := o.Given.Reject("calls that are decoded, without --raw", limitNames...); err != nil {
+	if err := o.Given.Reject("calls that are decoded, without --raw", "max-session-memory", "max-headers", "max-session-headers"); err != nil {
 		return nil, err
 	}
 	return newRawUpstream(o.Upstreams[0], logger, config)

@@ -24,6 +24,7 @@ import (
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -251,6 +252,12 @@ func parseWindow(s string) (uint32, error) {
 		return 0, usage.Errorf("--window %s: want 256KiB to 1024MiB", s)
 	}
 	return uint32(n), nil
+}
+
+// LimitUnread limits the memory of bytes that peers have sent and nothing has read yet. It
+// must be called before the first session.
+func (e *Endpoint) LimitUnread(limit *mux.UnreadLimit) {
+	e.dialOptions.Session.Unread, e.acceptOptions.Session.Unread = limit, limit
 }
 
 // DialOptions returns the options for the next dial, with certificates and token as

@@ -293,6 +293,7 @@ func (s *script) check() {
 	}
 	eventually(s.t, "both ends to remove all streams", func() bool { return s.ends[0].streams()+s.ends[1].streams() == 0 })
 	eventually(s.t, "the return of all tokens of Session.opening", func() bool { return len(s.ours.opening) == 0 })
+	eventually(s.t, "the release of the unread bytes' memory", func() bool { return s.ours.unread.Load() == 0 && len(s.ours.unclosed) == 0 })
 	eventually(s.t, "the release of window growth", func() bool { return s.ours.budget.growth.Load() == 0 })
 }
 

@@ -89,7 +89,8 @@ func receiveBytes(t *testing.T, data []byte, role Role) {
 		t.Errorf("%d bytes delivered, want at most the %d sent", sum, len(data))
 	}
 	<-s.Done() // synctest fails if this blocks
-	if n := s.Stats().Streams; n != 0 {
-		t.Errorf("%d streams after the end of the session, want 0", n)
+	synctest.Wait()
+	if n := s.Stats().Streams; n != 0 || s.unread.Load() != 0 {
+		t.Errorf("%d streams after the end of the session, %d bytes of memory, want 0, 0", n, s.unread.Load())
 	}
 }

@@ -66,13 +66,17 @@ type Options struct {
 	// reset. Default: 65536.
 	MaxStreams int
 
+	// Unread limits the memory of received bytes that nothing has read yet. It may be
+	// shared by sessions. Default: 256 MiB for this session.
+	Unread *UnreadLimit
+
 	// Observe returns the observer of a new stream, or nil for none. It is called
 	// before any event of the stream; opened reports whether this end opened it.
 	// Observe must neither block nor call the session. Default: no observers.
 	Observe func(stream uint32, opened bool) *StreamObserver
 
 	// Logger logs frames for unknown streams and refused streams at debug level,
-	// and the first stream beyond MaxStreams at warn level. Default: nothing is
+	// and the first stream beyond MaxStreams or Unread at warn level. Default: nothing is
 	// logged.
 	Logger *slog.Logger
 }

@@ -26,8 +26,8 @@ type StreamObserver struct {
 
 	// End is called when the stream has ended at both ends. err is nil if both
 	// directions were closed by a FIN. Otherwise it is ErrReset if the peer reset
-	// the stream, or this end did after five minutes half-closed; net.ErrClosed
-	// after Reset; or why the session ended.
+	// the stream, or this end did after five minutes half-closed or because of
+	// Options.Unread; net.ErrClosed after Reset; or why the session ended.
 	End func(err error)
 }
 

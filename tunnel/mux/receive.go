@@ -217,6 +217,7 @@ func (s *Session) receiveBody(st *Stream, length uint32) error {
 		if c.r, c.w = 0, n; n > 0 && st.deliver(c) {
 			c = nil
 		}
+		s.opts.Unread.enforce()
 		if err != nil {
 			return err
 		}

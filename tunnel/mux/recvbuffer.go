@@ -10,6 +10,9 @@ const (
 	minChunk     = 1 << minChunkBits
 	maxChunk     = 256 * 1024
 
+	// chunkHeader is the memory of a chunk besides its data, in bytes.
+	chunkHeader = 64
+
 	// copyBelow is the size in bytes below which push copies to the end of the
 	// last chunk even if the bytes fill their own chunk well.
 	copyBelow = 4096
@@ -20,6 +23,8 @@ type chunk struct {
 	next *chunk
 	data []byte
 	r, w int // data[r:w] is unread
+
+	buffer *recvBuffer // counts the chunk's memory; nil: none does
 }
 
 var chunkPools [10]sync.Pool // chunks of 512 bytes, 1 KiB, … 256 KiB
@@ -48,6 +53,10 @@ func (c *chunk) free() {
 
 // freeFirst returns only c to its pool. It returns the next chunk, or nil.
 func (c *chunk) freeFirst() *chunk {
+	if c.buffer != nil {
+		c.buffer.count(-len(c.data) - chunkHeader)
+		c.buffer = nil
+	}
 	next := c.next
 	c.next, c.r, c.w = nil, 0, 0
 	chunkPools[chunkClass(len(c.data))].Put(c)
@@ -58,6 +67,24 @@ func (c *chunk) freeFirst() *chunk {
 type recvBuffer struct {
 	head, tail *chunk
 	size       int // of the unread bytes
+
+	memory    int      // of the chunks, also of those that take returned, until they are freed
+	session   *Session // counts it, too
+	forgotten bool     // memory doesn't count any more
+}
+
+// count changes the memory by n bytes.
+func (b *recvBuffer) count(n int) {
+	if !b.forgotten {
+		b.memory += n
+		b.session.countUnread(n)
+	}
+}
+
+// forget makes memory 0 for good.
+func (b *recvBuffer) forget() {
+	b.count(-b.memory)
+	b.forgotten = true
 }
 
 // push appends the unread bytes of c. It either keeps c itself, or copies the bytes
@@ -74,6 +101,8 @@ func (b *recvBuffer) push(c *chunk) (kept bool) {
 		c = newChunk(len(p))
 		c.w = copy(c.data, p)
 	}
+	c.buffer = b
+	b.count(len(c.data) + chunkHeader)
 	if b.tail == nil {
 		b.head = c
 	} else {
@@ -102,6 +131,6 @@ func (b *recvBuffer) read(p []byte) (n int) {
 // take empties the buffer and returns the first of its chunks, or nil.
 func (b *recvBuffer) take() *chunk {
 	head := b.head
-	*b = recvBuffer{}
+	b.head, b.tail, b.size = nil, nil, 0
 	return head
 }

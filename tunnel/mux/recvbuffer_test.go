@@ -20,6 +20,11 @@ func TestChunkClass(t *testing.T) {
 	}
 }
 
+// newRecvBuffer returns the buffer of a session's stream.
+func newRecvBuffer() *recvBuffer {
+	return &recvBuffer{session: &Session{opts: Options{Unread: NewUnreadLimit(defaultUnread)}}}
+}
+
 // allocated returns how much memory b uses.
 func allocated(b *recvBuffer) (size int) {
 	for c := b.head; c != nil; c = c.next {
@@ -33,11 +38,11 @@ func TestRecvBuffer(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		var b recvBuffer
+		b := newRecvBuffer()
 		var want bytes.Buffer
 		for step := range 500 {
 			if rng.IntN(2) == 0 {
-				push(&b, &want, rng)
+				push(b, &want, rng)
 			} else {
 				p := make([]byte, rng.IntN(1<<rng.IntN(19)+1))
 				n, m := b.read(p), 0
@@ -53,7 +58,7 @@ func TestRecvBuffer(t *testing.T) {
 				t.Fatalf("seed %d, step %d: the size is %d, want %d; head %p, tail %p", seed, step, b.size, want.Len(), b.head, b.tail)
 			}
 		}
-		checkRest(t, &b, want.Bytes())
+		checkRest(t, b, want.Bytes())
 	}
 }
 
@@ -91,7 +96,7 @@ func checkRest(t *testing.T, b *recvBuffer, want []byte) {
 func TestRecvBufferMemory(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 100, 511, 512, 513, 4095, 4096, 4097, 100_000} {
-		var b recvBuffer
+		b := newRecvBuffer()
 		c := newChunk(maxChunk)
 		for b.size < initialWindow {
 			c.w = size
@@ -100,11 +105,11 @@ func TestRecvBufferMemory(t *testing.T) {
 			}
 		}
 		c.free()
-		if got, limit := allocated(&b), 3*b.size; got > limit {
+		if got, limit := allocated(b), 3*b.size; got > limit {
 			t.Errorf("%d bytes of memory for %d bytes in chunks of %d, want at most %d", got, b.size, size, limit)
 		}
 		b.read(make([]byte, b.size))
-		if got := allocated(&b); got != 0 {
+		if got := allocated(b); got != 0 {
 			t.Errorf("an empty buffer uses %d bytes, want 0", got)
 		}
 	}
@@ -127,7 +132,7 @@ func TestStreamFreesItsBuffer(t *testing.T) {
 		eventually(t, name+" to empty the buffer", func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return b.recv == recvBuffer{}
+			return b.recv.head == nil && b.recv.memory == 0
 		})
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Session is one end of a yamux session.
 //
 // Locks: mu guards the session's state, and Stream.mu that of a stream. The order is
-// Stream.mu, then mu. Neither is held during a call that may block or that calls an
+// UnreadLimit.mu, Stream.mu, mu. Neither is held during a call that may block or that calls an
 // observer. Transport.QueueFrame and Options.RoundTrip don't block and may be called
 // with either held.
 type Session struct {
@@ -27,6 +28,7 @@ type Session struct {
 	logger   *slog.Logger
 	budget   windowBudget
 	counters counters
+	unread   atomic.Int64 // the memory of unread bytes
 
 	// For the receiving goroutine only.
 	br            *bufio.Reader
@@ -44,6 +46,7 @@ type Session struct {
 	err         error // why the session has ended
 	nextID      uint32
 	streams     map[uint32]*Stream       // streams that haven't ended at both ends
+	unclosed    map[*Stream]struct{}     // streams that have ended at both ends with unread bytes
 	numIncoming int                      // entries of streams that the peer opened
 	backlog     []*Stream                // entries of streams that wait for Accept, oldest first
 	numOpen     int                      // streams that Open or Accept returned and that aren't closed at this end
@@ -79,6 +82,7 @@ func New(conn Transport, role Role, opts *Options) (*Session, error) {
 		done:         make(chan struct{}),
 		nextID:       1,
 		streams:      map[uint32]*Stream{},
+		unclosed:     map[*Stream]struct{}{},
 		pings:        map[uint32]chan struct{}{},
 		nextPing:     rand.Uint32(), //nolint:gosec // see receivePing
 	}
@@ -93,6 +97,8 @@ func New(conn Transport, role Role, opts *Options) (*Session, error) {
 	if s.budget.roundTrip == nil {
 		s.budget.roundTrip = func() time.Duration { return 0 }
 	}
+	s.opts.Unread = cmp.Or(opts.Unread, NewUnreadLimit(defaultUnread))
+	s.opts.Unread.add(s)
 	go s.receive()
 	return s, nil
 }
@@ -293,11 +299,15 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// remove removes st, which has ended at both ends.
-func (s *Session) remove(st *Stream) {
+// remove removes st, which has ended at both ends. If it has unread bytes, it stays in
+// unclosed. The caller holds st.mu.
+func (s *Session) remove(st *Stream, hasUnread bool) {
 	s.mu.Lock()
 	if s.streams[st.id] == st {
 		delete(s.streams, st.id)
+		if hasUnread {
+			s.unclosed[st] = struct{}{}
+		}
 		if st.incoming {
 			s.numIncoming--
 			if i := slices.Index(s.backlog, st); i >= 0 { // reset before it was accepted
@@ -313,6 +323,7 @@ func (s *Session) remove(st *Stream) {
 // peer hasn't closed it yet.
 func (s *Session) streamClosed(st *Stream, lingers bool) {
 	s.mu.Lock()
+	delete(s.unclosed, st)
 	s.numOpen--
 	s.checkIdle()
 	var oldest *Stream

@@ -69,6 +69,7 @@ func (s *Session) drain() {
 	s.mu.Unlock()
 	for _, st := range refused {
 		st.abort(net.ErrClosed, flagRST)
+		st.drop() // if the session has ended meanwhile
 	}
 }
 
@@ -85,33 +86,39 @@ func (s *Session) CloseWithError(reason error) {
 	if reason == nil {
 		reason = net.ErrClosed
 	}
-	if streams, first := s.markEnded(reason); first {
+	if streams, refused, first := s.markEnded(reason); first {
 		for _, st := range streams {
 			st.sessionEnded()
 		}
+		for _, st := range refused {
+			st.drop()
+		}
+		s.opts.Unread.remove(s)
 	}
 	s.conn.Close(s.Err())
 }
 
-// markEnded marks the session as ended and closes done. On the first call it returns true
-// and the streams, which the caller must end.
-func (s *Session) markEnded(reason error) (streams []*Stream, first bool) {
+// markEnded marks the session as ended and closes done. On the first call it returns true,
+// the streams, which the caller must end, and those of them that wait to be accepted.
+func (s *Session) markEnded(reason error) (streams, refused []*Stream, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return nil, false
+		return nil, nil, false
 	}
 	s.err = reason
 	streams = make([]*Stream, 0, len(s.streams))
 	for _, st := range s.streams {
 		streams = append(streams, st)
 	}
+	refused = s.backlog
 	clear(s.streams)
+	clear(s.unclosed)
 	s.backlog, s.lingering, s.numIncoming = nil, nil, 0
 	if pe, ok := errors.AsType[*ProtocolError](reason); ok && pe.sendGoAway {
 		h := newHeader(typeGoAway, 0, 0, goAwayProtocol)
 		s.conn.QueueFrame(h[:])
 	}
 	close(s.done)
-	return streams, true
+	return streams, refused, true
 }

@@ -9,7 +9,7 @@ import (
 type counters struct {
 	bytesSent, bytesReceived   atomic.Int64
 	framesSent, framesReceived atomic.Int64
-	opened, accepted           atomic.Int64
+	opened, accepted, evicted  atomic.Int64
 }
 
 func (c *counters) sent(n int) {
@@ -30,6 +30,7 @@ type Stats struct {
 
 	Opened   int64 // streams that this end opened
 	Accepted int64 // streams that the peer opened and this end accepted
+	Evicted  int64 // streams that were reset because of Options.Unread
 	Streams  int   // streams that haven't ended at both ends
 
 	GoingAway bool // the peer has sent GoAway: it accepts no more streams
@@ -41,7 +42,7 @@ func (s *Session) Stats() Stats {
 	st := Stats{
 		BytesSent: c.bytesSent.Load(), BytesReceived: c.bytesReceived.Load(),
 		FramesSent: c.framesSent.Load(), FramesReceived: c.framesReceived.Load(),
-		Opened: c.opened.Load(), Accepted: c.accepted.Load(),
+		Opened: c.opened.Load(), Accepted: c.accepted.Load(), Evicted: c.evicted.Load(),
 	}
 	select {
 	case <-s.remoteGoAway:

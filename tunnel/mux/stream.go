@@ -56,6 +56,7 @@ func newStream(s *Session, id uint32, incoming bool) *Stream {
 		id:         id,
 		incoming:   incoming,
 		observer:   s.observe(id, !incoming),
+		recv:       recvBuffer{session: s},
 		window:     newReceiveWindow(s.opts.Window),
 		sendWindow: initialWindow,
 	}
@@ -176,8 +177,8 @@ func (s *Stream) finish() {
 	s.mu.Lock()
 	s.stopTimer()
 	reason := s.reset
+	s.session.remove(s, s.recv.memory > 0 && !s.closed)
 	s.mu.Unlock()
-	s.session.remove(s)
 	s.observer.end(reason)
 }
 
@@ -198,6 +199,14 @@ func (s *Stream) sessionEnded() {
 	s.wake()
 	s.mu.Unlock()
 	s.observer.end(s.session.Err())
+}
+
+// drop drops the bytes of a stream that won't be accepted any more.
+func (s *Stream) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reset = net.ErrClosed
+	s.freeBuffer()
 }
 
 // CloseWrite closes this end's direction: the peer's Read returns io.EOF after the

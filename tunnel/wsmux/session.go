@@ -54,6 +54,10 @@ type Options struct {
 	// 1 MiB, or to 16 MiB on a link with a long round-trip time.
 	Window uint32
 
+	// Unread limits the memory of received bytes that nothing has read yet; see
+	// mux.Options. Default: 256 MiB for this session.
+	Unread *mux.UnreadLimit
+
 	// PingInterval is the interval between WebSocket Pings; negative: none are
 	// sent. Default: DefaultPingInterval.
 	PingInterval time.Duration
@@ -67,7 +71,7 @@ type Options struct {
 	Observe func(stream uint32, opened bool) *mux.StreamObserver
 
 	// Logger logs frames for unknown streams and refused streams at debug level,
-	// and the first stream beyond the limit at warn level. Default: nothing is
+	// and the first stream beyond a limit at warn level. Default: nothing is
 	// logged.
 	Logger *slog.Logger
 
@@ -97,6 +101,7 @@ func NewSession(conn *websocket.Conn, side Side, role Role, opts *Options) (*Ses
 		Window:     opts.Window,
 		RoundTrip:  func() time.Duration { _, least := c.RoundTrips(); return least },
 		MaxStreams: maxStreams,
+		Unread:     opts.Unread,
 		Observe:    opts.Observe,
 		Logger:     opts.Logger,
 	})

@@ -30,7 +30,7 @@ var floods = []attack{
 	{name: "yamux window updates", target: hub, sockets: 1, run: onYamux(windowUpdates)},
 	{name: "yamux Pings, replies unread", target: hub, sockets: 1, run: onYamux(yamuxPings)},
 	{name: "yamux data for unknown streams", target: hub, sockets: 1, run: onYamux(unknownStreams)},
-	{name: "yamux data that the upstream doesn't read", target: rawDeaf, sessions: 1, held: 256, run: fillWindows},
+	{name: "yamux data that the upstream doesn't read", target: rawDeaf, sessions: 1, held: 128, run: fillWindows},
 	{name: "yamux data beyond the window", target: hub, sockets: 1, run: onYamux(beyondWindow)},
 
 	// HTTP/2
@@ -40,6 +40,7 @@ var floods = []attack{
 	{name: "HTTP/2 CONTINUATION", target: hub, sessions: 1, run: onStream(continuations)},
 	{name: "HTTP/2 SETTINGS, ACKs unread", target: hub, sessions: 1, run: onStream(settings)},
 	{name: "HTTP/2 SETTINGS to dial, ACKs unread", target: dial, sessions: 1, run: onStream(settings)},
+	{name: "HTTP/2 SETTINGS on 500 connections, ACKs unread", target: smallHub, sessions: 1, held: 256, run: manySettings},
 	{name: "HTTP/2 PING, ACKs unread", target: hub, sessions: 1, run: onStream(pings)},
 	{name: "HTTP/2 empty DATA", target: hub, sessions: 1, run: onStream(emptyData)},
 	{name: "HTTP/2 WINDOW_UPDATE", target: hub, sessions: 1, run: onStream(windowUpdateFrames)},
@@ -155,12 +156,16 @@ func unknownStreams(w io.Writer, first uint32) error {
 	return flood(w, append(yamuxFrame(yamuxData, 0, first+1000, 4), "data"...), 500_000)
 }
 
-// fillWindows fills the window of 4,000 streams.
+// fillWindows fills the windows of 1000 streams and the buffers of their sockets.
 func fillWindows(a *attacker) error {
-	const streams = 4000
 	data := appendFrame([]byte(http2.ClientPreface), http2.FrameSettings, 0, 0, nil)
 	data = appendHeaders(data, 1, sleepRequest, 0, http2.FlagHeadersEndHeaders)
-	data = append(data, bytes.Repeat(appendFrame(nil, http2.FrameData, 0, 1, make([]byte, maxFrame)), 32)...)
+	data = append(data, bytes.Repeat(appendFrame(nil, http2.FrameData, 0, 1, make([]byte, maxFrame)), 48)...)
+	return fillStreams(a, 1000, data)
+}
+
+// fillStreams writes data to streams of one session, and waits for none of them.
+func fillStreams(a *attacker, streams int, data []byte) error {
 	for range streams {
 		stream, err := a.sessions[0].Open(context.Background())
 		if err != nil {
@@ -231,6 +236,12 @@ func continuations(w io.Writer) error {
 
 func settings(w io.Writer) error {
 	return flood(w, appendFrame(nil, http2.FrameSettings, 0, 0, nil), 500_000)
+}
+
+// manySettings sends SETTINGS on 500 streams, as many as fit the windows.
+func manySettings(a *attacker) error {
+	data := append([]byte(http2.ClientPreface), bytes.Repeat(appendFrame(nil, http2.FrameSettings, 0, 0, nil), 80_000)...)
+	return fillStreams(a, 500, data)
 }
 
 func pings(w io.Writer) error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,15 +84,17 @@ func serveHub(t *testing.T) net.Addr {
 	return l.Addr()
 }
 
-// rawDeaf is wstun serve --raw in front of a server that reads nothing. Its innocent client
-// opens a WebSocket for each call.
+// rawDeaf is wstun serve --raw in front of a server that accepts nothing, so that the kernel
+// buffers little and the victim the rest. Its innocent client opens a WebSocket for each call.
 func rawDeaf(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
-	deaf := newPeer(t).listen(t, func(conn net.Conn) {
-		_ = conn.(peerConn).Conn.(*net.TCPConn).SetReadBuffer(4096) // the victim must buffer, not the kernel
-		<-t.Context().Done()
-	})
-	v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0", "--raw", "--upstream", deaf.String())
+	path := filepath.Join(t.TempDir(), "deaf")
+	deaf, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = deaf.Close() })
+	v := p.start(t, 1, "serve", "--accept", "127.0.0.1:0", "--raw", "--max-memory", "64MiB", "--upstream", "unix:"+path)
 	connect(v)
 	innocent := newPeer(t)
 	return v, func(context.Context) error { return innocent.connectWithToken(v.url()) }
