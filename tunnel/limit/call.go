@@ -22,7 +22,8 @@ func newCall(ctx context.Context) *call {
 	transport := grpc.ServerTransportStreamFromContext(ctx)
 	// grpc-go keeps the number of the stream for itself.
 	id := reflect.Indirect(reflect.ValueOf(transport)).FieldByName("id").Uint()
-	return &call{p.Addr.(addr).conn, uint32(id), transport} //nolint:gosec // it is a uint32
+	a, _ := p.Addr.(addr)
+	return &call{a.conn, uint32(id), transport} //nolint:gosec // it is a uint32
 }
 
 // compresses reports whether responses will be compressed.

@@ -12,11 +12,12 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// The reasons why a connection is closed.
-var (
-	errHeaderBlock = errors.New("limit: an incomplete header block is too long")
-	errUnread      = errors.New("limit: too many incomplete messages")
-)
+// errHeaderBlock is the reason why a connection is closed.
+var errHeaderBlock = errors.New("limit: an incomplete header block is too long")
+
+// maxControl is how many control frames may be received while a Write is blocked. grpc-go
+// would queue 10,000 replies for each connection.
+const maxControl = 256
 
 // conn is a connection of a gRPC server or client. It passes header blocks on when they
 // are complete, because grpc-go takes much more memory for a part of one than the peer
@@ -32,6 +33,7 @@ type conn struct {
 	held     []byte // received but not yet returned
 	ready    int    // the first bytes of held, which may be returned
 	counted  int64  // bytes of held that count
+	control  int    // control frames since Read has waited for a Write
 
 	wmu    sync.Mutex
 	sent   frames
@@ -109,7 +111,10 @@ func (c *conn) receivedFrame(h h2.Header) {
 	case http2.FrameData:
 		c.flow.receivedFrame(h.Stream, int64(h.Length))
 	case http2.FrameRSTStream:
+		c.control++
 		c.flow.end(h.Stream)
+	case http2.FrameSettings, http2.FramePing, http2.FrameWindowUpdate:
+		c.control++
 	}
 }
 
@@ -139,6 +144,11 @@ func endsStream(h h2.Header) bool {
 
 func (c *conn) Read(p []byte) (int, error) {
 	for c.ready == 0 {
+		if c.control >= maxControl {
+			c.wmu.Lock()
+			c.control = 0
+			c.wmu.Unlock()
+		}
 		n, err := c.Conn.Read(p)
 		n = c.scan(p[:n])
 		if err != nil {

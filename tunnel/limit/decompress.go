@@ -92,9 +92,7 @@ func (s *Session) inflated(data mem.BufferSlice) *held {
 	if len(data) != 1 || data[0].Len() == 0 {
 		return nil
 	}
-	memory, ok := s.decompressed.LoadAndDelete(&data[0].ReadOnlyData()[0])
-	if !ok {
-		return nil
-	}
-	return memory.(*held)
+	memory, _ := s.decompressed.LoadAndDelete(&data[0].ReadOnlyData()[0])
+	h, _ := memory.(*held)
+	return h
 }

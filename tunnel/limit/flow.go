@@ -204,7 +204,7 @@ func (f *flow) giveReserved(id uint32, n int64) {
 	st.waiting = nil
 	f.reserved(st, n)
 	f.mu.Unlock()
-	f.send(appendWindowUpdate(nil, id, n))
+	f.send(windowUpdate(id, n))
 }
 
 // reserved records a reservation of n bytes for a message. The caller holds mu.
@@ -228,7 +228,7 @@ func (f *flow) topUp() {
 	if n > 0 && f.expected > 0 && f.window < firstWindow {
 		f.delayed -= n
 		f.window += n
-		go f.send(appendWindowUpdate(nil, 0, n))
+		go f.send(windowUpdate(0, n))
 	}
 }
 
@@ -286,7 +286,7 @@ func (f *flow) resume() {
 	f.delayed = 0
 	f.mu.Unlock()
 	if n > 0 {
-		f.send(appendWindowUpdate(nil, 0, n))
+		f.send(windowUpdate(0, n))
 	}
 }
 

@@ -23,23 +23,38 @@ func (f *frames) atBoundary() bool { return f.left == 0 && len(f.partial) == 0 }
 // visit accepts. increment is that of a WINDOW_UPDATE frame.
 func (f *frames) split(p []byte, visit func(h h2.Header, increment uint32) bool, send func([]byte) error) error {
 	if len(f.partial) > 0 {
-		p = append(f.partial, p...)
+		head := f.partial
+		for len(p) > 0 && !isWhole(head) {
+			head, p = append(head, p[0]), p[1:]
+		}
 		f.partial = nil
+		if err := f.splitWhole(head, visit, send); err != nil {
+			return err
+		}
 	}
+	return f.splitWhole(p, visit, send)
+}
+
+// isWhole reports whether p has a frame header, and all of a WINDOW_UPDATE frame.
+func isWhole(p []byte) bool {
+	isUpdate := len(p) > 3 && http2.FrameType(p[3]) == http2.FrameWindowUpdate
+	return len(p) >= windowUpdateLen || len(p) >= h2.HeaderLen && !isUpdate
+}
+
+// splitWhole is split at a point where no frame header is partial.
+func (f *frames) splitWhole(p []byte, visit func(h h2.Header, increment uint32) bool, send func([]byte) error) error {
 	start, at := 0, min(f.left, len(p))
 	f.left -= at
 	for f.left == 0 && at < len(p) {
 		rest := p[at:]
-		n := min(len(rest), h2.HeaderLen)
-		isUpdate := n > 3 && http2.FrameType(rest[3]) == http2.FrameWindowUpdate
-		if n < h2.HeaderLen || isUpdate && len(rest) < windowUpdateLen {
+		if !isWhole(rest) {
 			f.partial = append(f.partial, rest...)
 			p = p[:at]
 			break
 		}
 		h := h2.ParseHeader(rest)
 		var increment uint32
-		if isUpdate {
+		if h.Type == http2.FrameWindowUpdate {
 			increment = binary.BigEndian.Uint32(rest[h2.HeaderLen:])
 		}
 		size := h2.HeaderLen + int(h.Length)
@@ -60,9 +75,9 @@ func (f *frames) split(p []byte, visit func(h h2.Header, increment uint32) bool,
 	return nil
 }
 
-// appendWindowUpdate appends a WINDOW_UPDATE frame (RFC 9113 §6.9).
-func appendWindowUpdate(b []byte, stream uint32, increment int64) []byte {
-	return appendFrame(b, http2.FrameWindowUpdate, stream, uint32(increment)) //nolint:gosec // from a frame
+// windowUpdate returns a WINDOW_UPDATE frame (RFC 9113 §6.9).
+func windowUpdate(stream uint32, increment int64) []byte {
+	return appendFrame(nil, http2.FrameWindowUpdate, stream, uint32(increment)) //nolint:gosec // from a frame
 }
 
 // appendReset appends a RST_STREAM frame (RFC 9113 §6.4).

@@ -33,15 +33,15 @@ func TestSplit(t *testing.T) {
 	kept := [][]byte{
 		testFrame(http2.FrameSettings, 0, 0, 0),
 		testFrame(http2.FrameData, 0, 1, 20),
-		appendWindowUpdate(nil, 1, 7),
+		windowUpdate(1, 7),
 		testFrame(http2.FrameHeaders, 0, 3, 5),
 		appendReset(nil, 1, http2.ErrCodeEnhanceYourCalm),
 	}
 	var all []byte
 	for _, frame := range kept {
-		all = append(all, appendWindowUpdate(nil, 99, 1000)...)
+		all = append(all, windowUpdate(99, 1000)...)
 		all = append(all, frame...)
-		all = append(all, appendWindowUpdate(nil, 99, 2000)...)
+		all = append(all, windowUpdate(99, 2000)...)
 	}
 	for size := 1; size <= len(all); size++ {
 		var f frames
@@ -63,8 +63,8 @@ func TestSplit(t *testing.T) {
 // Whatever is written, all of it is sent if no frame is refused, and nothing is sent twice
 // otherwise.
 func FuzzSplit(f *testing.F) {
-	f.Add(slices.Concat(testFrame(http2.FrameData, 0, 1, 20), appendWindowUpdate(nil, 3, 9)), uint8(3), false)
-	f.Add(appendWindowUpdate(nil, 0, 1<<31-1), uint8(1), true)
+	f.Add(slices.Concat(testFrame(http2.FrameData, 0, 1, 20), windowUpdate(3, 9)), uint8(3), false)
+	f.Add(windowUpdate(0, 1<<31-1), uint8(1), true)
 	f.Fuzz(func(t *testing.T, p []byte, size uint8, refuse bool) {
 		var fr frames
 		sent := split(t, &fr, p, int(size)+1, func(h h2.Header, _ uint32) bool {

@@ -40,8 +40,8 @@ const (
 // windows returns the size of a stream's first window, and that of a connection's window.
 // Those of a session with little memory are smaller.
 func (s *Session) windows() (stream, conn int32) {
-	stream = int32(min(max(s.limit/64, firstWindow), maxStreamWindow)) //nolint:gosec // it fits
-	conn = int32(min(max(s.limit/16, firstWindow), maxConnWindow))     //nolint:gosec // it fits
+	stream = int32(min(max(s.limit/64, firstWindow), maxStreamWindow))
+	conn = int32(min(max(s.limit/16, firstWindow), maxConnWindow))
 	return stream, conn
 }
 
@@ -72,7 +72,6 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		grpc.MaxHeaderListSize(s.maxHeaderList()),
 		grpc.ReadBufferSize(readBuffer),
 		experimental.BufferPool(bufferPool{}),
-		grpc.SharedWriteBuffer(true), // none for an idle connection
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ForceServerCodecV2(meteredCodec{codec, s}),

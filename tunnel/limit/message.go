@@ -244,14 +244,12 @@ func (m *meteredStream) RecvMsg(v any) error {
 	m.request.Swap(nil).release()
 	err := m.ServerStream.RecvMsg(v)
 	m.call.conn.flow.readMessage(m.call.stream)
-	memory, ok := m.session.decoded.LoadAndDelete(v)
-	if !ok {
-		return err
-	}
+	memory, _ := m.session.decoded.LoadAndDelete(v)
+	request, _ := memory.(*held)
 	if err != nil {
-		memory.(*held).release()
+		request.release()
 		return err
 	}
-	m.request.Store(memory.(*held))
+	m.request.Store(request)
 	return nil
 }
