@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"reflect"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -20,10 +21,24 @@ type call struct {
 func newCall(ctx context.Context) *call {
 	p, _ := peer.FromContext(ctx)
 	transport := grpc.ServerTransportStreamFromContext(ctx)
-	// grpc-go keeps the number of the stream for itself.
-	id := reflect.Indirect(reflect.ValueOf(transport)).FieldByName("id").Uint()
 	a, _ := p.Addr.(addr)
+	id := reflect.ValueOf(transport).Elem().FieldByIndex(idField(transport)).Uint()
 	return &call{a.conn, uint32(id), transport} //nolint:gosec // it is a uint32
+}
+
+var (
+	idOnce  sync.Once
+	idIndex []int
+)
+
+// idField returns the index of the field with the number of the stream, which grpc-go
+// keeps for itself.
+func idField(transport grpc.ServerTransportStream) []int {
+	idOnce.Do(func() {
+		field, _ := reflect.TypeOf(transport).Elem().FieldByName("id")
+		idIndex = field.Index
+	})
+	return idIndex
 }
 
 // compresses reports whether responses will be compressed.

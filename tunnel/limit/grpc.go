@@ -126,32 +126,37 @@ func (s *Session) maxHeaderList() uint32 {
 	return uint32(min(s.process.opts.HeaderList+headerRoom, math.MaxUint32)) //nolint:gosec // it fits
 }
 
-// refusalKey is the key of the status of a refused call in its context. (grpc-go doesn't
-// stop the timers of calls for which a tap.ServerInHandle returns an error.)
-type refusalKey struct{}
-
-// admit counts a call and its header list until the call ends.
-func (s *Session) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
-	size := listSize(info.Header)
-	if err := s.addCall(size); err != nil {
-		return context.WithValue(ctx, refusalKey{}, err), nil
-	}
-	context.AfterFunc(ctx, func() { s.removeCall(size) })
-	return context.WithValue(ctx, sessionKey{}, s), nil
+// admission is the value of a call's context at admissionKey.
+type admission struct {
+	session *Session
+	refusal error       // of the call, or nil
+	end     func() bool // stops the removal of the call at the end of its context
+	size    int64       // of the header list
 }
 
-type sessionKey struct{}
+type admissionKey struct{}
+
+// admit counts a call and its header list until the call ends. It refuses no call itself:
+// grpc-go doesn't stop the timers of calls for which a tap.ServerInHandle returns an error.
+func (s *Session) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	a := &admission{session: s, size: listSize(info.Header)}
+	if a.refusal = s.addCall(a.size); a.refusal == nil {
+		a.end = context.AfterFunc(ctx, func() { s.removeCall(a.size) })
+	}
+	return context.WithValue(ctx, admissionKey{}, a), nil
+}
+
+func admissionOf(ctx context.Context) *admission {
+	a, _ := ctx.Value(admissionKey{}).(*admission)
+	return a
+}
 
 // FromContext returns the session of a call, or nil.
 func FromContext(ctx context.Context) *Session {
-	s, _ := ctx.Value(sessionKey{}).(*Session)
-	return s
-}
-
-// refused returns why admit has refused a call, or nil.
-func refused(ctx context.Context) error {
-	err, _ := ctx.Value(refusalKey{}).(error)
-	return err
+	if a := admissionOf(ctx); a != nil {
+		return a.session
+	}
+	return nil
 }
 
 func (s *Session) addCall(size int64) error {

@@ -214,11 +214,17 @@ func (o *bufferOwner) Put(*[]byte) {
 // intercept refuses calls that admit refuses, makes SendMsg wait for memory, and counts
 // decoded requests.
 func (s *Session) intercept(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if err := refused(stream.Context()); err != nil {
-		return err
+	a := admissionOf(stream.Context())
+	if a.refusal != nil {
+		return a.refusal
 	}
 	m := &meteredStream{ServerStream: stream, session: s, call: newCall(stream.Context())}
-	defer func() { m.request.Load().release() }()
+	defer func() {
+		m.request.Load().release()
+		if a.end() { // before the context ends, which would need a goroutine
+			s.removeCall(a.size)
+		}
+	}()
 	return handler(srv, m)
 }
 
