@@ -2,6 +2,7 @@ package usage
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,8 @@ func ParseSize(s string) (int64, error) {
 			break
 		}
 	}
-	n, err := strconv.ParseUint(number, 10, 31)
-	if err != nil {
+	n, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || int64(n) > math.MaxInt64/unit {
 		return 0, errSize
 	}
 	return int64(n) * unit, nil

@@ -199,7 +199,8 @@ func (c *conn) countHeld() bool {
 	p := s.process
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n > p.opts.HeaderList+headerRoom || s.blocks+n-c.counted > p.opts.SessionHeaderLists {
+	longest := p.opts.HeaderList + headerRoom
+	if n > longest || s.blocks+n-c.counted > max(p.opts.SessionHeaderLists, longest) {
 		return false
 	}
 	s.blocks += n - c.counted
