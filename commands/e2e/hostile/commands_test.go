@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !race
 
 package hostile
 
@@ -50,7 +50,8 @@ func (a *commandAttack) test(t *testing.T, p program) {
 	defer cancel()
 	cmd := p.command(ctx, args...)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &limitedBuffer{&out}, &limitedBuffer{&out}
+	both := &limitedBuffer{&out}
+	cmd.Stdout, cmd.Stderr = both, both
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !race
 
 // Package hostile attacks the built program over loopback, as its peers could:
 // each attack meets a process of its own and, beside it, an innocent client.
@@ -11,7 +11,8 @@
 // and end on SIGTERM. Each row's figures are in the log. Attacks that need much memory run
 // one after the other.
 //
-// The program is the product plus testdata/probe.go, which reports its live heap.
+// The program is the product plus testdata/probe.go, which reports its live heap. The
+// race detector would slow down only the attackers.
 package hostile
 
 import (
