@@ -108,8 +108,8 @@ func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
 	streams.Add(session.Session)
 	b.serving.Go(func() {
 		<-session.Done()
+		limits.Close() // handlers may wait for memory
 		s.Stop()
-		limits.Close()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.servers, s)

@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// stallTimeout is how long messages may wait for each other.
-const stallTimeout = 10 * time.Second
+// stallTimeout is how long messages may wait for each other, and maxStalls how many times
+// that a message waits to be decompressed.
+const (
+	stallTimeout = 10 * time.Second
+	maxStalls    = 6
+)
 
 // use is the purpose of reserved memory. Bytes for a request leave room to decompress one,
 // which frees the compressed request, and bytes for a response leave nothing. So waiting
@@ -97,7 +101,8 @@ func (s *Session) change(u use, by unread, other int64) (tooMany bool) {
 	s.unread[u] = s.unread[u].plus(by)
 	p.unread[u] = p.unread[u].plus(by)
 	own, all := s.unread[u].all, p.unread[u].all
-	tooMany = by.all > 0 && (own > s.limit/2 || all > p.opts.Memory/2 && own > p.share())
+	tooMany = by.all > 0 && (own > s.limit/2 || all > p.opts.Memory/2 && own > p.share() ||
+		s.messages > 2*s.limit || p.messages > 2*p.opts.Memory && s.messages > p.share())
 	var ready []func()
 	if n < 0 || by.waiting() < 0 {
 		s.releases++
@@ -130,14 +135,18 @@ func (s *Session) stall(f *flow) bool {
 	if !s.full(f.use) {
 		return false
 	}
-	s.process.stalled[f] = struct{}{}
+	if s.stalled[f.use] == nil {
+		s.stalled[f.use] = make(map[*flow]struct{})
+	}
+	s.stalled[f.use][f] = struct{}{}
+	s.process.stalled[s] = struct{}{}
 	return true
 }
 
 func (s *Session) unstall(f *flow) {
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
-	delete(s.process.stalled, f)
+	delete(s.stalled[f.use], f)
 }
 
 // reserve counts n bytes if they fit, and returns nil. Otherwise it returns a waiter: as
@@ -194,9 +203,10 @@ func (s *Session) wait(ctx context.Context, n int64, u use) error {
 }
 
 // waitHopefully is wait until the session ends, but fails if the session releases nothing
-// for stallTimeout: then its messages wait for each other.
+// for stallTimeout: then its messages wait for each other. The call may have ended.
 func (s *Session) waitHopefully(n int64, u use) error {
-	for last := s.countReleases(); ; {
+	last := s.countReleases()
+	for range maxStalls {
 		ctx, cancel := context.WithTimeoutCause(s.ended, stallTimeout, ErrMemory)
 		err := s.wait(ctx, n, u)
 		cancel()
@@ -206,6 +216,7 @@ func (s *Session) waitHopefully(n int64, u use) error {
 		}
 		last = now
 	}
+	return ErrMemory
 }
 
 func (s *Session) countReleases() uint64 {
@@ -234,10 +245,22 @@ func (p *Process) wakeAll() (ready []func()) {
 			delete(p.waiting, s)
 		}
 	}
-	for f := range p.stalled {
-		if !f.session.full(f.use) {
-			delete(p.stalled, f)
-			ready = append(ready, func() { go f.resume() })
+	for s := range p.stalled {
+		left := 0
+		for u, flows := range s.stalled {
+			if len(flows) == 0 || s.full(use(u)) {
+				left += len(flows)
+				continue
+			}
+			s.stalled[u] = nil
+			ready = append(ready, func() {
+				for f := range flows {
+					go f.resume()
+				}
+			})
+		}
+		if left == 0 {
+			delete(p.stalled, s)
 		}
 	}
 	return ready

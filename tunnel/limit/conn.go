@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/credentials"
@@ -15,9 +16,9 @@ import (
 // errHeaderBlock is the reason why a connection is closed.
 var errHeaderBlock = errors.New("limit: an incomplete header block is too long")
 
-// maxControl is how many control frames may be received while a Write is blocked. grpc-go
-// would queue 10,000 replies for each connection.
-const maxControl = 256
+// maxControl is how many frames with a reply of their own a server receives while a Write
+// is blocked. grpc-go would queue 10,000 replies for each connection.
+const maxControl = 64
 
 // conn is a connection of a gRPC server or client. It passes header blocks on when they
 // are complete, because grpc-go takes much more memory for a part of one than the peer
@@ -32,8 +33,12 @@ type conn struct {
 	inBlock  bool   // the frame being scanned is a header block
 	held     []byte // received but not yet returned
 	ready    int    // the first bytes of held, which may be returned
-	counted  int64  // bytes of held that count
-	control  int    // control frames since Read has waited for a Write
+	lastHeld int64  // the value of counted that Read has set
+	control  int    // frames with replies since Read has waited for a Write
+
+	// guarded by Process.mu:
+	counted int64 // bytes of held that count
+	closed  bool
 
 	wmu    sync.Mutex
 	sent   frames
@@ -104,6 +109,7 @@ func (c *conn) RemoteAddr() net.Addr { return addr{c.Conn.RemoteAddr(), c} }
 func (c *conn) receivedFrame(h h2.Header) {
 	switch h.Type {
 	case http2.FrameHeaders:
+		c.control++ // the call may be refused at once
 		c.inBlock = true
 		if !c.isClient {
 			c.flow.open(h.Stream)
@@ -144,12 +150,18 @@ func endsStream(h h2.Header) bool {
 
 func (c *conn) Read(p []byte) (int, error) {
 	for c.ready == 0 {
-		if c.control >= maxControl {
+		if c.control >= maxControl && !c.isClient {
 			c.wmu.Lock()
 			c.control = 0
 			c.wmu.Unlock()
 		}
 		n, err := c.Conn.Read(p)
+		if c.flow.isClosed() { // giveUp is sending the last frames
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
 		n = c.scan(p[:n])
 		if err != nil {
 			c.held = c.held[:c.ready] // the rest of the header block won't arrive
@@ -159,7 +171,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.countHeld()
 			return n, errHeaderBlock
 		}
-		if n > 0 || err != nil {
+		if n > 0 || err != nil && c.ready == 0 { // an error comes again
 			return n, err
 		}
 	}
@@ -192,7 +204,7 @@ func (c *conn) scan(p []byte) int {
 // are longer than its header lists may be.
 func (c *conn) countHeld() bool {
 	n := int64(len(c.held) - c.ready)
-	if n == c.counted {
+	if n == c.lastHeld {
 		return true
 	}
 	s := c.flow.session
@@ -200,11 +212,11 @@ func (c *conn) countHeld() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	longest := p.opts.HeaderList + headerRoom
-	if n > longest || s.blocks+n-c.counted > max(p.opts.SessionHeaderLists, longest) {
+	if c.closed || n > longest || s.blocks+n-c.counted > max(p.opts.SessionHeaderLists, longest) {
 		return false
 	}
 	s.blocks += n - c.counted
-	c.counted = n
+	c.counted, c.lastHeld = n, n
 	return true
 }
 
@@ -262,13 +274,22 @@ func (c *conn) flush() error {
 	return c.writeAll(p)
 }
 
+// giveUpTimeout is the time for the last frames of an aborted connection.
+const giveUpTimeout = time.Second
+
 // giveUp sends the last frames and closes the connection.
 func (c *conn) giveUp(last []byte) {
+	_ = c.SetWriteDeadline(time.Now().Add(giveUpTimeout)) // a Write may be blocked
 	c.sendCredit(last)
 	_ = c.Close()
 }
 
 func (c *conn) Close() error {
 	c.flow.close()
-	return c.Conn.Close() // makes Read release the header bytes
+	p := c.flow.session.process
+	p.mu.Lock()
+	c.flow.session.blocks -= c.counted
+	c.counted, c.closed = 0, true
+	p.mu.Unlock()
+	return c.Conn.Close()
 }

@@ -10,7 +10,7 @@ import (
 
 // unreserved is how much of a message is decompressed before memory is reserved for all
 // of it, in bytes.
-const unreserved = 64 << 10
+const unreserved = 16 << 10
 
 // decompressor is a grpc.Decompressor for gzip. It waits until the largest possible
 // message fits, for the given use, which is decompressing or answering.
@@ -49,6 +49,8 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 	defer gzipReaders.Put(z)
 
 	out := make([]byte, 0, 512)
+	s.charge(unreserved)
+	defer s.charge(-unreserved)
 	limit := s.MaxMessage() + 1
 	var reserved int64
 	for {

@@ -33,7 +33,8 @@ type flow struct {
 	giveUp  func(last []byte)   // may block
 
 	mu       sync.Mutex
-	streams  map[uint32]*stream // open ones; nil once closed
+	closed   bool
+	streams  map[uint32]*stream // open ones, and those whose handlers receive a message
 	window   int64              // the peer's credit for the connection
 	expected int64              // bytes of messages that fit, not yet received
 	delayed  int64              // credit that a stalled connection doesn't get
@@ -42,16 +43,27 @@ type flow struct {
 // stream is the flow control of an open stream.
 type stream struct {
 	messages h2.Messages
-	read     uint64  // messages that the handler has received
 	balance  int64   // bytes received minus credit given
-	unread   unread  // memory of the frames since the handler had received all messages
-	tail     int64   // the part of that with an incomplete message
+	unread   unread  // memory of frames
+	tail     int64   // the part of unread with an incomplete message
+	complete []chunk // of a server: messages that the handler hasn't received
 	reserved int64   // for the message that is being received
 	expected int64   // bytes of that, not yet received
 	waiting  *waiter // for credit
 
+	isReading bool // the handler is receiving a message
+	ended     bool
+	onEnd     func() // called once
+
 	sent   h2.Messages // to a client
 	queued []int64     // memory of the messages that are not yet sent
+}
+
+// chunk has messages that became complete at the same time.
+type chunk struct {
+	messages uint64
+	memory   int64
+	reserved int64
 }
 
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
@@ -62,20 +74,24 @@ func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
 func (f *flow) open(id uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.streams != nil && f.streams[id] == nil {
+	if !f.closed && f.streams[id] == nil {
 		f.streams[id] = &stream{}
 	}
 }
 
-// receivedFrame records a DATA frame whose payload has n bytes. If the unread bytes become
-// too many, the connection is closed.
+// receivedFrame records a DATA frame whose payload has n bytes. If that exceeds the window,
+// or the unread bytes become too many, the connection is closed.
 func (f *flow) receivedFrame(id uint32, n int64) {
 	f.mu.Lock()
 	f.window -= n
 	f.topUp()
+	tooMany := f.window < 0 && !f.closed
 	st := f.streams[id]
-	if st == nil {
+	if st == nil || tooMany {
 		f.mu.Unlock()
+		if tooMany {
+			f.abort()
+		}
 		return
 	}
 	memory := frameMemory(n)
@@ -114,22 +130,32 @@ func (f *flow) receivedData(id uint32, p []byte) {
 	}
 	count, length := st.messages.Count(), st.messages.Length()
 	st.messages.Scan(p)
-	isComplete := st.messages.Count() != count
-	if st.messages.AtBoundary() {
-		st.tail = 0
-	} else if isComplete {
-		st.tail = min(st.tail, frameMemory(int64(len(p))))
-	}
-	change := f.setUnread(st, st.unread.all)
-	if f.use == receiving || st.reserved == 0 || !isComplete {
+	complete := st.messages.Count() - count
+	if complete == 0 {
+		change := f.setUnread(st, st.unread.all)
 		f.mu.Unlock()
 		f.session.change(f.use, change, 0)
 		return
 	}
-	read, reserved := f.caughtUp(st)
+	memory, reserved := st.tail, st.reserved
+	st.tail, st.reserved = 0, 0
+	f.expect(st, -st.expected)
+	if f.use == receiving {
+		st.complete = append(st.complete, chunk{complete, memory, reserved})
+		change := f.setUnread(st, st.unread.all)
+		f.mu.Unlock()
+		f.session.change(receiving, change, 0)
+		return
+	}
+	if reserved == 0 {
+		memory = 0 // it stays unread
+	}
+	change := f.setUnread(st, st.unread.all-memory)
 	f.mu.Unlock()
-	f.session.change(answering, change.plus(read), -read.all)
-	f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: -read.all - reserved})
+	f.session.change(answering, change, memory)
+	if reserved > 0 {
+		f.session.arrive(length-h2.PrefixLen, &held{session: f.session, n: memory + reserved})
+	}
 }
 
 // mayBeRead reports whether the handler may have received all bytes of st without that
@@ -139,27 +165,57 @@ func (f *flow) mayBeRead(st *stream) bool {
 	return f.use == answering && st.reserved == 0 && st.balance <= f.first/4
 }
 
-// readMessage records that the handler has received a message.
-func (f *flow) readMessage(id uint32) {
+// beginRead records that the handler waits for a message.
+func (f *flow) beginRead(id uint32) {
 	f.mu.Lock()
-	var read unread
-	var reserved int64
+	defer f.mu.Unlock()
 	if st := f.streams[id]; st != nil {
-		if st.read++; st.read >= st.messages.Count() {
-			read, reserved = f.caughtUp(st)
-		}
+		st.isReading = true
 	}
-	f.mu.Unlock()
-	f.session.change(f.use, read, reserved)
 }
 
-// caughtUp records that the handler has received all complete messages. It returns the
-// changes of the unread and the reserved bytes.
-func (f *flow) caughtUp(st *stream) (read unread, reserved int64) {
-	reserved = -st.reserved
-	st.reserved = 0
-	f.expect(st, -st.expected)
-	return f.setUnread(st, st.tail), reserved
+// endRead records that the handler has received a message, or has got an error.
+func (f *flow) endRead(id uint32) {
+	f.mu.Lock()
+	st := f.streams[id]
+	if st == nil {
+		f.mu.Unlock()
+		return
+	}
+	if st.isReading = false; st.ended {
+		delete(f.streams, id)
+		f.mu.Unlock()
+		f.release(st)
+		return
+	}
+	if len(st.complete) == 0 {
+		f.mu.Unlock()
+		return
+	}
+	first := &st.complete[0]
+	if first.messages--; first.messages > 0 {
+		f.mu.Unlock()
+		return
+	}
+	reserved := first.reserved
+	change := f.setUnread(st, st.unread.all-first.memory)
+	if st.complete = st.complete[1:]; len(st.complete) == 0 {
+		st.complete = nil
+	}
+	f.mu.Unlock()
+	f.session.change(f.use, change, -reserved)
+}
+
+// callAtEnd calls end when the stream ends. It returns false if that has happened.
+func (f *flow) callAtEnd(id uint32, end func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st := f.streams[id]
+	if st == nil || st.ended {
+		return false
+	}
+	st.onEnd = end
+	return true
 }
 
 // mayGive reports whether n bytes of credit may be given now. Otherwise flow gives them
@@ -170,11 +226,12 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 	}
 	f.mu.Lock()
 	st := f.streams[id]
-	if st == nil || st.waiting != nil { // a handler waits for one message at a time
+	if st == nil {
 		f.mu.Unlock()
 		return true
 	}
-	if st.balance-n < -f.first {
+	isLarge := n+h2.PrefixLen > f.first || st.balance-n < -f.first
+	if isLarge && st.waiting == nil { // a handler waits for one message at a time
 		defer f.mu.Unlock()
 		if w := f.session.reserve(n, f.use, func() { go f.giveReserved(id, n) }); w != nil {
 			st.waiting = w
@@ -183,13 +240,19 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 		f.reserved(st, n)
 		return true
 	}
-	var read unread
-	if st.balance -= n; f.mayBeRead(st) {
-		st.tail = 0
-		read, _ = f.caughtUp(st)
+	before := st.balance
+	st.balance -= n
+	var change unread
+	if f.use == answering && before > 0 { // the handler has received a part
+		left := max(st.balance, 0)
+		if f.mayBeRead(st) {
+			left = 0
+		}
+		st.tail = st.tail * left / before
+		change = f.setUnread(st, st.unread.all*left/before)
 	}
 	f.mu.Unlock()
-	f.session.change(f.use, read, 0)
+	f.session.change(f.use, change, 0)
 	return true
 }
 
@@ -197,7 +260,7 @@ func (f *flow) mayGive(id uint32, n int64) bool {
 func (f *flow) giveReserved(id uint32, n int64) {
 	f.mu.Lock()
 	st := f.streams[id]
-	if st == nil || st.waiting == nil { // end has released the memory
+	if st == nil || st.ended || st.waiting == nil { // release frees the memory
 		f.mu.Unlock()
 		return
 	}
@@ -269,7 +332,7 @@ func (f *flow) sentData(id uint32, p []byte) {
 func (f *flow) stall(n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.streams == nil || !f.session.stall(f) {
+	if f.closed || !f.session.stall(f) {
 		f.window += n
 		return false
 	}
@@ -305,17 +368,34 @@ func (f *flow) abort() {
 	go f.giveUp(last)
 }
 
-// end forgets a stream.
+// end forgets a stream. While its handler receives a message, its memory counts.
 func (f *flow) end(id uint32) {
 	f.mu.Lock()
 	st := f.streams[id]
-	delete(f.streams, id)
-	if st != nil {
-		f.expect(st, -st.expected)
+	if st == nil || st.ended {
+		f.mu.Unlock()
+		return
 	}
+	onEnd := f.markEnded(id, st)
 	f.mu.Unlock()
-	if st != nil {
-		f.release(st)
+	onEnd()
+}
+
+// markEnded returns a function that releases the memory of a stream. The caller holds mu.
+func (f *flow) markEnded(id uint32, st *stream) (release func()) {
+	st.ended = true
+	f.expect(st, -st.expected)
+	isReading, onEnd := st.isReading, st.onEnd
+	if !isReading {
+		delete(f.streams, id)
+	}
+	return func() {
+		if !isReading {
+			f.release(st)
+		}
+		if onEnd != nil {
+			onEnd()
+		}
 	}
 }
 
@@ -324,18 +404,30 @@ func (f *flow) release(st *stream) {
 	if st.waiting != nil {
 		f.session.cancel(st.waiting)
 	}
-	f.session.change(f.use, unread{-st.unread.all, -st.unread.partial}, -st.reserved-sum(st.queued))
+	reserved := st.reserved
+	for _, c := range st.complete {
+		reserved += c.reserved
+	}
+	f.session.change(f.use, unread{-st.unread.all, -st.unread.partial}, -reserved-sum(st.queued))
 }
 
 // close forgets all streams.
 func (f *flow) close() {
 	f.mu.Lock()
-	streams := f.streams
-	f.streams = nil
-	f.delayed = 0
+	f.closed, f.delayed = true, 0
+	var ended []func()
+	for id, st := range f.streams {
+		if !st.ended {
+			ended = append(ended, f.markEnded(id, st))
+		}
+	}
 	f.mu.Unlock()
 	f.session.unstall(f)
-	for _, st := range streams {
-		f.release(st)
-	}
+	run(ended)
+}
+
+func (f *flow) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -33,14 +34,14 @@ const readBuffer = 2 << 10
 // grpc-go gives more for each message that is larger. A connection's window limits the
 // bytes that arrive after it is stalled.
 const (
-	maxStreamWindow = 256 << 10
+	maxStreamWindow = 128 << 10
 	maxConnWindow   = 4 << 20
 )
 
 // windows returns the size of a stream's first window, and that of a connection's window.
 // Those of a session with little memory are smaller.
 func (s *Session) windows() (stream, conn int32) {
-	stream = int32(min(max(s.limit/64, firstWindow), maxStreamWindow))
+	stream = int32(min(max(s.limit/2048, firstWindow), maxStreamWindow))
 	conn = int32(min(max(s.limit/16, firstWindow), maxConnWindow))
 	return stream, conn
 }
@@ -74,7 +75,7 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		experimental.BufferPool(bufferPool{}),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
-		grpc.ForceServerCodecV2(meteredCodec{codec, s}),
+		grpc.ForceServerCodecV2(meteredCodec{codec, s, receiving}),
 		grpc.RPCDecompressor(decompressor{s, decompressing}), //nolint:staticcheck // an encoding.Compressor serves all servers of the process
 		grpc.InTapHandle(s.admit),
 		grpc.ChainStreamInterceptor(s.intercept),
@@ -120,7 +121,9 @@ func (s *Session) ClientOptions() []grpc.DialOption {
 }
 
 // ClientCodec returns a codec that counts the messages that it decodes.
-func (s *Session) ClientCodec(codec encoding.CodecV2) encoding.CodecV2 { return meteredCodec{codec, s} }
+func (s *Session) ClientCodec(codec encoding.CodecV2) encoding.CodecV2 {
+	return meteredCodec{codec, s, answering}
+}
 
 func (s *Session) maxHeaderList() uint32 {
 	return uint32(min(s.process.opts.HeaderList+headerRoom, math.MaxUint32)) //nolint:gosec // it fits
@@ -130,8 +133,27 @@ func (s *Session) maxHeaderList() uint32 {
 type admission struct {
 	session *Session
 	refusal error       // of the call, or nil
-	end     func() bool // stops the removal of the call at the end of its context
 	size    int64       // of the header list
+	stop    func() bool // stops the removal of the call at the end of its context
+	users   atomic.Int32
+}
+
+// keep counts the call until the handler has returned and the stream has ended, which are
+// both after the context has ended, or at any time before. The handler calls the result.
+func (a *admission) keep(c *call) (returned func()) {
+	if !a.stop() {
+		return func() {}
+	}
+	a.users.Store(2)
+	done := func() {
+		if a.users.Add(-1) == 0 {
+			a.session.removeCall(a.size)
+		}
+	}
+	if !c.conn.flow.callAtEnd(c.stream, done) {
+		done()
+	}
+	return done
 }
 
 type admissionKey struct{}
@@ -141,7 +163,7 @@ type admissionKey struct{}
 func (s *Session) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &admission{session: s, size: listSize(info.Header)}
 	if a.refusal = s.addCall(a.size); a.refusal == nil {
-		a.end = context.AfterFunc(ctx, func() { s.removeCall(a.size) })
+		a.stop = context.AfterFunc(ctx, func() { s.removeCall(a.size) })
 	}
 	return context.WithValue(ctx, admissionKey{}, a), nil
 }

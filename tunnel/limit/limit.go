@@ -65,7 +65,7 @@ type Process struct {
 	messages int64      // bytes in use
 	unread   [uses]unread
 	waiting  map[*Session]struct{}
-	stalled  map[*flow]struct{} // connections without credit
+	stalled  map[*Session]struct{}
 }
 
 // New returns the limits of a process. opts may be nil.
@@ -82,7 +82,7 @@ func New(opts *Options) *Process {
 			SessionHeaderLists: headers,
 		},
 		waiting: make(map[*Session]struct{}),
-		stalled: make(map[*flow]struct{}),
+		stalled: make(map[*Session]struct{}),
 	}
 }
 
@@ -126,7 +126,8 @@ type Session struct {
 	blocks   int64        // bytes of incomplete header blocks
 	calls    int
 	queues   [uses][]*waiter
-	arrived  map[int64][]*held // responses for the codec, by their length
+	stalled  [uses]map[*flow]struct{} // connections without credit
+	arrived  map[int64][]*held        // responses for the codec, by their length
 	closed   bool
 }
 
@@ -148,11 +149,14 @@ func (s *Session) Close() {
 	s.end()
 	p := s.process
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if s.closed {
+		p.mu.Unlock()
 		return
 	}
 	s.closed, s.queues = true, [uses][]*waiter{}
 	delete(p.waiting, s)
 	p.sessions--
+	ready := p.wakeAll() // the shares of others have grown
+	p.mu.Unlock()
+	run(ready)
 }

@@ -129,12 +129,13 @@ func (m *meteredStream) reserve(v any) (int64, error) {
 type meteredCodec struct {
 	encoding.CodecV2
 	session *Session
+	use     use // receiving or answering
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c meteredCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	memory := c.session.inflated(data)
-	if memory == nil {
+	if memory == nil && c.use == answering {
 		memory = c.session.takeArrived(int64(data.Len()))
 	}
 	if _, isProto := v.(proto.Message); !isProto {
@@ -152,13 +153,17 @@ func (c meteredCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if memory == nil {
 		memory = c.session.hold(n)
 	}
-	if err := c.CodecV2.Unmarshal(data, v); err != nil {
+	err := c.CodecV2.Unmarshal(data, v)
+	if err != nil || c.use == answering { // the client has the response, and nothing says for how long
 		memory.release()
 		return err
 	}
 	if memory != nil {
 		memory.shrink(n)
-		c.session.decoded.Store(v, memory) // until RecvMsg returns
+		// Until RecvMsg returns, which may receive a wrong second message.
+		if old, ok := c.session.decoded.Swap(v, memory); ok {
+			old.(*held).release() //nolint:errcheck,forcetypeassert // always a *held
+		}
 	}
 	return nil
 }
@@ -219,12 +224,8 @@ func (s *Session) intercept(srv any, stream grpc.ServerStream, _ *grpc.StreamSer
 		return a.refusal
 	}
 	m := &meteredStream{ServerStream: stream, session: s, call: newCall(stream.Context())}
-	defer func() {
-		m.request.Load().release()
-		if a.end() { // before the context ends, which would need a goroutine
-			s.removeCall(a.size)
-		}
-	}()
+	defer a.keep(m.call)()
+	defer func() { m.request.Load().release() }()
 	return handler(srv, m)
 }
 
@@ -248,8 +249,9 @@ func (m *meteredStream) SendMsg(v any) error {
 // RecvMsg counts a request until the next one is received, or the handler has returned.
 func (m *meteredStream) RecvMsg(v any) error {
 	m.request.Swap(nil).release()
+	m.call.conn.flow.beginRead(m.call.stream)
 	err := m.ServerStream.RecvMsg(v)
-	m.call.conn.flow.readMessage(m.call.stream)
+	m.call.conn.flow.endRead(m.call.stream)
 	memory, _ := m.session.decoded.LoadAndDelete(v)
 	request, _ := memory.(*held)
 	if err != nil {

@@ -345,10 +345,18 @@ func TestIncompleteMessages(t *testing.T) {
 			t.Parallel()
 			s := newSession(t, 64*mib)
 			c := dialRaw(t, serveEcho(t, s))
+			credit := make(chan int, 1000)
 			go func() {
+				window := firstWindow
 				for id := uint32(1); c.open(id) == nil; id += 2 {
 					p := []byte{0, 0, 0, 0xff, 0xf0}
 					for left := 60_000; left > 0; left -= size {
+						for ok := true; ok && window < size; {
+							var n int
+							n, ok = <-credit
+							window += n
+						}
+						window -= size
 						if c.WriteData(id, false, append(p, make([]byte, size-len(p))...)) != nil {
 							return
 						}
@@ -360,7 +368,11 @@ func TestIncompleteMessages(t *testing.T) {
 			for {
 				frame, err := c.ReadFrame()
 				if err != nil {
+					close(credit)
 					break
+				}
+				if update, ok := frame.(*http2.WindowUpdateFrame); ok && update.StreamID == 0 {
+					credit <- int(update.Increment)
 				}
 				reset, ok := frame.(*http2.RSTStreamFrame)
 				refused = refused || ok && reset.ErrCode == http2.ErrCodeEnhanceYourCalm
