@@ -138,6 +138,25 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// The end of a session makes the shares of others larger.
+func TestCloseWakes(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 32*mib)
+	other := s.process.NewSession()
+	for range 2 {
+		full := s.process.NewSession()
+		defer full.Close()
+		full.charge(16 * mib)
+	}
+	_, reserved := queue(s, 2*mib+1, answering) // a quarter of the share of four
+	if reserved() {
+		t.Fatal("more than a share is reserved")
+	}
+	if other.Close(); !reserved() {
+		t.Error("still waits")
+	}
+}
+
 func TestProcessReserve(t *testing.T) {
 	t.Parallel()
 	p := New(&Options{Memory: 32 * mib})

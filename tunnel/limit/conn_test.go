@@ -39,6 +39,34 @@ func preface() []byte {
 	return append([]byte(http2.ClientPreface), testFrame(http2.FrameSettings, 0, 0, 0)...)
 }
 
+// atOnce is a net.Conn that returns its last data with io.EOF.
+type atOnce struct {
+	pieces
+	data [][]byte
+}
+
+func (a *atOnce) Read(b []byte) (int, error) {
+	if len(a.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, a.data[0])
+	if a.data = a.data[1:]; len(a.data) == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func TestReadReturnsAllBeforeError(t *testing.T) {
+	t.Parallel()
+	block := headerBlock(1, 500, true)
+	want := append(preface(), block...)
+	c := newConn(&atOnce{data: [][]byte{preface(), block[:300], block[300:]}}, newSession(t, 64*mib), false)
+	var got bytes.Buffer
+	if _, err := io.Copy(&got, c); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%d bytes, %v, want %d", got.Len(), err, len(want))
+	}
+}
+
 // headerBlock returns the frames of a header block on stream 1 with n bytes in each.
 func headerBlock(frames, n int, ends bool) []byte {
 	block := testFrame(http2.FrameHeaders, 0, 1, n)

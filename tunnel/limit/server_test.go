@@ -7,20 +7,19 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -80,8 +79,15 @@ func echo(_ any, stream grpc.ServerStream) error {
 // serveEcho serves echo for s until t ends.
 func serveEcho(t *testing.T, s *Session) (addr string) {
 	t.Helper()
+	return serve(t, s, echo)
+}
+
+// serve serves the health service, and handler for all other calls.
+func serve(t *testing.T, s *Session, handler grpc.StreamHandler) (addr string) {
+	t.Helper()
 	l := tunneltest.Listen(t)
-	srv := s.NewServer(encoding.GetCodecV2(proto.Name), grpc.UnknownServiceHandler(echo))
+	srv := s.NewServer(encoding.GetCodecV2(proto.Name), grpc.UnknownServiceHandler(handler))
+	grpc_health_v1.RegisterHealthServer(srv, health.NewServer())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = srv.Serve(l) })
 	t.Cleanup(func() {
@@ -303,85 +309,6 @@ func TestMaxCalls(t *testing.T) {
 	}
 	if err := s.addCall(1); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("one more = %v", err)
-	}
-}
-
-// rawClient is an HTTP/2 client that follows no rules.
-type rawClient struct {
-	net.Conn
-	*http2.Framer
-}
-
-func dialRaw(t *testing.T, addr string) *rawClient {
-	t.Helper()
-	conn := tunneltest.DialTCP(t, addr)
-	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(tunneltest.Patience)); err != nil {
-		t.Fatal(err)
-	}
-	c := &rawClient{conn, http2.NewFramer(conn, conn)}
-	tunneltest.Write(t, conn, http2.ClientPreface)
-	if err := c.WriteSettings(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// open opens a stream.
-func (c *rawClient) open(id uint32) error {
-	var block bytes.Buffer
-	e := hpack.NewEncoder(&block)
-	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/test.Echo/Echo"}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
-		_ = e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a Buffer has no errors
-	}
-	return c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})
-}
-
-// Many incomplete messages end their connection, and a client learns why.
-func TestIncompleteMessages(t *testing.T) {
-	t.Parallel()
-	for name, size := range map[string]int{"large frames": 10_000, "small frames": 10} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSession(t, 64*mib)
-			c := dialRaw(t, serveEcho(t, s))
-			credit := make(chan int, 1000)
-			go func() {
-				window := firstWindow
-				for id := uint32(1); c.open(id) == nil; id += 2 {
-					p := []byte{0, 0, 0, 0xff, 0xf0}
-					for left := 60_000; left > 0; left -= size {
-						for ok := true; ok && window < size; {
-							var n int
-							n, ok = <-credit
-							window += n
-						}
-						window -= size
-						if c.WriteData(id, false, append(p, make([]byte, size-len(p))...)) != nil {
-							return
-						}
-						p = nil
-					}
-				}
-			}()
-			refused := false
-			for {
-				frame, err := c.ReadFrame()
-				if err != nil {
-					close(credit)
-					break
-				}
-				if update, ok := frame.(*http2.WindowUpdateFrame); ok && update.StreamID == 0 {
-					credit <- int(update.Increment)
-				}
-				reset, ok := frame.(*http2.RSTStreamFrame)
-				refused = refused || ok && reset.ErrCode == http2.ErrCodeEnhanceYourCalm
-			}
-			if !refused {
-				t.Error("the connection ends without ENHANCE_YOUR_CALM")
-			}
-			mustReleaseAll(t, s)
-		})
 	}
 }
 
