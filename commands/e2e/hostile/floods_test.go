@@ -46,8 +46,8 @@ var floods = []attack{
 	{name: "HTTP/2 WINDOW_UPDATE", target: hub, sessions: 1, run: onStream(windowUpdateFrames)},
 	{name: "HTTP/2 PRIORITY", target: hub, sessions: 1, run: onStream(priorities)},
 	{name: "HTTP/2 calls without end", target: hub, sessions: 1, held: 192, run: onStream(openCalls)},
-	{name: "16000 HTTP/2 connections", target: hub, sessions: 1, held: 192, run: onManyStreams(16000, aCall)},
-	{name: "16000 HTTP/2 connections to dial", target: dial, sessions: 1, held: 192, run: onManyStreams(16000, aCall)},
+	{name: "16000 HTTP/2 connections", target: hub, sessions: 1, held: 256, run: onManyStreams(16000, aCall)},
+	{name: "16000 HTTP/2 connections to dial", target: dial, sessions: 1, held: 256, run: onManyStreams(16000, aCall)},
 }
 
 // flood writes frames n times.
