@@ -21,6 +21,10 @@ type decompressor struct {
 
 var gzipReaders sync.Pool
 
+// maxDecompressors is how many messages of a use a session decompresses at a time, those
+// included that wait for memory: each takes 64 KiB that doesn't count.
+const maxDecompressors = 64
+
 // Type implements grpc.Decompressor.
 func (decompressor) Type() string { return "gzip" }
 
@@ -36,6 +40,12 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 		}
 		defer compressed.release()
 	}
+	select {
+	case s.decompressors[d.use] <- struct{}{}:
+		defer func() { <-s.decompressors[d.use] }()
+	case <-s.ended.Done():
+		return nil, errClosed
+	}
 	z, ok := gzipReaders.Get().(*gzip.Reader)
 	var err error
 	if ok {
@@ -49,8 +59,6 @@ func (d decompressor) Do(r io.Reader) ([]byte, error) {
 	defer gzipReaders.Put(z)
 
 	out := make([]byte, 0, 512)
-	s.charge(unreserved)
-	defer s.charge(-unreserved)
 	limit := s.MaxMessage() + 1
 	var reserved int64
 	for {

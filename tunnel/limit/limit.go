@@ -115,6 +115,8 @@ type Session struct {
 	ended   context.Context //nolint:containedctx // ends with Close
 	end     context.CancelFunc
 
+	decompressors [uses]chan struct{} // used by decompressor.Do
+
 	decompressed sync.Map // *byte, the first one of a compressed message → its *held
 	decoded      sync.Map // decoded message → its *held, until RecvMsg returns
 
@@ -135,6 +137,9 @@ type Session struct {
 func (p *Process) NewSession() *Session {
 	s := &Session{process: p, limit: p.opts.SessionMemory, arrived: make(map[int64][]*held)}
 	s.ended, s.end = context.WithCancel(context.Background())
+	for u := range s.decompressors {
+		s.decompressors[u] = make(chan struct{}, maxDecompressors)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sessions++

@@ -183,6 +183,22 @@ func TestLargestMessages(t *testing.T) {
 	}
 }
 
+// More compressed messages than are decompressed at a time all pass.
+func TestManyCompressedMessages(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 64*mib)
+	cc := dial(t, serveEcho(t, s))
+	together(t, 4*maxDecompressors, func(int) error {
+		stream := openEcho(tunneltest.Soon(t), t, cc, grpc.UseCompressor(gzip.Name))
+		if err := exchange(stream, make([]byte, 4*unreserved)); err != nil {
+			return err
+		}
+		return stream.CloseSend()
+	})
+	cc.Close()
+	mustReleaseAll(t, s)
+}
+
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, 64*mib)
