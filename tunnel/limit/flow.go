@@ -40,32 +40,6 @@ type flow struct {
 	delayed  int64              // credit that a stalled connection doesn't get
 }
 
-// stream is the flow control of an open stream.
-type stream struct {
-	messages h2.Messages
-	balance  int64   // bytes received minus credit given
-	unread   unread  // memory of frames
-	tail     int64   // the part of unread with an incomplete message
-	complete []chunk // of a server: messages that the handler hasn't received
-	reserved int64   // for the message that is being received
-	expected int64   // bytes of that, not yet received
-	waiting  *waiter // for credit
-
-	isReading bool // the handler is receiving a message
-	ended     bool
-	onEnd     func() // called once
-
-	sent   h2.Messages // to a client
-	queued []int64     // memory of the messages that are not yet sent
-}
-
-// chunk has messages that became complete at the same time.
-type chunk struct {
-	messages uint64
-	memory   int64
-	reserved int64
-}
-
 func newFlow(s *Session, u use, send, giveUp func([]byte)) *flow {
 	first, _ := s.windows()
 	return &flow{session: s, first: int64(first), use: u, send: send, giveUp: giveUp, streams: make(map[uint32]*stream), window: firstWindow}
@@ -108,16 +82,6 @@ func (f *flow) receivedFrame(id uint32, n int64) {
 	if f.session.change(f.use, change, 0) {
 		f.abort()
 	}
-}
-
-// setUnread sets the unread bytes and returns the change.
-func (f *flow) setUnread(st *stream, all int64) unread {
-	before := st.unread
-	st.unread = unread{all: all}
-	if st.messages.Length() <= f.first {
-		st.unread.partial = st.tail
-	}
-	return unread{st.unread.all - before.all, st.unread.partial - before.partial}
 }
 
 // receivedData records data of a DATA frame.
@@ -282,75 +246,6 @@ func (f *flow) reserved(st *stream, n int64) {
 func (f *flow) expect(st *stream, n int64) {
 	st.expected += n
 	f.expected += n
-}
-
-// topUp gives a stalled connection credit if it needs that for a message that fits: other
-// messages may have used up the credit it had. The caller holds mu.
-func (f *flow) topUp() {
-	n := min(f.delayed, firstWindow)
-	if n > 0 && f.expected > 0 && f.window < firstWindow {
-		f.delayed -= n
-		f.window += n
-		go f.send(windowUpdate(0, n))
-	}
-}
-
-// queue counts the memory of a message until it is sent.
-func (f *flow) queue(id uint32, memory int64) {
-	f.mu.Lock()
-	st := f.streams[id]
-	if st != nil {
-		st.queued = append(st.queued, memory)
-	}
-	f.mu.Unlock()
-	if st == nil {
-		f.session.charge(-memory)
-	}
-}
-
-// sentData records data that is being sent.
-func (f *flow) sentData(id uint32, p []byte) {
-	f.mu.Lock()
-	st := f.streams[id]
-	if st == nil {
-		f.mu.Unlock()
-		return
-	}
-	count := st.sent.Count()
-	st.sent.Scan(p)
-	n := min(int(st.sent.Count()-count), len(st.queued)) //nolint:gosec // fewer than the bytes of p
-	memory := sum(st.queued[:n])
-	if st.queued = st.queued[n:]; len(st.queued) == 0 {
-		st.queued = nil
-	}
-	f.mu.Unlock()
-	f.session.charge(-memory)
-}
-
-// stall delays n bytes of the connection's credit if the connection is to be stalled. It
-// reports whether it does.
-func (f *flow) stall(n int64) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || !f.session.stall(f) {
-		f.window += n
-		return false
-	}
-	f.delayed += n
-	f.topUp()
-	return true
-}
-
-// resume gives the connection its delayed credit.
-func (f *flow) resume() {
-	f.mu.Lock()
-	n := f.delayed
-	f.window += n
-	f.delayed = 0
-	f.mu.Unlock()
-	if n > 0 {
-		f.send(windowUpdate(0, n))
-	}
 }
 
 // abort resets the streams with unread bytes, for which gRPC clients report

@@ -132,14 +132,14 @@ func (s *Session) maxHeaderList() uint32 {
 // admission is the value of a call's context at admissionKey.
 type admission struct {
 	session *Session
-	refusal error       // of the call, or nil
-	size    int64       // of the header list
-	stop    func() bool // stops the removal of the call at the end of its context
-	users   atomic.Int32
+	refusal error        // of the call, or nil
+	size    int64        // of the header list
+	stop    func() bool  // stops the removal of the call at the end of its context
+	users   atomic.Int32 // the handler and the stream, as long as they haven't ended
 }
 
-// keep counts the call until the handler has returned and the stream has ended, which are
-// both after the context has ended, or at any time before. The handler calls the result.
+// keep counts the call until its handler has returned and its stream has ended, whether or
+// not its context has. The handler calls the result when it returns.
 func (a *admission) keep(c *call) (returned func()) {
 	if !a.stop() {
 		return func() {}

@@ -99,20 +99,27 @@ func large(size int) metadata.MD {
 	return metadata.Pairs(name, strings.Repeat("x", size-len(name)-overhead))
 }
 
-func TestMetadataIsBounded(t *testing.T) {
-	t.Parallel()
+// dialService serves service with ServeGRPC until t ends, and returns a client of DialGRPC.
+func dialService(t *testing.T, service testpb.TestServiceServer) testpb.TestServiceClient {
+	t.Helper()
 	dialed, accepted := tunneltest.WebSockets(t)
-	srv, _, err := wsmux.ServeGRPC(accepted, func(s *grpc.Server) { testpb.RegisterTestServiceServer(s, metadataService{}) })
+	srv, _, err := wsmux.ServeGRPC(accepted, func(s *grpc.Server) { testpb.RegisterTestServiceServer(s, service) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer srv.Stop()
+	t.Cleanup(srv.Stop)
 	cc, session, err := wsmux.DialGRPC(dialed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Close()
-	defer cc.Close()
+	t.Cleanup(func() { session.Close() })
+	t.Cleanup(func() { cc.Close() })
+	return testpb.NewTestServiceClient(cc)
+}
+
+func TestMetadataIsBounded(t *testing.T) {
+	t.Parallel()
+	client := dialService(t, metadataService{})
 	const most, tooMuch = wsmux.MaxMetadata, wsmux.MaxMetadata + 65*1024
 	for _, tc := range []struct {
 		name         string
@@ -124,7 +131,7 @@ func TestMetadataIsBounded(t *testing.T) {
 		{"a larger response", 100, tooMuch, "stream terminated by RST_STREAM"}, // grpc-go's server obeys the client's SETTINGS
 	} {
 		ctx := metadata.NewOutgoingContext(t.Context(), large(tc.sent))
-		_, err := testpb.NewTestServiceClient(cc).UnaryCall(ctx, &testpb.SimpleRequest{ResponseSize: int32(tc.answer)})
+		_, err := client.UnaryCall(ctx, &testpb.SimpleRequest{ResponseSize: int32(tc.answer)})
 		if err == nil && tc.want == "" {
 			continue
 		}
@@ -210,20 +217,8 @@ func (s authorityService) EmptyCall(ctx context.Context, _ *testpb.Empty) (*test
 // The :authority is localhost, not the name in the passthrough target, which is made up.
 func TestDialGRPCAuthority(t *testing.T) {
 	t.Parallel()
-	dialed, accepted := tunneltest.WebSockets(t)
 	service := authorityService{got: make(chan string, 1)}
-	srv, _, err := wsmux.ServeGRPC(accepted, func(s *grpc.Server) { testpb.RegisterTestServiceServer(s, service) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Stop()
-	cc, session, err := wsmux.DialGRPC(dialed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	defer cc.Close()
-	if _, err := testpb.NewTestServiceClient(cc).EmptyCall(t.Context(), &testpb.Empty{}); err != nil {
+	if _, err := dialService(t, service).EmptyCall(t.Context(), &testpb.Empty{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-service.got; got != "localhost" {

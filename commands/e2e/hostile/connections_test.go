@@ -3,12 +3,14 @@
 package hostile
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -24,6 +26,7 @@ var connectionAttacks = []attack{
 	{name: "slow handshakes", target: few(1024, guarded), run: silent(1500, handshake("")[:60]), then: mustConnect},
 	{name: "unfinished TLS handshakes", target: few(1024, guardedTLS), run: silent(1500, "\x16\x03\x01"), then: mustConnect},
 	{name: "10000 unfinished handshakes", target: guarded, held: 128, run: silent(manyConns(), handshake("")[:60]), then: mustConnect},
+	{name: "handshakes for other hosts and from other origins", target: hub, run: foreign(100), then: foreign(1)},
 	{name: "slow handshake headers", target: guarded, run: slowHeaders, then: mustConnect},
 	{name: "more connections than descriptors", target: few(16, hub), run: silent(30, ""), then: fewWarnings},
 	{name: "more local connections than descriptors", target: few(20, dial), run: silentLocal(30), then: fewWarnings},
@@ -130,6 +133,48 @@ func silent(n int, start string) func(*attacker) error {
 			}
 			if _, err := io.WriteString(conn, start); err != nil {
 				return err
+			}
+		}
+		return nil
+	}
+}
+
+// foreignRequests are handshakes that a web page may cause in a browser on the victim's
+// machine, also after it has changed its own address (DNS rebinding).
+var foreignRequests = []string{
+	strings.Replace(handshake(""), "Host: 127.0.0.1", "Host: evil.example", 1),
+	strings.Replace(handshake(""), "Host: 127.0.0.1", "Host: 127.0.0.1.evil.example", 1),
+	strings.Replace(handshake(""), "Host: 127.0.0.1", "Host: localhost@evil.example", 1),
+	strings.Replace(handshake(""), "Host: 127.0.0.1", "Host: 127.0.0.1, evil.example", 1),
+	strings.Replace(handshake(""), "Host: 127.0.0.1", "X-Forwarded-Host: 127.0.0.1", 1),
+	strings.Replace(handshake(""), "GET /", "GET http://evil.example/", 1),
+	handshake("Host: evil.example\r\n"),
+	handshake("Origin: http://evil.example\r\n"),
+	handshake("Origin: http://127.0.0.1\r\n"),
+	handshake("Origin: null\r\n"),
+	handshake("Origin: \r\nOrigin: http://evil.example\r\n"),
+}
+
+// foreign sends each of foreignRequests n times, and demands that all are refused.
+func foreign(n int) func(*attacker) error {
+	return func(a *attacker) error {
+		for i := range n * len(foreignRequests) {
+			request := foreignRequests[i%len(foreignRequests)]
+			conn, err := a.dial(a.victim.url())
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(conn, request); err != nil {
+				return err
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				return err
+			}
+			_ = resp.Body.Close()
+			conn.Close()
+			if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusBadRequest {
+				return fmt.Errorf("%s for the handshake %q", resp.Status, request)
 			}
 		}
 		return nil

@@ -24,7 +24,7 @@ const (
 )
 
 // serveBombs returns a function that serves gRPC on TCP until t ends. Calls of the
-// methods above receive the bomb; the others are not implemented, or, if method isn't
+// methods above receive the bomb; the others end with Unimplemented, or, if method isn't
 // empty, like it.
 func serveBombs(method string) func(t *testing.T) net.Addr {
 	return func(t *testing.T) net.Addr {
