@@ -91,6 +91,15 @@ func (b *grpcBackend) newServer(limits *limit.Session) *limit.Server {
 	return s
 }
 
+// serviceInfo returns the services of every server.
+func (b *grpcBackend) serviceInfo() map[string]grpc.ServiceInfo {
+	limits := b.limits.NewSession()
+	defer limits.Close()
+	s := b.newServer(limits)
+	defer s.Stop()
+	return s.GetServiceInfo()
+}
+
 func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

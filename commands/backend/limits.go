@@ -9,9 +9,7 @@ import (
 	"github.com/wstun/wstun/tunnel/mux"
 )
 
-// limitNames are the names of the flags that limit the memory for peers.
-var limitNames = []string{"max-session-memory", "max-memory", "max-headers", "max-session-headers"}
-
+// limitFlags returns the flags that limit the memory for peers.
 func (o *Options) limitFlags() []cli.Flag {
 	l := &o.Limits
 	return []cli.Flag{
@@ -25,14 +23,18 @@ func (o *Options) limitFlags() []cli.Flag {
 // newLimits returns the limits of the flags.
 func (o *Options) newLimits() (*limit.Process, error) {
 	l := o.Limits
-	const forMessages, forHeaders, largest = 1 << 20, 4 << 10, 1 << 40 // calls need some in any case
-	for i, value := range []int64{l.SessionMemory, l.Memory, l.HeaderList, l.SessionHeaderLists} {
-		smallest := int64(forMessages)
-		if i >= 2 {
-			smallest = forHeaders
-		}
-		if value < smallest || value > largest {
-			return nil, usage.Errorf("--%s %s: want %s to %s", limitNames[i], usage.FormatSize(value), usage.FormatSize(smallest), usage.FormatSize(largest))
+	const smallestMemory, smallestHeaders, largest = 1 << 20, 4 << 10, 1 << 40 // calls need some in any case
+	for _, flag := range []struct {
+		name            string
+		value, smallest int64
+	}{
+		{"max-session-memory", l.SessionMemory, smallestMemory},
+		{"max-memory", l.Memory, smallestMemory},
+		{"max-headers", l.HeaderList, smallestHeaders},
+		{"max-session-headers", l.SessionHeaderLists, smallestHeaders},
+	} {
+		if flag.value < flag.smallest || flag.value > largest {
+			return nil, usage.Errorf("--%s %s: want %s to %s", flag.name, usage.FormatSize(flag.value), usage.FormatSize(flag.smallest), usage.FormatSize(largest))
 		}
 	}
 	switch {

@@ -231,7 +231,7 @@ func newProxy(ctx context.Context, o *Options, limits *limit.Process, logger *sl
 		},
 		closeFirst: stop,
 	}
-	us.own = b.newServer(limits.NewSession()).GetServiceInfo()
+	us.own = b.serviceInfo()
 	for i := range us.all {
 		b.following.Go(func() { us.follow(following, i) })
 	}
