@@ -22,10 +22,16 @@ const (
 	trimGoroutines = 64
 )
 
-// limitMemory makes the garbage collector keep the process below 90 % of its cgroup's
-// memory limit, if there is one. GOMEMLIMIT overrides that.
+// memoryRatio is how much of its cgroup's memory the process uses before the garbage
+// collector runs more often. The rest has room for two messages of half that size each,
+// with the default --max-memory: the collector starts only after an allocation that
+// exceeds the limit.
+const memoryRatio = 0.75
+
+// limitMemory makes the garbage collector keep the process below memoryRatio of its
+// cgroup's memory limit, if there is one. GOMEMLIMIT overrides that.
 func limitMemory() {
-	_, _ = memlimit.Set() // on error there is no limit
+	_, _ = memlimit.Set(memlimit.WithRatio(memoryRatio)) // on error there is no limit
 }
 
 // trimMemory returns memory to the system after each burst of activity, until ctx ends.
