@@ -28,7 +28,8 @@ const (
 // AcceptOptions determines which handshakes an Acceptor accepts, and how. The zero
 // value accepts all handshakes without an Origin header.
 type AcceptOptions struct {
-	// Path is the only path that is served; others get 404. Default: any path.
+	// Path is the only path that is served; others get 404. It may be
+	// percent-encoded. Default: any path.
 	Path string
 
 	// Token must be in each handshake: as the value of the header TokenHeader, or,
@@ -185,7 +186,7 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // check returns a refusal of r, or nil to accept it.
 func (a *Acceptor) check(r *http.Request) *RefusalError {
-	if a.opts.Path != "" && r.URL.Path != a.opts.Path {
+	if a.opts.Path != "" && r.URL.Path != a.opts.Path && r.URL.EscapedPath() != a.opts.Path {
 		return refuse(http.StatusNotFound, "nothing here: wrong path")
 	}
 	if refusal := a.guard.check(r); refusal != nil {

@@ -76,6 +76,9 @@ func TestAcceptorRefuses(t *testing.T) {
 	}{
 		{"any path", AcceptOptions{}, "/a/b?c", nil, 101, ""},
 		{"path", AcceptOptions{Path: "/v1"}, "/v1", nil, 101, ""},
+		{"encoded path", AcceptOptions{Path: "/a%2Fb"}, "/a%2Fb", nil, 101, ""},
+		{"not encoded path", AcceptOptions{Path: "/wörld"}, "/w%C3%B6rld", nil, 101, ""},
+		{"path encoded otherwise", AcceptOptions{Path: "/a%2Fb"}, "/a/b", nil, 404, "nothing here: wrong path"},
 		{"other path", AcceptOptions{Path: "/v1"}, "/v1/", nil, 404, "nothing here: wrong path"},
 		{"bearer", bearer, "/", http.Header{"Authorization": {"Bearer " + token}}, 101, ""},
 		{"scheme in lower case", bearer, "/", http.Header{"Authorization": {"bearer  " + token}}, 101, ""},

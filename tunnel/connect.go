@@ -88,7 +88,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		return &DialError{Err: err}
 	}
 	if _, err := outbound.ProxyFor(c.options().Proxy, u); err != nil {
-		return &DialError{URL: outbound.RedactURL(u), Err: err}
+		return &DialError{URL: outbound.RedactURL(c.URL), Err: err}
 	}
 	failed := 0 // consecutive failed dials
 	short := 0  // consecutive failed dials or sessions shorter than stablePeriod
@@ -100,7 +100,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			case <-c.RetryNow: // this session is new enough
 			default:
 			}
-			s := c.Sessions.Add(session, outbound.RedactURL(u))
+			s := c.Sessions.Add(session, outbound.RedactURL(c.URL))
 			if s == nil {
 				return nil // shutting down
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -54,7 +55,7 @@ type DialOptions struct {
 
 // DialError reports that a dial failed.
 type DialError struct {
-	URL string // without secrets; empty if it can't be parsed
+	URL string // as given, without secrets; empty if it can't be parsed
 	Err error  // a *HandshakeError if the peer responded, otherwise a network, proxy or TLS error
 
 	secrets *escape.Secrets // of the handshake; nil: none
@@ -66,7 +67,7 @@ func (e *DialError) Error() string {
 	if e.URL == "" {
 		return "dial: " + e.Reason()
 	}
-	return "dial " + e.URL + ": " + e.Reason()
+	return "dial " + escape.Line(e.URL) + ": " + e.Reason()
 }
 
 // Reason is Error without the URL.
@@ -110,7 +111,7 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 	conn, err := dial(ctx, u, opts)
 	if err != nil {
 		_, header := request(u, opts.Header)
-		return nil, &DialError{outbound.RedactURL(u), err, secrets(u, header)}
+		return nil, &DialError{outbound.RedactURL(rawURL), err, secrets(u, header)}
 	}
 	return conn, nil
 }
@@ -187,7 +188,8 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 }
 
 // request returns the URL and the header for gorilla. It moves the user and password
-// of u to the header, unless that has an Authorization.
+// of u to the header, unless that has an Authorization, and encodes the host, whose error
+// outbound.ParseURL has returned, and the query.
 func request(u *url.URL, header http.Header) (string, http.Header) {
 	r := http.Request{Header: header.Clone()}
 	if r.Header == nil {
@@ -199,6 +201,8 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 	}
 	target := *u
 	target.User = nil
+	target.Host, _ = outbound.ASCIIHost(u.Host)
+	target.RawQuery = encodeQuery(u.RawQuery)
 	switch u.Scheme {
 	case "http":
 		target.Scheme = "ws"
@@ -206,6 +210,20 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 		target.Scheme = "wss"
 	}
 	return target.String(), r.Header
+}
+
+// encodeQuery percent-encodes the spaces and the non-ASCII characters of a query, which
+// [url.Parse] accepts and HTTP doesn't (RFC 3986 §3.4).
+func encodeQuery(query string) string {
+	encoded := make([]byte, 0, len(query))
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= utf8.RuneSelf {
+			encoded = fmt.Appendf(encoded, "%%%02X", c)
+		} else {
+			encoded = append(encoded, c)
+		}
+	}
+	return string(encoded)
 }
 
 // readBuffer is the size of gorilla's read buffer in bytes. Larger reads bypass it.

@@ -64,6 +64,33 @@ func TestDialRefused(t *testing.T) {
 	}
 }
 
+// The request has an international host and query in ASCII, the error the URL as given.
+func TestDialEncodesURL(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/a%2Fb/%7E?q=a b&ü": "/a%2Fb/%7E?q=a%20b&%C3%BC",
+		"/wörld":             "/w%C3%B6rld",
+		"?x%20y":             "/?x%20y",
+	} {
+		requests := make(chan *http.Request, 1)
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests <- r
+			w.WriteHeader(http.StatusNotFound)
+		}))
+		addr := srv.Listener.Addr().String()
+		given := strings.Replace(addr, "127.", "１２７.", 1)
+		_, err := Dial(t.Context(), "ws://"+given+path, nil)
+		shown, _, _ := strings.Cut(path, "?")
+		if want := "dial ws://" + given + shown + ": handshake: 404 Not Found"; err == nil || err.Error() != want {
+			t.Errorf("Dial = %v, want %s", err, want)
+		}
+		if r := <-requests; r.Host != addr || r.RequestURI != want {
+			t.Errorf("Dial(%s) sent %s to %s, want %s to %s", path, r.RequestURI, r.Host, want, addr)
+		}
+		srv.Close()
+	}
+}
+
 func TestDialMasksSecrets(t *testing.T) {
 	t.Parallel()
 	basic := base64.StdEncoding.EncodeToString([]byte("user:passw0rd"))

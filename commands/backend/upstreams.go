@@ -24,6 +24,7 @@ import (
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/proxy"
 )
 
@@ -75,6 +76,10 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 	if err != nil {
 		return nil, err
 	}
+	authority, err := outbound.ASCIIHost(o.Authority)
+	if err != nil {
+		return nil, usage.Errorf("--upstream-authority %w", err)
+	}
 	n := len(o.Upstreams)
 	us := &upstreams{
 		logger: logger, limits: limits, local: local, header: header, health: health.NewServer(),
@@ -89,7 +94,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 		if err != nil {
 			return nil, err
 		}
-		u, err := proxy.NewUpstream(addr.String(), &proxy.UpstreamOptions{TLS: config, TLSHint: tlsHint, Authority: o.Authority, Logger: logger})
+		u, err := proxy.NewUpstream(addr.String(), &proxy.UpstreamOptions{TLS: config, TLSHint: tlsHint, Authority: authority, Logger: logger})
 		if err != nil {
 			return nil, usage.Errorf("--upstream %s: %w", text, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -49,7 +50,8 @@ func (p *prober) dial(ctx context.Context, proxy *url.URL) (*websocket.Conn, boo
 	if proxy != nil {
 		d.host = proxy.Hostname()
 	}
-	if net.ParseIP(d.host) == nil {
+	host, _ := outbound.ASCIIHost(d.host) // it may be an address only then
+	if _, err := netip.ParseAddr(host); err != nil {
 		d.begin(DNS)
 	} else {
 		d.begin(TCP)
@@ -70,7 +72,7 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 		DNSStart: func(info httptrace.DNSStartInfo) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.host = info.Host
+			d.host = d.given(info.Host)
 			d.begin(DNS)
 		},
 		DNSDone: func(info httptrace.DNSDoneInfo) {
@@ -95,7 +97,7 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if d.proxy != nil {
-				d.done(Proxy, outbound.RedactURL(d.proxy)+" has connected to "+d.p.url.Host, TLS)
+				d.done(Proxy, outbound.ProxyName(d.proxy)+" has connected to "+d.p.url.Host, TLS)
 			}
 			if d.p.url.Scheme == "ws" || d.p.url.Scheme == "http" {
 				d.begin(WebSocket)
@@ -113,6 +115,19 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 			d.begin(WebSocket)
 		},
 	}
+}
+
+// given returns the host that is resolved as name, as in its URL.
+func (d *dialTrace) given(name string) string {
+	for _, u := range []*url.URL{d.p.url, d.proxy} {
+		if u == nil {
+			continue
+		}
+		if ascii, err := outbound.ASCIIHost(u.Hostname()); err == nil && ascii == name {
+			return u.Hostname()
+		}
+	}
+	return name
 }
 
 // begin makes layer the current one. The caller holds d.mu.

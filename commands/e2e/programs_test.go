@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -121,13 +122,18 @@ func proxy() {
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}
-		target, err := net.Dial("tcp", r.Host)
+		fmt.Println(r.Method, r.Host)
+		addr, err := netip.ParseAddrPort(r.Host)
+		if err != nil { // a name, which isn't looked up
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		target, err := net.Dial("tcp", addr.String())
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
 		defer target.Close()
-		fmt.Println(r.Method, r.Host)
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			panic(err)

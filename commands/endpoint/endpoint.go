@@ -61,6 +61,9 @@ func New(o *Options, role wsmux.Role) (*Endpoint, error) {
 	if o.Path != "" && !strings.HasPrefix(o.Path, "/") {
 		return nil, usage.Errorf("--path %q: want it to begin with /", o.Path)
 	}
+	if _, err := url.PathUnescape(o.Path); err != nil || strings.ContainsAny(o.Path, "?#") {
+		return nil, usage.Errorf("--path %q: no URL has such a path: percent-encode %%, ? and #", o.Path)
+	}
 	if e.URL != "" {
 		err = o.Given.Reject("accepting", "path", "origin", "max-sessions", "allow-unauthenticated")
 	} else {
@@ -69,9 +72,10 @@ func New(o *Options, role wsmux.Role) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, origin := range o.Origins {
-		if u, err := url.Parse(origin); origin != "*" && origin != "null" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
-			return nil, usage.Errorf("--origin %q: want scheme and host, such as https://hub.example, or *", origin)
+	origins := make([]string, len(o.Origins))
+	for i, origin := range o.Origins {
+		if origins[i], err = parseOrigin(origin); err != nil {
+			return nil, err
 		}
 	}
 	if err := o.checkLimits(); err != nil {
@@ -81,7 +85,7 @@ func New(o *Options, role wsmux.Role) (*Endpoint, error) {
 	e.acceptOptions = tunnel.AcceptOptions{
 		Path:         o.Path,
 		TokenHeader:  o.TokenHeader,
-		Origins:      o.Origins,
+		Origins:      origins,
 		Subprotocols: o.Subprotocols,
 		MaxSessions:  o.MaxSessions,
 		Session:      session,
@@ -134,6 +138,24 @@ func NewDialing(o *Options) (*Endpoint, error) {
 		ConnectTimeout: OrOff(o.ConnectTimeout),
 	}
 	return e, e.checkTLS()
+}
+
+// parseOrigin returns the value of --origin as browsers send it (RFC 6454 §6.2): in lower
+// case, in ASCII and without the default port.
+func parseOrigin(origin string) (string, error) {
+	if origin == "*" || origin == "null" {
+		return origin, nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host) {
+		return "", usage.Errorf("--origin %q: want scheme and host, such as https://hub.example, or *", origin)
+	}
+	host, err := outbound.ASCIIHost(strings.ToLower(u.Host))
+	if err != nil {
+		return "", usage.Errorf("--origin %w", err)
+	}
+	defaultPort := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(host, defaultPort), nil
 }
 
 // checkURL decides between dialing and accepting. It checks the URL to dial, and its
@@ -286,8 +308,8 @@ func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 // Redact returns a URL without user, password and query, even a mistyped one, and any other
 // text as it is.
 func Redact(rawURL string) string {
-	if u, err := url.Parse(rawURL); err == nil && u.Host != "" && u.Fragment == "" {
-		return outbound.RedactURL(u)
+	if u, err := url.Parse(rawURL); err == nil && u.Scheme != "" && u.Host != "" && u.Fragment == "" {
+		return outbound.RedactURL(rawURL)
 	}
 	secrets := escape.Secrets{}
 	secrets.AddURL(rawURL)

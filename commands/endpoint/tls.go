@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/ws"
 )
 
@@ -31,8 +32,11 @@ type TLS struct {
 // NewTLS reads the files. The names of their flags begin with prefix, which is "--"
 // or "--upstream-".
 func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
-	t := &TLS{serverName: o.ServerName, insecure: o.Insecure}
+	t := &TLS{insecure: o.Insecure}
 	var err error
+	if t.serverName, err = outbound.ASCIIHost(o.ServerName); err != nil {
+		return nil, usage.Errorf("%sservername %w", prefix, err)
+	}
 	if (o.Cert == "") != (o.Key == "") {
 		return nil, usage.Errorf("%[1]scert and %[1]skey go together", prefix)
 	}

@@ -108,12 +108,8 @@ func (p *plain) connect(ctx context.Context) error {
 	if p.tls != nil {
 		creds = outbound.Credentials(p.tls, p.setCause)
 	}
-	authority := p.addr.Address
-	if p.addr.Network == "unix" {
-		authority = "localhost"
-	}
 	var err error
-	p.conn, err = grpc.NewClient("passthrough:///"+authority, slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
+	p.conn, err = grpc.NewClient("passthrough:///"+p.addr.Authority(), slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
 		grpc.WithTransportCredentials(creds), grpc.WithContextDialer(p.dial), grpc.WithIdleTimeout(0),
 	}, p.options)...)
 	if err != nil {
@@ -211,7 +207,7 @@ func (p *plain) failure() error {
 		protocol == netdiag.HTTP1 && bytes.Contains(p.seen, []byte("HTTPS")):
 		return &plainError{p.text, errors.New("the server speaks TLS"), "use --tls"}
 	case protocol == netdiag.HTTP1:
-		return &plainError{p.text, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + p.addr.Address + "/"}
+		return &plainError{p.text, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + p.addr.String() + "/"}
 	}
 	if p.tls != nil && len(p.tls.Certificates) == 0 { // its alert may be lost with the connection
 		return &plainError{p.text, errNotGRPC, "is it the port of a gRPC server? It may want a client certificate: give it with --cert and --key"}

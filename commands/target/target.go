@@ -31,6 +31,7 @@ import (
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // Options are the values of the flags, and the parameters that the command adds.
@@ -103,6 +104,9 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 			t.Close()
 		}
 	}()
+	if o.Authority, err = outbound.ASCIIHost(o.Authority); err != nil {
+		return nil, nil, usage.Errorf("--authority %w", err)
+	}
 	local, err := o.Descriptors.Load()
 	if err != nil {
 		return nil, nil, err

@@ -3,32 +3,47 @@ package outbound
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
+// abstract is the scheme of sockets in Linux' abstract namespace, which have no file.
+const abstract = "unix-abstract:"
+
 // Addr is an address to dial or listen on: two arguments for package net.
 type Addr struct {
 	Network string // "tcp" or "unix"
-	Address string // host:port, or the path of the socket
+	Address string // host:port, as [ASCIIHost] returns it, or the path of the socket
+
+	given string // host:port with an internationalized host; otherwise empty
 }
 
-// ParseAddr parses host:port, :port and port (the host is then 127.0.0.1), unix:PATH,
-// and gRPC's unix:///PATH. The port may be a service name or 0.
+// ParseAddr parses host:port, :port and port (the host is then 127.0.0.1), and the names
+// of gRPC for sockets: unix:PATH, unix:///PATH, and on Linux unix-abstract:NAME. The port
+// may be a service name or 0.
 func ParseAddr(text string) (Addr, error) {
+	if name, ok := strings.CutPrefix(text, abstract); ok {
+		switch {
+		case name == "":
+			return Addr{}, fmt.Errorf("%q: no name after unix-abstract", text)
+		case runtime.GOOS != "linux":
+			return Addr{}, fmt.Errorf("%q: only Linux has abstract sockets", text)
+		}
+		return Addr{Network: "unix", Address: "@" + name}, nil
+	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//")
-		if strings.HasPrefix(path, "//") { // String would look like unix://HOST
-			path = "/" + strings.TrimLeft(path, "/")
-		}
-		if path == "" {
-			return Addr{}, fmt.Errorf("%q: no path after unix", text)
-		}
-		return Addr{"unix", path}, nil
+		return parseUnix(text, path)
 	}
 	hostPort := text
 	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
 		hostPort = ":" + text
+	}
+	if want := withBrackets(hostPort); want != "" {
+		if strings.HasSuffix(want, "]") {
+			want += ":PORT"
+		}
+		return Addr{}, fmt.Errorf("%q: an IPv6 address needs brackets: want %s", text, want)
 	}
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil || port == "" {
@@ -40,13 +55,58 @@ func ParseAddr(text string) (Addr, error) {
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	return Addr{"tcp", net.JoinHostPort(host, port)}, nil
+	a := Addr{Network: "tcp", given: net.JoinHostPort(host, port)}
+	if a.Address, err = ASCIIHost(a.given); err != nil {
+		return Addr{}, err
+	}
+	if a.Address == a.given {
+		a.given = ""
+	}
+	return a, nil
 }
 
-// String returns host:port or unix:PATH, the syntax of ParseAddr.
+// parseUnix parses the path after "unix:" in text.
+func parseUnix(text, path string) (Addr, error) {
+	if rest, ok := strings.CutPrefix(path, "//"); ok {
+		if !strings.HasPrefix(rest, "/") { // gRPC would take the first part for a host
+			return Addr{}, fmt.Errorf("%q: want unix:PATH, or unix:///PATH with three slashes", text)
+		}
+		path = "/" + strings.TrimLeft(rest, "/") // with two slashes String would look like unix://HOST
+	}
+	if path == "" {
+		return Addr{}, fmt.Errorf("%q: no path after unix", text)
+	}
+	return Addr{Network: "unix", Address: path}, nil
+}
+
+// String returns host:port, unix:PATH or unix-abstract:NAME, the syntax of ParseAddr. It
+// returns an internationalized host as given.
 func (a Addr) String() string {
+	switch {
+	case a.given != "":
+		return a.given
+	case a.Network != "unix":
+		return a.Address
+	case a.Abstract():
+		return abstract + a.Address[1:]
+	}
+	return "unix:" + a.Address
+}
+
+// Abstract reports whether a is a socket in Linux' abstract namespace. Every user of this
+// machine can connect to it.
+func (a Addr) Abstract() bool {
+	return a.Network == "unix" && runtime.GOOS == "linux" && strings.HasPrefix(a.Address, "@")
+}
+
+// Authority returns the authority of a gRPC server at a: host:port without the zone of an
+// IPv6 address (RFC 6874 §1), or localhost for a socket.
+func (a Addr) Authority() string {
 	if a.Network == "unix" {
-		return "unix:" + a.Address
+		return "localhost"
+	}
+	if address, rest, ok := strings.Cut(a.Address, "%"); ok {
+		return address + rest[strings.IndexByte(rest, ']'):]
 	}
 	return a.Address
 }

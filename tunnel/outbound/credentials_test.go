@@ -38,7 +38,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			raw, err := Dial(t.Context(), Addr{"tcp", test.addr}, nil, nil)
+			raw, err := Dial(t.Context(), Addr{Network: "tcp", Address: test.addr}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,5 +43,5 @@ func Dial(ctx context.Context, addr Addr, through *url.URL, config *tls.Config) 
 		err = context.Cause(ctx)
 	}
 	status, _ := errors.AsType[proxyStatusError](err)
-	return nil, &ProxyError{RedactURL(through), int(status), netdiag.Cause(err)}
+	return nil, &ProxyError{ProxyName(through), int(status), netdiag.Cause(err)}
 }

@@ -19,7 +19,7 @@ func TestDial(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Dial(t.Context(), Addr{"tcp", addr}, through, nil)
+		return Dial(t.Context(), Addr{Network: "tcp", Address: addr}, through, nil)
 	}
 	for _, tt := range []struct{ addr, proxy string }{{target, ""}, {target, "none"}, {"192.0.2.1:443", proxy}} {
 		conn, err := dial(tt.addr, tt.proxy)

@@ -85,6 +85,10 @@ func parseProxy(raw string) (*url.URL, error) {
 		raw = "http://" + raw
 	}
 	u, err := url.Parse(raw)
+	_, host, _ := splitURL(raw)
+	if want := withBrackets(host); want != "" && !strings.Contains(raw, "@") {
+		return nil, fmt.Errorf("the proxy's host is %q: an IPv6 address needs brackets: want %s", host, want)
+	}
 	// A path may be the rest of a password that contains a slash.
 	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
 		return nil, errProxyURL
@@ -97,12 +101,22 @@ func parseProxy(raw string) (*url.URL, error) {
 	if port = cmp.Or(u.Port(), port); !isPort(port) {
 		return nil, errProxyURL
 	}
+	if _, err := ASCIIHost(u.Hostname()); err != nil {
+		return nil, fmt.Errorf("the proxy's host is %w", err)
+	}
 	return &url.URL{Scheme: u.Scheme, User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}, nil
 }
+
+// ProxyName returns the URL of a proxy, a result of [ProxyFor], without user and password.
+func ProxyName(through *url.URL) string { return through.Scheme + "://" + through.Host }
 
 // connectVia returns a connection to addr, host:port, through the given proxy. If ctx
 // ends first, the error may be about the closed connection.
 func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
+	host, err := ASCIIHost(through.Host)
+	if err != nil {
+		return nil, err
+	}
 	if through.Scheme == "socks5" { // with socks5h the proxy resolves the name
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -114,14 +128,14 @@ func connectVia(ctx context.Context, through *url.URL, addr string, config *tls.
 		}
 		addr = net.JoinHostPort(addrs[0], port)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", through.Host)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
 	if err != nil {
 		return nil, err
 	}
 	// Closing conn interrupts all steps below, and unlike a deadline doesn't have to
 	// be reset.
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	via, err := negotiate(ctx, conn, through, addr, config)
+	via, err := negotiate(ctx, conn, &url.URL{Scheme: through.Scheme, User: through.User, Host: host}, addr, config)
 	if !release() && err == nil {
 		err = ctx.Err()
 	}

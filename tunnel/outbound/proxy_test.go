@@ -48,7 +48,7 @@ func checkProxyError(t *testing.T, err error, u *url.URL, texts ...string) *Prox
 }
 
 func dialVia(ctx context.Context, through *url.URL, addr string, config *tls.Config) (net.Conn, error) {
-	return Dial(ctx, Addr{"tcp", addr}, through, config)
+	return Dial(ctx, Addr{Network: "tcp", Address: addr}, through, config)
 }
 
 // checkProxyEcho fails the test unless conn is connected to an echo server.

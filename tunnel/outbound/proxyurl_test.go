@@ -49,6 +49,8 @@ func TestProxyFrom(t *testing.T) {
 		{"", "ws://10.1.2.3/", without("10.0.0.0/8"), ""},
 		{"", "ws://11.1.2.3/", without("10.0.0.0/8"), "http://plain:1"},
 		{"", "ws://[2001:db8::1]/", without("2001:db8::1"), ""},
+		{"", "ws://münchen.example/", without("xn--mnchen-3ya.example"), ""},
+		{"", "ws://a.xn--mnchen-3ya.example/", without(".MÜNCHEN.example"), ""},
 		{"", "ws://localhost/", httpproxy.Config{HTTPProxy: "ftp://plain"}, ""},
 	} {
 		target, err := url.Parse(test.target)
@@ -112,6 +114,8 @@ func TestParseProxy(t *testing.T) {
 		{raw: "http://alice:1#s3cret@host", wantErr: errProxyURL.Error()},
 		{raw: "alice:s3cret://@host", wantErr: errProxyURL.Error()},
 		{raw: "alice:%s3cret@host", wantErr: errProxyURL.Error()},
+		{raw: "::1:3128", wantErr: `the proxy's host is "::1:3128": an IPv6 address needs brackets: want [::1]:3128`},
+		{raw: "socks5://ü_b:1", wantErr: `the proxy's host is "ü_b": not a host name: disallowed rune U+005F`},
 		{raw: "http://ho\x00st", wantErr: errProxyURL.Error()},
 	} {
 		got, err := parseProxy(test.raw)

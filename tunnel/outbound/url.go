@@ -12,21 +12,29 @@ import (
 // error contains no part of a password.
 func ParseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
+	_, host, _ := splitURL(rawURL)
 	switch {
 	case !strings.Contains(rawURL, "://"):
 		return nil, errors.New("the URL begins with no scheme: want ws://, wss://, http:// or https://")
 	case err != nil && strings.Contains(rawURL, "@"):
 		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
+	case withBrackets(host) != "":
+		return nil, fmt.Errorf("the URL's host is %q: an IPv6 address needs brackets: want %s", host, withBrackets(host))
 	case err != nil:
 		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // err.Error contains the URL
 	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
-	case u.Host == "":
+	case u.Hostname() == "":
 		return nil, errors.New("the URL names no host")
+	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
+		return nil, fmt.Errorf("the URL's host is %q: want host:port", u.Host)
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && !isPort(u.Port()):
 		return nil, fmt.Errorf("the URL's port is %q: want 1 to 65535", u.Port())
 	case u.Fragment != "":
 		return nil, errors.New("the URL has a fragment, which a WebSocket's can't have (RFC 6455 §3)")
+	}
+	if _, err := ASCIIHost(u.Hostname()); err != nil {
+		return nil, fmt.Errorf("the URL's host is %w", err)
 	}
 	return u, nil
 }
@@ -37,8 +45,22 @@ func isPort(text string) bool {
 	return err == nil && n > 0
 }
 
-// RedactURL returns u without its user, password and query, which may be secret.
-func RedactURL(u *url.URL) string {
-	r := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	return r.String()
+// RedactURL returns rawURL, as given, without its user, password and query, which may be
+// secret. [url.Parse] must accept rawURL and find a scheme and a host in it.
+func RedactURL(rawURL string) string {
+	scheme, host, path := splitURL(rawURL)
+	return scheme + "://" + host + path
+}
+
+// splitURL returns parts of a URL without decoding them, unlike [url.Parse]. host has the
+// port.
+func splitURL(rawURL string) (scheme, host, path string) {
+	rawURL, _, _ = strings.Cut(rawURL, "#")
+	rawURL, _, _ = strings.Cut(rawURL, "?")
+	scheme, rest, _ := strings.Cut(rawURL, "://")
+	host, path, ok := strings.Cut(rest, "/")
+	if ok {
+		path = "/" + path
+	}
+	return scheme, host[strings.LastIndexByte(host, '@')+1:], path
 }

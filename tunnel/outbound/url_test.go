@@ -7,13 +7,33 @@ func TestRedactURL(t *testing.T) {
 	for in, want := range map[string]string{
 		"wss://user:pass@host:1/a%20b?token=x": "wss://host:1/a%20b",
 		"ws://[::1]:7070":                      "ws://[::1]:7070",
+		"ws://h/a%2Fb/%7Ec?x":                  "ws://h/a%2Fb/%7Ec",
+		"WS://münchen.example:7071/wörld/a b":  "WS://münchen.example:7071/wörld/a b",
+		"ws://[fe80::1%25eth0]:1/":             "ws://[fe80::1%25eth0]:1/",
+		"ws://h?token=x@y/z":                   "ws://h",
+		"ws://u@h/@scope":                      "ws://h/@scope",
 	} {
-		u, err := ParseURL(in)
-		if err != nil {
+		if _, err := ParseURL(in); err != nil {
 			t.Fatal(err)
 		}
-		if got := RedactURL(u); got != want {
+		if got := RedactURL(in); got != want {
 			t.Errorf("RedactURL(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestParseURLErrors(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"ws://::1:7091/":           `the URL's host is "::1:7091": an IPv6 address needs brackets: want [::1]:7091`,
+		"https://2001:db8::1/path": `the URL's host is "2001:db8::1": an IPv6 address needs brackets: want [2001:db8::1]`,
+		"ws://a:b:1/":              `the URL's host is "a:b:1": want host:port`,
+		"ws://:7070/":              "the URL names no host",
+		"ws://ü_b:1/":              `the URL's host is "ü_b": not a host name: disallowed rune U+005F`,
+		"ws://u:::1@h:x/":          "the URL can't be read: special characters in user and password must be escaped",
+	} {
+		if _, err := ParseURL(in); err == nil || err.Error() != want {
+			t.Errorf("ParseURL(%q) = %v, want %s", in, err, want)
 		}
 	}
 }

@@ -119,10 +119,7 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 	if u.dialed, err = outbound.ParseAddr(addr); err != nil {
 		return nil, fmt.Errorf("proxy: upstream %w", err)
 	}
-	authority := u.dialed.Address
-	if u.dialed.Network == "unix" {
-		authority = "localhost"
-	}
+	authority := u.dialed.Authority()
 	creds := insecure.NewCredentials()
 	if u.tls {
 		if opts.TLS.ServerName != "" {
@@ -137,7 +134,7 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 		u.codec, creds = limits.ClientCodec(clientCodec), limits.ClientCredentials(creds)
 		dialOpts = append(dialOpts, limits.ClientOptions()...)
 	}
-	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
+	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Authority(), slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
