@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -13,17 +14,21 @@ import (
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
-// Listen listens at addr, the value of flag, in the form of [outbound.ParseAddr].
+// Listen listens at addr, the value of flag, in the form of [outbound.ParseAddr]: 0.0.0.0
+// means all IPv4 addresses, and [::] those of IPv4 and IPv6.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	a, err := outbound.ParseAddr(addr)
 	if err != nil {
 		return nil, usage.Errorf("%s %w", flag, err)
 	}
 	var l net.Listener
-	if a.Network == "unix" {
-		l, err = listenUnix(ctx, a.Address)
-	} else {
+	switch {
+	case a.Network == "tcp":
+		l, err = listenTCP(ctx, a)
+	case a.Abstract():
 		l, err = new(net.ListenConfig).Listen(ctx, a.Network, a.Address)
+	default:
+		l, err = listenUnix(ctx, a.Address)
 	}
 	if err != nil {
 		return nil, &listenError{a.Network, addr, netdiag.Cause(err)}
@@ -59,6 +64,41 @@ func (e *listenError) Hint() string {
 	return ""
 }
 
+// listenTCP listens at a. The address of the listener has the host as given.
+func listenTCP(ctx context.Context, a outbound.Addr) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return nil, err
+	}
+	network := "tcp"
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().Is4() {
+		network = "tcp4" // with tcp, 0.0.0.0 is also [::]
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, network, a.Address)
+	if err != nil {
+		return nil, err
+	}
+	return &namedListener{l, host}, nil
+}
+
+// namedListener is a TCP listener whose address has the host as given to Listen.
+type namedListener struct {
+	net.Listener
+	host string
+}
+
+func (l *namedListener) Addr() net.Addr { return &namedAddr{l.Listener.Addr(), l.host} }
+
+type namedAddr struct {
+	net.Addr
+	host string
+}
+
+func (a *namedAddr) String() string {
+	_, port, _ := net.SplitHostPort(a.Addr.String())
+	return net.JoinHostPort(a.host, port)
+}
+
 // listenUnix makes a socket that only this user can connect to. It replaces one
 // that a dead process has left, but not one in use.
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
@@ -89,6 +129,10 @@ func Addr(l net.Listener) string {
 
 // IsLoopback reports whether only this machine can connect to l.
 func IsLoopback(l net.Listener) bool {
-	tcp, ok := l.Addr().(*net.TCPAddr)
-	return !ok || tcp.IP.IsLoopback()
+	named, ok := l.Addr().(*namedAddr)
+	if !ok {
+		return true
+	}
+	tcp, ok := named.Addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }

@@ -41,7 +41,8 @@ func (e *Endpoint) Listen(ctx context.Context, logger *slog.Logger) (net.Listene
 	if l.Addr().Network() == "unix" {
 		return l, Addr(l), nil
 	}
-	return l, scheme + Addr(l) + "/" + strings.TrimPrefix(e.acceptOptions.Path, "/"), nil
+	host := strings.ReplaceAll(Addr(l), "%", "%25") // before the zone of an IPv6 address (RFC 6874 §2)
+	return l, scheme + host + "/" + strings.TrimPrefix(e.acceptOptions.Path, "/"), nil
 }
 
 // Run keeps a session up by dialing, or accepts sessions on l, until ctx ends: it
