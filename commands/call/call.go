@@ -35,14 +35,18 @@ import (
 	"github.com/wstun/wstun/reflection"
 )
 
-// SetByGRPC reports whether gRPC sets the metadata with that name itself and silently
-// drops the caller's values.
-func SetByGRPC(name string) bool {
+// Reserved returns why a call can't have metadata with that name, "" if it can. gRPC
+// silently drops values that it sets itself.
+func Reserved(name string) string {
 	switch strings.ToLower(name) {
 	case "content-type", "user-agent", "te", "grpc-encoding", "grpc-message", "grpc-message-type", "grpc-status", "grpc-timeout":
-		return true
+		return "gRPC sets it"
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		return "HTTP/2 doesn't allow it (RFC 9113 §8.2.2)"
+	case "content-length":
+		return "it would contradict the messages' length (RFC 9113 §8.1.1)"
 	}
-	return false
+	return ""
 }
 
 // Target is a gRPC server and its descriptors.

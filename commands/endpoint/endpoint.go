@@ -12,9 +12,11 @@
 package endpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -108,6 +110,9 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	if o.TokenHeader != "" && !httpguts.ValidHeaderFieldName(o.TokenHeader) {
 		return nil, usage.Errorf("--token-header %q: not a header name", o.TokenHeader)
 	}
+	if err := checkName("token-header", o.TokenHeader); err != nil {
+		return nil, err
+	}
 	if o.TokenHeader != "" && e.token == nil {
 		return nil, usage.Errorf("--token-header %s without a token: give it with --token-file or WSTUN_TOKEN", o.TokenHeader)
 	}
@@ -115,11 +120,14 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, err := parseHeader("header", lines)
+	header, err := handshakeHeader(lines)
 	if err != nil {
 		return nil, err
 	}
 	o.Secrets.AddHeader(header)
+	if err := e.checkCredentials(header); err != nil {
+		return nil, err
+	}
 	if e.TLS, err = NewTLS("--", &o.TLS); err != nil {
 		return nil, err
 	}
@@ -138,6 +146,24 @@ func NewDialing(o *Options) (*Endpoint, error) {
 		ConnectTimeout: OrOff(o.ConnectTimeout),
 	}
 	return e, e.checkTLS()
+}
+
+// checkCredentials refuses a header, a token and the URL's user if the handshake would
+// lack one of them, because another one replaces it.
+func (e *Endpoint) checkCredentials(header http.Header) error {
+	u, err := url.Parse(e.URL)
+	if err != nil || e.URL == "" {
+		return err
+	}
+	name := http.CanonicalHeaderKey(cmp.Or(e.tokenHeader, "Authorization"))
+	inToken := e.token != nil && name == "Authorization"
+	switch {
+	case e.token != nil && header.Get(name) != "":
+		return &usage.Error{Err: fmt.Errorf("both --header %s and a token, of --token-file or WSTUN_TOKEN", name), Advice: "leave one out, or send the token in another header with --token-header"}
+	case u.User != nil && (inToken || header.Get("Authorization") != ""):
+		return &usage.Error{Err: errors.New("both a user in the URL and another Authorization"), Advice: "leave one out, or send a token in another header with --token-header"}
+	}
+	return nil
 }
 
 // parseOrigin returns the value of --origin as browsers send it (RFC 6454 §6.2): in lower

@@ -16,6 +16,7 @@ import (
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 var variable = regexp.MustCompile(`\$\{\w+\}`)
@@ -51,12 +52,54 @@ func parseHeader(flag string, lines []string) (http.Header, error) {
 			name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 			return nil, &usage.Error{Err: fmt.Errorf("--%s %q: not a header", flag, name), Advice: "want 'Name: value'"}
 		}
-		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Sec-Websocket-") || strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Upgrade") {
-			return nil, usage.Errorf("--%s %s: the handshake sets it", flag, name)
-		}
 		h.Add(name, value)
 	}
 	return h, nil
+}
+
+// handshakeHeader parses the lines of --header for a handshake. Hosts in it become ASCII.
+func handshakeHeader(lines []string) (http.Header, error) {
+	header, err := parseHeader("header", lines)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		if err := checkName("header", name); err != nil {
+			return nil, err
+		}
+		if (name == "Host" || name == "User-Agent") && len(values) > 1 {
+			return nil, usage.Errorf("--header %s: given more than once", name)
+		}
+		switch name {
+		case "Host":
+			values[0], err = outbound.ASCIIHost(values[0])
+			if err == nil && (values[0] == "" || !httpguts.ValidHostHeader(values[0])) {
+				err = fmt.Errorf("%q: not a host", values[0])
+			}
+		case "Origin":
+			if scheme, host, ok := strings.Cut(values[0], "://"); ok {
+				host, err = outbound.ASCIIHost(host)
+				values[0] = scheme + "://" + host
+			}
+		}
+		if err != nil {
+			return nil, usage.Errorf("--header %s: %w", name, err)
+		}
+	}
+	return header, nil
+}
+
+// checkName refuses the name of a header that isn't sent as given, or not at all.
+func checkName(flag, name string) error {
+	switch name = http.CanonicalHeaderKey(name); {
+	case name == "Sec-Websocket-Protocol":
+		return &usage.Error{Err: fmt.Errorf("--%s %s: the handshake sets it", flag, name), Advice: "give the subprotocols with --subprotocol"}
+	case strings.HasPrefix(name, "Sec-Websocket-"), name == "Connection", name == "Upgrade":
+		return usage.Errorf("--%s %s: the handshake sets it", flag, name)
+	case name == "Content-Length", name == "Transfer-Encoding", name == "Trailer":
+		return usage.Errorf("--%s %s: the handshake has no body", flag, name)
+	}
+	return nil
 }
 
 // Metadata parses the lines 'name: value' of a flag as gRPC metadata, as [Lines]
@@ -74,8 +117,8 @@ func Metadata(flag string, values []string, expand bool, secrets *escape.Secrets
 	secrets.AddHeader(header)
 	md := grpcurl.MetadataFromHeaders(lines)
 	for name := range md {
-		if call.SetByGRPC(name) {
-			return nil, &usage.Error{Err: fmt.Errorf("--%s %s: gRPC sets it", flag, name), Advice: setByGRPCHints[name]}
+		if reason := call.Reserved(name); reason != "" {
+			return nil, &usage.Error{Err: fmt.Errorf("--%s %s: %s", flag, name, reason), Advice: setByGRPCHints[name]}
 		}
 	}
 	return md, nil

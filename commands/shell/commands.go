@@ -193,8 +193,8 @@ func (s *Shell) header(ctx context.Context, rest string) error {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 		return usagef("header NAME: VALUE", "%q is not valid metadata", name)
 	}
-	if call.SetByGRPC(name) {
-		return usagef("choose another name", "header %s: gRPC sets it", name)
+	if reason := call.Reserved(name); reason != "" {
+		return usagef("choose another name", "header %s: %s", name, reason)
 	}
 	if s.Metadata = s.Metadata.Copy(); s.Metadata == nil {
 		s.Metadata = metadata.MD{}
