@@ -78,7 +78,7 @@ func (e *DialError) Reason() string {
 func (e *DialError) Unwrap() error { return e.Err }
 
 // Dial dials a WebSocket and starts a session on it, which the caller closes. The scheme
-// of rawURL is ws, wss, http or https. Its user and password are sent as
+// of rawURL is ws, wss, http or https. Its host may be internationalized. Its user and password are sent as
 // Authorization: Basic (RFC 7617) unless opts.Header has an Authorization. opts may be
 // nil. The error is a *DialError.
 func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session, error) {

@@ -12,7 +12,8 @@ import (
 // through the browser of a user with access to it. The zero value refuses all requests
 // with an Origin header.
 type Guard struct {
-	// Origins are the allowed values of the Origin header (RFC 6454); "*" allows any.
+	// Origins are the allowed values of the Origin header (RFC 6454), with hosts in ASCII
+	// and lower case; "*" allows any.
 	// Others get 403. Requests without an Origin header are allowed: browsers send one
 	// with every WebSocket handshake (RFC 6455 §4.1). Default: none.
 	Origins []string

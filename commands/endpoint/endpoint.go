@@ -200,8 +200,8 @@ func (o *Options) checkURL() error {
 	}
 	target, err := outbound.ParseURL(o.URL)
 	switch {
-	case err != nil && strings.HasPrefix(o.URL, "unix:"):
-		return &usage.Error{Err: err, Advice: "a WebSocket at unix:PATH is reached through a reverse proxy: dial the URL of that"}
+	case err != nil && strings.HasPrefix(o.URL, "unix"):
+		return &usage.Error{Err: err, Advice: "a WebSocket at a unix socket is reached through a reverse proxy: dial the URL of that"}
 	case err != nil:
 		return &usage.Error{Err: err, Advice: "want ws://host:port/path or wss://…"}
 	}

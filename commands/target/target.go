@@ -209,7 +209,7 @@ func IsTarget(arg string) bool { return strings.Contains(arg, ":") }
 // IsURL reports whether target is the URL of a WebSocket and not the address of a gRPC
 // server, such as unix:///PATH.
 func IsURL(target string) bool {
-	return strings.Contains(target, "://") && !strings.HasPrefix(target, "unix:")
+	return strings.Contains(target, "://") && !strings.HasPrefix(target, "unix:") && !strings.HasPrefix(target, "unix-abstract:")
 }
 
 // CheckHint returns a hint to run wstun check; empty if remote isn't a URL.

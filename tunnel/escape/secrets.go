@@ -95,7 +95,7 @@ func (s *Secrets) AddURL(text string) {
 	if !ok {
 		password = user
 	}
-	if password == "" || strings.HasPrefix(text, "unix:") {
+	if password == "" || strings.HasPrefix(text, "unix:") || strings.HasPrefix(text, "unix-abstract:") {
 		return
 	}
 	s.add(password)

@@ -23,17 +23,19 @@ type Addr struct {
 // of gRPC for sockets: unix:PATH, unix:///PATH, and on Linux unix-abstract:NAME. The port
 // may be a service name or 0.
 func ParseAddr(text string) (Addr, error) {
-	if name, ok := strings.CutPrefix(text, abstract); ok {
-		switch {
-		case name == "":
-			return Addr{}, fmt.Errorf("%q: no name after unix-abstract", text)
-		case runtime.GOOS != "linux":
-			return Addr{}, fmt.Errorf("%q: only Linux has abstract sockets", text)
-		}
-		return Addr{Network: "unix", Address: "@" + name}, nil
-	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		return parseUnix(text, path)
+	}
+	if name, ok := strings.CutPrefix(text, abstract); ok {
+		if runtime.GOOS != "linux" {
+			return Addr{}, fmt.Errorf("%q: only Linux has abstract sockets", text)
+		}
+		a, err := parseUnix(text, name)
+		if err != nil {
+			return Addr{}, err
+		}
+		a.Address = "@" + a.Address
+		return a, nil
 	}
 	hostPort := text
 	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
@@ -65,7 +67,7 @@ func ParseAddr(text string) (Addr, error) {
 	return a, nil
 }
 
-// parseUnix parses the path after "unix:" in text.
+// parseUnix parses the path of a socket, the part of text after the scheme.
 func parseUnix(text, path string) (Addr, error) {
 	if rest, ok := strings.CutPrefix(path, "//"); ok {
 		if !strings.HasPrefix(rest, "/") { // gRPC would take the first part for a host
@@ -74,7 +76,7 @@ func parseUnix(text, path string) (Addr, error) {
 		path = "/" + strings.TrimLeft(rest, "/") // with two slashes String would look like unix://HOST
 	}
 	if path == "" {
-		return Addr{}, fmt.Errorf("%q: no path after unix", text)
+		return Addr{}, fmt.Errorf("%q: no path after the colon", text)
 	}
 	return Addr{Network: "unix", Address: path}, nil
 }

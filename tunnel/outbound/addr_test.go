@@ -91,6 +91,9 @@ func TestAbstractSocket(t *testing.T) {
 		}
 		return
 	}
+	if b, err := ParseAddr("unix-abstract:///run/e"); err != nil || b.Address != "@/run/e" { // as in gRPC
+		t.Errorf("ParseAddr = %v, %v", b, err)
+	}
 	if err != nil || a.Network != "unix" || a.Address != "@e2e" || a.String() != "unix-abstract:e2e" || !a.Abstract() || a.Authority() != "localhost" {
 		t.Errorf("ParseAddr = %v, %v", a, err)
 	}

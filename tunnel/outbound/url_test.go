@@ -37,3 +37,21 @@ func TestParseURLErrors(t *testing.T) {
 		}
 	}
 }
+
+// A redacted URL has the same host and path, and nothing secret.
+func FuzzRedactURL(f *testing.F) {
+	f.Add("wss://user:pass@münchen.example:1/a%20b?token=x")
+	f.Add("ws://u@[fe80::1%25eth0]:1?token=x@y/z#")
+	f.Add("HTTP://%41@h:1//@/ü")
+	f.Fuzz(func(t *testing.T, rawURL string) {
+		u, err := ParseURL(rawURL)
+		if err != nil {
+			return
+		}
+		redacted := RedactURL(rawURL)
+		got, err := ParseURL(redacted)
+		if err != nil || got.User != nil || got.RawQuery != "" || got.Scheme != u.Scheme || got.Host != u.Host || got.EscapedPath() != u.EscapedPath() {
+			t.Errorf("RedactURL(%q) = %q, which is %+v, %v", rawURL, redacted, got, err)
+		}
+	})
+}
