@@ -18,6 +18,7 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -102,7 +103,7 @@ type calling struct {
 	o      *callOptions
 	target *target.Target
 	method *call.Method
-	format call.FormatOptions
+	format message.Options
 	opts   call.Options
 
 	resolving time.Duration // the time that it took to find the method
@@ -111,8 +112,11 @@ type calling struct {
 
 func (p *program) call(ctx context.Context, o *callOptions) error {
 	r := &calling{p: p, o: o}
-	format := call.Format(o.format)
-	r.format = call.FormatOptions{Format: format, EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Compact: o.messages.onOneLine(p, format)}
+	encoding := message.Encoding(o.format)
+	r.format = message.Options{
+		Encoding: encoding, Compact: o.messages.onOneLine(p, encoding), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames,
+		Note: call.NoteOnce(p.stderr),
+	}
 	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders, o.target.Endpoint.Secrets)
 	if err != nil {
 		return err
@@ -184,7 +188,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 
 // printStatus prints a status as a message.
 func (r *calling) printStatus(ctx context.Context, s *status.Status, types reflection.TypeResolver) {
-	text, err := call.FormatMessage(ctx, s.Proto(), types, &r.format)
+	text, err := message.Format(ctx, s.Proto(), types, &r.format)
 	if err != nil {
 		text = err.Error()
 	}
@@ -239,7 +243,7 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 			fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %s\n", escape.Line(err.Error()))
 		}
 	}
-	return call.NewRequests(in, d.r.format.Format, types, opts), nil
+	return call.NewRequests(in, d.r.format.Encoding, types, opts), nil
 }
 
 // readAll reads standard input to its end, for several calls.

@@ -13,8 +13,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
@@ -124,7 +124,7 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 		MaxTime:  maxTime,
 		Metadata: header,
 		Settings: shell.Settings{
-			Compact: o.messages.onOneLine(p, call.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
+			Compact: o.messages.onOneLine(p, message.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
 		},
 		MaxMsgSize:         o.messages.maxMsgSize,
 		AllowUnknownFields: o.messages.allowUnknownFields,

@@ -3,7 +3,7 @@
 //
 //	target := &call.Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
 //	method, err := target.Method(ctx, "Hub/Echo")
-//	requests := call.NewRequests(os.Stdin, call.JSON, method.Types(ctx), nil)
+//	requests := call.NewRequests(os.Stdin, message.JSON, method.Types(ctx), nil)
 //	printer := &call.Printer{Out: os.Stdout, Types: method.Types(ctx)}
 //	result, err := call.Invoke(ctx, target.Conn, method, requests, nil, printer.Events())
 //	if err == nil && result.Status.Code() != codes.OK {

@@ -1,17 +1,16 @@
 package call
 
 import (
-	"fmt"
-
 	_ "google.golang.org/grpc/encoding/gzip" // for servers that compress
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
-// codec is like gRPC's proto codec, but decodes with the server's extensions.
+// codec is like gRPC's proto codec, but decodes all messages, with the server's extensions.
 type codec struct{ types reflection.TypeResolver }
 
 // responseBuffer is the destination of RecvMsg.
@@ -31,18 +30,8 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	r := v.(*responseBuffer) //nolint:errcheck // nothing else is received
 	r.size = data.Len()
-	return unmarshal(data.Materialize(), r.message, c.types)
-}
-
-// unmarshal decodes data into m. protobuf panics on some malformed map entries, such as
-// one with two keys of which the second has another type.
-func unmarshal(data []byte, m protoreflect.ProtoMessage, types reflection.TypeResolver) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed message: %v", r)
-		}
-	}()
-	return proto.UnmarshalOptions{AllowPartial: true, Resolver: types}.Unmarshal(data, m)
+	message.Decode(data.Materialize(), r.message, c.types)
+	return nil
 }
 
 // Name is empty so that the content type is application/grpc, the default.

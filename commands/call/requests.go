@@ -11,26 +11,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
-)
-
-// Format is a text format for messages.
-type Format string
-
-const (
-	// JSON is a sequence of messages in ProtoJSON, with optional white space between
-	// them.
-	JSON Format = "json"
-
-	// Text is protobuf's text format, with an ASCII record separator (0x1E) between
-	// messages.
-	Text Format = "text"
 )
 
 const recordSeparator = '\x1e'
@@ -69,7 +56,7 @@ type RequestOptions struct {
 // NewRequests returns the messages in r. Next reads only as far as needed for one
 // message, apart from the rest of the last Read. Empty input has no messages in JSON, and
 // one empty message in Text. types may be nil.
-func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts *RequestOptions) Requests {
+func NewRequests(r io.Reader, encoding message.Encoding, types reflection.TypeResolver, opts *RequestOptions) Requests {
 	if opts == nil {
 		opts = &RequestOptions{}
 	}
@@ -78,7 +65,7 @@ func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts
 		q.types = (*reflection.Set)(nil).Types()
 	}
 	lines := &lineCounter{r: r}
-	if format == Text {
+	if encoding == message.Text {
 		q.parse, q.split = q.parseText, &textSplitter{r: bufio.NewReader(lines), lines: lines}
 	} else {
 		q.parse, q.split = q.parseJSON, &jsonSplitter{r: lines, dec: json.NewDecoder(lines), lines: lines}
@@ -173,21 +160,11 @@ func (q *reader) More() bool {
 }
 
 func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) error {
-	return trimError(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
+	return message.TrimError(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
 }
 
 func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) error {
-	return trimError(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
-}
-
-// trimError removes protobuf's prefix from an error, and its no-break spaces.
-func trimError(err error) error {
-	if err == nil {
-		return nil
-	}
-	text := strings.TrimPrefix(err.Error(), "proto:")
-	text = strings.TrimLeftFunc(text, unicode.IsSpace)
-	return errors.New(strings.ReplaceAll(text, "\u00a0", " "))
+	return message.TrimError(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
 }
 
 // position matches the position in an error of protobuf.

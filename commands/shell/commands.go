@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -167,9 +168,11 @@ func (s *Shell) call(ctx context.Context, rest string) error {
 // invoke makes a call and prints the responses and the status.
 func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
 	printer := &call.Printer{
-		Out:     s.Stdout,
-		Types:   m.Types(ctx),
-		Format:  call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Out:   s.Stdout,
+		Types: m.Types(ctx),
+		Format: message.Options{
+			Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames, Note: call.NoteOnce(s.Stderr),
+		},
 		Secrets: s.Secrets,
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -32,7 +33,7 @@ func (e *messageError) Hint() string {
 
 // parseMessages parses the messages in text. If one is invalid, it returns none.
 func (s *Shell) parseMessages(ctx context.Context, m *call.Method, text string) ([]protoreflect.ProtoMessage, error) {
-	requests := call.NewRequests(strings.NewReader(text), call.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
+	requests := call.NewRequests(strings.NewReader(text), message.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
 	var all []protoreflect.ProtoMessage
 	for {
 		message := dynamicpb.NewMessage(m.Input())
