@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -289,5 +290,5 @@ type dataError struct {
 func (e *dataError) Unwrap() error { return e.RequestError }
 
 func (e *dataError) Hint() string {
-	return "wstun describe --msg-template shows the fields of " + string(e.method.Input().FullName())
+	return cmp.Or(call.Suggestion(e.Err), "wstun describe --msg-template shows the fields of "+string(e.method.Input().FullName()))
 }

@@ -118,11 +118,11 @@ func TestInvokeInvalidMessage(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "Sum")
 	for in, want := range map[string]string{
-		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}":   `message 2 (line 2): invalid value for int64 field value: "x"`,
+		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}":   `message 2 (line 2): "value": want an int64 such as 42, not "x"`,
 		"{\"value\":1}\n\n{oops}\n":                         `message 2 (line 3): invalid character 'o' looking for beginning of object key string`,
 		"{\"nonsense\":1}":                                  `message 1 (line 1): unknown field "nonsense"`,
 		"{\"value\":1}\n\n{\"value\":2,\n\n\"nonsense\":1}": `message 2 (line 5): unknown field "nonsense"`,
-		"\n[1]":        `message 1 (line 2): syntax error: unexpected token [`,
+		"\n[1]":        `message 1 (line 2): want a wstun.demo.v1.SumRequest such as {"value": 42}, not a list`,
 		"{\"value\":1": `message 1 (line 1): unexpected EOF`,
 	} {
 		r, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), message.JSON, nil, nil), nil, nil)

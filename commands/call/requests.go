@@ -77,7 +77,7 @@ func NewRequests(r io.Reader, encoding message.Encoding, types reflection.TypeRe
 type reader struct {
 	opts    RequestOptions
 	types   reflection.TypeResolver
-	parse   func([]byte, protoreflect.ProtoMessage) error
+	parse   func([]byte, protoreflect.ProtoMessage) (line int, _ error) // of the mistake, from 0
 	split   splitter
 	number  int       // messages so far
 	pending chan item // of a read in progress; nil if there is none
@@ -115,11 +115,11 @@ func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 		q.number++
 		invalid := &RequestError{q.number, it.line, it.err}
 		if !it.invalid {
-			if err = q.parse(it.text, m); err == nil {
+			line, err := q.parse(it.text, m)
+			if err == nil {
 				return nil
 			}
-			offset, err := splitPosition(err)
-			invalid.Line, invalid.Err = it.line+offset, err
+			invalid.Line, invalid.Err = it.line+line, err
 		}
 		if q.opts.OnInvalid == nil {
 			return invalid
@@ -159,32 +159,34 @@ func (q *reader) More() bool {
 	return len(bytes.TrimSpace(q.split.buffered())) > 0
 }
 
-func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) error {
-	return message.TrimError(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
+func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) (line int, _ error) {
+	err := protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m)
+	if err == nil {
+		return 0, nil
+	}
+	return explain(text, m.ProtoReflect().Descriptor(), err)
 }
 
-func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) error {
-	return message.TrimError(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
-}
-
-// position matches the position in an error of protobuf.
-var position = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
-
-// splitPosition splits an error of protobuf into its line in the message, from 0, and the
-// error without the position.
-func splitPosition(err error) (line int, _ error) {
-	text := err.Error()
-	at := position.FindStringSubmatch(text)
+func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) (line int, _ error) {
+	err := prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m)
+	if err == nil {
+		return 0, nil
+	}
+	err = message.TrimError(err)
+	at := textPosition.FindStringSubmatch(err.Error())
 	if at == nil {
 		return 0, err
 	}
-	text = text[len(at[0]):]
+	problem := err.Error()[len(at[0]):]
 	if at[1] != "" {
-		text = "syntax error: " + text
+		problem = "syntax error: " + problem
 	}
 	line, _ = strconv.Atoi(at[2])
-	return line - 1, errors.New(text)
+	return line - 1, errors.New(problem)
 }
+
+// textPosition matches the position in an error of prototext.
+var textPosition = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
 
 // jsonSplitter splits JSON values.
 type jsonSplitter struct {

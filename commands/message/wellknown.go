@@ -38,6 +38,8 @@ func wellKnown(name protoreflect.Name) jsonForm {
 		return (*encoder).jsonOnlyField
 	case "Value":
 		return (*encoder).jsonAlternative
+	case "Empty":
+		return (*encoder).jsonPlain // in an Any, grpcurl prints it as the value
 	}
 	return nil
 }

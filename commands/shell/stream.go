@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func (e *messageError) Unwrap() error { return e.Err }
 
 // Hint returns advice to the user.
 func (e *messageError) Hint() string {
-	return "desc " + string(e.Type) + " lists the fields"
+	return cmp.Or(call.Suggestion(e.Err), "desc "+string(e.Type)+" lists the fields")
 }
 
 // parseMessages parses the messages in text. If one is invalid, it returns none.
