@@ -273,6 +273,8 @@ func (d *requestData) explain(err error) error {
 	}
 	where := strings.TrimPrefix(d.r.o.data, "@")
 	switch {
+	case !d.r.o.dataGiven && !d.r.method.IsStreamingClient():
+		return &usage.Error{Err: fmt.Errorf("no --data: %w", re.Err), Advice: (&dataError{d.r.method, re}).Hint()}
 	case d.literal:
 		return &usage.Error{Err: fmt.Errorf("--data: %w", re), Advice: (&dataError{d.r.method, re}).Hint()}
 	case where == "":

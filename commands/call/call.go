@@ -45,6 +45,21 @@ func SetByGRPC(name string) bool {
 	return false
 }
 
+// CheckMetadata returns an error if gRPC can't send metadata with that name and value. The
+// error doesn't contain the value, which may be a secret.
+func CheckMetadata(name, value string) error {
+	for _, c := range strings.ToLower(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.", c) {
+			return fmt.Errorf("%q: want letters, digits, -, _ and . in a name", name)
+		}
+	}
+	isASCII := !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' })
+	if !isASCII && !strings.HasSuffix(strings.ToLower(name), "-bin") {
+		return fmt.Errorf("%s: want printable ASCII in a value, or a name that ends in -bin", name)
+	}
+	return nil
+}
+
 // Target is a gRPC server and its descriptors.
 type Target struct {
 	// Conn carries the calls. Results have the sizes on the wire only if it was

@@ -1,6 +1,8 @@
 package call
 
 import (
+	"fmt"
+
 	_ "google.golang.org/grpc/encoding/gzip" // for servers that compress
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -19,12 +21,23 @@ type responseBuffer struct {
 	size    int // of the encoded message, in bytes
 }
 
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
-	data, err := proto.Marshal(v.(protoreflect.ProtoMessage)) //nolint:errcheck // nothing else is sent
-	if err != nil {
-		return nil, err
+// request is the argument of SendMsg: a message that encode has encoded.
+type request []byte
+
+// encode encodes a message, so that a mistake in it isn't taken for a status.
+func encode(m protoreflect.ProtoMessage) (request, error) {
+	data, err := proto.Marshal(m)
+	switch {
+	case err != nil:
+		return nil, message.TrimError(err)
+	case len(data) > DefaultMaxMsgSize:
+		return nil, fmt.Errorf("the message has %d bytes, more than %d MiB", len(data), DefaultMaxMsgSize>>20)
 	}
-	return mem.BufferSlice{mem.SliceBuffer(data)}, nil
+	return data, nil
+}
+
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.(request))}, nil //nolint:errcheck // nothing else is sent
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {

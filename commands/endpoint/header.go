@@ -73,7 +73,12 @@ func Metadata(flag string, values []string, expand bool, secrets *escape.Secrets
 	}
 	secrets.AddHeader(header)
 	md := grpcurl.MetadataFromHeaders(lines)
-	for name := range md {
+	for name, values := range md {
+		for _, value := range values {
+			if err := call.CheckMetadata(name, value); err != nil {
+				return nil, usage.Errorf("--%s %w", flag, err)
+			}
+		}
 		if call.SetByGRPC(name) {
 			return nil, &usage.Error{Err: fmt.Errorf("--%s %s: gRPC sets it", flag, name), Advice: setByGRPCHints[name]}
 		}

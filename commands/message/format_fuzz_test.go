@@ -144,7 +144,7 @@ func FuzzFormat(f *testing.F) {
 		}
 		// prototext drops the unknown fields of an Any, and reads URLs that Format doesn't.
 		special := strings.Contains(got, "type_url: ") || len(notes) > 0 && strings.Contains(got, "any: ")
-		if !opts.Compact && !special && isMessage(m.GetUnknown()) {
+		if _, err := libraryJSON(m, types, opts); err == nil && !opts.Compact && !special && isMessage(m.GetUnknown()) {
 			if want, err := libraryText(m, types); err == nil && got != want {
 				t.Errorf("text:\n%s\nwant\n%s", got, want)
 			}
@@ -169,7 +169,11 @@ func checkDecoded(t *testing.T, data []byte, m proto.Message, types reflection.T
 func checkCanonical(t *testing.T, got string, m proto.Message, types reflection.TypeResolver, opts *Options) {
 	t.Helper()
 	differs := opts.EmitDefaults || strings.Contains(got, "google.protobuf.Empty") // as grpcurl
-	if want, err := libraryJSON(m, types, opts); err != nil || !differs && got != want {
+	want, err := libraryJSON(m, types, opts)
+	if err != nil && strings.Contains(err.Error(), "invalid UTF-8") {
+		return // in a value that a later one replaces
+	}
+	if err != nil || !differs && got != want {
 		t.Errorf("%+v:\n%s\nwant\n%s, %v", opts, got, want, err)
 	}
 	parsed := m.ProtoReflect().New().Interface()

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -177,6 +178,9 @@ func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Reques
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
 	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
+	if re, ok := errors.AsType[*call.RequestError](err); ok {
+		return &messageError{m.Input().FullName(), re.Err}
+	}
 	if err != nil {
 		return err
 	}
@@ -195,6 +199,9 @@ func (s *Shell) header(ctx context.Context, rest string) error {
 	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 		return usagef("header NAME: VALUE", "%q is not valid metadata", name)
+	}
+	if err := call.CheckMetadata(name, value); err != nil {
+		return usagef("", "header %v", err)
 	}
 	if call.SetByGRPC(name) {
 		return usagef("choose another name", "header %s: gRPC sets it", name)
