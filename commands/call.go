@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
@@ -213,11 +213,11 @@ func (r *calling) newData() (*requestData, error) {
 		d.stdin = true
 	case isFile:
 		var err error
-		if d.text, err = os.ReadFile(path); err != nil {
+		if d.text, err = textfile.Read(path); err != nil {
 			return nil, usage.Errorf("--data: %w", err)
 		}
 	default:
-		d.literal, d.text = true, []byte(r.o.data)
+		d.literal, d.text = true, textfile.Trim([]byte(r.o.data))
 	}
 	return d, nil
 }
@@ -244,7 +244,7 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 			fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %s\n", escape.Line(err.Error()))
 		}
 	}
-	return call.NewRequests(in, d.r.format.Encoding, types, opts), nil
+	return call.NewRequests(textfile.NewReader(in), d.r.format.Encoding, types, opts), nil
 }
 
 // readAll reads standard input to its end, for several calls.
@@ -253,7 +253,7 @@ func (d *requestData) readAll(ctx context.Context) error {
 	var text []byte
 	go func() {
 		var err error
-		text, err = io.ReadAll(d.r.p.stdin)
+		text, err = io.ReadAll(textfile.NewReader(d.r.p.stdin))
 		read <- err
 	}()
 	select {

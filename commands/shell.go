@@ -17,6 +17,7 @@ import (
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -96,7 +97,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	s.Stdout, s.Stderr, s.Secrets = unmasked(p.stdout), p.stderr, &p.secrets
 	logger := o.target.Logger
 	if console == nil {
-		s.Input = shell.NewScript(p.stdin)
+		s.Input = shell.NewScript(textfile.NewReader(p.stdin))
 		err = s.Run(life)
 	} else {
 		console.History = openHistory(o.history, logger)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -96,7 +97,7 @@ var setByGRPCHints = map[string]string{
 func newToken(path string, secrets *escape.Secrets) (*source[string], error) {
 	if path != "" {
 		s, err := newSource(func() (string, error) {
-			text, err := os.ReadFile(path)
+			text, err := textfile.Read(path)
 			if err != nil {
 				return "", err
 			}
