@@ -42,7 +42,7 @@ func TestFormatDeep(t *testing.T) {
 			t.Fatalf("%s: %d bytes, %v", format, len(compact), err)
 		}
 		before := allocated()
-		got, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format})
+		got, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Note: func(reason string) { t.Error(reason) }})
 		if err != nil || got != compact {
 			t.Errorf("%s: %d bytes, %v; want the %d bytes of the compact form", format, len(got), err, len(compact))
 		}

@@ -47,9 +47,7 @@ func encode(ctx context.Context, t types.Resolver, opts Options, write func(*enc
 		interrupted: func() error { return context.Cause(ctx) },
 	}
 	e.opts.MaxSize = cmp.Or(opts.MaxSize, DefaultMaxSize)
-	if e.opts.EmitDefaults = e.opts.EmitDefaults && opts.Encoding != Text; e.opts.Note == nil {
-		e.opts.Note = func(string) {}
-	}
+	e.opts.EmitDefaults = opts.EmitDefaults && opts.Encoding != Text
 	if err := cmp.Or(write(e), e.check()); err != nil {
 		return "", err
 	}

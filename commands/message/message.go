@@ -113,6 +113,13 @@ func format(ctx context.Context, types types.Resolver, opts *Options, write func
 	if opts != nil {
 		o = *opts
 	}
+	note := o.Note
+	o.Note = func(reason string) {
+		if note != nil {
+			note(reason)
+			note = nil // also if the message is formatted again
+		}
+	}
 	text, err := encode(ctx, types, o, write)
 	if errors.Is(err, errIndentation) {
 		o.Compact = true

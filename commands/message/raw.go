@@ -34,6 +34,7 @@ const (
 // opts.Compact and opts.MaxSize apply. For the errors, see [Format].
 func Raw(ctx context.Context, data []byte, opts *Options) (string, error) {
 	return format(ctx, nil, opts, func(e *encoder) error {
+		e.opts.Encoding = JSON
 		e.open('{')
 		if err := e.rawFields(data, "", maxRawDepth); err != nil {
 			return err

@@ -60,7 +60,7 @@ func isOriginal(md protoreflect.MessageDescriptor) bool {
 			return false
 		}
 	}
-	return md.Fields().Len() == fields.Len()
+	return md.Fields().Len() == fields.Len() && md.Oneofs().Len() == mt.Descriptor().Oneofs().Len()
 }
 
 // jsonString writes a message of a type that protojson writes as a string. If protojson
