@@ -32,17 +32,22 @@ func nestedAll(tb testing.TB, md protoreflect.MessageDescriptor, n, depth int) p
 	return m
 }
 
-// A message whose indentation would be much longer than the rest is on one line.
+// A message whose indentation would be much longer than the rest is on one line. It has one
+// note, although it is formatted twice.
 func TestFormatDeep(t *testing.T) {
 	set, md := everything(t)
 	m := nestedAll(t, md, 10, 4900)
+	m.ProtoReflect().Set(md.Fields().ByName("some_text"), protoreflect.ValueOfString("\xff"))
 	for _, format := range []Encoding{JSON, Text} {
 		compact, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Compact: true})
 		if err != nil || len(compact) < 10*4900 {
 			t.Fatalf("%s: %d bytes, %v", format, len(compact), err)
 		}
-		before := allocated()
-		got, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Note: func(reason string) { t.Error(reason) }})
+		before, notes := allocated(), 0
+		got, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Note: func(string) { notes++ }})
+		if want := map[Encoding]int{JSON: 1}[format]; notes != want {
+			t.Errorf("%s: %d notes, want %d", format, notes, want)
+		}
 		if err != nil || got != compact {
 			t.Errorf("%s: %d bytes, %v; want the %d bytes of the compact form", format, len(got), err, len(compact))
 		}

@@ -203,18 +203,3 @@ func TestInvalidNames(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 }
-
-// A message has one note, even if it is formatted twice because of its indentation.
-func TestOneNote(t *testing.T) {
-	t.Parallel()
-	set, md := everything(t)
-	m := nestedAll(t, md, 10, 4900).(*dynamicpb.Message)
-	for _, name := range []protoreflect.Name{"some_text", "word"} {
-		m.Set(md.Fields().ByName(name), protoreflect.ValueOfString("\xff"))
-	}
-	notes := 0
-	got, err := Format(t.Context(), m, set.Types(), &Options{Note: func(string) { notes++ }})
-	if err != nil || notes != 1 || strings.Count(got, "@bytes") != 2 {
-		t.Errorf("%d bytes, %v, %d notes", len(got), err, notes)
-	}
-}
