@@ -28,14 +28,14 @@ func (e *encoder) jsonName(name string) {
 	e.colon()
 }
 
-// jsonText writes s as a string or, if it isn't valid UTF-8, as an object.
-func (e *encoder) jsonText(s string) {
+// jsonText writes s, the value of fd, as a string or, if it isn't valid UTF-8, as an object.
+func (e *encoder) jsonText(fd protoreflect.FieldDescriptor, s string) {
 	text := strings.ToValidUTF8(s, "\ufffd")
 	if text == s {
 		e.quote(s)
 		return
 	}
-	e.note("a string is not valid UTF-8")
+	e.note("%s is not valid UTF-8", fd.FullName())
 	e.open('{')
 	e.jsonMember("@text", text)
 	e.jsonMember("@bytes", base64.StdEncoding.EncodeToString([]byte(s)))
@@ -160,7 +160,7 @@ func (e *encoder) jsonValue(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		return e.jsonMessage(v.Message())
 	case protoreflect.StringKind:
-		e.jsonText(v.String())
+		e.jsonText(fd, v.String())
 	case protoreflect.BytesKind:
 		e.quote(base64.StdEncoding.EncodeToString(v.Bytes()))
 	case protoreflect.EnumKind:

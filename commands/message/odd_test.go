@@ -62,10 +62,10 @@ func TestOddValues(t *testing.T) {
 	t.Parallel()
 	set := compile(t, oddProto)
 	for _, tt := range []struct{ sent, want, note string }{
-		{`Theirs s: "\xc3("`, `{"s":{"@text":"�(","@bytes":"wyg="}}`, "a string is not valid UTF-8"},
-		{`Theirs many: ["a", "M\xfcller"]`, `{"many":["a",{"@text":"M�ller","@bytes":"TfxsbGVy"}]}`, "a string is not valid UTF-8"},
-		{`Theirs mine {mine {s: "\xff"}}`, `{"mine":{"mine":{"s":{"@text":"�","@bytes":"/w=="}}}}`, "a string is not valid UTF-8"},
-		{`Theirs text {value: "\xff"}`, `{"text":{"@text":"�","@bytes":"/w=="}}`, "a string is not valid UTF-8"},
+		{`Theirs s: "\xc3("`, `{"s":{"@text":"�(","@bytes":"wyg="}}`, "odd.Mine.s is not valid UTF-8"},
+		{`Theirs many: ["a", "M\xfcller"]`, `{"many":["a",{"@text":"M�ller","@bytes":"TfxsbGVy"}]}`, "odd.Mine.many is not valid UTF-8"},
+		{`Theirs mine {mine {s: "\xff"}}`, `{"mine":{"mine":{"s":{"@text":"�","@bytes":"/w=="}}}}`, "odd.Mine.s is not valid UTF-8"},
+		{`Theirs text {value: "\xff"}`, `{"text":{"@text":"�","@bytes":"/w=="}}`, "google.protobuf.StringValue.value is not valid UTF-8"},
 		{`Keys map {key: "\xff" value: 1}`, `{"map":{"@bytes:/w==":1}}`, "a key of odd.Mine.map is not valid UTF-8"},
 		{`Theirs t {seconds: 1099511627776}`, `{"t":{"seconds":"1099511627776"}}`, "google.protobuf.Timestamp: seconds out of range 1099511627776"},
 		{`Theirs t {nanos: -1} s: "a"`, `{"s":"a","t":{"nanos":-1}}`, "google.protobuf.Timestamp: nanos out of range -1"},
@@ -79,10 +79,10 @@ func TestOddValues(t *testing.T) {
 		{`Theirs number {value: nan} color: 7`, `{"number":"NaN","color":7}`, ""},
 		{`Theirs any {type_url: "x/odd.Time" value: "\x08\x01"}`, `{"any":{"@type":"x/odd.Time","seconds":"1"}}`, ""},
 		{`Theirs any {type_url: "x/odd.Time" value: "\x08"}`, `{"any":{"@type":"x/odd.Time","@error":"the value is not a odd.Time; see @value for raw binary message data","@value":"CA=="}}`, "google.protobuf.Any: the value is not a odd.Time"},
-		{`Theirs any {type_url: "x/odd.Mine" value: "\x0a\x01\xff"}`, `{"any":{"@type":"x/odd.Mine","s":{"@text":"�","@bytes":"/w=="}}}`, "a string is not valid UTF-8"},
+		{`Theirs any {type_url: "x/odd.Mine" value: "\x0a\x01\xff"}`, `{"any":{"@type":"x/odd.Mine","s":{"@text":"�","@bytes":"/w=="}}}`, "odd.Mine.s is not valid UTF-8"},
 		{`Theirs any {type_url: "x/google.protobuf.Duration" value: "\x10\x80\x94\xeb\xdc\x03"}`, `{"any":{"@type":"x/google.protobuf.Duration","value":{"nanos":1000000000}}}`, "google.protobuf.Duration: nanos out of range 1000000000"},
 		{`Theirs any {type_url: "lost.Type" value: "\x08\x01"}`, `{"any":{"@type":"lost.Type","@error":"lost.Type is not recognized; see @value for raw binary message data","@value":"CAE="}}`, "google.protobuf.Any: lost.Type is not recognized"},
-		{`Theirs any {type_url: "\xff"}`, `{"any":{"@type":{"@text":"�","@bytes":"/w=="},"@error":"� is not recognized; see @value for raw binary message data","@value":""}}`, "a string is not valid UTF-8"},
+		{`Theirs any {type_url: "\xff"}`, `{"any":{"@type":{"@text":"�","@bytes":"/w=="},"@error":"� is not recognized; see @value for raw binary message data","@value":""}}`, "google.protobuf.Any.type_url is not valid UTF-8"},
 		{`Theirs any {value: "\x08\x01"}`, `{"any":{"@error":"the type is missing; see @value for raw binary message data","@value":"CAE="}}`, "google.protobuf.Any: the type is missing"},
 		{`Theirs more: 1 extra: 1.5 hash: 255 notes: ["a", "b"] theirs {more: 18014398509481984} raw: "\xff"`, `{"+19":1,"+20":{"@fixed64":"0x3ff8000000000000"},"+21":{"@fixed32":"0x000000ff"},"+22":["a","b"],"+23":{"19":"18014398509481984"},"+24":{"@bytes":"/w=="}}`, "odd.Mine has no field 19"},
 		{`Theirs map {key: 1 value: 2}`, `{"+12":{"1":1,"2":2}}`, "the value of odd.Mine.map does not fit its type"},

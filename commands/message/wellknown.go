@@ -111,7 +111,7 @@ func (e *encoder) jsonAny(m protoreflect.Message) error {
 	a := newAny(m)
 	e.open('{')
 	if a.url != "" || len(a.value) > 0 {
-		if err := e.jsonDecoded(a); err != nil {
+		if err := e.jsonDecoded(a, m.Descriptor().Fields().ByNumber(1)); err != nil {
 			return err
 		}
 	}
@@ -119,11 +119,11 @@ func (e *encoder) jsonAny(m protoreflect.Message) error {
 	return nil
 }
 
-// jsonDecoded writes the members of the object for an Any.
-func (e *encoder) jsonDecoded(a anyMessage) error {
+// jsonDecoded writes the members of the object for an Any, whose URL is the value of fd.
+func (e *encoder) jsonDecoded(a anyMessage, fd protoreflect.FieldDescriptor) error {
 	if a.url != "" {
 		e.jsonName("@type")
-		e.jsonText(a.url)
+		e.jsonText(fd, a.url)
 	}
 	m, problem := e.decode(a)
 	if m == nil {
