@@ -2,11 +2,11 @@ package commands
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +18,9 @@ import (
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
@@ -102,7 +104,7 @@ type calling struct {
 	o      *callOptions
 	target *target.Target
 	method *call.Method
-	format call.FormatOptions
+	format message.Options
 	opts   call.Options
 
 	resolving time.Duration // the time that it took to find the method
@@ -111,8 +113,11 @@ type calling struct {
 
 func (p *program) call(ctx context.Context, o *callOptions) error {
 	r := &calling{p: p, o: o}
-	format := call.Format(o.format)
-	r.format = call.FormatOptions{Format: format, EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Compact: o.messages.onOneLine(p, format)}
+	encoding := message.Encoding(o.format)
+	r.format = message.Options{
+		Encoding: encoding, Compact: o.messages.onOneLine(p, encoding), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames,
+		Note: call.NoteOnce(p.stderr),
+	}
 	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders, o.target.Endpoint.Secrets)
 	if err != nil {
 		return err
@@ -184,7 +189,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 
 // printStatus prints a status as a message.
 func (r *calling) printStatus(ctx context.Context, s *status.Status, types reflection.TypeResolver) {
-	text, err := call.FormatMessage(ctx, s.Proto(), types, &r.format)
+	text, err := message.Format(ctx, s.Proto(), types, &r.format)
 	if err != nil {
 		text = err.Error()
 	}
@@ -208,11 +213,11 @@ func (r *calling) newData() (*requestData, error) {
 		d.stdin = true
 	case isFile:
 		var err error
-		if d.text, err = os.ReadFile(path); err != nil {
+		if d.text, err = textfile.Read(path); err != nil {
 			return nil, usage.Errorf("--data: %w", err)
 		}
 	default:
-		d.literal, d.text = true, []byte(r.o.data)
+		d.literal, d.text = true, textfile.Trim([]byte(r.o.data))
 	}
 	return d, nil
 }
@@ -239,7 +244,7 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 			fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %s\n", escape.Line(err.Error()))
 		}
 	}
-	return call.NewRequests(in, d.r.format.Format, types, opts), nil
+	return call.NewRequests(textfile.NewReader(in), d.r.format.Encoding, types, opts), nil
 }
 
 // readAll reads standard input to its end, for several calls.
@@ -248,7 +253,7 @@ func (d *requestData) readAll(ctx context.Context) error {
 	var text []byte
 	go func() {
 		var err error
-		text, err = io.ReadAll(d.r.p.stdin)
+		text, err = io.ReadAll(textfile.NewReader(d.r.p.stdin))
 		read <- err
 	}()
 	select {
@@ -268,6 +273,8 @@ func (d *requestData) explain(err error) error {
 	}
 	where := strings.TrimPrefix(d.r.o.data, "@")
 	switch {
+	case !d.r.o.dataGiven && !d.r.method.IsStreamingClient():
+		return &usage.Error{Err: fmt.Errorf("no --data: %w", re.Err), Advice: (&dataError{d.r.method, re}).Hint()}
 	case d.literal:
 		return &usage.Error{Err: fmt.Errorf("--data: %w", re), Advice: (&dataError{d.r.method, re}).Hint()}
 	case where == "":
@@ -285,5 +292,5 @@ type dataError struct {
 func (e *dataError) Unwrap() error { return e.RequestError }
 
 func (e *dataError) Hint() string {
-	return "wstun describe --msg-template shows the fields of " + string(e.method.Input().FullName())
+	return cmp.Or(call.Suggestion(e.Err), "wstun describe --msg-template shows the fields of "+string(e.method.Input().FullName()))
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -117,9 +118,21 @@ func (p *program) describeOne(ctx context.Context, o *describeOptions, symbol pr
 	if !ok || !o.template || d.Kind != "a message" {
 		return nil
 	}
-	template, err := reflection.Template(ctx, md, o.format)
+	template, err := formatTemplate(ctx, md, message.Encoding(o.format))
 	if err != nil {
 		return err
 	}
 	return call.Write(ctx, p.stdout, "\nMessage template:\n"+template+"\n")
+}
+
+// formatTemplate returns an example message that can be sent as it is.
+func formatTemplate(ctx context.Context, md protoreflect.MessageDescriptor, encoding message.Encoding) (string, error) {
+	if encoding == message.Text {
+		return reflection.TextTemplate(ctx, md)
+	}
+	m, err := reflection.Template(ctx, md)
+	if err != nil {
+		return "", err
+	}
+	return message.Format(ctx, m, nil, &message.Options{EmitDefaults: true})
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/usage"
 )
 
@@ -38,7 +39,7 @@ func (o *messageOptions) parse(in *invocation) error {
 
 // onOneLine reports whether responses are printed on one line. Flags on the command
 // line override those set by variables.
-func (o *messageOptions) onOneLine(p *program, format call.Format) bool {
+func (o *messageOptions) onOneLine(p *program, encoding message.Encoding) bool {
 	pretty := o.pretty && !o.given["compact"]
-	return o.compact && !o.given["pretty"] || format == call.JSON && !pretty && !isTerminal(p.stdout)
+	return o.compact && !o.given["pretty"] || encoding == message.JSON && !pretty && !isTerminal(p.stdout)
 }

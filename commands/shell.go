@@ -13,10 +13,11 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -96,7 +97,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	s.Stdout, s.Stderr, s.Secrets = unmasked(p.stdout), p.stderr, &p.secrets
 	logger := o.target.Logger
 	if console == nil {
-		s.Input = shell.NewScript(p.stdin)
+		s.Input = shell.NewScript(textfile.NewReader(p.stdin))
 		err = s.Run(life)
 	} else {
 		console.History = openHistory(o.history, logger)
@@ -124,7 +125,7 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 		MaxTime:  maxTime,
 		Metadata: header,
 		Settings: shell.Settings{
-			Compact: o.messages.onOneLine(p, call.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
+			Compact: o.messages.onOneLine(p, message.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
 		},
 		MaxMsgSize:         o.messages.maxMsgSize,
 		AllowUnknownFields: o.messages.allowUnknownFields,

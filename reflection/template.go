@@ -8,8 +8,10 @@ import (
 	"github.com/fullstorydev/grpcurl"
 	"github.com/jhump/protoreflect/desc"    //nolint:staticcheck // grpcurl's types
 	"github.com/jhump/protoreflect/dynamic" //nolint:staticcheck // grpcurl's messages
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 const (
@@ -23,28 +25,49 @@ const (
 )
 
 // Template returns an example message of type md, with one element in each repeated
-// field, in grpcurl's format "json" or "text". Messages are empty inside a message of
-// their type, and on the levels with which the template would be longer than about 4 MiB.
-// If ctx ends first, the error is the cause.
-func Template(ctx context.Context, md protoreflect.MessageDescriptor, format string) (string, error) {
-	text, err := interruptible(ctx, func() (string, error) {
-		wrapped, err := desc.WrapMessage(md)
+// field, as grpcurl does. Messages are empty inside a message of their type, and on the
+// levels with which the template would be longer than about 4 MiB. A FieldMask is empty,
+// too, because it would have to name fields. If ctx ends first, the error is the cause.
+func Template(ctx context.Context, md protoreflect.MessageDescriptor) (protoreflect.ProtoMessage, error) {
+	m := dynamicpb.NewMessage(md)
+	_, err := interruptible(ctx, func() (string, error) {
+		filled, err := newTemplate(md)
 		if err != nil {
 			return "", err
 		}
-		m := template(wrapped, templateDepth(md), nil)
-		switch format {
-		case "json":
-			return grpcurl.NewJSONFormatter(true, nil)(m)
-		case "text":
-			return grpcurl.NewTextFormatter(false)(m)
+		data, err := proto.MarshalOptions{AllowPartial: true}.Marshal(protoadapt.MessageV2Of(filled))
+		if err != nil {
+			return "", err
 		}
-		return "", fmt.Errorf("unknown format %q", format)
+		return "", proto.UnmarshalOptions{AllowPartial: true}.Unmarshal(data, m)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
+	}
+	return m, nil
+}
+
+// TextTemplate returns a Template in the text format, as grpcurl writes it.
+func TextTemplate(ctx context.Context, md protoreflect.MessageDescriptor) (string, error) {
+	text, err := interruptible(ctx, func() (string, error) {
+		filled, err := newTemplate(md)
+		if err != nil {
+			return "", err
+		}
+		return grpcurl.NewTextFormatter(false)(filled)
 	})
 	if err != nil {
 		return "", fmt.Errorf("reflection: template of %s: %w", md.FullName(), err)
 	}
 	return text, nil
+}
+
+func newTemplate(md protoreflect.MessageDescriptor) (protoadapt.MessageV1, error) {
+	wrapped, err := desc.WrapMessage(md)
+	if err != nil {
+		return nil, err
+	}
+	return template(wrapped, templateDepth(md), nil), nil
 }
 
 // template is like grpcurl.MakeTemplate but fills in only the messages on that many
@@ -54,7 +77,7 @@ func template(md *desc.MessageDescriptor, depth int, path []*desc.MessageDescrip
 		return grpcurl.MakeTemplate(md)
 	}
 	m := dynamic.NewMessage(md)
-	if depth == 0 || slices.Contains(path, md) {
+	if depth == 0 || slices.Contains(path, md) || md.GetFullyQualifiedName() == "google.protobuf.FieldMask" {
 		return m
 	}
 	path = append(path, md)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/stub"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -181,7 +181,7 @@ func newStub(o *Options, limits *limit.Process) (Backend, error) {
 	if set == nil {
 		return nil, &usage.Error{Err: errors.New("--stub needs the descriptors of its methods"), Advice: "name the source with --proto, or a compiled set with --protoset"}
 	}
-	text, err := os.ReadFile(o.Stub)
+	text, err := textfile.Read(o.Stub)
 	if err != nil {
 		return nil, usage.Errorf("--stub: %w", err)
 	}

@@ -3,7 +3,7 @@
 //
 //	target := &call.Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromServer(cc, nil))}
 //	method, err := target.Method(ctx, "Hub/Echo")
-//	requests := call.NewRequests(os.Stdin, call.JSON, method.Types(ctx), nil)
+//	requests := call.NewRequests(os.Stdin, message.JSON, method.Types(ctx), nil)
 //	printer := &call.Printer{Out: os.Stdout, Types: method.Types(ctx)}
 //	result, err := call.Invoke(ctx, target.Conn, method, requests, nil, printer.Events())
 //	if err == nil && result.Status.Code() != codes.OK {
@@ -47,6 +47,21 @@ func Reserved(name string) string {
 		return "it would contradict the messages' length (RFC 9113 §8.1.1)"
 	}
 	return ""
+}
+
+// CheckMetadata returns an error if gRPC can't send metadata with that name and value. The
+// error doesn't contain the value, which may be a secret.
+func CheckMetadata(name, value string) error {
+	for _, c := range strings.ToLower(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.", c) {
+			return fmt.Errorf("%q: want letters, digits, -, _ and . in a name", name)
+		}
+	}
+	isASCII := !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' })
+	if !isASCII && !strings.HasSuffix(strings.ToLower(name), "-bin") {
+		return fmt.Errorf("%s: want printable ASCII in a value, or a name that ends in -bin", name)
+	}
+	return nil
 }
 
 // Target is a gRPC server and its descriptors.

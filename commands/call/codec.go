@@ -8,10 +8,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
-// codec is like gRPC's proto codec, but decodes with the server's extensions.
+// codec is like gRPC's proto codec, but decodes all messages, with the server's extensions.
 type codec struct{ types reflection.TypeResolver }
 
 // responseBuffer is the destination of RecvMsg.
@@ -20,29 +21,30 @@ type responseBuffer struct {
 	size    int // of the encoded message, in bytes
 }
 
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
-	data, err := proto.Marshal(v.(protoreflect.ProtoMessage)) //nolint:errcheck // nothing else is sent
-	if err != nil {
-		return nil, err
+// request is the argument of SendMsg: a message that encode has encoded.
+type request []byte
+
+// encode encodes a message, so that a mistake in it isn't taken for a status.
+func encode(m protoreflect.ProtoMessage) (request, error) {
+	data, err := proto.Marshal(m)
+	switch {
+	case err != nil:
+		return nil, message.TrimError(err)
+	case len(data) > DefaultMaxMsgSize:
+		return nil, fmt.Errorf("the message has %d bytes, more than %d MiB", len(data), DefaultMaxMsgSize>>20)
 	}
-	return mem.BufferSlice{mem.SliceBuffer(data)}, nil
+	return data, nil
+}
+
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.(request))}, nil //nolint:errcheck // nothing else is sent
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	r := v.(*responseBuffer) //nolint:errcheck // nothing else is received
 	r.size = data.Len()
-	return unmarshal(data.Materialize(), r.message, c.types)
-}
-
-// unmarshal decodes data into m. protobuf panics on some malformed map entries, such as
-// one with two keys of which the second has another type.
-func unmarshal(data []byte, m protoreflect.ProtoMessage, types reflection.TypeResolver) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed message: %v", r)
-		}
-	}()
-	return proto.UnmarshalOptions{AllowPartial: true, Resolver: types}.Unmarshal(data, m)
+	message.Decode(data.Materialize(), r.message, c.types)
+	return nil
 }
 
 // Name is empty so that the content type is application/grpc, the default.

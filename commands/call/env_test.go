@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -108,8 +109,8 @@ func invoke(tb testing.TB, target *Target, name, requests string, opts *Options)
 	tb.Helper()
 	m := method(tb, target, name)
 	var out strings.Builder
-	p := &Printer{Out: &out, Types: m.Types(testContext(tb)), Format: FormatOptions{Compact: true}}
-	r, err := Invoke(testContext(tb), target.Conn, m, NewRequests(strings.NewReader(requests), JSON, p.Types, &RequestOptions{ReadAhead: true}), opts, p.Events())
+	p := &Printer{Out: &out, Types: m.Types(testContext(tb)), Format: message.Options{Compact: true}}
+	r, err := Invoke(testContext(tb), target.Conn, m, NewRequests(strings.NewReader(requests), message.JSON, p.Types, &RequestOptions{ReadAhead: true}), opts, p.Events())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,22 +1,19 @@
 package call
 
 import (
-	"encoding/json"
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/encoding/prototext"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
-	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
-	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // echo serves one method, test.Echo/Echo, which returns its request. The server reflects
@@ -89,63 +86,6 @@ func TestAnyOfAnotherFile(t *testing.T) {
 	}
 }
 
-func TestFormatUnknownAny(t *testing.T) {
-	t.Parallel()
-	set := compile(t, echoProto)
-	d, err := set.Files().FindDescriptorByName("test.M")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
-	field := m.Descriptor().Fields().ByName("any")
-	a := m.Mutable(field).Message()
-	a.Set(a.Descriptor().Fields().ByName("type_url"), protoreflect.ValueOfString("x.org/lost.Type"))
-	a.Set(a.Descriptor().Fields().ByName("value"), protoreflect.ValueOfBytes([]byte{8, 1}))
-	got, err := FormatMessage(t.Context(), m, set.Types(), &FormatOptions{Compact: true})
-	want := `{"any":{"@type":"x.org/lost.Type","@error":"lost.Type is not recognized; see @value for raw binary message data","@value":"CAE="}}`
-	if err != nil || got != want {
-		t.Errorf("%s, %v; want %s", got, err, want)
-	}
-}
-
-func TestFormats(t *testing.T) {
-	t.Parallel()
-	set := compile(t, echoProto)
-	d, err := set.Files().FindDescriptorByName("test.M")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
-	in := NewRequests(strings.NewReader("some_text: \"a: b\"\nnumbers { key: \"k\" value: 5 }\x1e"), Text, set.Types(), nil)
-	if err := in.Next(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	tests := []struct {
-		opts FormatOptions
-		want string
-	}{
-		{FormatOptions{}, "{\n  \"someText\": \"a: b\",\n  \"numbers\": {\n    \"k\": \"5\"\n  }\n}"},
-		{FormatOptions{Compact: true}, `{"someText":"a: b","numbers":{"k":"5"}}`},
-		{FormatOptions{Compact: true, ProtoNames: true}, `{"some_text":"a: b","numbers":{"k":"5"}}`},
-		{FormatOptions{Compact: true, EmitDefaults: true}, `{"someText":"a: b","any":null,"color":null,"numbers":{"k":"5"}}`},
-		{FormatOptions{Format: Text}, "some_text: \"a: b\"\nnumbers: {\n  key: \"k\"\n  value: 5\n}"},
-	}
-	for _, tt := range tests {
-		if got, err := FormatMessage(t.Context(), m, set.Types(), &tt.opts); err != nil || got != tt.want {
-			t.Errorf("%+v: %s, %v; want %s", tt.opts, got, err, tt.want)
-		}
-	}
-	m.Set(m.Descriptor().Fields().ByName("some_text"), protoreflect.ValueOfString("\x1b\x7f\u009b"))
-	if got, err := FormatMessage(t.Context(), m, nil, &FormatOptions{Compact: true}); err != nil || !strings.HasPrefix(got, `{"someText":"\u001b\u007f\u009b"`) {
-		t.Errorf("%q, %v; want no control characters", got, err)
-	}
-	// A final separator means one more message, an empty one.
-	m = dynamicpb.NewMessage(m.Descriptor())
-	if err := in.Next(t.Context(), m); err != nil || m.Has(m.Descriptor().Fields().ByName("some_text")) {
-		t.Errorf("%v, %v; want an empty message", m, err)
-	}
-}
-
 func TestFields(t *testing.T) {
 	t.Parallel()
 	set := compile(t, echoProto)
@@ -183,28 +123,32 @@ func TestFormatMetadata(t *testing.T) {
 	}
 }
 
-// The escapes of a message don't change its value, nor can the URL of an Any forge a line.
-func TestFormatHostileText(t *testing.T) {
+// cancelingWriter cancels the call at the first Write.
+type cancelingWriter struct {
+	cancel  context.CancelFunc
+	written int
+}
+
+func (w *cancelingWriter) Write(p []byte) (int, error) {
+	w.cancel()
+	w.written += len(p)
+	return len(p), nil
+}
+
+// Cancelling a call while a long response is written ends the call.
+func TestPrintInterrupted(t *testing.T) {
 	t.Parallel()
-	const hostile = "\x1b[2J\\\u009b\u202e\u200b\U000e0041\nwstun: hint: forged\r"
-	m := &anypb.Any{TypeUrl: hostile + "/google.rpc.ErrorInfo"}
-	s := &spb.Status{Message: hostile, Details: []*anypb.Any{m, {TypeUrl: hostile, Value: []byte(hostile)}}}
-	for _, opts := range []FormatOptions{{Format: JSON}, {Format: JSON, Compact: true}, {Format: Text}, {Format: Text, Compact: true}} {
-		text, err := FormatMessage(t.Context(), s, nil, &opts)
-		if err != nil || escape.Text(text) != text || strings.Contains(text, "\nwstun") {
-			t.Errorf("%+v: %q, %v", opts, text, err)
-		}
-		got := &spb.Status{}
-		if opts.Format == JSON {
-			got.Details = s.Details // with a type that isn't known, which protojson doesn't read
-			var value struct{ Message string }
-			err = json.Unmarshal([]byte(text), &value)
-			got.Message = value.Message
-		} else {
-			err = prototext.Unmarshal([]byte(text), got)
-		}
-		if err != nil || !proto.Equal(got, s) {
-			t.Errorf("%+v: %s reads %v, %v", opts, text, got, err)
-		}
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	set := compile(t, echoProto)
+	cc := echo(t, set, set)
+	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromSet(set))}
+	m := method(t, target, "test.Echo/Echo")
+	w := &cancelingWriter{cancel: cancel}
+	p := &Printer{Out: w}
+	in := fmt.Sprintf(`{"someText": %q}`, strings.Repeat("x", 1<<20))
+	r, err := Invoke(ctx, cc, m, NewRequests(strings.NewReader(in), message.JSON, nil, nil), nil, p.Events())
+	if err != nil || r.Status.Code() != codes.Canceled || w.written > maxWrite {
+		t.Errorf("%+v, %v, %d bytes written; want the status Canceled after %d bytes", r, err, w.written, maxWrite)
 	}
 }

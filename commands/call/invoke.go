@@ -100,7 +100,7 @@ type invocation struct {
 }
 
 func (i *invocation) run(ctx context.Context, cc grpc.ClientConnInterface) (*Result, error) {
-	var first protoreflect.ProtoMessage
+	var first request
 	if !i.method.IsStreamingClient() {
 		var err error
 		if first, err = i.singleRequest(ctx); err != nil {
@@ -148,33 +148,43 @@ func (i *invocation) callOptions() []grpc.CallOption {
 }
 
 // singleRequest returns the request of a method that isn't client-streaming.
-func (i *invocation) singleRequest(ctx context.Context) (protoreflect.ProtoMessage, error) {
+func (i *invocation) singleRequest(ctx context.Context) (request, error) {
 	m := dynamicpb.NewMessage(i.method.Input())
 	err := i.requests.Next(ctx, m)
 	switch {
 	case errors.Is(err, io.EOF):
 		i.empty = true
-		return dynamicpb.NewMessage(i.method.Input()), nil
+		m = dynamicpb.NewMessage(i.method.Input())
 	case err != nil:
 		return nil, err
 	case i.requests.More():
 		return nil, &RequestError{Number: 2, Err: fmt.Errorf("%s takes one message, and there are more", reflection.Name(i.method))}
 	}
-	return m, nil
+	data, err := encode(m)
+	if err != nil {
+		return nil, &RequestError{Number: 1, Err: err}
+	}
+	return data, nil
 }
 
 // send sends first or, if that is nil, all messages of requests. If requests fails, it
 // cancels the call and returns the error.
-func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) error {
-	if first != nil {
+func (i *invocation) send(ctx context.Context, first request) error {
+	if !i.method.IsStreamingClient() {
 		return i.sendOne(first, true)
 	}
-	for {
+	for number := 1; ; number++ {
 		m := dynamicpb.NewMessage(i.method.Input())
 		err := i.requests.Next(ctx, m)
 		if errors.Is(err, io.EOF) {
 			_ = i.stream.CloseSend() // RecvMsg returns the error
 			return nil
+		}
+		var data request
+		if err == nil {
+			if data, err = encode(m); err != nil {
+				err = &RequestError{Number: number, Err: err}
+			}
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -183,7 +193,7 @@ func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) 
 			i.cancel(err)
 			return err
 		}
-		if err := i.sendOne(m, false); err != nil {
+		if err := i.sendOne(data, false); err != nil {
 			return err
 		}
 	}
@@ -191,8 +201,8 @@ func (i *invocation) send(ctx context.Context, first protoreflect.ProtoMessage) 
 
 // sendOne sends a message. It returns io.EOF if the call has ended, other errors if the
 // message can't be sent.
-func (i *invocation) sendOne(m protoreflect.ProtoMessage, last bool) error {
-	if err := i.stream.SendMsg(m); err != nil {
+func (i *invocation) sendOne(data request, last bool) error {
+	if err := i.stream.SendMsg(data); err != nil {
 		return err
 	}
 	if !i.empty {
@@ -269,7 +279,7 @@ func (i *invocation) conclude(result *Result, sent, received error) (*Result, er
 	case sent != nil && !errors.Is(sent, io.EOF) && !isStatus:
 		return nil, sent
 	case sent != nil && !errors.Is(sent, io.EOF):
-		result.Status = sendStatus // such as a message larger than the limit
+		result.Status = sendStatus // gRPC could not send it
 	case errors.Is(received, io.EOF):
 		result.Status = status.New(codes.OK, "")
 	default:

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -76,7 +77,7 @@ func TestInvokeServerEndsFirst(t *testing.T) {
 	defer in.Close()
 	go func() { _, _ = io.WriteString(w, `{"text":"bye","end":true}`) }()
 	m := method(t, target, "Echo")
-	r, err := Invoke(testContext(t), target.Conn, m, NewRequests(in, JSON, nil, nil), nil, nil)
+	r, err := Invoke(testContext(t), target.Conn, m, NewRequests(in, message.JSON, nil, nil), nil, nil)
 	if err != nil || r.Status.Code() != codes.OK || r.Received != 1 {
 		t.Errorf("%+v, %v; want the end with one response", r, err)
 	}
@@ -89,7 +90,7 @@ func TestInvokeUnaryInputStaysOpen(t *testing.T) {
 	in, w := io.Pipe()
 	defer in.Close()
 	go func() { _, _ = io.WriteString(w, "{\"name\":\"none\"}\n") }()
-	r, err := Invoke(testContext(t), target.Conn, method(t, target, "DeleteKey"), NewRequests(in, JSON, nil, nil), nil, nil)
+	r, err := Invoke(testContext(t), target.Conn, method(t, target, "DeleteKey"), NewRequests(in, message.JSON, nil, nil), nil, nil)
 	if err != nil || r.Status.Code() != codes.NotFound {
 		t.Errorf("%+v, %v; want NOT_FOUND", r, err)
 	}
@@ -100,7 +101,7 @@ func TestInvokeUnaryManyMessages(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "CreateKey")
 	for _, patient := range []bool{false, true} {
-		requests := NewRequests(strings.NewReader(`{"name":"a"}{"name":"b"}`), JSON, nil, &RequestOptions{ReadAhead: patient})
+		requests := NewRequests(strings.NewReader(`{"name":"a"}{"name":"b"}`), message.JSON, nil, &RequestOptions{ReadAhead: patient})
 		_, err := Invoke(testContext(t), target.Conn, m, requests, nil, nil)
 		if re, ok := errors.AsType[*RequestError](err); !ok || re.Number != 2 {
 			t.Errorf("%v; want an error about message 2", err)
@@ -117,20 +118,20 @@ func TestInvokeInvalidMessage(t *testing.T) {
 	target := hub(t)
 	m := method(t, target, "Sum")
 	for in, want := range map[string]string{
-		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}":   `message 2 (line 2): invalid value for int64 field value: "x"`,
+		"{\"value\":1}\n{\"value\":\"x\"}\n{\"value\":3}":   `message 2 (line 2): "value": want an int64 such as 42, not "x"`,
 		"{\"value\":1}\n\n{oops}\n":                         `message 2 (line 3): invalid character 'o' looking for beginning of object key string`,
 		"{\"nonsense\":1}":                                  `message 1 (line 1): unknown field "nonsense"`,
 		"{\"value\":1}\n\n{\"value\":2,\n\n\"nonsense\":1}": `message 2 (line 5): unknown field "nonsense"`,
-		"\n[1]":        `message 1 (line 2): syntax error: unexpected token [`,
+		"\n[1]":        `message 1 (line 2): want a wstun.demo.v1.SumRequest such as {"value": 42}, not a list`,
 		"{\"value\":1": `message 1 (line 1): unexpected EOF`,
 	} {
-		r, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), JSON, nil, nil), nil, nil)
+		r, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), message.JSON, nil, nil), nil, nil)
 		if _, ok := errors.AsType[*RequestError](err); !ok || err.Error() != want {
 			t.Errorf("%q: %v, %v; want %s", in, r, err, want)
 		}
 	}
 	in, want := "value: 1\x1e\n\nvalue: 2\nnonsense: 1", "message 2 (line 4): unknown field: nonsense"
-	if _, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), Text, nil, nil), nil, nil); err == nil || err.Error() != want {
+	if _, err := Invoke(testContext(t), target.Conn, m, NewRequests(strings.NewReader(in), message.Text, nil, nil), nil, nil); err == nil || err.Error() != want {
 		t.Errorf("%q: %v; want %s", in, err, want)
 	}
 }
@@ -142,12 +143,12 @@ func TestInvokeSkipsInvalidMessages(t *testing.T) {
 	m := method(t, target, "Sum")
 	var invalid []string
 	in := "{\"value\":1}\n  {oops} {\"value\":100}\n{\"value\":\"x\"}\n{\"value\":\n2}\n}\n{\"value\":3} "
-	requests := NewRequests(strings.NewReader(in), JSON, nil, &RequestOptions{OnInvalid: func(err *RequestError) {
+	requests := NewRequests(strings.NewReader(in), message.JSON, nil, &RequestOptions{OnInvalid: func(err *RequestError) {
 		invalid = append(invalid, fmt.Sprintf("%d/%d", err.Number, err.Line))
 	}})
 	var got string
 	_, err := Invoke(testContext(t), target.Conn, m, requests, nil, &Events{Message: func(ctx context.Context, r *Response) (err error) {
-		got, err = FormatMessage(ctx, r.Message, nil, &FormatOptions{Compact: true})
+		got, err = message.Format(ctx, r.Message, nil, &message.Options{Compact: true})
 		return err
 	}})
 	if want := `{"sum":"6","count":3}`; err != nil || got != want {
@@ -189,7 +190,7 @@ func TestInvokeContextEnds(t *testing.T) {
 	defer in.Close()
 	ctx, cancel = context.WithCancel(testContext(t))
 	echo := method(t, target, "Echo")
-	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, JSON, nil, nil), nil, &Events{Sending: func(context.Context, *Method, metadata.MD) { cancel() }})
+	r, err = Invoke(ctx, target.Conn, echo, NewRequests(in, message.JSON, nil, nil), nil, &Events{Sending: func(context.Context, *Method, metadata.MD) { cancel() }})
 	if err != nil || r.Status.Code() != codes.Canceled {
 		t.Errorf("%+v, %v; want CANCELLED", r, err)
 	}

@@ -8,10 +8,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -20,7 +22,7 @@ import (
 type Printer struct {
 	Out    io.Writer
 	Types  reflection.TypeResolver // of the method; may be nil
-	Format FormatOptions
+	Format message.Options
 
 	// Verbosity adds output: 1 the method, metadata and counts, 2 also sizes and
 	// timings. Default: only responses.
@@ -33,6 +35,17 @@ type Printer struct {
 	// Printed counts the responses printed so far, also by earlier Printers. In text
 	// format, all but the first begin with a record separator.
 	Printed int
+}
+
+// NoteOnce returns a Note for [message.Options] that writes a line to w for the first
+// message with a note.
+func NoteOnce(w io.Writer) func(reason string) {
+	var once sync.Once
+	return func(reason string) {
+		once.Do(func() {
+			fmt.Fprintf(w, "wstun: note: %s; the README describes the form of such values\n", escape.Line(reason))
+		})
+	}
 }
 
 // Events returns the Events that p writes. It writes each message in one Write
@@ -57,7 +70,7 @@ func (p *Printer) headers(md metadata.MD) {
 }
 
 func (p *Printer) message(ctx context.Context, r *Response) error {
-	text, err := FormatMessage(ctx, r.Message, p.Types, &p.Format)
+	text, err := message.Format(ctx, r.Message, p.Types, &p.Format)
 	if err != nil {
 		return fmt.Errorf("response %d: %w", r.Number, err)
 	}
@@ -67,7 +80,7 @@ func (p *Printer) message(ctx context.Context, r *Response) error {
 	}
 	if p.Verbosity > 0 {
 		before += "\nResponse contents:\n"
-	} else if p.Format.Format == Text && p.Printed > 0 {
+	} else if p.Format.Encoding == message.Text && p.Printed > 0 {
 		before = string(recordSeparator) // so that the output can be the input of a call
 	}
 	p.Printed++
@@ -153,13 +166,13 @@ func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), escape.Line(s.Message()))
 	format := p.Format
 	format.Compact = false
-	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
+	format.MaxSize = message.DefaultMaxSize / max(len(s.Proto().GetDetails()), 1)
 	for i, detail := range s.Proto().GetDetails() {
 		if i == 0 {
 			b.WriteString("  Details:\n")
 		}
 		number := fmt.Sprintf("  %d)", i+1)
-		text, err := FormatMessage(ctx, detail, p.Types, &format)
+		text, err := message.Format(ctx, detail, p.Types, &format)
 		if err != nil {
 			text = escape.Line(fmt.Sprintf("%s: %v", detail.GetTypeUrl(), err))
 		}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -20,7 +21,7 @@ import (
 type Recorder struct {
 	Out    io.Writer
 	Types  reflection.TypeResolver // of the method; may be nil
-	Format FormatOptions           // of the messages; Format and Compact are ignored
+	Format message.Options         // of the messages; Encoding and Compact are ignored
 
 	// Secrets are masked in metadata and statuses, but not in messages. Default: none.
 	Secrets *escape.Secrets
@@ -69,7 +70,7 @@ type recordWire struct {
 
 // Events returns the Events that r records.
 func (r *Recorder) Events() *Events {
-	r.Format.Format, r.Format.Compact = JSON, true
+	r.Format.Encoding, r.Format.Compact = message.JSON, true
 	return &Events{Sending: r.sending, Message: r.message, End: r.end}
 }
 
@@ -81,7 +82,7 @@ func (r *Recorder) sending(_ context.Context, m *Method, md metadata.MD) {
 }
 
 func (r *Recorder) message(ctx context.Context, m *Response) error {
-	text, err := FormatMessage(ctx, m.Message, r.Types, &r.Format)
+	text, err := message.Format(ctx, m.Message, r.Types, &r.Format)
 	if err != nil {
 		return fmt.Errorf("response %d: %w", m.Number, err)
 	}
@@ -113,9 +114,9 @@ func (r *Recorder) status(ctx context.Context, s *status.Status) recordStatus {
 	}
 	out := recordStatus{Code: uint32(s.Code()), Name: name, Message: r.Secrets.Mask(s.Message()), Details: []json.RawMessage{}}
 	format := r.Format
-	format.limit = maxFormatted / max(len(s.Proto().GetDetails()), 1)
+	format.MaxSize = message.DefaultMaxSize / max(len(s.Proto().GetDetails()), 1)
 	for _, detail := range s.Proto().GetDetails() {
-		text, err := FormatMessage(ctx, detail, r.Types, &format)
+		text, err := message.Format(ctx, detail, r.Types, &format)
 		if err != nil {
 			text = undecodable(detail.GetTypeUrl(), err)
 		}

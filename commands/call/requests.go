@@ -11,26 +11,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
-)
-
-// Format is a text format for messages.
-type Format string
-
-const (
-	// JSON is a sequence of messages in ProtoJSON, with optional white space between
-	// them.
-	JSON Format = "json"
-
-	// Text is protobuf's text format, with an ASCII record separator (0x1E) between
-	// messages.
-	Text Format = "text"
 )
 
 const recordSeparator = '\x1e'
@@ -69,7 +56,7 @@ type RequestOptions struct {
 // NewRequests returns the messages in r. Next reads only as far as needed for one
 // message, apart from the rest of the last Read. Empty input has no messages in JSON, and
 // one empty message in Text. types may be nil.
-func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts *RequestOptions) Requests {
+func NewRequests(r io.Reader, encoding message.Encoding, types reflection.TypeResolver, opts *RequestOptions) Requests {
 	if opts == nil {
 		opts = &RequestOptions{}
 	}
@@ -78,7 +65,7 @@ func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts
 		q.types = (*reflection.Set)(nil).Types()
 	}
 	lines := &lineCounter{r: r}
-	if format == Text {
+	if encoding == message.Text {
 		q.parse, q.split = q.parseText, &textSplitter{r: bufio.NewReader(lines), lines: lines}
 	} else {
 		q.parse, q.split = q.parseJSON, &jsonSplitter{r: lines, dec: json.NewDecoder(lines), lines: lines}
@@ -90,7 +77,7 @@ func NewRequests(r io.Reader, format Format, types reflection.TypeResolver, opts
 type reader struct {
 	opts    RequestOptions
 	types   reflection.TypeResolver
-	parse   func([]byte, protoreflect.ProtoMessage) error
+	parse   func([]byte, protoreflect.ProtoMessage) (line int, _ error) // of the mistake, from 0
 	split   splitter
 	number  int       // messages so far
 	pending chan item // of a read in progress; nil if there is none
@@ -128,11 +115,11 @@ func (q *reader) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 		q.number++
 		invalid := &RequestError{q.number, it.line, it.err}
 		if !it.invalid {
-			if err = q.parse(it.text, m); err == nil {
+			line, err := q.parse(it.text, m)
+			if err == nil {
 				return nil
 			}
-			offset, err := splitPosition(err)
-			invalid.Line, invalid.Err = it.line+offset, err
+			invalid.Line, invalid.Err = it.line+line, err
 		}
 		if q.opts.OnInvalid == nil {
 			return invalid
@@ -172,42 +159,34 @@ func (q *reader) More() bool {
 	return len(bytes.TrimSpace(q.split.buffered())) > 0
 }
 
-func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) error {
-	return trimError(protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m))
-}
-
-func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) error {
-	return trimError(prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m))
-}
-
-// trimError removes protobuf's prefix from an error, and its no-break spaces.
-func trimError(err error) error {
+func (q *reader) parseJSON(text []byte, m protoreflect.ProtoMessage) (line int, _ error) {
+	err := protojson.UnmarshalOptions{Resolver: q.types, DiscardUnknown: q.opts.AllowUnknownFields}.Unmarshal(text, m)
 	if err == nil {
-		return nil
+		return 0, nil
 	}
-	text := strings.TrimPrefix(err.Error(), "proto:")
-	text = strings.TrimLeftFunc(text, unicode.IsSpace)
-	return errors.New(strings.ReplaceAll(text, "\u00a0", " "))
+	return explain(text, m.ProtoReflect().Descriptor(), err)
 }
 
-// position matches the position in an error of protobuf.
-var position = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
-
-// splitPosition splits an error of protobuf into its line in the message, from 0, and the
-// error without the position.
-func splitPosition(err error) (line int, _ error) {
-	text := err.Error()
-	at := position.FindStringSubmatch(text)
+func (q *reader) parseText(text []byte, m protoreflect.ProtoMessage) (line int, _ error) {
+	err := prototext.UnmarshalOptions{Resolver: q.types}.Unmarshal(text, m)
+	if err == nil {
+		return 0, nil
+	}
+	err = message.TrimError(err)
+	at := textPosition.FindStringSubmatch(err.Error())
 	if at == nil {
 		return 0, err
 	}
-	text = text[len(at[0]):]
+	problem := err.Error()[len(at[0]):]
 	if at[1] != "" {
-		text = "syntax error: " + text
+		problem = "syntax error: " + problem
 	}
 	line, _ = strconv.Atoi(at[2])
-	return line - 1, errors.New(text)
+	return line - 1, errors.New(problem)
 }
+
+// textPosition matches the position in an error of prototext.
+var textPosition = regexp.MustCompile(`^(syntax error )?\(line (\d+):\d+\): `)
 
 // jsonSplitter splits JSON values.
 type jsonSplitter struct {

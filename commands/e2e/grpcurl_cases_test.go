@@ -34,6 +34,8 @@ message All {
   optional google.protobuf.Any any = 7;
   optional google.protobuf.Struct struct = 8;
   optional google.protobuf.Value value = 9;
+  optional string text = 10 [default = "x"];
+  optional Color paint = 11 [default = GREEN];
   extensions 100 to max;
   reserved 50 to 60, 70;
   reserved "gone";
@@ -111,6 +113,7 @@ var comparisons = []comparison{
 	{"-plaintext -format text ADDR wstun.demo.v1.Hub/Echo", `call --format text -d '' TARGET wstun.demo.v1.Hub/Echo`, ""},
 	{`-plaintext -emit-defaults -d '{}' ADDR wstun.demo.v1.Hub/Sum`, `call --pretty --emit-defaults -d '{}' TARGET wstun.demo.v1.Hub/Sum`, ""},
 	{`-plaintext -emit-defaults -d '{"maxEvents":1,"tick":"0.001s"}' ADDR wstun.demo.v1.Hub/WatchKeys`, `call --pretty --emit-defaults -d '{"maxEvents":1,"tick":"0.001s"}' TARGET wstun.demo.v1.Hub/WatchKeys`, ""},
+	{`-plaintext -emit-defaults -d '{"id":1,"inners":{"k":{}}}' ADDR sink.Sink/Take`, `call --pretty --emit-defaults -d '{"id":1,"inners":{"k":{}}}' TARGET sink.Sink/Take`, ""},
 	{`-plaintext -allow-unknown-fields -d '{"odd":1,"text":"x"}' ADDR wstun.demo.v1.Hub/Echo`, `call --pretty --allow-unknown-fields -d '{"odd":1,"text":"x"}' TARGET wstun.demo.v1.Hub/Echo`, ""},
 	{"-plaintext -v -rpc-header x-one:1 ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v --rpc-header x-one:1 TARGET wstun.demo.v1.Hub/Sleep", ""},
 	{"-plaintext -v -rpc-header 'x-raw-bin: AAEC' ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v --rpc-header 'x-raw-bin: AAEC' TARGET wstun.demo.v1.Hub/Sleep", ""},

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/outbound"
@@ -116,7 +117,12 @@ func Metadata(flag string, values []string, expand bool, secrets *escape.Secrets
 	}
 	secrets.AddHeader(header)
 	md := grpcurl.MetadataFromHeaders(lines)
-	for name := range md {
+	for name, values := range md {
+		for _, value := range values {
+			if err := call.CheckMetadata(name, value); err != nil {
+				return nil, usage.Errorf("--%s %w", flag, err)
+			}
+		}
 		if reason := call.Reserved(name); reason != "" {
 			return nil, &usage.Error{Err: fmt.Errorf("--%s %s: %s", flag, name, reason), Advice: setByGRPCHints[name]}
 		}
@@ -134,7 +140,7 @@ var setByGRPCHints = map[string]string{
 func newToken(path string, secrets *escape.Secrets) (*source[string], error) {
 	if path != "" {
 		s, err := newSource(func() (string, error) {
-			text, err := os.ReadFile(path)
+			text, err := textfile.Read(path)
 			if err != nil {
 				return "", err
 			}

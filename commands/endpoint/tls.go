@@ -6,8 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
 
+	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/ws"
@@ -42,7 +42,15 @@ func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
 	}
 	if o.Cert != "" {
 		t.certificate, err = newSource(func() ([]tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(o.Cert, o.Key)
+			cert, err := textfile.Read(o.Cert)
+			if err != nil {
+				return nil, err
+			}
+			key, err := textfile.Read(o.Key)
+			if err != nil {
+				return nil, err
+			}
+			pair, err := tls.X509KeyPair(cert, key)
 			return []tls.Certificate{pair}, err
 		}, o.Cert, o.Key)
 		if err != nil {
@@ -51,7 +59,7 @@ func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
 	}
 	if o.CACert != "" {
 		t.authorities, err = newSource(func() (*x509.CertPool, error) {
-			pem, err := os.ReadFile(o.CACert)
+			pem, err := textfile.Read(o.CACert)
 			if err != nil {
 				return nil, err
 			}

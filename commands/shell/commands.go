@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -167,13 +169,18 @@ func (s *Shell) call(ctx context.Context, rest string) error {
 // invoke makes a call and prints the responses and the status.
 func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
 	printer := &call.Printer{
-		Out:     s.Stdout,
-		Types:   m.Types(ctx),
-		Format:  call.FormatOptions{Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames},
+		Out:   s.Stdout,
+		Types: m.Types(ctx),
+		Format: message.Options{
+			Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames, Note: call.NoteOnce(s.Stderr),
+		},
 		Secrets: s.Secrets,
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
 	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
+	if re, ok := errors.AsType[*call.RequestError](err); ok {
+		return &messageError{m.Input().FullName(), re.Err}
+	}
 	if err != nil {
 		return err
 	}
@@ -192,6 +199,9 @@ func (s *Shell) header(ctx context.Context, rest string) error {
 	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 		return usagef("header NAME: VALUE", "%q is not valid metadata", name)
+	}
+	if err := call.CheckMetadata(name, value); err != nil {
+		return usagef("", "header %v", err)
 	}
 	if reason := call.Reserved(name); reason != "" {
 		return usagef("choose another name", "header %s: %s", name, reason)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/wstun/wstun/commands/textfile"
 )
 
 // maxHistory is the number of lines that are kept.
@@ -43,7 +45,7 @@ func OpenHistory(path string) (*History, error) {
 	if err != nil {
 		return &History{}, err
 	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(string(textfile.Trim(text))) {
 		h.remember(strings.TrimRight(line, "\r\n"))
 	}
 	if err := file.Chmod(0o600); err != nil && runtime.GOOS != "windows" { // which has no file modes

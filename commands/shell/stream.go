@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -27,12 +29,12 @@ func (e *messageError) Unwrap() error { return e.Err }
 
 // Hint returns advice to the user.
 func (e *messageError) Hint() string {
-	return "desc " + string(e.Type) + " lists the fields"
+	return cmp.Or(call.Suggestion(e.Err), "desc "+string(e.Type)+" lists the fields")
 }
 
 // parseMessages parses the messages in text. If one is invalid, it returns none.
 func (s *Shell) parseMessages(ctx context.Context, m *call.Method, text string) ([]protoreflect.ProtoMessage, error) {
-	requests := call.NewRequests(strings.NewReader(text), call.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
+	requests := call.NewRequests(strings.NewReader(text), message.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
 	var all []protoreflect.ProtoMessage
 	for {
 		message := dynamicpb.NewMessage(m.Input())

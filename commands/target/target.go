@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -126,6 +127,11 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 		return nil, nil, ErrNoTarget
 	case !useReflection && o.Given["reflect-header"]:
 		return nil, nil, &usage.Error{Err: errors.New("--reflect-header without reflection: descriptors are those of --proto or --protoset"), Advice: "ask the server as well, with --use-reflection"}
+	}
+	for name, value := range map[string]string{"authority": o.Authority, "user-agent": o.UserAgent} {
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, nil, usage.Errorf("--%s %q: want a text without control characters", name, value)
+		}
 	}
 	reflectHeader, err := endpoint.Metadata("reflect-header", o.ReflectHeader, o.Endpoint.ExpandHeaders, o.Endpoint.Secrets)
 	if err != nil {

@@ -1,4 +1,4 @@
-package call
+package message
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -17,8 +16,6 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/wstun/wstun/reflection"
 )
 
 // nestedAll returns n messages test.All in the field list, each nested to that depth.
@@ -35,17 +32,22 @@ func nestedAll(tb testing.TB, md protoreflect.MessageDescriptor, n, depth int) p
 	return m
 }
 
-// A message whose indentation would be much longer than the rest is on one line.
+// A message whose indentation would be much longer than the rest is on one line. It has one
+// note, although it is formatted twice.
 func TestFormatDeep(t *testing.T) {
 	set, md := everything(t)
 	m := nestedAll(t, md, 10, 4900)
-	for _, format := range []Format{JSON, Text} {
-		compact, err := FormatMessage(t.Context(), m, set.Types(), &FormatOptions{Format: format, Compact: true})
+	m.ProtoReflect().Set(md.Fields().ByName("some_text"), protoreflect.ValueOfString("\xff"))
+	for _, format := range []Encoding{JSON, Text} {
+		compact, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Compact: true})
 		if err != nil || len(compact) < 10*4900 {
 			t.Fatalf("%s: %d bytes, %v", format, len(compact), err)
 		}
-		before := allocated()
-		got, err := FormatMessage(t.Context(), m, set.Types(), &FormatOptions{Format: format})
+		before, notes := allocated(), 0
+		got, err := Format(t.Context(), m, set.Types(), &Options{Encoding: format, Note: func(string) { notes++ }})
+		if want := map[Encoding]int{JSON: 1}[format]; notes != want {
+			t.Errorf("%s: %d notes, want %d", format, notes, want)
+		}
 		if err != nil || got != compact {
 			t.Errorf("%s: %d bytes, %v; want the %d bytes of the compact form", format, len(got), err, len(compact))
 		}
@@ -54,7 +56,7 @@ func TestFormatDeep(t *testing.T) {
 		}
 	}
 	m = nestedAll(t, md, 1, 200)
-	if got, err := FormatMessage(t.Context(), m, set.Types(), nil); err != nil || !strings.Contains(got, "\n"+strings.Repeat("  ", 200)+"\"all\"") {
+	if got, err := Format(t.Context(), m, set.Types(), nil); err != nil || !strings.Contains(got, "\n"+strings.Repeat("  ", 200)+"\"all\"") {
 		t.Errorf("%d bytes, %v; want 200 levels", len(got), err)
 	}
 }
@@ -79,9 +81,9 @@ func TestFormatNestedAnys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, format := range []Format{JSON, Text} {
+	for _, format := range []Encoding{JSON, Text} {
 		before := allocated()
-		got, err := FormatMessage(t.Context(), inner, nil, &FormatOptions{Format: format, Compact: true})
+		got, err := Format(t.Context(), inner, nil, &Options{Encoding: format, Compact: true})
 		if err != nil || len(got) < size || len(got) > 4*size {
 			t.Errorf("%s: %d bytes, %v", format, len(got), err)
 		}
@@ -106,18 +108,18 @@ func TestFormatLimit(t *testing.T) {
 	if err := proto.Unmarshal(protowire.AppendBytes([]byte{0x0a}, make([]byte, 10_000)), m); err != nil {
 		t.Fatal(err)
 	}
-	for _, opts := range []FormatOptions{{}, {Compact: true}, {Format: Text}, {EmitDefaults: true}} {
-		opts.limit = 1 << 20
+	for _, opts := range []Options{{}, {Compact: true}, {Encoding: Text}, {EmitDefaults: true}} {
+		opts.MaxSize = 1 << 20
 		before := allocated()
-		_, err := FormatMessage(t.Context(), m, set.Types(), &opts)
+		_, err := Format(t.Context(), m, set.Types(), &opts)
 		if err == nil || !strings.HasPrefix(err.Error(), "the message is longer than 1 MiB as ") {
 			t.Errorf("%+v: %v", opts, err)
 		}
 		if used := allocated() - before; used > 64<<20 {
 			t.Errorf("%+v: %d MiB allocated", opts, used>>20)
 		}
-		opts.limit = 0
-		if got, err := FormatMessage(t.Context(), m, set.Types(), &opts); err != nil || len(got) < 10_000*len(name) {
+		opts.MaxSize = 0
+		if got, err := Format(t.Context(), m, set.Types(), &opts); err != nil || len(got) < 10_000*len(name) {
 			t.Errorf("%+v: %d bytes, %v", opts, len(got), err)
 		}
 	}
@@ -134,46 +136,16 @@ func TestFormatInterrupted(t *testing.T) {
 	for i := range int64(1000) {
 		byInt.Set(protoreflect.ValueOfInt64(i).MapKey(), protoreflect.ValueOfBytes(nil))
 	}
-	for _, opts := range []FormatOptions{{}, {Compact: true}, {Format: Text}, {EmitDefaults: true}} {
+	for _, opts := range []Options{{}, {Compact: true}, {Encoding: Text}, {EmitDefaults: true}} {
 		for _, m := range []protoreflect.ProtoMessage{large, keys} {
-			if _, err := FormatMessage(ctx, m, set.Types(), &opts); !errors.Is(err, context.Canceled) {
+			if _, err := Format(ctx, m, set.Types(), &opts); !errors.Is(err, context.Canceled) {
 				t.Errorf("%+v: %v, want context.Canceled", opts, err)
 			}
 		}
 		// The details of a status are printed after the end of the context.
-		if got, err := FormatMessage(ctx, nestedAll(t, md, 3, 1), set.Types(), &opts); err != nil {
+		if got, err := Format(ctx, nestedAll(t, md, 3, 1), set.Types(), &opts); err != nil {
 			t.Errorf("%+v: %s, %v", opts, got, err)
 		}
-	}
-}
-
-// cancelingWriter cancels the call at the first Write.
-type cancelingWriter struct {
-	cancel  context.CancelFunc
-	written int
-}
-
-func (w *cancelingWriter) Write(p []byte) (int, error) {
-	w.cancel()
-	w.written += len(p)
-	return len(p), nil
-}
-
-// Cancelling a call while a long response is written ends the call.
-func TestPrintInterrupted(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	set := compile(t, echoProto)
-	cc := echo(t, set, set)
-	target := &Target{Conn: cc, Catalog: reflection.NewCatalog(reflection.FromSet(set))}
-	m := method(t, target, "test.Echo/Echo")
-	w := &cancelingWriter{cancel: cancel}
-	p := &Printer{Out: w}
-	in := fmt.Sprintf(`{"someText": %q}`, strings.Repeat("x", 1<<20))
-	r, err := Invoke(ctx, cc, m, NewRequests(strings.NewReader(in), JSON, nil, nil), nil, p.Events())
-	if err != nil || r.Status.Code() != codes.Canceled || w.written > maxWrite {
-		t.Errorf("%+v, %v, %d bytes written; want the status Canceled after %d bytes", r, err, w.written, maxWrite)
 	}
 }
 
@@ -198,19 +170,12 @@ func TestMalformedType(t *testing.T) {
 	for i := range md.Fields().Len() {
 		m := dynamicpb.NewMessage(md)
 		m.Mutable(md.Fields().Get(i))
-		for _, format := range []Format{JSON, Text} {
-			if got, err := FormatMessage(t.Context(), m, nil, &FormatOptions{Format: format}); err == nil && format == JSON {
-				t.Errorf("%s: %s, want an error", md.Fields().Get(i).Name(), got)
+		for _, format := range []Encoding{JSON, Text} {
+			got, err := Format(t.Context(), m, nil, &Options{Encoding: format, Compact: true})
+			want := map[Encoding]string{JSON: fmt.Sprintf(`{"%s":{}}`, md.Fields().Get(i).Name()), Text: fmt.Sprintf("%s:{}", md.Fields().Get(i).Name())}
+			if err != nil || got != want[format] {
+				t.Errorf("%s: %s, %v, want %s", md.Fields().Get(i).Name(), got, err, want[format])
 			}
 		}
-	}
-}
-
-// protobuf panics on this map entry: it has a key of the right type and one of another.
-func TestMalformedMapEntry(t *testing.T) {
-	t.Parallel()
-	set, md := everything(t)
-	if err := unmarshal([]byte("r\x05\n\x010\b0"), dynamicpb.NewMessage(md), set.Types()); err == nil {
-		t.Error("no error")
 	}
 }

@@ -1,4 +1,4 @@
-package call
+package message
 
 import (
 	"cmp"
@@ -12,51 +12,60 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/reflection/types"
 )
 
 // encoder writes a message as JSON or in the text format. The result is that of protojson
-// or prototext, which can't be interrupted and don't limit the length.
+// or prototext, which can't be interrupted, don't limit the length and refuse some messages.
 type encoder struct {
 	out   strings.Builder
-	opts  FormatOptions
-	types reflection.TypeResolver
+	opts  Options
+	types types.Resolver
+	forms map[protoreflect.MessageDescriptor]jsonForm // nil: none
 
 	depth       int  // of the open braces and brackets
 	empty       bool // the innermost one has no contents yet
 	indentation int  // bytes written so far
 	anys        int  // number of open Anys
 	nested      int  // bytes of Anys inside Anys decoded so far
+	noted       bool // Note has been called
 
 	interrupted func() error // returns the cause of the context's end
 	steps       int          // calls of check
 	err         error        // of check
 }
 
-// encode formats m. The error may be errIndentation.
-func encode(ctx context.Context, m protoreflect.Message, types reflection.TypeResolver, opts FormatOptions) (_ string, err error) {
+// encode returns the text that write writes. The error may be errIndentation.
+func encode(ctx context.Context, t types.Resolver, opts Options, write func(*encoder) error) (_ string, err error) {
 	defer func() {
-		if r := recover(); r != nil { // a server may define the types of google.protobuf in its own way
+		if r := recover(); r != nil { // a server may define types that protobuf wouldn't
 			err = fmt.Errorf("malformed type of message: %v", r)
 		}
 	}()
-	e := &encoder{opts: opts, types: types, empty: true, interrupted: func() error { return context.Cause(ctx) }}
-	e.opts.limit = cmp.Or(opts.limit, maxFormatted)
-	marshal := e.jsonMessage
-	if opts.Format == Text {
-		e.opts.EmitDefaults = false
-		marshal = e.textMessage
+	e := &encoder{
+		opts: opts, types: orGlobal(t), empty: true, forms: map[protoreflect.MessageDescriptor]jsonForm{},
+		interrupted: func() error { return context.Cause(ctx) },
 	}
-	if err := cmp.Or(marshal(m), e.check()); err != nil {
+	e.opts.MaxSize = cmp.Or(opts.MaxSize, DefaultMaxSize)
+	e.opts.EmitDefaults = opts.EmitDefaults && opts.Encoding != Text
+	if err := cmp.Or(write(e), e.check()); err != nil {
 		return "", err
 	}
 	return e.out.String(), nil
 }
 
+// note reports the reason for a value that isn't in canonical JSON.
+func (e *encoder) note(format string, args ...any) {
+	if !e.noted {
+		e.noted = true
+		e.opts.Note(fmt.Sprintf(format, args...))
+	}
+}
+
 // lengthError reports a message that is longer than the limit, in bytes.
 type lengthError struct {
 	limit  int
-	format Format
+	format Encoding
 }
 
 func (e *lengthError) Error() string {
@@ -72,8 +81,8 @@ func (e *encoder) check() error {
 	e.steps++
 	switch {
 	case e.err != nil:
-	case e.out.Len() > e.opts.limit:
-		e.err = &lengthError{e.opts.limit, cmp.Or(e.opts.Format, JSON)}
+	case e.out.Len() > e.opts.MaxSize:
+		e.err = &lengthError{e.opts.MaxSize, cmp.Or(e.opts.Encoding, JSON)}
 	case e.indentation > maxIndentation:
 		e.err = errIndentation
 	case e.steps%256 == 0:
@@ -120,7 +129,7 @@ func (e *encoder) colon() {
 }
 
 // eachField calls f for the fields of m to print, in the order of their declaration, and
-// for the extensions, in the order of their names. The value is invalid for a field that
+// for the extensions, in the order of their names. The value is invalid for a message that
 // prints as null.
 func (e *encoder) eachField(m protoreflect.Message, f func(protoreflect.FieldDescriptor, protoreflect.Value) error) error {
 	if e.opts.EmitDefaults {
@@ -176,6 +185,8 @@ func (e *encoder) eachDeclared(m protoreflect.Message, f func(protoreflect.Field
 			v = m.Get(fd)
 		case fd.ContainingOneof() != nil:
 			continue
+		case fd.Message() == nil:
+			v = m.Get(fd) // the default
 		}
 		if err := f(fd, v); err != nil {
 			return err
@@ -225,34 +236,37 @@ func newAny(m protoreflect.Message) anyMessage {
 	return anyMessage{m.Get(fields.ByNumber(1)).String(), m.Get(fields.ByNumber(2)).Bytes()}
 }
 
-// decode returns the message in a. Without its type, or if it is nested too deep, it
-// returns nil and the reason in words.
-func (e *encoder) decode(a anyMessage) (_ protoreflect.Message, problem string, _ error) {
-	name := a.url[strings.LastIndexByte(a.url, '/')+1:]
+// decode returns the message in a. If it can't be decoded, or is nested too deep, it returns
+// nil and the reason in words.
+func (e *encoder) decode(a anyMessage) (_ protoreflect.Message, problem string) {
+	name := strings.ToValidUTF8(a.url[strings.LastIndexByte(a.url, '/')+1:], "\ufffd")
 	if e.anys > 0 {
 		if e.nested > maxNested || e.depth > maxAnyDepth {
-			return nil, name + " is nested too deep", nil
+			return nil, name + " is nested too deep"
 		}
 		e.nested += len(a.value)
 	}
-	mt, err := e.types.FindMessageByURL(a.url)
-	if errors.Is(err, protoregistry.NotFound) {
-		return nil, name + " is not recognized", nil
+	if a.url == "" {
+		return nil, "the type is missing"
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("google.protobuf.Any: unable to resolve %q: %w", a.url, err)
+	mt, err := e.types.FindMessageByURL(a.url)
+	switch {
+	case errors.Is(err, protoregistry.NotFound):
+		return nil, name + " is not recognized"
+	case err != nil:
+		return nil, strings.ToValidUTF8(err.Error(), "\ufffd")
+	case !isMessage(a.value):
+		return nil, "the value is not a " + name
 	}
 	m := mt.New()
-	if err := unmarshal(a.value, m.Interface(), e.types); err != nil {
-		return nil, "", fmt.Errorf("google.protobuf.Any: unable to unmarshal %q: %w", a.url, trimError(err))
-	}
-	return m, "", nil
+	Decode(a.value, m.Interface(), e.types)
+	return m, ""
 }
 
-// quote writes s as a string of JSON or the text format, without control characters. It
-// returns false if JSON can't represent s. It may stop early if the next check fails.
-func (e *encoder) quote(s string) bool {
-	isText := e.opts.Format == Text
+// quote writes s as a string of JSON, where it must be valid UTF-8, or of the text format,
+// without control characters. It may stop early if the next check fails.
+func (e *encoder) quote(s string) {
+	isText := e.opts.Encoding == Text
 	e.out.WriteByte('"')
 	done := 0
 	for i, r := range s {
@@ -261,14 +275,11 @@ func (e *encoder) quote(s string) bool {
 			_, size = utf8.DecodeRuneInString(s[i:])
 		}
 		invalid := r == utf8.RuneError && size == 1
-		if invalid && !isText {
-			return false
-		}
 		if r >= ' ' && r < 0x7f && r != '"' && r != '\\' || r > 0x9f && !invalid {
 			continue
 		}
 		if e.check() != nil {
-			return true
+			return
 		}
 		e.out.WriteString(s[done:i])
 		done = i + size
@@ -289,5 +300,4 @@ func (e *encoder) quote(s string) bool {
 	}
 	e.out.WriteString(s[done:])
 	e.out.WriteByte('"')
-	return true
 }

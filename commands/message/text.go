@@ -1,4 +1,4 @@
-package call
+package message
 
 import (
 	"math"
@@ -25,10 +25,10 @@ func (e *encoder) textName(name string) {
 
 // textMessage writes the fields of m.
 func (e *encoder) textMessage(m protoreflect.Message) error {
-	if m.Descriptor().FullName() == "google.protobuf.Any" {
+	if md := m.Descriptor(); md.Name() == "Any" && e.form(md) != nil && len(m.GetUnknown()) == 0 {
 		a := newAny(m)
 		clean := escape.Line(a.url) == a.url // it is printed as it is, not quoted
-		if inner, _, err := e.decode(a); clean && inner != nil && err == nil {
+		if inner, _ := e.decode(a); clean && inner != nil {
 			e.anys++
 			defer func() { e.anys-- }()
 			e.textName("[" + a.url + "]")
@@ -130,17 +130,24 @@ func (e *encoder) textFloat(f float64, bits int) {
 	}
 }
 
-// textUnknown writes fields that the type doesn't have. The bytes are valid: they have
-// been decoded before.
+// textUnknown writes fields that the type doesn't have. Bytes that aren't a field, which
+// Decode leaves only at the end of a message, become a comment.
 func (e *encoder) textUnknown(b []byte) error {
+	groups := 0
 	for len(b) > 0 {
 		if err := e.check(); err != nil {
 			return err
 		}
 		number, wireType, n := protowire.ConsumeTag(b)
+		if groups == 0 && (n < 0 || protowire.ConsumeFieldValue(number, wireType, b[n:]) < 0) {
+			e.textName("# not a field")
+			e.quote(string(b))
+			return nil
+		}
 		b = b[n:]
 		if wireType == protowire.EndGroupType {
 			e.close('}')
+			groups--
 			continue
 		}
 		e.textName(strconv.Itoa(int(number)))
@@ -163,6 +170,7 @@ func (e *encoder) textUnknown(b []byte) error {
 			e.quote(string(v))
 		case protowire.StartGroupType:
 			e.open('{')
+			groups++
 			n = 0
 		}
 		b = b[n:]
