@@ -63,11 +63,9 @@ func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Statu
 // describeStatus formats st as its code and message.
 func describeStatus(st *status.Status) string { return fmt.Sprintf("%v: %s", st.Code(), st.Message()) }
 
-// isPlainHTTP reports whether grpc-go made st from a response that isn't gRPC's. Its
-// code depends on the HTTP status: a 404 becomes Unimplemented.
-func isPlainHTTP(st *status.Status) bool {
-	return strings.Contains(st.Message(), "unexpected HTTP status code") || strings.Contains(st.Message(), "content-type")
-}
+// isPlainHTTP reports whether st is that of a response without grpc-status. Its code
+// depends on the HTTP status: a 404 becomes Unimplemented.
+func isPlainHTTP(st *status.Status) bool { return strings.HasPrefix(st.Message(), "HTTP ") }
 
 // reflection lists the services by the newest version of reflection that the server has.
 func (s *session) reflection(ctx context.Context, cc grpc.ClientConnInterface) Result {

@@ -137,8 +137,7 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 		u.codec, creds = limits.ClientCodec(clientCodec), limits.ClientCredentials(creds)
 		dialOpts = append(dialOpts, limits.ClientOptions()...)
 	}
-	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Address, slices.Concat(wsmux.ClientOptions(creds, u.logger.With(slog.String("upstream", u.addr))), []grpc.DialOption{
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: connectTimeout}),
