@@ -29,8 +29,8 @@ func (c *chunkConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// throughConn returns what a responseConn makes of data that arrives in chunks, and the
-// GOAWAY that it records.
+// throughConn returns the bytes that a responseConn returns for data that arrives in
+// chunks, and the GOAWAY that it records.
 func throughConn(tb testing.TB, data []byte, chunk, buffer int) (out []byte, goAway string) {
 	tb.Helper()
 	var last atomic.Pointer[string]

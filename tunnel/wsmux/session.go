@@ -71,8 +71,8 @@ type Options struct {
 	Observe func(stream uint32, opened bool) *mux.StreamObserver
 
 	// Logger logs frames for unknown streams and refused streams at debug level,
-	// and the first stream beyond a limit at warn level; and what the client of
-	// DialGRPC logs, see ClientOptions. Default: nothing is logged.
+	// and the first stream beyond a limit at warn level. The client of DialGRPC logs
+	// to it, too; see ClientOptions. Default: nothing is logged.
 	Logger *slog.Logger
 
 	writeTimeout time.Duration // for tests; default: the constant
