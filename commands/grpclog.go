@@ -9,8 +9,8 @@ import (
 )
 
 // grpcLog is the log of grpc-go, which all clients and servers of a process share. It logs
-// everything to the command's logger at level Debug: what concerns a call is also in its
-// status. It implements grpclog.LoggerV2.
+// everything to the command's logger at level Debug, because the statuses of calls have the
+// errors that matter. It implements grpclog.LoggerV2.
 type grpcLog struct {
 	logger atomic.Pointer[slog.Logger] // nil until the flags are parsed: nothing is logged
 }

@@ -153,6 +153,14 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 // Addr returns the address given to [NewUpstream].
 func (u *Upstream) Addr() string { return u.addr }
 
+// Err returns why the latest attempt to connect failed; nil if it succeeded or none has
+// ended.
+func (u *Upstream) Err() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.cause
+}
+
 // Conn returns the connection for forwarded calls. The caller may use it for its own
 // calls, such as reflection and health checks, and must not close it.
 func (u *Upstream) Conn() *grpc.ClientConn { return u.conn }
