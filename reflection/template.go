@@ -28,11 +28,11 @@ const (
 // If ctx ends first, the error is the cause.
 func Template(ctx context.Context, md protoreflect.MessageDescriptor, format string) (string, error) {
 	text, err := interruptible(ctx, func() (string, error) {
-		wrapped, err := desc.WrapMessage(md)
+		wrapped, err := wrapIncomplete(md)
 		if err != nil {
 			return "", err
 		}
-		m := template(wrapped, templateDepth(md), nil)
+		m := template(wrapped.(*desc.MessageDescriptor), templateDepth(md), nil) //nolint:errcheck // as md
 		switch format {
 		case "json":
 			return grpcurl.NewJSONFormatter(true, nil)(m)
