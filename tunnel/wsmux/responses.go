@@ -114,11 +114,11 @@ func (r *responses) correct(method string, err error, trailer metadata.MD) error
 // logDropped logs details that contradict a status: for the client's first call at level
 // Warn.
 func (r *responses) logDropped(method string, st *status.Status, details *spb.Status) {
-	level := slog.LevelDebug
+	log := r.logger.Debug
 	if r.warned.CompareAndSwap(false, true) {
-		level = slog.LevelWarn
+		log = r.logger.Warn
 	}
-	r.logger.Log(context.Background(), level, "status details dropped: they contradict grpc-status", //nolint:contextcheck // no handler uses it
+	log("status details dropped: they contradict grpc-status",
 		slog.String("method", method), slog.String("code", st.Code().String()), slog.String("message", st.Message()),
 		slog.String("details", codes.Code(uint32(details.GetCode())).String()+": "+details.GetMessage())) //nolint:gosec // any number is a code
 }
