@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/wstun/wstun/tunnel/proxy"
 )
 
 // DownKey is the key of the response metadata in which a server reports which of its
@@ -42,11 +44,15 @@ func (us *upstreams) down(ctx context.Context) metadata.MD {
 		if us.states[i] == grpc_health_v1.HealthCheckResponse_SERVING {
 			continue
 		}
-		text := "no answer yet"
-		if err := u.Err(); err != nil {
-			text = err.Error()
-		}
-		md.Append(DownKey, fmt.Sprintf("upstream %s is down: %s", u.Addr(), text))
+		md.Append(DownKey, fmt.Sprintf("upstream %s is down: %s", u.Addr(), downReason(u)))
 	}
 	return md
+}
+
+// downReason returns why an upstream is down.
+func downReason(u *proxy.Upstream) string {
+	if err := u.Err(); err != nil {
+		return err.Error()
+	}
+	return "no HTTP/2 connection"
 }

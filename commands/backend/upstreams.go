@@ -131,7 +131,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 			if !down {
 				down = true
-				logger.Warn("upstream down", slog.Any("err", us.all[i].Err()))
+				logger.Warn("upstream down", slog.String("err", downReason(us.all[i])))
 			}
 		case connectivity.Connecting, connectivity.Shutdown:
 		}

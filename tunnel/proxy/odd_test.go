@@ -66,3 +66,25 @@ func TestGoAwayWithoutDebugData(t *testing.T) {
 		t.Errorf("the call ended with %v", err)
 	}
 }
+
+// TestGoAwayAtOnce has an upstream that refuses connections with a GOAWAY.
+func TestGoAwayAtOnce(t *testing.T) {
+	t.Parallel()
+	addr := serveUntilEnd(t, func(l net.Listener) {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = http2.NewFramer(c, nil).WriteGoAway(0, http2.ErrCodeHTTP11Required, []byte("go away"))
+			_, _ = io.Copy(io.Discard, c) // until the client closes it
+			_ = c.Close()
+		}
+	})
+	u := upstream(t, addr, nil)
+	_, err := invoke(t.Context(), proxyTo(t, u), method, nil)
+	if st := status.Convert(err); st.Code() != codes.Unavailable || !strings.HasPrefix(st.Message(), "upstream "+addr+": ") || !strings.HasSuffix(st.Message(), `GOAWAY HTTP_1_1_REQUIRED: "go away"`) {
+		t.Errorf("the call ended with %v", err)
+	}
+	_ = u.Close()
+}

@@ -135,13 +135,15 @@ func (r *responses) explain(st *status.Status, err error) error {
 	if before, goAway, ok := strings.Cut(text, ", received prior goaway: code: "); ok && st.Code() == codes.Unavailable {
 		return status.Error(st.Code(), before+": GOAWAY "+strings.Replace(goAway, ", debug data: ", ": ", 1))
 	}
-	if goAway := r.goAway.Load(); goAway != nil && st.Code() == codes.Unavailable && isDraining(text) {
+	if goAway := r.goAway.Load(); goAway != nil && st.Code() == codes.Unavailable && isGoAway(text) {
 		return status.Error(st.Code(), text+": "+*goAway)
 	}
 	return nameMetadataLimit(err)
 }
 
-// isDraining reports whether text is grpc-go's about a call that a GOAWAY ends or excludes.
-func isDraining(text string) bool {
-	return text == "the stream is rejected because server is draining the connection" || text == "the connection is draining"
+// isGoAway reports whether text is grpc-go's about a call that a GOAWAY excludes, or about a
+// GOAWAY before SETTINGS.
+func isGoAway(text string) bool {
+	return text == "the stream is rejected because server is draining the connection" || text == "the connection is draining" ||
+		strings.HasSuffix(text, `initial http2 frame from server is not a settings frame: *http2.GoAwayFrame"`)
 }
