@@ -68,7 +68,7 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	if err != nil {
 		return err
 	}
-	logger, err := o.log.logger(p.stderr)
+	logger, err := p.newLogger(&o.log)
 	if err != nil {
 		return err
 	}

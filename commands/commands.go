@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
@@ -33,6 +34,7 @@ type program struct {
 	stdout, stderr io.Writer               // cleaned
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
+	grpcLog        grpcLog
 
 	// pipes is set by commands that only print results: a closed pipe then ends them
 	// without a message.
@@ -59,6 +61,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	p := &program{stdin: stdin, fail: fail}
+	grpclog.SetLoggerV2(&p.grpcLog) // otherwise grpc-go logs to stderr
 	stderr = cleaned{stderr, &p.secrets}
 	p.stdout, p.stderr = cleaned{results{stdout, fail}, &p.secrets}, stderr
 	if i := slices.Index(args, "--"); i >= 0 {

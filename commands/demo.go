@@ -110,7 +110,7 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 	if local.Addr().Network() == "tcp" {
 		target = "passthrough:///" + target
 	}
-	cc, err := grpc.NewClient(target, append(wsmux.ClientOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	cc, err := grpc.NewClient(target, wsmux.ClientOptions(insecure.NewCredentials(), nil)...)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOpt
 	p.pipes = true
 	catchBrokenPipes() // otherwise SIGPIPE would end wstun before it closes the session
 	var err error
-	if o.Logger, err = log.logger(p.stderr); err != nil {
+	if o.Logger, err = p.newLogger(log); err != nil {
 		return nil, nil, err
 	}
 	o.Version = version()

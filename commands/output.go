@@ -35,8 +35,8 @@ func (o *logOptions) flags(level string) []cli.Flag {
 	}
 }
 
-// logger returns the logger that the flags choose.
-func (o *logOptions) logger(w io.Writer) (*slog.Logger, error) {
+// newLogger returns the logger that the flags choose. grpc-go logs to it, too.
+func (p *program) newLogger(o *logOptions) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {
 		return nil, usage.OneOf("log-level", o.level, "debug", "info", "warn", "error")
@@ -45,10 +45,12 @@ func (o *logOptions) logger(w io.Writer) (*slog.Logger, error) {
 		return nil, err
 	}
 	opts := &slog.HandlerOptions{Level: level}
+	logger := slog.New(slog.NewTextHandler(p.stderr, opts))
 	if o.format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		logger = slog.New(slog.NewJSONHandler(p.stderr, opts))
 	}
-	return slog.New(slog.NewTextHandler(w, opts)), nil
+	p.grpcLog.logger.Store(logger)
+	return logger, nil
 }
 
 // outputOptions are the values of the flags of commands that run until stopped.
@@ -77,7 +79,7 @@ type output struct {
 }
 
 func (p *program) newOutput(o *outputOptions) (*output, error) {
-	logger, err := o.log.logger(p.stderr)
+	logger, err := p.newLogger(&o.log)
 	if err != nil {
 		return nil, err
 	}

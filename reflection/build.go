@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -29,7 +30,8 @@ type builder struct {
 	scratch  int // the part of memory for one decoded file at a time
 	budget   budget
 	set      *Set
-	problems int // all of them, also those that the Set doesn't list
+	problems int   // all of them, also those that the Set doesn't list
+	strict   error // the first problem that is an error for files that the user has chosen
 }
 
 // state is the progress of linking a file. Zero means not started.
@@ -55,7 +57,14 @@ func newBuilder() *builder {
 	}
 }
 
+// problem adds a problem to the Set.
 func (b *builder) problem(format string, args ...any) {
+	b.strict = cmp.Or(b.strict, fmt.Errorf(format, args...))
+	b.incomplete(format, args...)
+}
+
+// incomplete adds a problem that isn't an error even for files that the user has chosen.
+func (b *builder) incomplete(format string, args ...any) {
 	b.problems++
 	switch {
 	case b.problems <= maxProblems:
@@ -213,9 +222,6 @@ func (b *builder) link(ctx context.Context, path string) state {
 		}
 	}
 	f, fd, err := b.describe(f, cyclic, missing)
-	if err == nil {
-		err = b.set.registry.RegisterFile(fd)
-	}
 	if err != nil {
 		b.problem("%.100q is left out: %v", path, err)
 		if errors.Is(err, errWork) || errors.Is(err, errImports) {
@@ -228,8 +234,8 @@ func (b *builder) link(ctx context.Context, path string) state {
 	return done
 }
 
-// describe builds the descriptor of a file without its cyclic imports. The resulting file
-// has fewer or other imports than f if necessary.
+// describe builds and registers the descriptor of a file without its cyclic imports. The
+// resulting file has fewer or other imports than f if necessary.
 func (b *builder) describe(f *encodedFile, cyclic, missing map[string]bool) (*encodedFile, protoreflect.FileDescriptor, error) {
 	original := f.decode()
 	fdp := b.withAliases(original)
@@ -243,42 +249,69 @@ func (b *builder) describe(f *encodedFile, cyclic, missing map[string]bool) (*en
 	if err := b.budget.spendImports(b.importCost(fdp)); err != nil {
 		return nil, nil, err
 	}
-	if err := b.budget.spend(work + 3*f.built); err != nil {
+	cost := work + 3*f.built
+	if err := b.budget.spend(cost); err != nil {
 		return nil, nil, err
 	}
 	fdp, fd, err := b.newFile(fdp, missing)
-	if err == nil && fdp != original {
-		f, err = encodeFile(fdp)
+	if fdp != original {
+		var encodeErr error
+		if f, encodeErr = encodeFile(fdp); encodeErr != nil {
+			return nil, nil, encodeErr
+		}
+	}
+	if err != nil { // the encoding is complete all the same: its readers may accept it
+		fd, err = b.salvage(fdp, cost, err)
 	}
 	return f, fd, err
 }
 
-// newFile builds a descriptor. It drops missing imports that the file doesn't need, as
-// is common for files that only define options. If the file needs them, the unresolved
-// types become placeholders.
+// newFile builds and registers a descriptor. It drops missing imports that the file doesn't
+// need, as is common for files that only define options. If the file needs them, the
+// unresolved types become placeholders. After an error the file is fdp.
 func (b *builder) newFile(
 	fdp *descriptorpb.FileDescriptorProto, missing map[string]bool,
-) (_ *descriptorpb.FileDescriptorProto, fd protoreflect.FileDescriptor, err error) {
+) (*descriptorpb.FileDescriptorProto, protoreflect.FileDescriptor, error) {
+	needed := fdp
+	if len(missing) > 0 {
+		needed = withoutImports(fdp, missing)
+	}
+	fd, err := b.register(needed, false)
+	if err == nil {
+		return needed, fd, nil
+	}
+	fd, looseErr := b.register(fdp, true)
+	if looseErr == nil && len(missing) == 0 {
+		b.problem("%q refers to symbols that it doesn't import: %v", fdp.GetName(), err)
+	}
+	return fdp, fd, looseErr
+}
+
+// register builds and registers a descriptor. A loose one has placeholders for unresolved
+// types.
+func (b *builder) register(fdp *descriptorpb.FileDescriptorProto, loose bool) (fd protoreflect.FileDescriptor, err error) {
 	defer func() {
 		if r := recover(); r != nil { // protodesc may panic on a malicious file
 			err = fmt.Errorf("%v", r)
 		}
 	}()
-	needed := fdp
-	if len(missing) > 0 {
-		needed = withoutImports(fdp, missing)
-	}
-	fd, err = protodesc.NewFile(needed, b.set.registry)
+	fd, err = (protodesc.FileOptions{AllowUnresolvable: loose}).New(fdp, b.set.registry)
 	if err == nil {
-		return needed, fd, nil
+		err = b.set.registry.RegisterFile(fd)
 	}
-	if fd, looseErr := (protodesc.FileOptions{AllowUnresolvable: true}).New(fdp, b.set.registry); looseErr == nil {
-		if len(missing) == 0 {
-			b.problem("%q refers to symbols that it doesn't import: %v", fdp.GetName(), err)
-		}
-		return fdp, fd, nil
+	return fd, withoutPrefix(err)
+}
+
+// withoutPrefix removes the prefix of protobuf's errors, which varies so that nobody relies
+// on it.
+func withoutPrefix(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil, nil, err
+	if text, ok := strings.CutPrefix(err.Error(), "proto:"); ok {
+		return errors.New(strings.TrimSpace(text))
+	}
+	return err
 }
 
 // importCost returns the number of steps that protodesc needs to go through the imports of

@@ -55,6 +55,10 @@ type Symbol struct {
 // those of imports; nil if there are all.
 func (s *Symbol) Incomplete() error { return s.set.limit }
 
+// Problem returns the first problem with the descriptors of the symbol's source that
+// mentions name, "" if there is none.
+func (s *Symbol) Problem(name protoreflect.FullName) string { return s.set.problemWith(string(name)) }
+
 // Types returns a resolver for the symbol's messages. It searches the symbol's own
 // source, then (for messages such as those in a google.protobuf.Any) all sources, then
 // the types linked into the program. The resolver may ask the sources until ctx ends.
@@ -89,12 +93,13 @@ func (c *Catalog) Services(ctx context.Context) ([]string, error) {
 }
 
 // Find returns the symbol with that full name. If no source has it, the error is that
-// of the first source that failed, or else [ErrNotFound].
+// of the first source that failed, or else an [ErrNotFound], which may have a reason.
 func (c *Catalog) Find(ctx context.Context, name protoreflect.FullName) (*Symbol, error) {
 	if len(name) > maxName || !name.IsValid() {
 		return nil, ErrNotFound
 	}
 	var firstErr error
+	notFound := ErrNotFound
 	for i, source := range c.sources {
 		if s := c.cached(i, name); s != nil {
 			return s, nil
@@ -106,14 +111,15 @@ func (c *Catalog) Find(ctx context.Context, name protoreflect.FullName) (*Symbol
 				return s, nil
 			}
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) && firstErr == nil {
-			firstErr = err
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrNotFound):
+			firstErr = cmp.Or(firstErr, err)
+		case notFound == ErrNotFound: //nolint:errorlint // without a reason
+			notFound = err
 		}
 	}
-	if firstErr != nil {
-		return nil, firstErr
-	}
-	return nil, ErrNotFound
+	return nil, cmp.Or(firstErr, notFound)
 }
 
 // All returns the symbols of that kind by their full names. It asks each source for all

@@ -107,7 +107,7 @@ func inEnums(list protoreflect.EnumDescriptors) (n int) {
 
 // source returns d as .proto source.
 func source(d protoreflect.Descriptor) (string, error) {
-	wrapped, err := desc.WrapDescriptor(d)
+	wrapped, err := wrapIncomplete(d)
 	if err != nil {
 		return "", err
 	}

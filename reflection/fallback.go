@@ -2,6 +2,7 @@ package reflection
 
 import (
 	"fmt"
+	"log/slog"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -15,6 +16,7 @@ import (
 func (m *Merged) SetFallback(set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.warnProblems(set, slog.Bool("local", true))
 	m.replace(len(m.state.Load().sets)-1, set)
 }
 

@@ -31,12 +31,16 @@ func FuzzFileDescriptors(f *testing.F) {
 		}
 		f.Add(data, []byte{0x0a, 0x01, 'x'})
 	}
-	for _, files := range [][]*descriptorpb.FileDescriptorProto{
+	lists := [][]*descriptorpb.FileDescriptorProto{
 		{file("a.proto", "b.proto"), file("b.proto", "a.proto")},
 		{file("google/protobuf/any.proto", "google/protobuf/any.proto"), file("grpc/health.proto")},
 		{file("upstream-2/good.proto"), file("good.proto", "upstream-2/good.proto", "gone.proto")},
 		{{Name: new("v.proto"), PublicDependency: []int32{-1, 9}, WeakDependency: []int32{3}, OptionDependency: []string{"v.proto"}}},
-	} {
+	}
+	for _, odd := range incompleteFiles {
+		lists = append(lists, odd.files())
+	}
+	for _, files := range lists {
 		data, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: files})
 		if err != nil {
 			f.Fatal(err)

@@ -19,8 +19,9 @@ import (
 
 // LoadProtosets reads files that contain a google.protobuf.FileDescriptorSet, as written
 // by protoc --descriptor_set_out --include_imports. The Set has all services that they
-// define. Incomplete or contradictory files are an error; only the files of protobuf and
-// gRPC (google/protobuf/, google/rpc/) may be missing.
+// define. Missing files are an error, except those of protobuf and gRPC
+// (google/protobuf/, google/rpc/), and so are two with one path. Declarations that are
+// invalid or unsupported are left out; errors about their names have the reason.
 func LoadProtosets(paths []string) (*Set, error) {
 	b := newBuilder()
 	for _, path := range paths {
@@ -43,7 +44,7 @@ func LoadProtosets(paths []string) (*Set, error) {
 // the files and their imports in importPaths. Default: the current directory, then the
 // directories of the files. The files of protobuf and gRPC (google/protobuf/,
 // google/rpc/) are built in. The Set has all services that the files and their imports
-// define.
+// define. As with [LoadProtosets], unsupported declarations are left out.
 //
 // The text of a syntax error begins with its position, file:line:column. The error for
 // a missing file is a [*MissingError].
@@ -135,15 +136,15 @@ func (b *builder) addParsed(files []*desc.FileDescriptor) {
 	}
 }
 
-// buildStrict builds a Set of all files and returns the first problem as an error. op
-// names the operation in that error.
+// buildStrict builds a Set of all files and returns the first problem as an error, unless
+// a file only lacks some declarations. op names the operation in that error.
 func (b *builder) buildStrict(op string) (*Set, error) {
 	set, err := b.build(context.Background(), nil)
 	if err != nil {
 		return nil, err
 	}
-	if len(set.problems) > 0 {
-		return nil, fmt.Errorf("reflection: %s: %s", op, set.problems[0])
+	if b.strict != nil {
+		return nil, fmt.Errorf("reflection: %s: %w", op, b.strict)
 	}
 	return set, nil
 }

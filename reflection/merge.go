@@ -53,14 +53,20 @@ func NewMerged(n int, logger *slog.Logger) *Merged {
 func (m *Merged) Set(i int, set *Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if set != nil {
-		for _, p := range set.problems {
-			if m.firstTime(fmt.Sprint(i, p)) {
-				m.logger.Warn("descriptors left out", slog.Int("upstream", i+1), slog.String("reason", p))
-			}
+	m.warnProblems(set, slog.Int("upstream", i+1))
+	m.replace(i, set)
+}
+
+// warnProblems logs the problems of a Set, which may be nil. The caller holds mu.
+func (m *Merged) warnProblems(set *Set, source slog.Attr) {
+	if set == nil {
+		return
+	}
+	for _, p := range set.problems {
+		if m.firstTime(fmt.Sprint(source, p)) {
+			m.logger.Warn("descriptors left out", source, slog.String("reason", p))
 		}
 	}
-	m.replace(i, set)
 }
 
 // replace replaces the i-th Set. The caller holds mu.

@@ -31,6 +31,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -124,6 +125,18 @@ func (s *Set) Types() TypeResolver {
 		return types.Resolvers(nil)
 	}
 	return s.types
+}
+
+// problemWith returns the first problem that mentions name, "" if there is none.
+func (s *Set) problemWith(name string) string {
+	if s != nil {
+		for _, p := range s.problems {
+			if strings.Contains(p, name) {
+				return p
+			}
+		}
+	}
+	return ""
 }
 
 // definedServices returns the full names of the services in all files.

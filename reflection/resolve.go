@@ -48,6 +48,10 @@ type NameError struct {
 
 	// Err is the error of the first source that failed, nil if none did.
 	Err error
+
+	// Problem is the reason why a source lacks descriptors, "" if none does. It
+	// mentions the name if one of several does.
+	Problem string
 }
 
 func (e *NameError) Error() string {
@@ -57,6 +61,9 @@ func (e *NameError) Error() string {
 	s := fmt.Sprintf("unknown %s %q", e.Kind, e.Name)
 	if e.Err != nil {
 		s += fmt.Sprintf(" (some sources failed: %v)", e.Err)
+	}
+	if e.Problem != "" {
+		s += ": descriptors are missing: " + e.Problem
 	}
 	return s
 }
@@ -82,6 +89,7 @@ func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol,
 	switch len(matches) {
 	case 0:
 		nameErr.Suggestions = suggest.Near(full, names(sets, kind, false))
+		nameErr.Problem = problem(sets, full)
 		return nil, nameErr
 	case 1:
 		return matches[0], nil
@@ -91,6 +99,19 @@ func (c *Catalog) Resolve(ctx context.Context, kind Kind, name string) (*Symbol,
 	}
 	slices.Sort(nameErr.Candidates)
 	return nil, nameErr
+}
+
+// problem returns the first problem of sets that mentions the last parts of a name, as
+// many as possible; "" if there are no problems.
+func problem(sets []*Set, name string) string {
+	for _, part := range append(suffixes(name), "") {
+		for _, set := range sets {
+			if p := set.problemWith(part); p != "" {
+				return p
+			}
+		}
+	}
+	return ""
 }
 
 // Name returns the name of d as users type it: pkg.Service/Method for a method,

@@ -63,11 +63,11 @@ func TextTemplate(ctx context.Context, md protoreflect.MessageDescriptor) (strin
 }
 
 func newTemplate(md protoreflect.MessageDescriptor) (protoadapt.MessageV1, error) {
-	wrapped, err := desc.WrapMessage(md)
+	wrapped, err := wrapIncomplete(md)
 	if err != nil {
 		return nil, err
 	}
-	return template(wrapped, templateDepth(md), nil), nil
+	return template(wrapped.(*desc.MessageDescriptor), templateDepth(md), nil), nil //nolint:errcheck // as md
 }
 
 // template is like grpcurl.MakeTemplate but fills in only the messages on that many

@@ -58,10 +58,11 @@ type upstreams struct {
 	own    map[string]grpc.ServiceInfo // this server's services, whose calls are not forwarded; set before follow
 
 	failures []netdiag.Failure // to describe; element i belongs to follow(i)
+	known    []chan struct{}   // closed once the upstream's state is known
 
 	mu         sync.Mutex // guards the fields below
 	reflection []reflectionState
-	states     []servingStatus
+	states     []servingStatus          // UNKNOWN at first
 	services   map[string]servingStatus // the statuses in health
 }
 
@@ -88,6 +89,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 		reflection: make([]reflectionState, n),
 		states:     make([]servingStatus, n),
 	}
+	us.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	us.merged.SetFallback(local)
 	for _, text := range o.Upstreams {
 		addr, err := parseUpstream(text)
@@ -99,6 +101,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 			return nil, usage.Errorf("--upstream %s: %w", text, err)
 		}
 		us.all = append(us.all, u)
+		us.known = append(us.known, make(chan struct{}))
 	}
 	us.proxy = proxy.New(us.all)
 	return us, nil
@@ -133,7 +136,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 			us.setHealth(i, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 			if !down {
 				down = true
-				logger.Warn("upstream down: calls to it say why")
+				logger.Warn("upstream down", slog.String("err", downReason(us.all[i])))
 			}
 		case connectivity.Connecting, connectivity.Shutdown:
 		}
@@ -283,11 +286,19 @@ func (us *upstreams) fallback() int {
 
 // setHealth sets the health of upstream i, and updates that of all services: a service has
 // the health of the first upstream that has it, and is unknown if no upstream has it any
-// longer.
+// longer. The server as a whole is serving if one of the upstreams is.
 func (us *upstreams) setHealth(i int, state servingStatus) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
+	if us.states[i] == grpc_health_v1.HealthCheckResponse_UNKNOWN {
+		close(us.known[i])
+	}
 	us.states[i] = state
+	whole := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if slices.Contains(us.states, grpc_health_v1.HealthCheckResponse_SERVING) {
+		whole = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	us.health.SetServingStatus("", whole)
 	services := make(map[string]servingStatus)
 	for service := range us.services { // overwritten below if an upstream still has it
 		services[service] = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN

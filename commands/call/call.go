@@ -84,7 +84,11 @@ func (t *Target) Method(ctx context.Context, name string) (*Method, error) {
 	m := &Method{s.Descriptor.(protoreflect.MethodDescriptor), s.Types} //nolint:errcheck // Resolve returned this kind
 	for _, md := range []protoreflect.MessageDescriptor{m.Input(), m.Output()} {
 		if md.IsPlaceholder() {
-			return nil, fmt.Errorf("cannot call %s: no descriptor of %s", reflection.Name(m), md.FullName())
+			err := fmt.Errorf("cannot call %s: no descriptor of %s", reflection.Name(m), md.FullName())
+			if problem := s.Problem(md.FullName()); problem != "" {
+				err = fmt.Errorf("%w: %s", err, problem)
+			}
+			return nil, err
 		}
 	}
 	return m, nil

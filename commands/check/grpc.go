@@ -9,8 +9,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -20,14 +22,17 @@ const hintHTTP2Only = "the server speaks HTTP/2 but not gRPC: check the target t
 // a health status, passes with a note: it has no health service, no status for the server
 // as a whole, or requires credentials.
 func (s *session) health(ctx context.Context, cc grpc.ClientConnInterface) Result {
-	resp, err := grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+	var header metadata.MD
+	resp, err := grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Header(&header))
 	st := status.Convert(err)
 	switch st.Code() {
 	case codes.OK:
+		down := header[backend.DownKey]
+		text := strings.Join(append([]string{resp.GetStatus().String()}, down...), "; ")
 		if resp.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
-			return Result{Detail: resp.GetStatus().String()}
+			return Result{Note: len(down) > 0, Detail: text}
 		}
-		return Result{Err: errors.New(resp.GetStatus().String()), Hint: "the server runs but reports that it can't serve: see its log"}
+		return Result{Err: errors.New(text), Hint: "the server runs but reports that it can't serve: see its log"}
 	case codes.Unimplemented:
 		if isPlainHTTP(st) {
 			break
@@ -63,11 +68,9 @@ func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Statu
 // describeStatus formats st as its code and message.
 func describeStatus(st *status.Status) string { return fmt.Sprintf("%v: %s", st.Code(), st.Message()) }
 
-// isPlainHTTP reports whether grpc-go made st from a response that isn't gRPC's. Its
-// code depends on the HTTP status: a 404 becomes Unimplemented.
-func isPlainHTTP(st *status.Status) bool {
-	return strings.Contains(st.Message(), "unexpected HTTP status code") || strings.Contains(st.Message(), "content-type")
-}
+// isPlainHTTP reports whether st is that of a response without grpc-status. Its code
+// depends on the HTTP status: a 404 becomes Unimplemented.
+func isPlainHTTP(st *status.Status) bool { return strings.HasPrefix(st.Message(), "HTTP ") }
 
 // reflection lists the services by the newest version of reflection that the server has.
 func (s *session) reflection(ctx context.Context, cc grpc.ClientConnInterface) Result {

@@ -33,6 +33,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // The programs that scripts start beside wstun. Those that listen print their address first.
@@ -59,6 +60,9 @@ func hangup() {
 		_, _, _ = ws.ReadMessage() // until the other side has closed it
 	}))
 }
+
+// oddserver sends responses that aren't quite gRPC's.
+func oddserver() { tunneltest.ServeOdd(mustListen()) }
 
 func mustListen() net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

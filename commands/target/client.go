@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
+	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
@@ -23,6 +25,7 @@ type client struct {
 
 	mu   sync.Mutex
 	onUp func() // called after each reconnection
+	down string // the upstreams that the server has reported as down
 }
 
 // transport is the connection to the server: plain or sessions.
@@ -92,7 +95,40 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	if err != nil {
 		return nil, err
 	}
-	return cc.NewStream(ctx, desc, method, opts...)
+	stream, err := cc.NewStream(ctx, desc, method, opts...)
+	if err == nil && strings.HasPrefix(method, "/grpc.reflection.") {
+		stream = &reflectionStream{ClientStream: stream, client: c}
+	}
+	return stream, err
+}
+
+// reflectionStream is a stream of reflection. It reports the upstreams of the server that
+// are down, because their services may be missing.
+type reflectionStream struct {
+	grpc.ClientStream
+	client   *client
+	reported bool
+}
+
+func (s *reflectionStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if !s.reported && err == nil {
+		s.reported = true
+		if md, err := s.Header(); err == nil {
+			s.client.reportDown(strings.Join(md[backend.DownKey], "; "))
+		}
+	}
+	return err
+}
+
+// reportDown prints the upstreams that are down, if they have changed.
+func (c *client) reportDown(down string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if down != c.down && down != "" {
+		c.say("%s", down)
+	}
+	c.down = down
 }
 
 var errNotGRPC = errors.New("the connection ended before HTTP/2 had begun")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -35,6 +36,7 @@ type plain struct {
 	through *url.URL      // the proxy; nil: none
 	timeout time.Duration // 0: none
 	tls     *tls.Config   // nil: no TLS
+	logger  *slog.Logger
 	options []grpc.DialOption
 	conn    *grpc.ClientConn // nil until connect
 	life    context.Context  //nolint:containedctx // until close
@@ -54,7 +56,7 @@ func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, 
 		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window"); err != nil {
 		return nil, nil, err
 	}
-	p := &plain{client: c, text: o.Addr, timeout: o.Endpoint.ConnectTimeout}
+	p := &plain{client: c, text: o.Addr, timeout: o.Endpoint.ConnectTimeout, logger: o.Logger}
 	var err error
 	if p.addr, err = outbound.ParseAddr(o.Addr); err != nil {
 		return nil, nil, &usage.Error{Err: err, Advice: "a TARGET is such an address of a gRPC server, or the URL of a WebSocket"}
@@ -109,8 +111,8 @@ func (p *plain) connect(ctx context.Context) error {
 		creds = outbound.Credentials(p.tls, p.setCause)
 	}
 	var err error
-	p.conn, err = grpc.NewClient("passthrough:///"+p.addr.Authority(), slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
-		grpc.WithTransportCredentials(creds), grpc.WithContextDialer(p.dial), grpc.WithIdleTimeout(0),
+	p.conn, err = grpc.NewClient("passthrough:///"+p.addr.Authority(), slices.Concat(wsmux.ClientOptions(creds, p.logger), []grpc.DialOption{
+		grpc.WithContextDialer(p.dial), grpc.WithIdleTimeout(0),
 	}, p.options)...)
 	if err != nil {
 		return &plainError{p.text, err, ""}

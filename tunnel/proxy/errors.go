@@ -51,8 +51,10 @@ func connectionCause(err error) (string, bool) {
 		return "closed", true
 	case st.Code() != codes.Unavailable:
 		return "", false
-	case text == "transport is closing", text == "the connection is draining":
+	case text == "transport is closing":
 		return "connection lost", true
+	case strings.HasPrefix(text, draining), strings.HasPrefix(text, rejected):
+		return "connection lost" + strings.TrimPrefix(strings.TrimPrefix(text, draining), rejected), true
 	case strings.HasPrefix(text, reading):
 		return shortenReadError(text), true
 	default:
@@ -60,10 +62,13 @@ func connectionCause(err error) (string, bool) {
 	}
 }
 
-// Texts of grpc-go about a closed client and a lost connection.
+// Texts of grpc-go about a closed client and a lost connection. Package wsmux appends the
+// GOAWAY to those about one.
 const (
-	closing = "grpc: the client connection is closing"
-	reading = "error reading from server: "
+	closing  = "grpc: the client connection is closing"
+	reading  = "error reading from server: "
+	draining = "the connection is draining"
+	rejected = "the stream is rejected because server is draining the connection"
 )
 
 // shortenReadError shortens grpc-go's texts about lost connections, such as
@@ -76,8 +81,11 @@ func shortenReadError(text string) string {
 	return "connection lost: " + cause
 }
 
-// parseConnectionError extracts the cause from grpc-go's text about a failed connection,
-// which quotes it. It returns false if s is another text.
+// goAway begins the text that package wsmux appends.
+const goAway = ": GOAWAY "
+
+// parseConnectionError extracts the cause, and the GOAWAY, from grpc-go's text about a
+// failed connection, which quotes the cause. It returns false if s is another text.
 func parseConnectionError(s string) (string, bool) {
 	const marker = `connection error: desc = `
 	i := strings.Index(s, marker+`"`)
@@ -98,6 +106,9 @@ func parseConnectionError(s string) (string, bool) {
 	}
 	if strings.HasPrefix(text, reading) {
 		text = shortenReadError(text)
+	}
+	if rest := s[i+len(marker)+len(quoted):]; strings.HasPrefix(rest, goAway) {
+		text += rest
 	}
 	return text, true
 }

@@ -18,8 +18,8 @@
 //
 // A call buffers only a few messages, so flow control works end to end.
 //
-// Errors: the caller gets the status of the upstream, except in the case described at
-// [Proxy.SetServices]. If the upstream can't be reached, the status is Unavailable with
+// Errors: the caller gets the status of the upstream, as at [wsmux.ClientOptions], except
+// in the case described at [Proxy.SetServices]. If the upstream can't be reached, the status is Unavailable with
 // the upstream and the cause, such as "upstream 127.0.0.1:50051: connection refused".
 //
 // Lifetimes: the caller closes the upstreams, after the server.

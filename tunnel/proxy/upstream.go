@@ -134,8 +134,7 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 		u.codec, creds = limits.ClientCodec(clientCodec), limits.ClientCredentials(creds)
 		dialOpts = append(dialOpts, limits.ClientOptions()...)
 	}
-	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Authority(), slices.Concat(wsmux.ClientOptions(), []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+	u.conn, err = grpc.NewClient("passthrough:///"+u.dialed.Authority(), slices.Concat(wsmux.ClientOptions(creds, u.logger.With(slog.String("upstream", u.addr))), []grpc.DialOption{
 		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(u.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: connectTimeout}),
@@ -150,6 +149,14 @@ func newUpstream(addr string, opts *UpstreamOptions, limits *limit.Session, dial
 
 // Addr returns the address given to [NewUpstream].
 func (u *Upstream) Addr() string { return u.addr }
+
+// Err returns why the latest attempt to connect failed; nil if it succeeded or none has
+// ended.
+func (u *Upstream) Err() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.cause
+}
 
 // Conn returns the connection for forwarded calls. The caller may use it for its own
 // calls, such as reflection and health checks, and must not close it.

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // fields encodes headers, given as name, value, name, value.
@@ -24,40 +26,26 @@ func fields(kv ...string) []byte {
 	return b.Bytes()
 }
 
-// serveHTTP2 serves one connection until it is closed, and calls answer for each request.
+// serveHTTP2 serves until the test ends, and calls answer for each request.
 func serveHTTP2(t *testing.T, answer func(f *http2.Framer, request *http2.MetaHeadersFrame)) string {
+	t.Helper()
+	return serveUntilEnd(t, func(l net.Listener) {
+		tunneltest.ServeHTTP2(l, func(f *http2.Framer, request *http2.MetaHeadersFrame) bool {
+			answer(f, request)
+			return true
+		})
+	})
+}
+
+// serveUntilEnd calls serve with a listener that is closed when the test ends, after its
+// clients.
+func serveUntilEnd(t *testing.T, serve func(net.Listener)) string {
 	t.Helper()
 	l := listen(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
-		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
-			return
-		}
-		f := http2.NewFramer(c, c)
-		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-		_ = f.WriteSettings()
-		for {
-			frame, err := f.ReadFrame()
-			if err != nil {
-				return
-			}
-			switch frame := frame.(type) {
-			case *http2.SettingsFrame:
-				if !frame.IsAck() {
-					_ = f.WriteSettingsAck()
-				}
-			case *http2.MetaHeadersFrame:
-				answer(f, frame)
-			case *http2.PingFrame:
-				_ = f.WritePing(true, frame.Data)
-			}
-		}
+		serve(l)
 	}()
 	t.Cleanup(func() {
 		_ = l.Close()

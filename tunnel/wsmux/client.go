@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 
@@ -15,7 +16,7 @@ import (
 // stream at the first RPC; all RPCs share that. While the session is up, a lost
 // stream is replaced at the next RPC. opts override the defaults.
 func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	return newClient(func(ctx context.Context) (net.Conn, error) {
+	return newClient(s.logger, func(ctx context.Context) (net.Conn, error) {
 		stream, err := s.Open(ctx)
 		if err != nil {
 			return nil, err
@@ -24,10 +25,9 @@ func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	}, opts...)
 }
 
-// newClient returns a gRPC client that calls open for each connection.
-func newClient(open func(context.Context) (net.Conn, error), opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	cc, err := grpc.NewClient("passthrough:///wsmux", slices.Concat(ClientOptions(), []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+// newClient returns a gRPC client that calls open for each connection. logger may be nil.
+func newClient(logger *slog.Logger, open func(context.Context) (net.Conn, error), opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	cc, err := grpc.NewClient("passthrough:///wsmux", slices.Concat(ClientOptions(insecure.NewCredentials(), logger), []grpc.DialOption{
 		grpc.WithAuthority("localhost"), // gRPC's own choice for targets without a host name
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return open(ctx) }),
 		grpc.WithIdleTimeout(0), // otherwise gRPC closes the stream after 30 minutes without RPCs

@@ -90,7 +90,7 @@ func DialGRPC(wsConn *websocket.Conn) (*grpc.ClientConn, *yamux.Session, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	cc, err := newClient(s.open)
+	cc, err := newClient(nil, s.open)
 	if err != nil {
 		_ = s.Close()
 		return nil, nil, err

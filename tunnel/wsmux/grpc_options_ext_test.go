@@ -191,7 +191,7 @@ func dialHeaders(t *testing.T, values []int) *grpc.ClientConn {
 	l := tunneltest.Listen(t)
 	go func() { _ = srv.Serve(l) }() // ends with the server
 	cc, err := grpc.NewClient("passthrough:///"+l.Addr().String(),
-		append(wsmux.ClientOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+		wsmux.ClientOptions(insecure.NewCredentials(), nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,15 @@
 package wsmux
 
 import (
-	"context"
+	"cmp"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	grpckeepalive "google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 )
@@ -32,35 +34,28 @@ func ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// ClientOptions returns the options of [DialGRPC]'s client that suit any client: both
-// message limits are [MaxMsgSize], and the limit of metadata is [MaxMetadata]. A call
+// ClientOptions returns the options of [DialGRPC]'s client that suit any client, with creds:
+// both message limits are [MaxMsgSize], and the limit of metadata is [MaxMetadata]. A call
 // whose response exceeds the latter fails with Internal, or Unavailable if it is far more,
 // and a message that names the limit.
-func ClientOptions() []grpc.DialOption {
+//
+// The status of a call is that of grpc-status and grpc-message. Details that contradict
+// them are dropped, and logged to logger unless it is nil. If grpc-status is missing, the
+// status is that of the HTTP status, such as Unauthenticated for 401, and its message
+// says so. If a GOAWAY ends a call, the message names its code and debug data.
+//
+// The options are for one client: its connections share the latest GOAWAY. A later option
+// for credentials disables all this except the limits.
+func ClientOptions(creds credentials.TransportCredentials, logger *slog.Logger) []grpc.DialOption {
+	r := &responses{logger: cmp.Or(logger, slog.New(slog.DiscardHandler))}
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMsgSize), grpc.MaxCallSendMsgSize(MaxMsgSize)),
 		grpc.WithMaxHeaderListSize(maxHeaderList),
-		grpc.WithChainUnaryInterceptor(func(
-			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
-		) error {
-			return nameMetadataLimit(invoke(ctx, method, req, reply, cc, opts...))
-		}),
-		grpc.WithChainStreamInterceptor(func(
-			ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
-		) (grpc.ClientStream, error) {
-			stream, err := open(ctx, desc, cc, method, opts...)
-			if err != nil {
-				return nil, err
-			}
-			return limitedStream{stream}, nil
-		}),
+		grpc.WithTransportCredentials(&responseCredentials{creds, &r.goAway}),
+		grpc.WithChainUnaryInterceptor(r.unary),
+		grpc.WithChainStreamInterceptor(r.stream),
 	}
 }
-
-// limitedStream is a stream whose errors name the limit of metadata.
-type limitedStream struct{ grpc.ClientStream }
-
-func (s limitedStream) RecvMsg(m any) error { return nameMetadataLimit(s.ClientStream.RecvMsg(m)) }
 
 // nameMetadataLimit adds the limit to grpc-go's errors about too long a header list. A list
 // that is more than twice as long, or has such a value, ends the connection.

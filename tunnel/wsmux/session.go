@@ -71,8 +71,8 @@ type Options struct {
 	Observe func(stream uint32, opened bool) *mux.StreamObserver
 
 	// Logger logs frames for unknown streams and refused streams at debug level,
-	// and the first stream beyond a limit at warn level. Default: nothing is
-	// logged.
+	// and the first stream beyond a limit at warn level. The client of DialGRPC logs
+	// to it, too; see ClientOptions. Default: nothing is logged.
 	Logger *slog.Logger
 
 	writeTimeout time.Duration // for tests; default: the constant
@@ -80,8 +80,9 @@ type Options struct {
 
 // Session is a yamux session on a WebSocket.
 type Session struct {
-	mux  *mux.Session
-	conn *ws.Conn
+	mux    *mux.Session
+	conn   *ws.Conn
+	logger *slog.Logger // nil: nothing is logged
 }
 
 // NewSession starts a yamux session in the given role on conn, which is the given
@@ -109,7 +110,7 @@ func NewSession(conn *websocket.Conn, side Side, role Role, opts *Options) (*Ses
 		c.CloseWith(websocket.CloseNormalClosure, "")
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
-	s := &Session{mux: m, conn: c}
+	s := &Session{mux: m, conn: c, logger: opts.Logger}
 	s.keepAlive(opts)
 	return s, nil
 }
