@@ -91,16 +91,8 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 				d.done(TCP, addr, TLS)
 			}
 		},
-		GotConn: func(httptrace.GotConnInfo) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.proxy != nil {
-				d.done(Proxy, outbound.RedactURL(d.proxy)+" has connected to "+d.p.url.Host, TLS)
-			}
-			if d.p.url.Scheme == "ws" || d.p.url.Scheme == "http" {
-				d.begin(WebSocket)
-			}
-		},
+		TLSHandshakeStart: func() { d.connected(TLS) },
+		GotConn:           func(httptrace.GotConnInfo) { d.connected(WebSocket) },
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
 			if err != nil {
 				return
@@ -112,6 +104,19 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 			d.tls = &r
 			d.begin(WebSocket)
 		},
+	}
+}
+
+// connected reports that the proxy works, if there is one, and begins next, unless that
+// has begun.
+func (d *dialTrace) connected(next Layer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.proxy != nil {
+		d.done(Proxy, outbound.RedactURL(d.proxy)+" has connected to "+d.p.url.Host, next)
+	}
+	if d.layer != next {
+		d.begin(next)
 	}
 }
 
