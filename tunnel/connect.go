@@ -58,7 +58,8 @@ type Connector struct {
 
 	// MaxRetryInterval limits the delay before the next dial. The delay is random:
 	// up to 200 ms after the first failure, and up to twice the previous limit after
-	// each further one. Default: DefaultMaxRetryInterval.
+	// each further one. It is longer if the peer or a proxy asks for that with
+	// Retry-After: see outbound.RetryAfter. Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
 
 	// OnRetry, if set, is called before each delay, with its length and its reason.
@@ -125,7 +126,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			continue
 		}
 		short++
-		c.wait(ctx, c.backoff(short), err)
+		c.wait(ctx, max(c.backoff(short), retryAfter(err)), err)
 	}
 	return nil //nolint:nilerr // the end of ctx isn't an error
 }
@@ -138,6 +139,17 @@ func refused(err error) bool {
 		Refused() bool
 	}](err)
 	return ok && r.Refused()
+}
+
+// retryAfter returns how long the peer or a proxy asks to wait before the next dial.
+func retryAfter(err error) time.Duration {
+	if he, ok := errors.AsType[*HandshakeError](err); ok {
+		return he.RetryAfter
+	}
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
+		return pe.RetryAfter
+	}
+	return 0
 }
 
 // options returns the options of the next dial.
