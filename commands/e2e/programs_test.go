@@ -112,12 +112,14 @@ func copyBoth(a, b net.Conn) {
 	wg.Wait()
 }
 
-// proxy is an HTTP proxy for CONNECT alone and for one user:password, its argument.
+// proxy is an HTTP proxy for CONNECT alone and for one user:password, its first argument.
+// With more arguments, it offers these authentication schemes and accepts no Basic.
 func proxy() {
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(os.Args[1]))
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Proxy-Authorization") != want {
+		if schemes := os.Args[2:]; r.Header.Get("Proxy-Authorization") != want || len(schemes) > 0 {
+			w.Header()["Proxy-Authenticate"] = schemes
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}

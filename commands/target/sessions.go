@@ -26,6 +26,7 @@ type sessions struct {
 	timeout  time.Duration // of the wait for the gRPC server; 0: none
 	options  []grpc.DialOption
 	fail     func(error)
+	roleSet  bool // --yamux-role is given
 	set      *tunnel.Sessions
 	refusal  backend.Backend
 	first    chan *tunnel.Session
@@ -53,7 +54,7 @@ func newSessions(ctx context.Context, o *Options, c *client) (*sessions, error) 
 		return nil, err
 	}
 	s := &sessions{
-		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail,
+		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail, roleSet: o.Given.Set("yamux-role"),
 		set: &tunnel.Sessions{}, first: make(chan *tunnel.Session, 1), conns: map[*tunnel.Session]*grpc.ClientConn{},
 	}
 	s.life, s.stop = context.WithCancel(ctx)
@@ -170,7 +171,7 @@ func (s *sessions) awaitServer(ctx context.Context, session *tunnel.Session) err
 		return errNotGRPC
 	})
 	if _, ended := errors.AsType[*endedError](err); !ended && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC)) {
-		err = &sessionError{session.Remote, err}
+		err = &sessionError{session.Remote, s.roleSet, err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
