@@ -88,13 +88,17 @@ func (c *Connector) Run(ctx context.Context) error {
 	if err != nil {
 		return &DialError{Err: err}
 	}
-	if _, err := outbound.ProxyFor(c.options().Proxy, u); err != nil {
+	first := c.options()
+	if _, err := outbound.ProxyFor(first.Proxy, u); err != nil {
 		return &DialError{URL: outbound.RedactURL(u), Err: err}
 	}
 	failed := 0 // consecutive failed dials
 	short := 0  // consecutive failed dials or sessions shorter than stablePeriod
+	maxMessage := first.Session.MaxMessage
 	for ctx.Err() == nil {
-		session, err := Dial(ctx, c.URL, c.options())
+		opts := c.options()
+		opts.Session.MaxMessage = maxMessage
+		session, err := Dial(ctx, c.URL, opts)
 		if err == nil {
 			failed = 0
 			select {
@@ -107,6 +111,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			}
 			up := time.Now()
 			err = c.watch(ctx, s)
+			maxMessage = opts.Session.nextMaxMessage(err)
 			if time.Since(up) >= stablePeriod {
 				short = 0
 			}

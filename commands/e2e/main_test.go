@@ -40,6 +40,7 @@ var programs = map[string]func(){
 	"relay":      relay,
 	"grpcserver": grpcserver,
 	"load":       load,
+	"limitedhub": limitedhub,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }

@@ -51,7 +51,7 @@ type plain struct {
 // metadata.
 func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, error) {
 	if err := o.Given.Reject("a WebSocket: give its URL", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
-		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window"); err != nil {
+		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window", "max-ws-message"); err != nil {
 		return nil, nil, err
 	}
 	p := &plain{client: c, text: o.Addr, timeout: o.Endpoint.ConnectTimeout}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
 
 	"github.com/wstun/wstun/commands/backend"
@@ -97,10 +98,13 @@ func (s *sessions) sessionDown(session *tunnel.Session, reason error) {
 		s.lost = append(s.lost, cc)
 		delete(s.conns, session)
 	}
-	say := session == s.newest && s.connected && s.client.reconnect && !s.closing
+	say := session == s.newest && s.connected && !s.closing
 	s.mu.Unlock()
-	if say {
+	switch {
+	case say && s.client.reconnect:
 		s.client.say("session down: %v", reason)
+	case say && websocket.IsCloseError(reason, websocket.CloseMessageTooBig): // there is no next session to do so
+		s.client.say("hint: the peer limits WebSocket messages: send smaller ones, with --max-ws-message 32KiB or less")
 	}
 }
 
