@@ -30,7 +30,7 @@ func limitedhub() {
 		config.EnableKeepAlive = false
 		session, err := yamux.Server(&messageStream{ws: ws}, config)
 		if err != nil {
-			panic(err)
+			return
 		}
 		s := grpc.NewServer()
 		demo.New().Register(s)

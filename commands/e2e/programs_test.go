@@ -36,11 +36,16 @@ import (
 
 // The programs that scripts start beside wstun. Those that listen print their address first.
 
-// webpage is an HTTP server without WebSockets.
+// webpage is an HTTP server without WebSockets. With an argument, it answers with status
+// code 429, and with the argument as Retry-After.
 func webpage() {
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Server", "pages/1.0")
+		if len(os.Args) > 1 {
+			w.Header().Set("Retry-After", os.Args[1])
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
 		fmt.Fprintln(w, "<h1>Welcome</h1>")
 	}))
 }
