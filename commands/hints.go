@@ -168,6 +168,8 @@ func unauthorizedHint(he *tunnel.HandshakeError, given usage.Given) string {
 		return "the peer refuses the token: check it, and the header that the peer expects, with --token-header"
 	case he.Authorized:
 		return "the peer refuses the user and password of the URL, or the Authorization of --header: check them"
+	case given.Set("header"):
+		return "check the credentials in --header, or give the peer's token with --token-file or WSTUN_TOKEN"
 	case other && offers(he.AuthSchemes, "Basic"):
 		return "put user and password into the URL: ws://user:password@host, or wss://"
 	case other:

@@ -38,6 +38,7 @@ func TestHint(t *testing.T) {
 		{&tunnel.HandshakeError{StatusCode: 401, Authorized: true}, given(tokenFlag), "check it, and the header that the peer expects, with --token-header", "give"},
 		{&tunnel.HandshakeError{StatusCode: 401}, given(tokenFlag, "token-header"), "check it, and the name in --token-header", "give"},
 		{&tunnel.HandshakeError{StatusCode: 401, Authorized: true}, nil, "user and password of the URL", "give"},
+		{&tunnel.HandshakeError{StatusCode: 401}, given("header"), "check the credentials in --header", "--token-header"},
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Basic"}}, nil, "put user and password into the URL", "token"},
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Negotiate", "NTLM"}}, nil, "the peer wants Negotiate or NTLM, which wstun doesn't speak", "token"},
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Basic", "bearer"}}, nil, "give the peer's token", "Basic"},
