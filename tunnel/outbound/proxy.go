@@ -30,9 +30,9 @@ type ProxyError struct {
 	Proxy       string        // its URL without user and password, such as "http://host:3128"
 	WithUser    bool          // the URL had a user and password
 	StatusCode  int           // of an HTTP proxy's response other than 2xx; otherwise 0
-	AuthSchemes []string      // that the response offers, such as "NTLM"; see AuthSchemes
-	RetryAfter  time.Duration // that the response asks for; see RetryAfter
-	Err         error         // of the proxy's text, which may contain credentials, it has only AuthSchemes
+	AuthSchemes []string      // that the response offers, such as "NTLM": see the function
+	RetryAfter  time.Duration // that the response asks for: see the function
+	Err         error         // contains no text from the proxy, which may contain credentials, except AuthSchemes
 }
 
 func (e *ProxyError) Error() string { return "proxy " + e.Proxy + ": " + e.Err.Error() }
