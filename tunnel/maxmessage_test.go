@@ -183,7 +183,7 @@ func TestAcceptorLowersMaxMessage(t *testing.T) {
 	}
 	ended()
 	var o SessionOptions
-	for o.MaxMessage == 0 { // until ServeHTTP has seen the end
+	for ctx := tunneltest.Soon(t); o.MaxMessage == 0 && ctx.Err() == nil; { // until ServeHTTP has seen the end
 		runtime.Gosched()
 		e.acceptor.limits.apply(&o, first.Remote)
 	}
