@@ -80,7 +80,7 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	var failed error
 	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger, Secrets: o.endpoint.Secrets}, func(r check.Result) {
 		if r.Err != nil {
-			r.Hint = escape.Line(cmp.Or(r.Hint, hint(r.Err), layerHints[r.Layer]))
+			r.Hint = escape.Line(cmp.Or(r.Hint, hint(r.Err, p.given), layerHints[r.Layer]))
 			failed = &layerError{layerStatus(r)}
 		}
 		if o.output == "json" {

@@ -27,7 +27,7 @@ func (p *program) runCommand(addr string, signals <-chan os.Signal) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, unmasked(p.stderr)
 
 	if err := cmd.Start(); err != nil {
-		report(p.stderr, fmt.Errorf("%s: %w", p.command[0], startCause(err)))
+		p.report(fmt.Errorf("%s: %w", p.command[0], startCause(err)))
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			return &commandError{statusNotFound}
 		}

@@ -35,6 +35,7 @@ type program struct {
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
 	grpcLog        grpcLog
+	given          usage.Given // set by invocation
 
 	// pipes is set by commands that only print results: a closed pipe then ends them
 	// without a message.
@@ -62,8 +63,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	defer fail(nil)
 	p := &program{stdin: stdin, fail: fail}
 	grpclog.SetLoggerV2(&p.grpcLog) // otherwise grpc-go logs to stderr
-	stderr = cleaned{stderr, &p.secrets}
-	p.stdout, p.stderr = cleaned{results{stdout, fail}, &p.secrets}, stderr
+	p.stdout, p.stderr = cleaned{results{stdout, fail}, &p.secrets}, cleaned{stderr, &p.secrets}
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, p.command, p.hasCommand = args[:i], args[i+1:], true
 		p.stdout = stdout // unchanged, because the command writes there
@@ -79,7 +79,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // silently, as the signal would
 		}
 	}
-	return report(stderr, err)
+	return p.report(err)
 }
 
 func unsetEmptyVariables() {
@@ -203,7 +203,8 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 // a flag, which is refused.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	usage.Store(c.Command.Flags)
-	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: given(c), secrets: &p.secrets}
+	p.given = given(c)
+	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")
 	}
@@ -240,6 +241,9 @@ func given(c *cli.Context) usage.Given {
 	g := usage.Given{}
 	for _, name := range c.LocalFlagNames() {
 		g[name] = false
+	}
+	if os.Getenv("WSTUN_TOKEN") != "" { // which stands in for the flag
+		g[tokenFlag] = false
 	}
 	line := *c
 	line.Command = nil // it knows the flags that variables have set

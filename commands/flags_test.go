@@ -226,17 +226,18 @@ func TestOptions(t *testing.T) {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var stderr strings.Builder
-	if got := report(&stderr, &usage.Error{Err: errors.Join(errors.New("no\nhint: forged"), errors.New("way")), Advice: "another\nway"}); got != exitUsage {
+	p := &program{stderr: &stderr}
+	if got := p.report(&usage.Error{Err: errors.Join(errors.New("no\nhint: forged"), errors.New("way")), Advice: "another\nway"}); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
 	if got, want := stderr.String(), "wstun: no\\nhint: forged\nwstun: way\nwstun: hint: another\\nway\n"; got != want {
 		t.Errorf("stderr %q, want %q", got, want)
 	}
 	stderr.Reset()
-	if got := report(&stderr, &commandError{42}); got != 42 || stderr.Len() != 0 {
+	if got := p.report(&commandError{42}); got != 42 || stderr.Len() != 0 {
 		t.Errorf("status %d, stderr %q; want the command's, and silence", got, &stderr)
 	}
-	if got := report(&stderr, nil); got != exitOK || stderr.Len() != 0 {
+	if got := p.report(nil); got != exitOK || stderr.Len() != 0 {
 		t.Errorf("status %d, stderr %q", got, &stderr)
 	}
 }

@@ -71,6 +71,7 @@ type output struct {
 	ready   readyFile
 	fail    context.CancelCauseFunc // ends the command, in order
 	secrets *escape.Secrets         // masked in events
+	given   usage.Given
 
 	mu      sync.Mutex
 	stdout  io.Writer // reports its errors itself, see results; nil: results are not printed
@@ -86,7 +87,7 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	if err := usage.OneOf("output", o.format, "text", "json"); err != nil {
 		return nil, err
 	}
-	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout), json: o.format == "json", secrets: &p.secrets}
+	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout), json: o.format == "json", secrets: &p.secrets, given: p.given}
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
 	}
@@ -154,7 +155,7 @@ func (o *output) retry(in time.Duration, reason error) {
 		o.logger.Debug("retry", attrs...)
 		return
 	}
-	if h := cmp.Or(hint(reason), dialHint(reason)); h != "" {
+	if h := cmp.Or(hint(reason, o.given), dialHint(reason)); h != "" {
 		attrs = append(attrs, slog.String("hint", h))
 	}
 	o.logger.Warn("retry", attrs...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -121,7 +120,7 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 		return nil, err
 	}
 	return &shell.Shell{
-		Report:   func(err error) { reportInShell(p.stderr, err) },
+		Report:   p.reportInShell,
 		MaxTime:  maxTime,
 		Metadata: header,
 		Settings: shell.Settings{
@@ -133,11 +132,11 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 }
 
 // reportInShell is report with a hint that fits a shell.
-func reportInShell(w io.Writer, err error) {
+func (p *program) reportInShell(err error) {
 	if ne, ok := errors.AsType[*reflection.NameError](err); ok && len(ne.Candidates)+len(ne.Suggestions) == 0 {
 		err = &usage.Error{Err: err, Advice: "ls and desc show the names"}
 	}
-	report(w, err)
+	p.report(err)
 }
 
 // openHistory opens the file of --history. If it can't, it logs the error and returns a

@@ -87,6 +87,7 @@ type Acceptor struct {
 	problems *peerLog      // with logger
 	pending  *handshakes   // for Serve
 	slots    chan struct{} // holds a token for each session; nil: no limit
+	limits   messageLimits
 	upgrader websocket.Upgrader
 	server   *http.Server    // for Serve
 	closing  context.Context //nolint:containedctx // ends when Shutdown begins
@@ -174,13 +175,16 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		up.Serve(conn)
 		return
 	}
-	session, err := a.opts.Session.start(conn, wsmux.Accepting)
+	opts := a.opts.Session
+	a.limits.apply(&opts, r.RemoteAddr)
+	session, err := opts.start(conn, wsmux.Accepting)
 	if err != nil {
 		a.logger.Error("session not started", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
 		return
 	}
 	if s := a.sessions.Add(session, r.RemoteAddr); s != nil {
 		<-s.Done()
+		a.limits.ended(&opts, r.RemoteAddr, s.Err())
 	}
 }
 

@@ -152,7 +152,7 @@ func TestAcceptorMaxSessions(t *testing.T) {
 	}
 	defer first.Close()
 	_, err = Dial(tunneltest.Soon(t), e.url, nil)
-	if he, ok := errors.AsType[*HandshakeError](err); !ok || he.Error() != "handshake: 503 Service Unavailable: wstun: all 1 sessions are taken" {
+	if he, ok := errors.AsType[*HandshakeError](err); !ok || he.Error() != "handshake: 503 Service Unavailable: wstun: all 1 sessions are taken (retry-after: 5)" {
 		t.Errorf("second Dial = %v, want 503", err)
 	}
 	resp := handshake(t, e.server.Listener.Addr().String(), "/", nil)

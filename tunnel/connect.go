@@ -58,7 +58,8 @@ type Connector struct {
 
 	// MaxRetryInterval limits the delay before the next dial. The delay is random:
 	// up to 200 ms after the first failure, and up to twice the previous limit after
-	// each further one. Default: DefaultMaxRetryInterval.
+	// each further one. It is longer if the peer or a proxy asks for that with
+	// Retry-After: see outbound.RetryAfter. Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
 
 	// OnRetry, if set, is called before each delay, with its length and its reason.
@@ -87,13 +88,17 @@ func (c *Connector) Run(ctx context.Context) error {
 	if err != nil {
 		return &DialError{Err: err}
 	}
-	if _, err := outbound.ProxyFor(c.options().Proxy, u); err != nil {
+	first := c.options()
+	if _, err := outbound.ProxyFor(first.Proxy, u); err != nil {
 		return &DialError{URL: outbound.RedactURL(c.URL), Err: err}
 	}
 	failed := 0 // consecutive failed dials
 	short := 0  // consecutive failed dials or sessions shorter than stablePeriod
+	maxMessage := first.Session.MaxMessage
 	for ctx.Err() == nil {
-		session, err := Dial(ctx, c.URL, c.options())
+		opts := c.options()
+		opts.Session.MaxMessage = maxMessage
+		session, err := Dial(ctx, c.URL, opts)
 		if err == nil {
 			failed = 0
 			select {
@@ -106,6 +111,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			}
 			up := time.Now()
 			err = c.watch(ctx, s)
+			maxMessage = opts.Session.nextMaxMessage(err)
 			if time.Since(up) >= stablePeriod {
 				short = 0
 			}
@@ -125,7 +131,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			continue
 		}
 		short++
-		c.wait(ctx, c.backoff(short), err)
+		c.wait(ctx, max(c.backoff(short), retryAfter(err)), err)
 	}
 	return nil //nolint:nilerr // the end of ctx isn't an error
 }
@@ -138,6 +144,17 @@ func refused(err error) bool {
 		Refused() bool
 	}](err)
 	return ok && r.Refused()
+}
+
+// retryAfter returns how long the peer or a proxy asks to wait before the next dial.
+func retryAfter(err error) time.Duration {
+	if he, ok := errors.AsType[*HandshakeError](err); ok {
+		return he.RetryAfter
+	}
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
+		return pe.RetryAfter
+	}
+	return 0
 }
 
 // options returns the options of the next dial.

@@ -232,6 +232,42 @@ func TestConnectorRetryNow(t *testing.T) {
 	tunneltest.Await(t, "Run", result)
 }
 
+// The peer and the proxy determine when they are dialed again, whatever MaxRetryInterval is.
+func TestConnectorRetryAfter(t *testing.T) {
+	t.Parallel()
+	soon := func() string { return time.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat) }
+	for _, test := range []struct {
+		name        string
+		code        int
+		after       string
+		proxy       bool
+		least, most time.Duration
+	}{
+		{"seconds", 429, "4", false, 4 * time.Second, 4 * time.Second},
+		{"a time", 503, soon(), false, time.Minute, 2 * time.Minute},
+		{"too long", 503, "86400", false, 5 * time.Minute, 5 * time.Minute},
+		{"from a proxy", 503, "7", true, 7 * time.Second, 7 * time.Second},
+		{"not for this status", 502, "4", false, 0, 5 * time.Millisecond},
+		{"none", 503, "", false, 0, 5 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(handler(test.code, http.Header{"Retry-After": {test.after}}, ""))
+			defer srv.Close()
+			c, retries := connector(t, srv.URL)
+			if test.proxy {
+				c.URL, c.Options = "ws://hub.test/", &DialOptions{Proxy: srv.URL}
+			}
+			result, stop := run(t, c)
+			if r := tunneltest.Await(t, "a retry", retries); r.in < test.least || r.in > test.most {
+				t.Errorf("in = %v, want %v to %v: %v", r.in, test.least, test.most, r.reason)
+			}
+			stop()
+			tunneltest.Await(t, "Run", result)
+		})
+	}
+}
+
 // A peer that accepts sessions and ends them at once is dialed less and less often.
 func TestConnectorBacksOffFromFlapping(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -18,16 +17,11 @@ import (
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
-	"github.com/wstun/wstun/tunnel/ws"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // DefaultConnectTimeout is the default of DialOptions.ConnectTimeout.
 const DefaultConnectTimeout = 10 * time.Second
-
-// maxHandshakeBytes bounds how much is read before the session begins, including the
-// TLS handshake.
-const maxHandshakeBytes = 1 << 20
 
 // DialOptions adjusts Dial. Its zero value and nil mean the defaults.
 type DialOptions struct {
@@ -98,8 +92,8 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 
 // DialWebSocket is Dial without the session: it ignores opts.Session, and the caller
 // closes the WebSocket. It calls the functions of a [net/http/httptrace.ClientTrace] in
-// ctx for DNS, for TCP connections, for TLS with the target, and GotConn once the
-// connection through a proxy is established.
+// ctx for DNS, for TCP connections, and for TLS with the target. It calls GotConn before
+// the handshake of the WebSocket.
 func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*websocket.Conn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -128,24 +122,21 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	}
 	target, header := request(u, opts.Header)
 
-	// gorilla ignores ctx once the TCP connection is established, so the end of ctx
-	// closes that.
+	// gorilla ignores ctx once the connection is established, so the end of ctx closes
+	// that. gorilla takes the connection for one without TLS, because only a wrapper above
+	// TLS can hide interim responses from it.
 	var conn *handshakeConn
 	var release func() bool
 	dialer := websocket.Dialer{
-		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := outbound.Dial(ctx, outbound.Addr{Network: network, Address: addr}, through, opts.TLS)
+		NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := connect(ctx, u, through, opts.TLS)
 			if err != nil {
 				return nil, err
 			}
-			if strings.HasPrefix(target, "wss:") {
-				c = ws.BatchRecords(c)
-			}
-			conn = &handshakeConn{Conn: c, bounded: true}
-			release = context.AfterFunc(ctx, func() { _ = c.Close() }) // may run concurrently: c must not be assigned any more
+			conn = newHandshakeConn(c)
+			release = context.AfterFunc(ctx, func() { _ = belowTLS(c).Close() }) // may run concurrently: c must not be assigned any more
 			return conn, nil
 		},
-		TLSClientConfig: opts.TLS,
 		Subprotocols:    opts.Subprotocols,
 		ReadBufferSize:  readBuffer,
 		WriteBufferPool: writeBuffers,
@@ -164,12 +155,12 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		return upgraded, nil
 	}
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
-		return nil, newHandshakeError(resp, secrets(u, header))
+		return nil, newHandshakeError(resp, u, header)
 	}
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
 		return nil, pe // without gorilla's text
 	}
-	if conn != nil && !strings.HasPrefix(target, "wss:") {
+	if conn != nil && !isSecure(u) {
 		if err := otherProtocol(conn.first); err != nil {
 			return nil, err
 		}
@@ -187,8 +178,9 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	return nil, err
 }
 
-// request returns the URL and the header for gorilla. It moves the user and password
-// of u to the header, unless that has an Authorization, and encodes the host, whose error
+// request returns the URL and the header for gorilla. The URL has the scheme ws, because
+// TLS is below the connection that gorilla gets. request moves the user and password of u
+// to the header, unless that has an Authorization, and encodes the host, whose error
 // outbound.ParseURL has returned, and the query.
 func request(u *url.URL, header http.Header) (string, http.Header) {
 	r := http.Request{Header: header.Clone()}
@@ -200,15 +192,10 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 		r.SetBasicAuth(u.User.Username(), password)
 	}
 	target := *u
+	target.Scheme = "ws"
 	target.User = nil
 	target.Host, _ = outbound.ASCIIHost(u.Host)
 	target.RawQuery = encodeQuery(u.RawQuery)
-	switch u.Scheme {
-	case "http":
-		target.Scheme = "ws"
-	case "https":
-		target.Scheme = "wss"
-	}
 	return target.String(), r.Header
 }
 
@@ -231,26 +218,3 @@ const readBuffer = 16 * 1024
 
 // writeBuffers is shared so that idle connections use no write buffer.
 var writeBuffers = &sync.Pool{}
-
-// handshakeConn bounds how much is read during the handshake, because http.ReadResponse
-// accepts a header of any length.
-type handshakeConn struct {
-	net.Conn
-	bounded bool   // during the handshake
-	read    int    // bytes read while bounded
-	first   []byte // the first of these bytes, at most netdiag.FirstBytes
-}
-
-// NetConn returns the wrapped connection.
-func (c *handshakeConn) NetConn() net.Conn { return c.Conn }
-
-func (c *handshakeConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if c.bounded {
-		c.first = append(c.first, p[:min(n, netdiag.FirstBytes-len(c.first))]...)
-		if c.read += n; c.read > maxHandshakeBytes {
-			return 0, errors.New("handshake: the answer is too long")
-		}
-	}
-	return n, err
-}

@@ -31,7 +31,10 @@ func TestDialRefused(t *testing.T) {
 		body   string
 		want   string
 	}{
-		{"not a WebSocket page", 200, nil, "<html>\n", "handshake: 200 OK: not a WebSocket endpoint: <html>"},
+		{"not a WebSocket page", 200, nil, "<html>\n<h1>Welcome", "handshake: 200 OK: not a WebSocket endpoint: Welcome"},
+		{"title", 404, nil, "<!doctype html><title>No\nsuch page: " + token + "\x1b[1m</title><p>text", `handshake: 404 Not Found: No such page: ***\x1b[1m`},
+		{"text without a title", 503, nil, "<html><body><h1>503 Service Unavailable</h1>\nNo server is available.\n</body></html>", "handshake: 503 Service Unavailable: No server is available."},
+		{"title that repeats the status", 403, http.Header{"Content-Type": {"text/html"}}, "<title>403 Forbidden</title><style>p {}</style><script>a<b</script><p>Ask your\r\n admin &amp; wait<hr>nginx", "handshake: 403 Forbidden: Ask your admin & wait nginx"},
 		{"unauthorized", 401, nil, "", "handshake: 401 Unauthorized"},
 		{"forbidden", 403, http.Header{"Server": {"nginx/1.2"}}, "invalid sync token\n", "handshake: 403 Forbidden: invalid sync token (server: nginx/1.2)"},
 		{"not found", 404, nil, "404 page not found\n", "handshake: 404 Not Found: 404 page not found"},
@@ -42,6 +45,7 @@ func TestDialRefused(t *testing.T) {
 		{"secret in the body", 403, nil, "bad token " + token + "!", "handshake: 403 Forbidden: bad token ***!"},
 		{"secret in Server", 403, http.Header{"Server": {token}}, "", "handshake: 403 Forbidden (server: ***)"},
 		{"WWW-Authenticate", 401, http.Header{"Www-Authenticate": {"Bearer realm=\"hub\""}, "Server": {"nginx"}}, "", "handshake: 401 Unauthorized (server: nginx, www-authenticate: Bearer realm=\"hub\")"},
+		{"Retry-After", 429, http.Header{"Retry-After": {"4"}}, "slow down", "handshake: 429 Too Many Requests: slow down (retry-after: 4)"},
 		{"redirect", 302, http.Header{"Location": {"/login?from=" + token}}, "", "handshake: 302 Found (location: /login?from=***)"},
 		{"secret in the query", 404, nil, "no /x?key=qu3ry/secret", "handshake: 404 Not Found: no /x?key=***"},
 	} {

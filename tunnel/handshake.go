@@ -7,10 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 const (
@@ -59,7 +62,12 @@ type HandshakeError struct {
 	Status     string   // such as "403 Forbidden"
 	Server     string   // the Server header
 	Headers    []string // other headers that may explain the error, such as "location: /login"
-	Body       string   // the first line of the body
+	Body       string   // the first line of the body, or the title or text of an HTML page
+
+	AuthSchemes []string      // of a 401 response; see outbound.AuthSchemes
+	RetryAfter  time.Duration // that the response asks for; see outbound.RetryAfter
+	Authorized  bool          // the handshake had an Authorization
+	WantsTLS    bool          // the scheme was one without TLS, and the body says that the port is for TLS
 }
 
 func (e *HandshakeError) Error() string {
@@ -88,24 +96,39 @@ func (e *HandshakeError) Refused() bool {
 	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
 }
 
-// newHandshakeError returns an error with the parts of resp that may explain it. It
-// masks secrets, because the peer may repeat them.
-func newHandshakeError(resp *http.Response, secrets *escape.Secrets) *HandshakeError {
+// newHandshakeError returns an error with the parts of resp, the response to a handshake
+// with header at u, that may explain it. It masks secrets, because the peer may repeat
+// them.
+func newHandshakeError(resp *http.Response, u *url.URL, header http.Header) *HandshakeError {
+	secrets := secrets(u, header)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxResponseBody))
+	status := fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status"))
+	title, text := "", string(body)
+	if isHTML(resp.Header, body) {
+		title, text = pageText(body, status, resp.Status)
+	}
 	var headers []string
-	for _, name := range []string{"Location", "WWW-Authenticate"} {
+	for _, name := range []string{"Location", "WWW-Authenticate", "Retry-After"} {
 		if value := resp.Header.Get(name); value != "" {
 			headers = append(headers, strings.ToLower(name)+": "+netdiag.Line(secrets.Mask(value), maxResponseText))
 		}
 	}
 	return &HandshakeError{
-		Headers:    headers,
-		StatusCode: resp.StatusCode,
-		Status:     fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status")),
-		Server:     netdiag.Line(secrets.Mask(resp.Header.Get("Server")), maxResponseText),
-		Body:       netdiag.Line(secrets.Mask(string(body)), maxResponseText),
+		Headers:     headers,
+		StatusCode:  resp.StatusCode,
+		Status:      status,
+		Server:      netdiag.Line(secrets.Mask(resp.Header.Get("Server")), maxResponseText),
+		Body:        netdiag.Line(secrets.Mask(cmp.Or(title, text)), maxResponseText),
+		AuthSchemes: outbound.AuthSchemes(resp.Header.Values("WWW-Authenticate")),
+		RetryAfter:  outbound.RetryAfter(resp.StatusCode, resp.Header),
+		Authorized:  header.Get("Authorization") != "",
+		WantsTLS:    !isSecure(u) && resp.StatusCode/100 == 4 && wantsTLS.MatchString(title+" "+text),
 	}
 }
+
+// wantsTLS matches the answers to HTTP on a port for TLS of nginx and Go ("HTTPS"), Apache
+// ("SSL-enabled"), and Tomcat ("requires TLS"), but no URLs.
+var wantsTLS = regexp.MustCompile(`(?i)\b(https|ssl|tls)\b([^:]|$)`)
 
 // secrets returns the secrets of a handshake: the password and the query of u, and nearly
 // all words of header.

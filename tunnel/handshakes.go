@@ -3,7 +3,6 @@ package tunnel
 import (
 	"container/list"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -145,11 +144,7 @@ func (h *handshakes) closeOldest() (wait time.Duration, closed bool) {
 	h.flood = time.Now()
 	h.removeLocked(oldest.conn)
 	h.mu.Unlock()
-	socket := oldest.conn
-	if tc, ok := socket.(*tls.Conn); ok {
-		socket = tc.NetConn() // tls.Conn.Close may spend five seconds on sending an alert
-	}
-	_ = socket.Close()
+	_ = belowTLS(oldest.conn).Close()
 	h.closed()
 	return 0, true
 }

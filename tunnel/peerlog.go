@@ -43,10 +43,7 @@ func newPeerLog(logger *slog.Logger) *peerLog {
 
 // warn logs a record, or leaves it out. remoteAddr may be empty.
 func (l *peerLog) warn(msg, remoteAddr, reason string, attrs ...any) {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		host = remoteAddr
-	}
+	host := hostOf(remoteAddr)
 	ok, leftOut := l.allow(msg+"\n"+reason+"\n"+host, msg+"\n"+reason, msg)
 	if !ok {
 		return

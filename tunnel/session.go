@@ -46,8 +46,12 @@ type SessionOptions struct {
 	// Role is the yamux role. Default: wsmux.Client.
 	Role wsmux.Role
 
-	// Window, Unread, PingInterval, PingTimeout and Logger are those of wsmux.Options.
+	// Window, Unread, PingInterval, PingTimeout and Logger are those of wsmux.Options. So is
+	// MaxMessage, which a Connector lowers, and an Acceptor for the peer's host, after the
+	// peer has refused a message with status code 1009: to 32 KiB, then to half of that, and
+	// to 1 KiB at last.
 	Window                    uint32
+	MaxMessage                int
 	Unread                    *mux.UnreadLimit
 	PingInterval, PingTimeout time.Duration
 	Logger                    *slog.Logger
@@ -60,6 +64,7 @@ func (o *SessionOptions) start(conn *websocket.Conn, side wsmux.Side) (*wsmux.Se
 	return wsmux.NewSession(conn, side, o.Role, &wsmux.Options{
 		Window:       o.Window,
 		Unread:       o.Unread,
+		MaxMessage:   o.MaxMessage,
 		PingInterval: o.PingInterval,
 		PingTimeout:  o.PingTimeout,
 		Logger:       o.Logger,

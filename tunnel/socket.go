@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"crypto/tls"
 	"net"
 	"syscall"
 )
@@ -26,4 +27,13 @@ func limitUnsent(conn net.Conn) {
 		}
 		conn = wrapped.NetConn()
 	}
+}
+
+// belowTLS returns the connection below conn if that is a TLS connection, and otherwise
+// conn. Closing it is faster: tls.Conn.Close may spend five seconds on sending an alert.
+func belowTLS(conn net.Conn) net.Conn {
+	if tc, ok := conn.(*tls.Conn); ok {
+		return tc.NetConn()
+	}
+	return conn
 }

@@ -65,7 +65,8 @@ type Result struct {
 // Options adjusts Run. Its zero value and nil mean the defaults.
 type Options struct {
 	// Dial has the options for dialing. ConnectTimeout bounds each layer instead of
-	// the whole dial; a negative one means no limit. Session is ignored.
+	// the whole dial; a negative one means no limit. Of Session, only MaxMessage is
+	// used.
 	Dial tunnel.DialOptions
 
 	// Role is the yamux role of this side. Default: wsmux.Client.

@@ -164,7 +164,7 @@ func TestFailures(t *testing.T) {
 		}), layer: WebSocket, detail: "malformed HTTP"},
 		{
 			name: "web page", peer: page(200, http.Header{"Server": {"nginx"}}, "<h1>Welcome</h1>\n<p>"),
-			layer: WebSocket, detail: "200 OK: not a WebSocket endpoint: <h1>Welcome</h1> (server: nginx)",
+			layer: WebSocket, detail: "200 OK: not a WebSocket endpoint: Welcome (server: nginx)",
 		},
 		{
 			name: "unauthorized", peer: page(401, nil, "invalid sync token\n"),

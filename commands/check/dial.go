@@ -93,16 +93,8 @@ func (d *dialTrace) hooks() *httptrace.ClientTrace {
 				d.done(TCP, addr, TLS)
 			}
 		},
-		GotConn: func(httptrace.GotConnInfo) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.proxy != nil {
-				d.done(Proxy, outbound.ProxyName(d.proxy)+" has connected to "+d.p.url.Host, TLS)
-			}
-			if d.p.url.Scheme == "ws" || d.p.url.Scheme == "http" {
-				d.begin(WebSocket)
-			}
-		},
+		TLSHandshakeStart: func() { d.connected(TLS) },
+		GotConn:           func(httptrace.GotConnInfo) { d.connected(WebSocket) },
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
 			if err != nil {
 				return
@@ -128,6 +120,19 @@ func (d *dialTrace) given(name string) string {
 		}
 	}
 	return name
+}
+
+// connected reports that the proxy works, if there is one, and begins next, unless that
+// has begun.
+func (d *dialTrace) connected(next Layer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.proxy != nil {
+		d.done(Proxy, outbound.ProxyName(d.proxy)+" has connected to "+d.p.url.Host, next)
+	}
+	if d.layer != next {
+		d.begin(next)
+	}
 }
 
 // begin makes layer the current one. The caller holds d.mu.

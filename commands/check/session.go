@@ -54,6 +54,7 @@ func (p *prober) probeSession(ctx context.Context, conn *websocket.Conn) bool {
 	s.Session, err = wsmux.NewSession(conn, wsmux.Dialing, p.opts.Role, &wsmux.Options{
 		PingInterval: -1,
 		PingTimeout:  -1,
+		MaxMessage:   p.opts.Dial.Session.MaxMessage,
 		Observe:      s.observer.observe,
 		Logger:       p.opts.Logger,
 	})

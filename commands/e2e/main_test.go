@@ -41,6 +41,7 @@ var programs = map[string]func(){
 	"grpcserver": grpcserver,
 	"load":       load,
 	"oddserver":  oddserver,
+	"limitedhub": limitedhub,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }

@@ -38,11 +38,16 @@ import (
 
 // The programs that scripts start beside wstun. Those that listen print their address first.
 
-// webpage is an HTTP server without WebSockets.
+// webpage is an HTTP server without WebSockets. With an argument, it answers with status
+// code 429, and with the argument as Retry-After.
 func webpage() {
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Server", "pages/1.0")
+		if len(os.Args) > 1 {
+			w.Header().Set("Retry-After", os.Args[1])
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
 		fmt.Fprintln(w, "<h1>Welcome</h1>")
 	}))
 }
@@ -117,12 +122,14 @@ func copyBoth(a, b net.Conn) {
 	wg.Wait()
 }
 
-// proxy is an HTTP proxy for CONNECT alone and for one user:password, its argument.
+// proxy is an HTTP proxy for CONNECT alone and for one user:password, its first argument.
+// With more arguments, it offers these authentication schemes and accepts no Basic.
 func proxy() {
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(os.Args[1]))
 	l := mustListen()
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Proxy-Authorization") != want {
+		if schemes := os.Args[2:]; r.Header.Get("Proxy-Authorization") != want || len(schemes) > 0 {
+			w.Header()["Proxy-Authenticate"] = schemes
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}

@@ -83,6 +83,7 @@ func New(o *Options, role wsmux.Role) (*Endpoint, error) {
 	if err := o.checkLimits(); err != nil {
 		return nil, err
 	}
+	session.MaxMessage = e.dialOptions.Session.MaxMessage
 	e.dialOptions.Session = session
 	e.acceptOptions = tunnel.AcceptOptions{
 		Path:         o.Path,
@@ -97,7 +98,8 @@ func New(o *Options, role wsmux.Role) (*Endpoint, error) {
 	return e, nil
 }
 
-// NewDialing checks the options of the handshake alone, without those of a session.
+// NewDialing checks the options of the handshake, and of those of a session only
+// --max-ws-message.
 func NewDialing(o *Options) (*Endpoint, error) {
 	if err := o.checkURL(); err != nil {
 		return nil, err
@@ -145,6 +147,11 @@ func NewDialing(o *Options) (*Endpoint, error) {
 		Subprotocols:   o.Subprotocols,
 		ConnectTimeout: OrOff(o.ConnectTimeout),
 	}
+	const least, most = 1 << 10, 1 << 30
+	if n := o.MaxMessage; n != 0 && (n < least || n > most) {
+		return nil, usage.Errorf("--max-ws-message %s: want 1KiB to 1GiB, or 0", usage.FormatSize(n))
+	}
+	e.dialOptions.Session.MaxMessage = int(o.MaxMessage)
 	return e, e.checkTLS()
 }
 

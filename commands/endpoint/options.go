@@ -47,6 +47,7 @@ type Options struct {
 	YamuxRole, Window            string
 	MaxSessions, MaxRetries      int
 	MaxRetryInterval             time.Duration
+	MaxMessage                   int64
 
 	retries bool // the command has RetryFlags
 }
@@ -94,6 +95,7 @@ func (o *Options) ConnectFlags() []cli.Flag {
 		usage.Duration(&o.PingTimeout, "ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", wsmux.DefaultPingTimeout),
 		usage.Duration(&o.ConnectTimeout, "connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server (default: server for serve, else client)", ""),
+		usage.Size(&o.MaxMessage, "max-ws-message", "send WebSocket messages of at most `SIZE`, for a peer with a limit; 0 for no limit", 0),
 		usage.String(&o.Window, "window", "receive window of a stream, `SIZE` in bytes, KiB or MiB; auto: as much as the link can use, 1MiB, or up to 16MiB on a long link", "auto"),
 	}
 }
@@ -114,5 +116,6 @@ func (o *Options) CheckFlags() []cli.Flag {
 		usage.Strings(&o.Subprotocols, "subprotocol", "offer the WebSocket subprotocol `NAME`; repeatable"),
 		usage.Duration(&o.ConnectTimeout, "connect-timeout", "give up on a layer after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server", wsmux.Client.String()),
+		usage.Size(&o.MaxMessage, "max-ws-message", "send WebSocket messages of at most `SIZE`, for a peer with a limit; 0 for no limit", 0),
 	}
 }

@@ -53,7 +53,7 @@ type plain struct {
 // metadata.
 func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, error) {
 	if err := o.Given.Reject("a WebSocket: give its URL", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
-		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window"); err != nil {
+		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window", "max-ws-message"); err != nil {
 		return nil, nil, err
 	}
 	p := &plain{client: c, text: o.Addr, timeout: o.Endpoint.ConnectTimeout, logger: o.Logger}
@@ -211,10 +211,14 @@ func (p *plain) failure() error {
 	case protocol == netdiag.HTTP1:
 		return &plainError{p.text, errors.New("the server speaks HTTP/1.1, not gRPC"), "if a WebSocket is accepted there, give its URL: ws://" + p.addr.String() + "/"}
 	}
-	if p.tls != nil && len(p.tls.Certificates) == 0 { // its alert may be lost with the connection
-		return &plainError{p.text, errNotGRPC, "is it the port of a gRPC server? It may want a client certificate: give it with --cert and --key"}
+	const advice = "is it the port of a gRPC server? "
+	switch { // a TLS alert may be lost with the connection
+	case p.tls == nil:
+		return &plainError{p.text, errNotGRPC, advice + "With TLS, use --tls"}
+	case len(p.tls.Certificates) == 0:
+		return &plainError{p.text, errNotGRPC, advice + "It may want a client certificate: give it with --cert and --key"}
 	}
-	return &plainError{p.text, errNotGRPC, "is it the port of a gRPC server? With TLS, use --tls"}
+	return &plainError{p.text, errNotGRPC, advice + "It may not trust the client certificate of --cert"}
 }
 
 // plainError reports that connecting to a plain server failed.

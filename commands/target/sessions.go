@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
 
 	"github.com/wstun/wstun/commands/backend"
@@ -26,6 +27,7 @@ type sessions struct {
 	timeout  time.Duration // of the wait for the gRPC server; 0: none
 	options  []grpc.DialOption
 	fail     func(error)
+	roleSet  bool // --yamux-role is given
 	set      *tunnel.Sessions
 	refusal  backend.Backend
 	first    chan *tunnel.Session
@@ -53,7 +55,7 @@ func newSessions(ctx context.Context, o *Options, c *client) (*sessions, error) 
 		return nil, err
 	}
 	s := &sessions{
-		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail,
+		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail, roleSet: o.Given.Set("yamux-role"),
 		set: &tunnel.Sessions{}, first: make(chan *tunnel.Session, 1), conns: map[*tunnel.Session]*grpc.ClientConn{},
 	}
 	s.life, s.stop = context.WithCancel(ctx)
@@ -96,10 +98,13 @@ func (s *sessions) sessionDown(session *tunnel.Session, reason error) {
 		s.lost = append(s.lost, cc)
 		delete(s.conns, session)
 	}
-	say := session == s.newest && s.connected && s.client.reconnect && !s.closing
+	say := session == s.newest && s.connected && !s.closing
 	s.mu.Unlock()
-	if say {
+	switch {
+	case say && s.client.reconnect:
 		s.client.say("session down: %v", reason)
+	case say && websocket.IsCloseError(reason, websocket.CloseMessageTooBig): // there is no next session to do so
+		s.client.say("hint: the peer limits WebSocket messages: send smaller ones, with --max-ws-message 32KiB or less")
 	}
 }
 
@@ -170,7 +175,7 @@ func (s *sessions) awaitServer(ctx context.Context, session *tunnel.Session) err
 		return errNotGRPC
 	})
 	if _, ended := errors.AsType[*endedError](err); !ended && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC)) {
-		err = &sessionError{session.Remote, err}
+		err = &sessionError{session.Remote, s.roleSet, err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

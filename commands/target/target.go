@@ -263,8 +263,9 @@ func (o *Options) dialOptions() []grpc.DialOption {
 
 // sessionError reports that no gRPC server answers in a session that is up.
 type sessionError struct {
-	remote string
-	err    error
+	remote  string
+	roleSet bool // --yamux-role is given
+	err     error
 }
 
 func (e *sessionError) Error() string {
@@ -274,7 +275,12 @@ func (e *sessionError) Error() string {
 func (e *sessionError) Unwrap() error { return e.err }
 
 func (e *sessionError) Hint() string {
-	advice := "is the peer the gRPC server end, such as wstun serve? If its yamux role is client, use --yamux-role server"
+	advice := "is the peer the gRPC server end, such as wstun serve? "
+	if e.roleSet {
+		advice += "Is it in the other yamux role than that of --yamux-role?"
+	} else {
+		advice += "If its yamux role is client, use --yamux-role server"
+	}
 	if check := CheckHint(e.remote); check != "" {
 		advice += "; " + check
 	}

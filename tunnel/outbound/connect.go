@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxConnectHeader is how many bytes of a proxy's response to CONNECT are read.
@@ -24,11 +25,19 @@ var (
 	errProxyTooLong = fmt.Errorf("its answer is longer than %d KiB", maxConnectHeader>>10)
 )
 
-// proxyStatusError is the status code of a response to CONNECT other than 2xx.
-type proxyStatusError int
+// proxyStatusError is a response to CONNECT other than 2xx.
+type proxyStatusError struct {
+	code       int
+	schemes    []string      // of Proxy-Authenticate
+	retryAfter time.Duration // of Retry-After
+}
 
-func (e proxyStatusError) Error() string {
-	return fmt.Sprintf("%d %s", int(e), cmp.Or(http.StatusText(int(e)), "unknown status"))
+func (e *proxyStatusError) Error() string {
+	text := fmt.Sprintf("%d %s", e.code, cmp.Or(http.StatusText(e.code), "unknown status"))
+	if e.code == http.StatusProxyAuthRequired && len(e.schemes) > 0 {
+		text += ": it wants " + strings.Join(e.schemes, ", ")
+	}
+	return text
 }
 
 // connectHTTP sends a CONNECT for addr to an HTTP proxy (RFC 9110 §9.3.6), and returns
@@ -55,38 +64,42 @@ func connectHTTP(conn net.Conn, user *url.Userinfo, addr string) (net.Conn, erro
 func readConnectResponse(r io.Reader) (ahead []byte, err error) {
 	limited := &io.LimitedReader{R: r, N: maxConnectHeader}
 	buffered := bufio.NewReader(limited)
-	for status := 0; status < 200; { // skips 1xx responses
-		status, err = readConnectStatus(textproto.NewReader(buffered))
-		if err != nil && limited.N == 0 {
-			return nil, errProxyTooLong
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = SkipInterim(buffered)
+	if err == nil {
+		err = readConnectHeader(textproto.NewReader(buffered))
+	}
+	if _, refused := errors.AsType[*proxyStatusError](err); err != nil && !refused && limited.N == 0 {
+		return nil, errProxyTooLong
+	}
+	if err != nil {
+		return nil, err
 	}
 	return buffered.Peek(buffered.Buffered())
 }
 
-// readConnectStatus reads a status line, which may lack the reason phrase, and
-// skips the header. A status above 299 is an error.
-func readConnectStatus(r *textproto.Reader) (int, error) {
+// readConnectHeader reads a status line, which may lack the reason phrase, and the
+// header. A status other than 2xx is a *proxyStatusError.
+func readConnectHeader(r *textproto.Reader) error {
 	line, err := r.ReadLine()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	version, rest, _ := strings.Cut(line, " ")
 	code, _, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
 	status, err := strconv.Atoi(code)
 	if _, _, ok := http.ParseHTTPVersion(version); !ok || err != nil || len(code) != 3 || status < 100 {
-		return 0, errProxyNoHTTP
+		return errProxyNoHTTP
 	}
-	if status >= 300 {
-		return 0, proxyStatusError(status)
-	}
+	header := http.Header{}
 	for line != "" && err == nil {
 		line, err = r.ReadLine()
+		name, value, _ := strings.Cut(line, ":")
+		header.Add(name, strings.TrimSpace(value))
 	}
-	return status, err
+	if status < 200 || status > 299 { // even if the header is incomplete
+		return &proxyStatusError{status, AuthSchemes(header.Values("Proxy-Authenticate")), RetryAfter(status, header)}
+	}
+	return err
 }
 
 // aheadConn is a connection whose first bytes have already been read.

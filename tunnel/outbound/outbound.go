@@ -7,7 +7,8 @@
 //
 // The caller closes the connections. All functions may be called from any goroutine.
 // Only [Dial] blocks, until its context ends at the latest. Errors contain no
-// passwords, no queries, and no text from a proxy, which may contain credentials.
+// passwords, no queries, and no text from a proxy, which may contain credentials, except
+// the names of authentication schemes.
 package outbound
 
 import (
@@ -25,8 +26,8 @@ import (
 // if that is nil. For an https proxy it trusts the system's root certificates and
 // config.RootCAs; config may be nil and isn't used otherwise. After Dial has returned,
 // the end of ctx doesn't affect the connection. With a proxy the error is a
-// *[ProxyError], which wraps the cause of ctx if ctx has ended; otherwise it is the
-// error of [net.Dialer].
+// *[ProxyError], which wraps the cause of ctx if ctx has ended before the proxy's response;
+// otherwise it is the error of [net.Dialer].
 func Dial(ctx context.Context, addr Addr, through *url.URL, config *tls.Config) (net.Conn, error) {
 	if through == nil {
 		return new(net.Dialer).DialContext(ctx, addr.Network, addr.Address)
@@ -35,13 +36,17 @@ func Dial(ctx context.Context, addr Addr, through *url.URL, config *tls.Config) 
 	if err == nil {
 		return conn, nil
 	}
+	pe := &ProxyError{Proxy: ProxyName(through), WithUser: through.User != nil, Err: netdiag.Cause(err)}
+	if status, ok := errors.AsType[*proxyStatusError](err); ok {
+		pe.StatusCode, pe.AuthSchemes, pe.RetryAfter = status.code, status.schemes, status.retryAfter
+		return nil, pe
+	}
 	// net sets ctx's deadline on its sockets, so a socket may time out before ctx.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+		pe.Err = context.Cause(ctx)
 	}
-	status, _ := errors.AsType[proxyStatusError](err)
-	return nil, &ProxyError{ProxyName(through), int(status), netdiag.Cause(err)}
+	return nil, pe
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -26,9 +27,12 @@ var (
 // ProxyError means that the connection to a proxy, or from the proxy to the target,
 // failed.
 type ProxyError struct {
-	Proxy      string // its URL without user and password, such as "http://host:3128"
-	StatusCode int    // of an HTTP proxy's response other than 2xx; otherwise 0
-	Err        error  // contains no text from the proxy, which may contain credentials
+	Proxy       string        // its URL without user and password, such as "http://host:3128"
+	WithUser    bool          // the URL had a user and password
+	StatusCode  int           // of an HTTP proxy's response other than 2xx; otherwise 0
+	AuthSchemes []string      // that the response offers, such as "NTLM": see the function
+	RetryAfter  time.Duration // that the response asks for: see the function
+	Err         error         // contains no text from the proxy, which may contain credentials, except AuthSchemes
 }
 
 func (e *ProxyError) Error() string { return "proxy " + e.Proxy + ": " + e.Err.Error() }

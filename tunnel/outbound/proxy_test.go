@@ -211,9 +211,13 @@ func TestDialViaHTTPRefusals(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nVia: x":                          "connection closed by peer",
 		strings.Repeat("x", 1<<20):                           errProxyTooLong.Error(),
 		"HTTP/1.1 2":                                         errProxyNoHTTP.Error(),
-		"HTTP/1.1 200 OK\r\n" + strings.Repeat("Via: x\r\n", 1<<17): errProxyTooLong.Error(),
-		"HTTP/1.1 200 OK\r\nVia: " + strings.Repeat("x", 1<<20):     errProxyTooLong.Error(),
-		strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1<<16):      errProxyTooLong.Error(),
+		"HTTP/1.1 200 OK\r\n" + strings.Repeat("Via: x\r\n", 1<<17):                                                          errProxyTooLong.Error(),
+		"HTTP/1.1 200 OK\r\nVia: " + strings.Repeat("x", 1<<20):                                                              errProxyTooLong.Error(),
+		strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1<<16):                                                               "more than 32 interim answers",
+		"HTTP/1.1 103 Early Hints\r\nLink: " + strings.Repeat("x", 1<<20):                                                    errProxyTooLong.Error(),
+		"HTTP/1.1 101 Switching Protocols\r\n\r\n":                                                                           "101 Switching Protocols",
+		"HTTP/1.1 407\r\nProxy-Authenticate: Negotiate\r\nproxy-authenticate: NTLM alice:s3cret\r\n\r\n":                     "407 Proxy Authentication Required: it wants Negotiate, NTLM",
+		"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"Basic\", nonce=\"s3cret\"\r\nX": "407 Proxy Authentication Required: it wants Digest",
 	} {
 		through := proxyURL("http", startProxyPeer(t, answerProxy(answer)))
 		_, err := dialVia(t.Context(), through, "target:443", nil)
@@ -374,7 +378,7 @@ func FuzzConnectAnswer(f *testing.F) {
 		if read := int64(len(answer)) - r.N; read > maxConnectHeader {
 			t.Errorf("read %d bytes of the answer, want at most %d", read, maxConnectHeader)
 		}
-		status, refused := errors.AsType[proxyStatusError](err)
+		status, refused := errors.AsType[*proxyStatusError](err)
 		switch {
 		case err == nil:
 			ahead, err := io.ReadAll(conn)
@@ -382,9 +386,9 @@ func FuzzConnectAnswer(f *testing.F) {
 			if err != nil || !ok || !bytes.HasSuffix(head, []byte("\n")) {
 				t.Errorf("read %q, %v after the answer %q", ahead, err, answer)
 			}
-		case refused && (status < 300 || status > 999):
-			t.Errorf("error for status %d", status)
-		case !refused && !errors.Is(err, errProxyNoHTTP) && !errors.Is(err, errProxyTooLong) && !errors.Is(err, io.EOF):
+		case refused && (status.code < 100 || status.code/100 == 2 || status.code > 999):
+			t.Errorf("error for status %d", status.code)
+		case !refused && !errors.Is(err, errProxyNoHTTP) && !errors.Is(err, errProxyTooLong) && !errors.Is(err, errInterim) && !errors.Is(err, io.EOF):
 			t.Errorf("unexpected error %v", err)
 		}
 	})

@@ -70,7 +70,7 @@ func (c *Conn) writeClose(code int, reason string, deadline time.Time) error {
 func (c *Conn) linger(closeSent bool) {
 	defer close(c.done)
 	socket := c.conn
-	if tc, ok := c.conn.(*tls.Conn); ok {
+	if tc := unwrap[*tls.Conn](c.conn); tc != nil {
 		socket = tc.NetConn() // tls.Conn.Close may spend five seconds on sending an alert
 	}
 	// The read deadline that CloseWith has set makes Read return, unless a handler of

@@ -28,22 +28,28 @@ type recordsConn struct {
 	pending  []byte
 }
 
-// recordsBelow returns the recordsConn below the TLS connection conn, or nil if there
+// recordsBelow returns the recordsConn below the TLS connection in conn, or nil if there
 // is none.
 func recordsBelow(conn net.Conn) *recordsConn {
-	secure, ok := conn.(*tls.Conn)
-	if !ok {
+	secure := unwrap[*tls.Conn](conn)
+	if secure == nil {
 		return nil
 	}
-	for conn = secure.NetConn(); ; {
-		if c, ok := conn.(*recordsConn); ok {
+	return unwrap[*recordsConn](secure.NetConn())
+}
+
+// unwrap returns conn if it is a T, or else the first T that it wraps, or else nil. A
+// wrapper has the method NetConn.
+func unwrap[T net.Conn](conn net.Conn) (found T) {
+	for {
+		if c, ok := conn.(T); ok {
 			return c
 		}
-		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		wrapper, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
-			return nil
+			return found
 		}
-		conn = wrapped.NetConn()
+		conn = wrapper.NetConn()
 	}
 }
 

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"testing"
@@ -53,5 +54,30 @@ func TestBatchRecords(t *testing.T) {
 	}
 	if socket.reads != 1 || socket.writes != 1 {
 		t.Errorf("%d reads and %d writes, want one each", socket.reads, socket.writes)
+	}
+}
+
+// wrappedConn is a wrapper of a connection.
+type wrappedConn struct{ net.Conn }
+
+func (c wrappedConn) NetConn() net.Conn { return c.Conn }
+
+// The records are found below TLS, even if wrappers are above or below it.
+func TestRecordsBelow(t *testing.T) {
+	t.Parallel()
+	records := BatchRecords(&countingConn{})
+	secure := tls.Client(wrappedConn{records}, &tls.Config{})
+	for _, test := range []struct {
+		conn net.Conn
+		want net.Conn
+	}{
+		{secure, records},
+		{wrappedConn{wrappedConn{secure}}, records},
+		{wrappedConn{tls.Client(&countingConn{}, &tls.Config{})}, (*recordsConn)(nil)},
+		{wrappedConn{records}, (*recordsConn)(nil)}, // without TLS
+	} {
+		if got := recordsBelow(test.conn); got != test.want {
+			t.Errorf("recordsBelow(%T) = %v, want %v", test.conn, got, test.want)
+		}
 	}
 }

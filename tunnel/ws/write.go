@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Write sends p as one message. It blocks until p is in the socket's buffer. An error
+// Write sends p as one message, or as several if it exceeds MaxMessage. It blocks until p is in the socket's buffer. An error
 // is final for writing; Read still works.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -22,8 +22,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteFrame sends header and body, either of which may be empty, in one message. It
-// blocks until they are in the socket's buffer, unless it queues them to be sent with
+// WriteFrame sends header and body, either of which may be empty, in one message, or in
+// several if they exceed MaxMessage. It blocks until they are in the socket's buffer, unless it queues them to be sent with
 // other small frames: a later call may then return the error. An error is final, and
 // Read returns it, too.
 func (c *Conn) WriteFrame(header, body []byte) error {
@@ -105,21 +105,30 @@ func (c *Conn) setWriteDeadline(at time.Time) {
 	}
 }
 
-// writeMessage sends a and b as one message. The caller has called beginWrite.
+// writeMessage sends a and b as one message, or as several of maxMessage bytes. The
+// caller has called beginWrite.
 func (c *Conn) writeMessage(a, b []byte) error {
-	var err error
-	if c.frames != nil {
-		err = c.frames.writeMessage(a, b)
-	} else {
-		err = c.writeByGorilla(a, b)
+	for {
+		fromA := min(len(a), c.maxMessage)
+		fromB := min(len(b), c.maxMessage-fromA)
+		var err error
+		if c.frames != nil {
+			err = c.frames.writeMessage(a[:fromA], b[:fromB])
+		} else {
+			err = c.writeByGorilla(a[:fromA], b[:fromB])
+		}
+		if err != nil {
+			c.writeErr = c.writeError(err)
+			return c.writeErr
+		}
+		c.queue.recordSent()
+		c.recordSent()
+		a, b = a[fromA:], b[fromB:]
+		if len(a)+len(b) == 0 {
+			return nil
+		}
+		c.renewWriteDeadline() // unless the connection is closing: CloseWith has set one
 	}
-	if err != nil {
-		c.writeErr = c.writeError(err)
-		return c.writeErr
-	}
-	c.queue.recordSent()
-	c.recordSent()
-	return nil
 }
 
 func (c *Conn) writeByGorilla(a, b []byte) error {

@@ -3,7 +3,7 @@
 //	c := ws.Take(conn, ws.Dialing, nil) // the caller must not use conn any more
 //	c := ws.Share(conn, nil)            // the caller may send control frames
 //	n, err := c.Read(p)
-//	err = c.WriteFrame(header, body)    // one message, or a part of one
+//	err = c.WriteFrame(header, body)    // one message, a part of one, or several
 //	c.CloseWith(websocket.CloseNormalClosure, "")
 //
 // Message boundaries carry no meaning (RFC 6455 §5.4), empty messages are skipped,
@@ -26,7 +26,9 @@
 package ws
 
 import (
+	"cmp"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -51,6 +53,10 @@ type Options struct {
 	// With Share it bounds the write of a whole message, and on TLS without
 	// BatchRecords that of a whole frame. Default: no limit.
 	WriteTimeout time.Duration
+
+	// MaxMessage is how many bytes a message that the Conn sends has at most, for peers
+	// with a limit. Default: no limit.
+	MaxMessage int
 }
 
 // aLongTimeAgo is a deadline that makes pending calls return at once.
@@ -63,6 +69,7 @@ type Conn struct {
 	records      *recordsConn // below TLS; may be nil
 	shared       bool         // made by Share
 	writeTimeout time.Duration
+	maxMessage   int
 	started      time.Time
 
 	lastReceived atomic.Int64 // when data or a control frame last arrived, in nanoseconds after started
@@ -124,6 +131,7 @@ func newConn(conn *websocket.Conn, opts *Options) *Conn {
 		conn:         conn.NetConn(),
 		records:      recordsBelow(conn.NetConn()),
 		writeTimeout: opts.WriteTimeout,
+		maxMessage:   cmp.Or(opts.MaxMessage, math.MaxInt),
 		started:      time.Now(),
 		next:         conn.NextReader,
 		writing:      make(chan struct{}, 1),

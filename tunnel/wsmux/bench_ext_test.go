@@ -57,15 +57,17 @@ func BenchmarkWrapConn(b *testing.B) {
 }
 
 func BenchmarkStream(b *testing.B) {
-	for _, from := range []string{"dialing", "accepting"} {
-		b.Run("from the "+from+" side", func(b *testing.B) {
-			client, server := sessions(b)
-			w, r := connect(b, client, server)
-			if from == "accepting" {
-				w, r = r, w
-			}
-			benchCopy(b, w, r)
-		})
+	for name, limit := range map[string]int{"": 0, ", messages of 32 KiB": 32 * 1024} {
+		for _, from := range []string{"dialing", "accepting"} {
+			b.Run("from the "+from+" side"+name, func(b *testing.B) {
+				client, server := sessionsWith(b, &wsmux.Options{MaxMessage: limit})
+				w, r := connect(b, client, server)
+				if from == "accepting" {
+					w, r = r, w
+				}
+				benchCopy(b, w, r)
+			})
+		}
 	}
 }
 

@@ -66,6 +66,10 @@ type Options struct {
 	// ends with a *SilenceError; negative: no limit. Default: DefaultPingTimeout.
 	PingTimeout time.Duration
 
+	// MaxMessage is how many bytes a WebSocket message that this end sends has at most,
+	// for peers with a limit, such as coder/websocket's of 32 KiB. Default: no limit.
+	MaxMessage int
+
 	// Observe returns the observer of a new stream, or nil for none; see
 	// mux.Options. Default: no observers.
 	Observe func(stream uint32, opened bool) *mux.StreamObserver
@@ -97,7 +101,7 @@ func NewSession(conn *websocket.Conn, side Side, role Role, opts *Options) (*Ses
 	if opts == nil {
 		opts = &Options{}
 	}
-	c := ws.Take(conn, side, &ws.Options{WriteTimeout: cmp.Or(opts.writeTimeout, writeTimeout)})
+	c := ws.Take(conn, side, &ws.Options{WriteTimeout: cmp.Or(opts.writeTimeout, writeTimeout), MaxMessage: opts.MaxMessage})
 	m, err := mux.New(transport{c}, role, &mux.Options{
 		Window:     opts.Window,
 		RoundTrip:  func() time.Duration { _, least := c.RoundTrips(); return least },
