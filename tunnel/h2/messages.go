@@ -19,24 +19,35 @@ type Messages struct {
 // Scan scans p, the next bytes of the call.
 func (m *Messages) Scan(p []byte) {
 	for len(p) > 0 {
-		if m.left > 0 {
-			n := min(uint64(m.left), uint64(len(p)))
-			m.left -= uint32(n) //nolint:gosec // not more than left
-			p = p[n:]
-			if m.left == 0 {
-				m.count++
-			}
-			continue
+		_, p = m.Next(p)
+	}
+}
+
+// Next scans the beginning of p, the next bytes of the call: up to the end of a prefix or
+// of a message. It returns the bytes of the message, which are none in a prefix, and the
+// rest of p. p must not be empty. If AtBoundary reports true then, the message is complete.
+func (m *Messages) Next(p []byte) (body, rest []byte) {
+	if m.left > 0 {
+		n := min(uint64(m.left), uint64(len(p)))
+		if m.left -= uint32(n); m.left == 0 { //nolint:gosec // not more than left
+			m.count++
 		}
-		n := copy(m.prefix[m.prefixRead:], p)
-		p = p[n:]
-		if m.prefixRead += uint8(n); m.prefixRead == PrefixLen { //nolint:gosec // at most PrefixLen
-			m.prefixRead, m.left = 0, binary.BigEndian.Uint32(m.prefix[1:])
-			if m.left == 0 {
-				m.count++
-			}
+		return p[:n], p[n:]
+	}
+	n := copy(m.prefix[m.prefixRead:], p)
+	if m.prefixRead += uint8(n); m.prefixRead == PrefixLen { //nolint:gosec // at most PrefixLen
+		m.prefixRead, m.left = 0, binary.BigEndian.Uint32(m.prefix[1:])
+		if m.left == 0 {
+			m.count++
 		}
 	}
+	return nil, p[n:]
+}
+
+// Prefix returns the flag byte and the length of the latest message whose prefix has been
+// scanned whole. They are undefined within a prefix.
+func (m *Messages) Prefix() (flags byte, length uint32) {
+	return m.prefix[0], binary.BigEndian.Uint32(m.prefix[1:])
 }
 
 // Left returns how many bytes of the current message are still to scan; 0 at a boundary
@@ -49,7 +60,8 @@ func (m *Messages) Length() int64 {
 	if m.left == 0 {
 		return 0
 	}
-	return PrefixLen + int64(binary.BigEndian.Uint32(m.prefix[1:]))
+	_, length := m.Prefix()
+	return PrefixLen + int64(length)
 }
 
 // Count returns the number of whole messages scanned so far.

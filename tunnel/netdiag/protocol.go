@@ -2,6 +2,8 @@ package netdiag
 
 import (
 	"bytes"
+	"net/http"
+	"slices"
 
 	"golang.org/x/net/http2"
 
@@ -15,12 +17,19 @@ type Protocol string
 // The protocols that Identify knows.
 const (
 	HTTP1         Protocol = "an HTTP/1 answer"         // RFC 9112 §4
+	HTTP1Request  Protocol = "an HTTP/1 request"        // RFC 9112 §3
 	HTTP2Client   Protocol = "an HTTP/2 client preface" // RFC 9113 §3.4
 	HTTP2Settings Protocol = "HTTP/2 SETTINGS"          // from an HTTP/2 server (RFC 9113 §3.4)
 	HTTP2GoAway   Protocol = "HTTP/2 GOAWAY"            // from an HTTP/2 server that refuses the connection
 	TLSAlert      Protocol = "a TLS alert"              // RFC 8446 §6
 	TLSHandshake  Protocol = "a TLS handshake"          // RFC 8446 §4
 )
+
+// methods are those of RFC 9110 §9, and PATCH (RFC 5789).
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete,
+	http.MethodConnect, http.MethodOptions, http.MethodTrace, http.MethodPatch,
+}
 
 // FirstBytes is how many bytes of a server Identify needs.
 const FirstBytes = h2.HeaderLen
@@ -40,6 +49,10 @@ func Identify(first []byte) Protocol {
 		return TLSAlert
 	case bytes.HasPrefix(first, []byte{0x16, 3}):
 		return TLSHandshake
+	}
+	method, _, found := bytes.Cut(first, []byte(" "))
+	if found && slices.Contains(methods, string(method)) {
+		return HTTP1Request
 	}
 	frame, err := http2.ReadFrameHeader(bytes.NewReader(first))
 	switch {

@@ -1,0 +1,129 @@
+// Package trace observes the gRPC calls of sessions while they happen.
+//
+//	t := trace.New(sink, nil)
+//	defer t.Close(ctx)
+//	opts := &tunnel.SessionOptions{Observe: t.Session} // of a Connector or an Acceptor
+//
+// A [Tracer] decodes HTTP/2 and gRPC from the bytes of each yamux stream as they pass,
+// and calls a [Sink] with an [Event] for each header list, message and end of a call. It
+// doesn't matter which end opened the stream, and which end is the gRPC client. Requests
+// are traced before they are sent, so that an event never follows its effects.
+//
+// Tracing doesn't delay the calls. Events wait for the sink in a queue that is bounded in
+// bytes. While the sink is slow, the bodies of messages are left out first, then messages
+// and headers, and then whole calls; never the end of a call whose beginning was
+// queued. An event of type [Lost] reports how many events are missing. The state of
+// connections and calls, and messages of which a part has arrived, are bounded by
+// [Options.Memory]: connections and calls beyond it aren't traced, and calls whose header
+// lists it has no room for have no names.
+//
+// A stream that doesn't carry HTTP/2 is identified once ([Other]), and its bytes are
+// counted. A bug in the decoder ends the tracing of a connection, not the connection.
+//
+// Names and order of events follow gRPC's binary log
+// (https://github.com/grpc/grpc-proto/blob/master/grpc/binlog/v1/binarylog.proto).
+//
+// All methods of a Tracer may be called from any goroutine.
+package trace
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/wstun/wstun/tunnel/mux"
+)
+
+// Sink receives events. Its methods are called by one goroutine at a time, and may block.
+type Sink interface {
+	// Event receives the next event. It must not keep a reference to e, e.Metadata or
+	// e.Data.
+	Event(e *Event)
+
+	// Flush is called when no event is waiting, and again at the time that it
+	// returns, unless there is an event before. The zero time means never.
+	Flush(now time.Time) (next time.Time)
+}
+
+// The defaults of Options.
+const (
+	DefaultQueue  = 8 << 20
+	DefaultMemory = 320 << 20
+)
+
+// Options adjusts a Tracer. The zero value means the defaults.
+type Options struct {
+	// Body is how many bytes of each message are kept in Event.Data; negative: all of
+	// them. Default: none.
+	Body int
+
+	// Queue limits the memory of the events that wait for the sink, in bytes.
+	// Default: DefaultQueue.
+	Queue int64
+
+	// Memory limits the memory of the connections, their calls, and messages of which
+	// a part has arrived, in bytes. A connection takes at least 28 KiB, an open call
+	// 1 KiB. Default: DefaultMemory.
+	Memory int64
+
+	// IsSecret reports whether the value of the metadata with this name, in lower
+	// case, is secret. Default: IsSecret.
+	IsSecret func(name string) bool
+}
+
+// Tracer traces the calls of sessions. Use New.
+type Tracer struct {
+	opts  Options
+	queue queue
+	used  atomic.Int64  // bytes of Options.Memory
+	calls atomic.Uint64 // the number of the latest call
+}
+
+// New returns a Tracer for sink. opts may be nil. Close ends it.
+func New(sink Sink, opts *Options) *Tracer {
+	t := &Tracer{}
+	if opts != nil {
+		t.opts = *opts
+	}
+	if t.opts.Queue == 0 {
+		t.opts.Queue = DefaultQueue
+	}
+	if t.opts.Memory == 0 {
+		t.opts.Memory = DefaultMemory
+	}
+	if t.opts.IsSecret == nil {
+		t.opts.IsSecret = IsSecret
+	}
+	t.queue.init(t.opts.Queue)
+	go t.queue.run(sink, t.opts.IsSecret)
+	return t
+}
+
+// Session returns the function that [wsmux.Options] calls for each new stream of the
+// session with this number.
+func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool) *mux.StreamObserver) {
+	return func(stream uint32, _ bool) *mux.StreamObserver {
+		s := &observedStream{tracer: t, session: number, stream: stream}
+		return &mux.StreamObserver{
+			Received: func(p []byte) { s.scan(p, &s.received) },
+			Sent:     func(p []byte) { s.scan(p, &s.sent) },
+			Closed:   s.closed,
+			End:      s.end,
+		}
+	}
+}
+
+// Close waits until the sink has received all events, or ctx ends. The events of later
+// calls are ignored. It returns an error if ctx has ended, and then the sink may still be
+// in use.
+func (t *Tracer) Close(ctx context.Context) error { return t.queue.close(ctx) }
+
+// charge takes n bytes of Options.Memory, and reports whether they were left. A negative
+// n returns bytes.
+func (t *Tracer) charge(n int64) bool {
+	if t.used.Add(n) > t.opts.Memory && n > 0 {
+		t.used.Add(-n)
+		return false
+	}
+	return true
+}
