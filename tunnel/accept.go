@@ -177,12 +177,11 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	opts := a.opts.Session
 	a.limits.apply(&opts, r.RemoteAddr)
-	session, err := opts.start(conn, wsmux.Accepting)
-	if err != nil {
+	s, err := a.sessions.start(conn, wsmux.Accepting, &opts, r.RemoteAddr)
+	switch {
+	case err != nil:
 		a.logger.Error("session not started", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
-		return
-	}
-	if s := a.sessions.Add(session, r.RemoteAddr); s != nil {
+	case s != nil:
 		<-s.Done()
 		a.limits.ended(&opts, r.RemoteAddr, s.Err())
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/tunnel/outbound"
+	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 const (
@@ -98,17 +99,12 @@ func (c *Connector) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		opts := c.options()
 		opts.Session.MaxMessage = maxMessage
-		session, err := Dial(ctx, c.URL, opts)
+		s, err := c.dial(ctx, opts)
 		if err == nil {
-			failed = 0
-			select {
-			case <-c.RetryNow: // this session is new enough
-			default:
-			}
-			s := c.Sessions.Add(session, outbound.RedactURL(c.URL))
 			if s == nil {
 				return nil // shutting down
 			}
+			failed = 0
 			up := time.Now()
 			err = c.watch(ctx, s)
 			maxMessage = opts.Session.nextMaxMessage(err)
@@ -167,6 +163,23 @@ func (c *Connector) options() *DialOptions {
 		c.Refresh(&opts)
 	}
 	return &opts
+}
+
+// dial dials a session and adds it to c.Sessions. It returns nil after Shutdown has begun.
+func (c *Connector) dial(ctx context.Context, opts *DialOptions) (*Session, error) {
+	conn, err := DialWebSocket(ctx, c.URL, opts)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.RetryNow: // this session is new enough
+	default:
+	}
+	s, err := c.Sessions.start(conn, wsmux.Dialing, &opts.Session, outbound.RedactURL(c.URL))
+	if err != nil {
+		return nil, &DialError{Err: err}
+	}
+	return s, nil
 }
 
 // watch waits until s has ended or RetryNow has replaced it, and returns the reason. It

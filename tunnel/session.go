@@ -55,13 +55,22 @@ type SessionOptions struct {
 	Unread                    *mux.UnreadLimit
 	PingInterval, PingTimeout time.Duration
 	Logger                    *slog.Logger
+
+	// Observe returns the function Observe of wsmux.Options for the session with this
+	// ID, which is 0 for a session of Dial. Default: no observers.
+	Observe func(id uint64) func(stream uint32, opened bool) *mux.StreamObserver
 }
 
 // start starts a session on conn, which is the given side of a WebSocket. It takes
 // ownership of conn.
-func (o *SessionOptions) start(conn *websocket.Conn, side wsmux.Side) (*wsmux.Session, error) {
+func (o *SessionOptions) start(conn *websocket.Conn, side wsmux.Side, id uint64) (*wsmux.Session, error) {
 	limitUnsent(conn.NetConn())
+	var observe func(stream uint32, opened bool) *mux.StreamObserver
+	if o.Observe != nil {
+		observe = o.Observe(id)
+	}
 	return wsmux.NewSession(conn, side, o.Role, &wsmux.Options{
+		Observe:      observe,
 		Window:       o.Window,
 		Unread:       o.Unread,
 		MaxMessage:   o.MaxMessage,

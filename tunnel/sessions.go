@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -50,24 +52,44 @@ type Sessions struct {
 // returned, and returns the session with its ID. After Shutdown has begun, it closes
 // the session and returns nil.
 func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
-	s, closed := ss.add(session, remote)
+	return ss.addWithID(session, ss.nextID(), remote)
+}
+
+// start starts a session on conn, and adds it as Add does.
+func (ss *Sessions) start(conn *websocket.Conn, side wsmux.Side, opts *SessionOptions, remote string) (*Session, error) {
+	id := ss.nextID()
+	session, err := opts.start(conn, side, id)
+	if err != nil {
+		return nil, err
+	}
+	return ss.addWithID(session, id, remote), nil
+}
+
+func (ss *Sessions) addWithID(session *wsmux.Session, id uint64, remote string) *Session {
+	s, closed := ss.add(session, id, remote)
 	if closed {
 		_ = session.Close()
 	}
 	return s
 }
 
-// add is Add, but leaves it to the caller to close the session if closed is true. If
+func (ss *Sessions) nextID() uint64 {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.lastID++
+	return ss.lastID
+}
+
+// add is addWithID, but leaves it to the caller to close the session if closed is true. If
 // Shutdown begins during add, it returns both the session and true: Shutdown doesn't
 // end that session.
-func (ss *Sessions) add(session *wsmux.Session, remote string) (s *Session, closed bool) {
+func (ss *Sessions) add(session *wsmux.Session, id uint64, remote string) (s *Session, closed bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.closed {
 		return nil, true
 	}
-	ss.lastID++
-	s = &Session{Session: session, ID: ss.lastID, Remote: remote, Since: time.Now(), downDone: make(chan struct{})}
+	s = &Session{Session: session, ID: id, Remote: remote, Since: time.Now(), downDone: make(chan struct{})}
 	s.replaced, s.replace = context.WithCancel(context.Background())
 	ss.watches.Add(1)
 	ss.callUps(s)

@@ -35,6 +35,9 @@ func (fl *flow) explain(reason error) error {
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
+	if fl.calls.anyOpen() {
+		fl.trace.GoAway(text)
+	}
 	_ = fl.client.SetWriteDeadline(time.Now().Add(closeWait))
 	_, err := fl.client.Write(out.Bytes())
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/trace"
 )
 
 const (
@@ -37,6 +38,7 @@ type flow struct {
 	cancel context.CancelCauseFunc // ends the wait for a session
 
 	secrets *escape.Secrets // of the Forwarder
+	trace   *trace.Tracer   // of the Forwarder
 
 	mu       sync.Mutex
 	server   endpoint // nil until it is connected
@@ -202,7 +204,9 @@ func (fl *flow) goAway() {
 func (fl *flow) writeGoAway() {
 	if fl.goingAway && fl.calls.responses.AtBoundary() {
 		fl.goingAway = false
-		_ = http2.NewFramer(fl.client, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte("wstun: no more calls on this connection"))
+		const text = "wstun: no more calls on this connection"
+		fl.trace.GoAway(text)
+		_ = http2.NewFramer(fl.client, nil).WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
 	}
 }
 

@@ -33,6 +33,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/trace"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -53,6 +54,10 @@ type Forwarder struct {
 	// Secrets are masked in the reasons that clients receive, which may repeat a peer's
 	// text. Default: none.
 	Secrets *escape.Secrets
+
+	// Trace receives the calls and GOAWAYs that the Forwarder answers and sends itself,
+	// to clients that aren't streams. Default: none.
+	Trace *trace.Tracer
 
 	// Logger logs each connection at debug level. Default: nothing is logged.
 	Logger *slog.Logger
@@ -128,7 +133,7 @@ func (f *Forwarder) isClosed() bool {
 func (f *Forwarder) start(client endpoint) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := newFlow(client, cancel)
-	fl.secrets = f.Secrets
+	fl.secrets, fl.trace = f.Secrets, f.Trace
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

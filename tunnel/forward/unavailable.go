@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/trace"
 )
 
 // unavailableWait bounds how long a connection that can't be forwarded waits for its
@@ -21,7 +22,7 @@ const unavailableWait = 5 * time.Second
 // ends or up is closed, because the next connection may be forwarded. It closes a
 // connection that doesn't carry HTTP/2 at once. It blocks until the connection is closed.
 func (fl *flow) answerUnavailable(ctx context.Context, reason error, up <-chan struct{}) {
-	w := &refusingWriter{fl: fl, called: make(chan struct{})}
+	w := &refusingWriter{fl: fl, called: make(chan struct{}), trace: fl.trace.Local()}
 	ended := make(chan struct{})
 	if run := fl.client.forward(w, func(error) { close(ended) }); run != nil {
 		go run()
@@ -29,6 +30,7 @@ func (fl *flow) answerUnavailable(ctx context.Context, reason error, up <-chan s
 	defer func() {
 		_ = fl.client.Close()
 		<-ended
+		w.trace.Close()
 	}()
 
 	timer := time.NewTimer(unavailableWait)
@@ -43,7 +45,7 @@ func (fl *flow) answerUnavailable(ctx context.Context, reason error, up <-chan s
 	case <-ctx.Done():
 		w.awaitCall()
 	}
-	if fl.refuse(reason) != nil {
+	if fl.refuse(reason, w.trace) != nil {
 		return
 	}
 	_ = fl.client.CloseWrite()
@@ -57,7 +59,7 @@ func (fl *flow) answerUnavailable(ctx context.Context, reason error, up <-chan s
 // refuse ends the open calls with UNAVAILABLE. A GOAWAY precedes the answers: the client
 // begins its next call on a new connection, and repeats there a call that it has sent in
 // the meantime.
-func (fl *flow) refuse(reason error) error {
+func (fl *flow) refuse(reason error, local *trace.Local) error {
 	fl.wmu.Lock()
 	defer fl.wmu.Unlock()
 	if !fl.calls.responses.AtBoundary() {
@@ -65,6 +67,7 @@ func (fl *flow) refuse(reason error) error {
 	}
 	text := fl.explanation(reason)
 	open, last := fl.calls.close()
+	local.Refuse(text)
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors
 	_ = framer.WriteGoAway(last, http2.ErrCodeNo, []byte(text))
@@ -85,10 +88,12 @@ type refusingWriter struct {
 	greet  sync.Once
 	call   sync.Once
 	called chan struct{} // closed when a call is open
+	trace  *trace.Local
 }
 
 func (w *refusingWriter) Write(p []byte) (int, error) {
 	calls := w.fl.calls
+	w.trace.Received(p)
 	calls.scan(calls.requests, p)
 	if err := calls.requests.Err(); err != nil {
 		return 0, err
