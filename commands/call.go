@@ -51,7 +51,7 @@ func (p *program) callCommand() *cli.Command {
 			usage.Bool(&o.veryVerbose, "very-verbose", "print timings and sizes, too", "vv"),
 			usage.Int(&o.count, "count", "end the call after `N` responses, with success; 0: when the server ends it", 0),
 			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
-		}, o.target.Flags(), o.log.flags("warn")),
+		}, o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.call),
 	}
 }
@@ -126,6 +126,7 @@ func (p *program) call(ctx context.Context, o *callOptions) error {
 	if err != nil {
 		return err
 	}
+	o.target.TraceOutput = p.traceOutput(p.stderr, o.output == "json" || o.log.format == "json")
 	ctx, t, err := p.openTarget(ctx, &o.target, &o.log)
 	if err != nil {
 		return err

@@ -123,6 +123,7 @@ func (p *program) app() *cli.App {
 			p.describeCommand(),
 			p.callCommand(),
 			p.shellCommand(),
+			p.traceCommand(),
 			p.checkCommand(),
 			p.demoCommand(),
 			p.completionCommand(),

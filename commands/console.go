@@ -78,6 +78,9 @@ func fileOf(f any) *os.File {
 	if r, ok := f.(results); ok {
 		f = r.Writer
 	}
+	if c, ok := f.(*console); ok {
+		return c.out
+	}
 	file, _ := f.(*os.File)
 	return file
 }

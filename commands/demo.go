@@ -65,7 +65,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 	url := "ws://" + endpoint.Addr(websockets) + "/"
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
-	hub := backend.NewDemo(limit.New(nil))
+	hub := backend.NewDemo(limit.New(nil)) //nolint:contextcheck // making descriptors isn't interrupted
 	hubSessions := &tunnel.Sessions{}
 	hubSessions.Subscribe(tunnel.Subscriber{Up: hub.ServeStreams})
 	acceptor := tunnel.NewAcceptor(hubSessions, tunnel.AcceptOptions{

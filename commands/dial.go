@@ -16,7 +16,9 @@ import (
 
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -40,17 +42,19 @@ func (p *program) dialCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
-		}, o.endpoint.SessionFlags(), o.output.flags()),
+		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
 
 // dialOptions are the values of the command line of wstun dial.
 type dialOptions struct {
-	listen   []string
-	wait     time.Duration
-	endpoint endpoint.Options
-	output   outputOptions
+	listen      []string
+	wait        time.Duration
+	endpoint    endpoint.Options
+	trace       tracing.Options
+	descriptors backend.Descriptors // for the trace
+	output      outputOptions
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
@@ -79,6 +83,17 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
 	e.LimitUnread(backend.DefaultUnreadLimit())
+	sessions := out.newSessions()
+	local, err := o.descriptors.Load() //nolint:contextcheck // compiling files isn't interrupted
+	if err != nil {
+		return err
+	}
+	traced, err := p.startTrace(&o.trace, out, o.endpoint.TokenHeader, reflection.FromSet(local), &sessionFinder{sessions})
+	if err != nil {
+		return err
+	}
+	defer traced.Close() //nolint:contextcheck // ctx has ended then
+	e.Observe(traced.Observe())
 	d := &dialing{endpoint: e, out: out, up: make(chan struct{}), ready: make(chan struct{})}
 	catchBrokenPipes()
 	ctx, stop := e.WatchHangups(ctx)
@@ -88,12 +103,13 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	}
 	var once sync.Once
 	d.refusal = backend.NewRefusal(out.logger)
-	d.sessions = out.newSessions()
+	d.sessions = sessions
 	d.sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
+		traced.Forget()
 		d.refusal.ServeStreams(s)
 		once.Do(func() { close(d.up) })
 	}})
-	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Logger: out.logger}
+	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}

@@ -73,10 +73,11 @@ type output struct {
 	secrets *escape.Secrets         // masked in events
 	given   usage.Given
 
-	mu      sync.Mutex
-	stdout  io.Writer // reports its errors itself, see results; nil: results are not printed
-	json    bool
-	failure netdiag.Failure // of the last dial or session, for retry
+	mu       sync.Mutex
+	stdout   io.Writer // reports its errors itself, see results; nil: results are not printed
+	json     bool
+	logsJSON bool            // the log is in JSON
+	failure  netdiag.Failure // of the last dial or session, for retry
 }
 
 func (p *program) newOutput(o *outputOptions) (*output, error) {
@@ -87,7 +88,10 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	if err := usage.OneOf("output", o.format, "text", "json"); err != nil {
 		return nil, err
 	}
-	out := &output{logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout), json: o.format == "json", secrets: &p.secrets, given: p.given}
+	out := &output{
+		logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout),
+		json: o.format == "json", logsJSON: o.log.format == "json", secrets: &p.secrets, given: p.given,
+	}
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
 	}

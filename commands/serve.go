@@ -9,6 +9,7 @@ import (
 
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -23,7 +24,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
 			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
 			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), o.output.flags()),
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), o.trace.Flags(), o.output.flags()),
 		Action: action(p, o, p.serve),
 	}
 }
@@ -32,6 +33,7 @@ func (p *program) serveCommand() *cli.Command {
 type serveOptions struct {
 	endpoint endpoint.Options
 	backend  backend.Options
+	trace    tracing.Options
 	output   outputOptions
 }
 
@@ -60,6 +62,12 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	e.LimitUnread(o.backend.UnreadLimit())
+	traced, err := p.startTrace(&o.trace, out, o.endpoint.TokenHeader, b.Finders()...)
+	if err != nil {
+		return err
+	}
+	defer traced.Close() //nolint:contextcheck // ctx has ended then
+	e.Observe(traced.Observe())
 	ctx, stop := e.WatchHangups(ctx)
 	defer stop()
 	l, url, err := e.Listen(ctx, out.logger)

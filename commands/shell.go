@@ -43,7 +43,7 @@ func (p *program) shellCommand() *cli.Command {
 			usage.Duration(&o.target.Wait, "wait", "let a command fail after `DURATION` while no session is up", tunnel.DefaultWait),
 		}, o.target.Endpoint.RetryFlags(), []cli.Flag{
 			usage.Strings(&o.rpcHeader, "rpc-header", "send the metadata `'name: value'` with each call; repeatable"),
-		}, o.messages.flags(), o.target.Flags(), o.log.flags("warn")),
+		}, o.messages.flags(), o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.shell),
 	}
 }
@@ -86,6 +86,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	o.target.Fail = fail
+	o.target.TraceOutput = p.traceOutput(p.stderr, o.log.format == "json")
 	_, t, err := p.openTarget(life, &o.target, &o.log)
 	if err != nil {
 		return err

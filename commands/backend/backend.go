@@ -26,8 +26,11 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/wstun/wstun/commands/demo"
+	protos "github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/limit"
@@ -39,6 +42,9 @@ type Backend interface {
 	// ServeStreams serves the streams that the peer of session opens. It returns at
 	// once.
 	ServeStreams(session *tunnel.Session)
+
+	// Finders find the types of the messages that it serves. They may ask upstreams.
+	Finders() []protos.Finder
 
 	// Shutdown lets the calls in flight finish, and shuts the sessions down. It cuts
 	// the rest when ctx ends.
@@ -52,6 +58,7 @@ type grpcBackend struct {
 	options    []grpc.ServerOption
 	register   func(*limit.Server) // adds the services
 	health     *health.Server
+	finders    []protos.Finder
 	closeFirst func() // called when Shutdown begins
 
 	mu       sync.Mutex
@@ -70,11 +77,21 @@ func NewDemo(limits *limit.Process) Backend {
 			hub.Register(s)
 			reflection.Register(s)
 		},
+		finders:    []protos.Finder{protos.FromSet(demoSet())},
 		closeFirst: hub.Close, // ends the Watches
 	}
 	b.health.SetServingStatus(demo.Hub_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	return b
 }
+
+// demoSet returns the descriptors of the demo Hub.
+func demoSet() *protos.Set {
+	file := protodesc.ToFileDescriptorProto(demo.File_commands_demo_hub_proto)
+	set, _ := protos.FromFiles(context.Background(), &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{file}})
+	return set
+}
+
+func (b *grpcBackend) Finders() []protos.Finder { return b.finders }
 
 // newServer returns a server that nothing serves yet.
 func (b *grpcBackend) newServer(limits *limit.Session) *limit.Server {
@@ -147,6 +164,7 @@ func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) e
 // rawBackend forwards the bytes of each stream to one upstream, unchanged.
 type rawBackend struct {
 	forwarder *forward.Forwarder
+	upstream  *grpc.ClientConn // for its reflection; nil: none
 	serving   sync.WaitGroup
 }
 
@@ -158,7 +176,17 @@ func (b *rawBackend) ServeStreams(session *tunnel.Session) {
 	b.serving.Go(func() { b.forwarder.ServeStreams(session.Session) }) // until the session ends
 }
 
+func (b *rawBackend) Finders() []protos.Finder {
+	if b.upstream == nil {
+		return nil
+	}
+	return []protos.Finder{protos.FromServer(b.upstream, nil)}
+}
+
 func (b *rawBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
+	if b.upstream != nil {
+		_ = b.upstream.Close()
+	}
 	var err error
 	var wg sync.WaitGroup
 	wg.Go(func() { err = b.forwarder.Shutdown(ctx) })

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 )
@@ -11,6 +13,15 @@ import (
 // Descriptors are the values of the flags --proto, --import-path and --protoset.
 type Descriptors struct {
 	Protos, ImportPaths, Protosets []string
+}
+
+// TraceFlags returns the flags for a trace's own descriptors.
+func (d *Descriptors) TraceFlags() []cli.Flag {
+	return []cli.Flag{
+		usage.Strings(&d.Protos, "proto", "trace messages with the source `FILE`; repeatable (default: the server's reflection)"),
+		usage.Strings(&d.ImportPaths, "import-path", "look for --proto files and their imports in `DIR`; repeatable (default: the current folder)"),
+		usage.Strings(&d.Protosets, "protoset", "trace messages with the compiled `FILE`; repeatable"),
+	}
 }
 
 // Load loads the descriptors; nil if there are none.

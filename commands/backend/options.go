@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
@@ -96,7 +97,7 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 		if err := o.Given.Reject("--upstream", append(upstreamFlags, "proto", "import-path", "protoset", "no-reflection")...); err != nil {
 			return nil, err
 		}
-		return NewDemo(limits), nil
+		return NewDemo(limits), nil //nolint:contextcheck // as above
 	}
 	config, err := o.tlsConfig(logger)
 	if err != nil {
@@ -158,7 +159,7 @@ func newRawUpstream(text string, logger *slog.Logger, config *tls.Config) (Backe
 		config.NextProtos = []string{"h2"}
 		dial = (&tls.Dialer{Config: config}).DialContext
 	}
-	return newRaw(logger, func(ctx context.Context) (net.Conn, error) {
+	b := newRaw(logger, func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, rawDialTimeout)
 		defer cancel()
 		conn, err := dial(ctx, addr.Network, addr.Address)
@@ -169,7 +170,13 @@ func newRawUpstream(text string, logger *slog.Logger, config *tls.Config) (Backe
 			return nil, fmt.Errorf("upstream %s: %w", text, netdiag.Cause(err))
 		}
 		return conn, nil
-	}), nil
+	})
+	b.upstream, err = grpc.NewClient("passthrough:///"+addr.Address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return b.forwarder.Dial(ctx) }))
+	if err != nil {
+		return nil, usage.Errorf("--upstream %s: %w", text, err)
+	}
+	return b, nil
 }
 
 // newStub returns a backend that answers calls from a file.
@@ -200,6 +207,7 @@ func newStub(o *Options, limits *limit.Process) (Backend, error) {
 				merged.Register(g)
 			}
 		},
+		finders:    []reflection.Finder{reflection.FromSet(set)},
 		closeFirst: s.Close,
 	}
 	for _, service := range s.Services() {
@@ -229,6 +237,7 @@ func newProxy(ctx context.Context, o *Options, limits *limit.Process, logger *sl
 				us.merged.Register(g)
 			}
 		},
+		finders:    us.finders(),
 		closeFirst: stop,
 	}
 	us.own = b.serviceInfo()

@@ -150,6 +150,14 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 	}
 }
 
+// finders returns a source of descriptors for each upstream, and the local files.
+func (us *upstreams) finders() (finders []reflection.Finder) {
+	for _, u := range us.all {
+		finders = append(finders, reflection.FromServer(u.Conn(), us.header))
+	}
+	return append(finders, reflection.FromSet(us.local))
+}
+
 // describe gets the descriptors of upstream i by reflection, and updates the routing. It
 // returns false, and keeps the previous descriptors, if that failed but may succeed later.
 // An upstream without reflection isn't a failure.

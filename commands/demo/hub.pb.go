@@ -780,10 +780,10 @@ var File_commands_demo_hub_proto protoreflect.FileDescriptor
 
 const file_commands_demo_hub_proto_rawDesc = "" +
 	"\n" +
-	"\x17commands/demo/hub.proto\x12\rwstun.demo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"n\n" +
+	"\x17commands/demo/hub.proto\x12\rwstun.demo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n" +
 	"\x03Key\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06secret\x18\x02 \x01(\tR\x06secret\x12;\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\"&\n" +
 	"\x10CreateKeyRequest\x12\x12\n" +

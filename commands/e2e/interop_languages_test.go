@@ -44,6 +44,7 @@ func TestNode(t *testing.T) {
 		[]string{node, filepath.Join(dir, "client.js")},
 		[]string{node, filepath.Join(dir, "server.js")})
 	testOddResponses(t, node, filepath.Join(dir, "status.js"))
+	testTrace(t, []string{node, filepath.Join(dir, "client.js")}, []string{node, filepath.Join(dir, "status.js")})
 }
 
 // TestPython tests a client and a server of Python's grpcio, which wraps gRPC's
@@ -60,6 +61,7 @@ func TestPython(t *testing.T) {
 			append(env, python, filepath.Join(dir, "client.py")),
 			append(env, python, filepath.Join(dir, "server.py")))
 		testOddResponses(t, append(env, python, filepath.Join(dir, "status.py"))...)
+		testTrace(t, append(env, python, filepath.Join(dir, "client.py")), append(env, python, filepath.Join(dir, "status.py")))
 		return
 	}
 	t.Skip("no gRPC for Python: it needs the packages grpcio and protobuf (on Debian python3-grpcio)")

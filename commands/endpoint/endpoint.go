@@ -315,6 +315,12 @@ func (e *Endpoint) LimitUnread(limit *mux.UnreadLimit) {
 	e.dialOptions.Session.Unread, e.acceptOptions.Session.Unread = limit, limit
 }
 
+// Observe observes the streams of the sessions, as [tunnel.SessionOptions] describes. It
+// must be called before the first session.
+func (e *Endpoint) Observe(f func(id uint64) func(stream uint32, opened bool) *mux.StreamObserver) {
+	e.dialOptions.Session.Observe, e.acceptOptions.Session.Observe = f, f
+}
+
 // DialOptions returns the options for the next dial, with certificates and token as
 // they are now.
 func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {

@@ -110,6 +110,9 @@ func (e *encoder) jsonField(fd protoreflect.FieldDescriptor, v protoreflect.Valu
 	case !v.IsValid():
 		e.out.WriteString("null")
 		return nil
+	case e.opts.Redact != nil && e.opts.Redact(fd):
+		e.quote(Redacted)
+		return nil
 	case fd.IsList():
 		return e.jsonList(fd, v.List())
 	case fd.IsMap():

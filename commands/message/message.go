@@ -64,6 +64,10 @@ type Options struct {
 	// MaxSize bounds the result, in bytes. Default: DefaultMaxSize.
 	MaxSize int
 
+	// Redact reports whether the value of a field is secret. JSON has Redacted in its
+	// place, whatever its type. Default: none is.
+	Redact func(fd protoreflect.FieldDescriptor) bool
+
 	// Note is called once for each message that isn't in canonical JSON, with the
 	// reason for the first such value. It isn't called for the text format, which has a
 	// form for all values. Default: no notes.
@@ -71,6 +75,9 @@ type Options struct {
 }
 
 const (
+	// Redacted takes the place of a secret value in JSON.
+	Redacted = "[redacted]"
+
 	// DefaultMaxSize is the default of Options.MaxSize: 512 MiB. A message may be much
 	// longer than on the wire, where names don't appear.
 	DefaultMaxSize = 512 << 20

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -30,6 +31,7 @@ type sessions struct {
 	roleSet  bool // --yamux-role is given
 	set      *tunnel.Sessions
 	refusal  backend.Backend
+	traced   *tracing.Tracing // nil: no trace
 	first    chan *tunnel.Session
 	life     context.Context //nolint:containedctx // until close
 	stop     context.CancelFunc
@@ -88,6 +90,7 @@ func (s *sessions) sessionUp(session *tunnel.Session) {
 	if first {
 		s.first <- session
 	} else {
+		s.traced.Forget()
 		s.client.reconnected("session")
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -47,6 +48,7 @@ type Options struct {
 	Descriptors          backend.Descriptors
 	UseReflection        bool
 	MaxTime              string
+	Trace                tracing.Options
 
 	// Calls says that the command makes calls, for which it needs a server even with
 	// local descriptors.
@@ -57,6 +59,8 @@ type Options struct {
 	Reconnect bool
 	Fail      func(error)   // called when there will be no more sessions; nil: ignored
 	Wait      time.Duration // limit of Target.Ready
+
+	TraceOutput *tracing.Output // Open sets its Catalog and Token; nil: the command has no trace
 
 	Version string                           // of wstun, for the user agent
 	Logger  *slog.Logger                     // must be set
@@ -147,6 +151,16 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 		t.cleanups = append(t.cleanups, cancel)
 	}
 	var sources []reflection.Finder
+	if c != nil && useReflection {
+		sources = append(sources, reflection.FromServer(c, metadata.Join(t.Header, reflectHeader)))
+	}
+	if local != nil {
+		sources = append(sources, reflection.FromSet(local))
+	}
+	t.Catalog = reflection.NewCatalog(sources...)
+	if err := t.startTrace(o, c); err != nil {
+		return nil, nil, err
+	}
 	if c != nil && (useReflection || o.Calls) {
 		started := time.Now()
 		if err := c.connect(ctx); err != nil {
@@ -154,15 +168,35 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 		}
 		t.Connecting = time.Since(started)
 		t.client, t.Conn = c, c
-		if useReflection {
-			sources = append(sources, reflection.FromServer(c, metadata.Join(t.Header, reflectHeader)))
+	}
+	return ctx, t, nil
+}
+
+// startTrace starts the trace that the flags ask for. The catalog finds its messages.
+func (t *Target) startTrace(o *Options, c *client) error {
+	if o.TraceOutput == nil {
+		return nil
+	}
+	out := *o.TraceOutput
+	out.Catalog, out.Token = t.Catalog, o.Endpoint.TokenHeader
+	traced, err := o.Trace.Start(&out)
+	if err != nil || traced == nil {
+		return err
+	}
+	t.cleanups = slices.Insert(t.cleanups, 0, traced.Close) // after the sessions
+	if c == nil {
+		return ErrNoTarget
+	}
+	s, ok := c.transport.(*sessions)
+	if !ok {
+		return &usage.Error{
+			Err:    fmt.Errorf("%s is a plain gRPC server, and only sessions are traced", o.Addr),
+			Advice: "use wstun dial --trace in front of it, or the URL of its WebSocket",
 		}
 	}
-	if local != nil {
-		sources = append(sources, reflection.FromSet(local))
-	}
-	t.Catalog = reflection.NewCatalog(sources...)
-	return ctx, t, nil
+	s.traced = traced
+	s.endpoint.Observe(traced.Observe())
+	return nil
 }
 
 // ErrNoTarget is the *usage.Error for a command line without a server.

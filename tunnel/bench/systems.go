@@ -30,7 +30,8 @@ const (
 func systems(o *options) []*system {
 	var all []*system
 	for _, b := range o.wstun {
-		all = append(all, wstunSystem(b[0], b[1], false), wstunSystem(b[0]+"-wss", b[1], true))
+		all = append(all, wstunSystem(b[0], b[1], false), wstunSystem(b[0]+"-wss", b[1], true),
+			wstunSystem(b[0]+"-trace", b[1], false, "--trace"), wstunSystem(b[0]+"-trace-messages", b[1], false, "--trace-messages"))
 	}
 	for _, name := range []string{basePair, controlPair} {
 		all = append(all, &system{name: name, perConn: 2, start: ownPair("pair", "pair")})
@@ -42,8 +43,9 @@ func systems(o *options) []*system {
 	return append(all, otherTunnels(o)...)
 }
 
-// wstunSystem returns the system wstun dial ▸ wstun serve --raw.
-func wstunSystem(name, path string, secure bool) *system {
+// wstunSystem returns the system wstun dial ▸ wstun serve --raw. With flags of a trace, dial
+// traces into a file.
+func wstunSystem(name, path string, secure bool, traceFlags ...string) *system {
 	s := &system{name: name, secure: secure, binary: path, perConn: 1}
 	s.start = func(ctx context.Context, tb *testbed) (string, error) {
 		serve := []string{"serve", "--raw", "--upstream", tb.server, "--accept", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
@@ -70,6 +72,14 @@ func wstunSystem(name, path string, secure bool) *system {
 		}
 		if u.Host, err = tb.via(ctx, u.Host); err != nil {
 			return "", err
+		}
+		if len(traceFlags) > 0 {
+			to, err := tb.file("trace", "")
+			if err != nil {
+				return "", err
+			}
+			dial = append(append([]string{"-c", `exec "$0" "$@" 2>` + to, path}, dial[0]), append(traceFlags, dial[1:]...)...)
+			path = "/bin/sh"
 		}
 		near, err := tb.startPart("wstun dial", path, append(dial, u.String())...)
 		if err != nil {

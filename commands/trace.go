@@ -1,0 +1,111 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/tracing"
+	"github.com/wstun/wstun/commands/usage"
+)
+
+func (p *program) traceCommand() *cli.Command {
+	o := &traceOptions{}
+	return &cli.Command{
+		Name:      "trace",
+		Usage:     "print a trace that another command has written as events",
+		ArgsUsage: "[FILE]",
+		UsageText: "wstun trace [flags] [FILE]",
+		Description: "Reads the events of --trace or --trace-messages with --output json or --log-format json,\n" +
+			"from FILE or standard input, and prints them as lines. Other lines are ignored.",
+		Flags: append([]cli.Flag{
+			usage.Bool(&o.follow, "follow", "wait for more at the end of FILE, until stopped", "f"),
+			usage.String(&o.output, "output", "print as `FORMAT`: text or json", "text"),
+		}, o.trace.PrintFlags()...),
+		Action: action(p, o, p.trace),
+	}
+}
+
+// traceOptions are the values of the command line of wstun trace.
+type traceOptions struct {
+	file   string // empty: standard input
+	follow bool
+	output string
+	trace  tracing.Options
+}
+
+func (o *traceOptions) parse(in *invocation) (err error) {
+	if o.file, err = in.argument(); err != nil {
+		return err
+	}
+	if target.IsURL(o.file) {
+		return &usage.Error{
+			Err:    fmt.Errorf("%s is not a file of events", o.file),
+			Advice: "to trace a session while it happens, use wstun dial --trace " + o.file,
+		}
+	}
+	if o.follow && o.file == "" {
+		return usage.Errorf("--follow without FILE: standard input is read to its end in any case")
+	}
+	return usage.OneOf("output", o.output, "text", "json")
+}
+
+func (p *program) trace(ctx context.Context, o *traceOptions) error {
+	p.pipes = true
+	in := p.stdin
+	if o.file != "" {
+		file, err := os.Open(o.file)
+		if err != nil {
+			return usage.Errorf("%s: %w", o.file, pathCause(err))
+		}
+		defer file.Close()
+		in = file
+	}
+	if o.follow {
+		in = &growing{ctx, in}
+	}
+	out := p.traceOutput(p.stdout, o.output == "json")
+	out.Summary = true
+	done := make(chan error, 1)
+	go func() { done <- o.trace.Print(ctx, in, out) }()
+	select {
+	case err := <-done:
+		if err == nil || errors.As(err, new(*usage.Error)) {
+			return err
+		}
+		return fmt.Errorf("%s: %w", cmp.Or(o.file, "standard input"), err)
+	case <-ctx.Done():
+		if !o.follow {
+			return nil // a Read of standard input may go on
+		}
+		return <-done
+	}
+}
+
+// growing is a file whose end is that of ctx.
+type growing struct {
+	ctx context.Context //nolint:containedctx // io.Reader has none
+	io.Reader
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	const interval = 100 * time.Millisecond
+	for {
+		n, err := g.Reader.Read(p)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		select {
+		case <-time.After(interval):
+		case <-g.ctx.Done():
+			return 0, io.EOF
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package tracing
+
+import (
+	"bytes"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+// call is an open call.
+type call struct {
+	number, session uint64
+	method          string
+	begun, last     time.Time     // last: of its latest message
+	duration        time.Duration // so far
+	sent, received  trace.Count
+	largest         int64 // message
+	message         any   // the current message as decoded JSON, for a filter
+	matched         map[string]bool
+	ended           bool
+	code            codes.Code
+
+	infrastructure bool
+	verdict        verdict
+	held           []byte // lines until the verdict
+	heldLines      int
+	left           int // lines that held had no room for
+}
+
+// The lines that wait for the verdict of a filter, in bytes.
+const (
+	maxHeld    = 64 << 10 // of a call
+	maxAllHeld = 4 << 20
+)
+
+// renderer renders events as lines. The results may be empty.
+type renderer interface {
+	event(e *trace.Event, c *call, m *text) []byte  // c is nil for an event without a call
+	open(c *call, now time.Time, first bool) []byte // a call that is still open; first: after 200 ms
+	more(n int) []byte                              // n more calls are still open
+	unwritten(lines int) []byte                     // so many lines before couldn't be written
+	summary(s *summary) []byte
+}
+
+// summary counts calls.
+type summary struct {
+	ok, failed, open int
+	hidden           int // of gRPC's own services
+	lost             trace.Losses
+}
+
+// follower is the Sink of a trace: it follows the open calls, filters them, and writes
+// lines.
+type follower struct {
+	out      io.Writer
+	render   renderer
+	messages *messages
+	filter   filter
+	hide     bool // the calls of gRPC's own services
+
+	calls     map[uint64]*call
+	stages    []stage
+	held      int // bytes in all calls
+	buffer    []byte
+	summary   summary
+	unwritten int  // lines that couldn't be written
+	torn      bool // the last line that was written is incomplete
+}
+
+// stage is a point in the life of an open call at which it is printed. All calls reach it
+// in the order of the queue.
+type stage struct {
+	delay time.Duration // since the previous stage
+	queue []due
+}
+
+type due struct {
+	at   time.Time
+	call *call
+}
+
+// newStages returns the stages of a call: it is printed after 200 ms, 10 s, 30 s, and
+// then each minute, which the last stage repeats.
+func newStages() []stage {
+	return []stage{{delay: 200 * time.Millisecond}, {delay: 9800 * time.Millisecond}, {delay: 20 * time.Second}, {delay: time.Minute}}
+}
+
+// Event implements trace.Sink.
+func (f *follower) Event(e *trace.Event) {
+	f.event(e, func() *text { return f.messages.format(e) })
+}
+
+// event handles an event whose message format returns.
+func (f *follower) event(e *trace.Event, format func() *text) {
+	switch {
+	case e.Type == trace.Lost:
+		l := &f.summary.lost
+		l.Events, l.Calls, l.Bytes, l.Conns = l.Events+e.Lost.Events, l.Calls+e.Lost.Calls, l.Bytes+e.Lost.Bytes, l.Conns+e.Lost.Conns
+		f.write(f.render.event(e, nil, nil))
+		return
+	case e.Call == 0:
+		f.write(f.render.event(e, nil, nil))
+		return
+	}
+	c := f.calls[e.Call]
+	if c == nil {
+		c = &call{number: e.Call, session: e.Session, method: e.Method, begun: e.Time, last: e.Time, infrastructure: isInfrastructure(e.Method)}
+		f.calls[e.Call] = c
+		f.schedule(0, c, e.Time)
+		if f.hide && c.infrastructure {
+			c.verdict = hidden
+			f.summary.hidden++
+		}
+	}
+	if e.Side == trace.Wstun && e.Type == trace.ServerTrailer && c.verdict == hidden && c.infrastructure && f.hide {
+		c.verdict = f.filter.decide(c) // the user's own tool has failed, and this is the reason
+	}
+	m := f.update(c, e, format)
+	if c.verdict == hidden {
+		f.release(c)
+	} else {
+		f.print(c, f.render.event(e, c, m))
+	}
+	if c.ended {
+		f.end(c)
+	}
+}
+
+// update applies e to c, and returns its message, nil if it has none or it isn't needed.
+func (f *follower) update(c *call, e *trace.Event, format func() *text) (m *text) {
+	c.duration, c.sent, c.received = e.Time.Sub(c.begun), e.Sent, e.Received
+	c.ended, c.code = e.IsEnd(), e.Code
+	if e.Type == trace.ClientMessage || e.Type == trace.ServerMessage {
+		c.last, c.largest = e.Time, max(c.largest, e.Size)
+	}
+	if c.verdict != hidden {
+		m = format()
+	}
+	if c.verdict == undecided {
+		if m != nil && f.messages.fields {
+			c.message = m.value()
+		}
+		c.verdict = f.filter.decide(c)
+		c.message = nil
+	}
+	return m
+}
+
+// print writes a line of c, or holds it until the verdict.
+func (f *follower) print(c *call, line []byte) {
+	switch {
+	case c.verdict == shown:
+		if c.heldLines > 0 || c.left > 0 {
+			f.write(c.held)
+			f.release(c)
+		}
+		f.write(line)
+	case len(line) == 0:
+	case len(c.held)+len(line) > maxHeld || f.held+len(line) > maxAllHeld:
+		c.left++
+	default:
+		c.held = append(c.held, line...)
+		c.heldLines++
+		f.held += len(line)
+	}
+}
+
+// release forgets the lines that c holds.
+func (f *follower) release(c *call) {
+	f.held -= len(c.held)
+	c.held, c.heldLines, c.left = nil, 0, 0
+}
+
+func (f *follower) end(c *call) {
+	delete(f.calls, c.number)
+	f.release(c)
+	switch {
+	case f.hide && c.infrastructure:
+	case c.code == codes.OK:
+		f.summary.ok++
+	default:
+		f.summary.failed++
+	}
+}
+
+// maxReminders is how many calls that are still open are printed at the same time.
+const maxReminders = 3
+
+func (f *follower) schedule(stage int, c *call, from time.Time) {
+	s := &f.stages[stage]
+	s.queue = append(s.queue, due{from.Add(s.delay), c})
+}
+
+// Flush implements trace.Sink.
+func (f *follower) Flush(now time.Time) (next time.Time) {
+	for i := range f.stages {
+		f.remind(i, now)
+		if q := f.stages[i].queue; len(q) > 0 && (next.IsZero() || q[0].at.Before(next)) {
+			next = q[0].at
+		}
+	}
+	f.flush()
+	return next
+}
+
+// flush writes the buffer. If that fails, it counts the lines, and reports their number
+// before the next lines that can be written.
+func (f *follower) flush() {
+	if len(f.buffer) == 0 {
+		return
+	}
+	out := f.buffer
+	if f.unwritten > 0 {
+		out = append(f.render.unwritten(f.unwritten), out...)
+		if f.torn {
+			out = append([]byte("\n"), out...)
+		}
+	}
+	n, err := f.out.Write(out)
+	f.unwritten += bytes.Count(f.buffer, []byte("\n"))
+	switch {
+	case err == nil:
+		f.unwritten, f.torn = 0, false
+	case n > 0:
+		f.torn = out[n-1] != '\n'
+	}
+	f.buffer = f.buffer[:0]
+}
+
+// remind prints the calls that have reached a stage.
+func (f *follower) remind(i int, now time.Time) {
+	s, printed, more := &f.stages[i], 0, 0
+	n := 0
+	for ; n < len(s.queue) && (s.queue[n].call.ended || !s.queue[n].at.After(now)); n++ {
+		c := s.queue[n].call
+		if c.ended || c.verdict == hidden {
+			continue
+		}
+		f.schedule(min(i+1, len(f.stages)-1), c, s.queue[n].at)
+		c.duration = now.Sub(c.begun)
+		if c.verdict == undecided {
+			c.verdict = f.filter.decide(c)
+		}
+		if c.verdict == shown {
+			if i > 0 && printed == maxReminders {
+				more++
+				continue
+			}
+			printed++
+		}
+		f.print(c, f.render.open(c, now, i == 0))
+	}
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	if more > 0 {
+		f.write(f.render.more(more))
+	}
+}
+
+func (f *follower) write(line []byte) { f.buffer = append(f.buffer, line...) }
+
+// close writes the rest, and a summary. It is called after the last event.
+func (f *follower) close(summary bool) {
+	for _, c := range f.calls {
+		if !f.hide || !c.infrastructure {
+			f.summary.open++
+		}
+	}
+	if summary {
+		f.write(f.render.summary(&f.summary))
+	}
+	f.Flush(time.Now())
+}

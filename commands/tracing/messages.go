@@ -1,0 +1,239 @@
+package tracing
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/commands/message"
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+const (
+	// shortBody is how much of a message is kept, in bytes, unless it is shown whole.
+	shortBody = 64 << 10
+
+	// maxInflated is how much of a compressed message is decompressed, in bytes.
+	maxInflated = 64 << 20
+
+	// maxText is how long the JSON of a message may be, in bytes.
+	maxText = 512 << 20
+
+	// formatTimeout is how long it may take to format a message, including the time
+	// for the server to describe it.
+	formatTimeout = 5 * time.Second
+
+	// maxRepair is how many levels of nested messages repair repairs.
+	maxRepair = 10
+)
+
+// messages formats the messages of calls.
+type messages struct {
+	schema *schema
+	show   bool     // messages are shown
+	full   bool     // … without shortening
+	fields bool     // a filter needs the fields of messages
+	redact []string // patterns of fields
+}
+
+// body is Options.Body of the Tracer.
+func (ms *messages) body() int {
+	switch {
+	case ms.full:
+		return -1
+	case ms.show || ms.fields:
+		return shortBody
+	}
+	return 0
+}
+
+// text is a formatted message.
+type text struct {
+	json    string // on one line
+	unknown int    // fields that the schema doesn't have
+	note    string // why json isn't all of the message; may be empty
+	schema  bool   // the message has been decoded with its schema
+}
+
+// format returns the message of e, or nil if it has none, or none are to be formatted.
+func (ms *messages) format(e *trace.Event) *text {
+	if e.Type != trace.ClientMessage && e.Type != trace.ServerMessage || !ms.show && !ms.fields {
+		return nil
+	}
+	data, err := inflate(e)
+	if err != nil {
+		return &text{note: err.Error()}
+	}
+	t := &text{}
+	if e.Truncated() {
+		t.note = "the rest isn't kept"
+		if len(e.Data) == 0 {
+			t.note = "not kept"
+			return t
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	defer cancel()
+	md, types := ms.schema.find(ctx, e)
+	options := &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret}
+	if md == nil {
+		if len(ms.redact) > 0 {
+			t.note = "not shown, because --redact needs a schema"
+			return t
+		}
+		t.json, err = message.Raw(ctx, data, options)
+	} else {
+		t.schema = true
+		m := dynamicpb.NewMessage(md)
+		if e.Truncated() {
+			data = repair(data, md, maxRepair)
+		}
+		message.Decode(data, m, types)
+		odd := false
+		options.Note = func(string) { odd = true }
+		if t.json, err = message.Format(ctx, m, types, options); odd {
+			t.unknown = countUnknown(m)
+		}
+	}
+	if err != nil {
+		t.note = err.Error()
+	}
+	return t
+}
+
+// details returns the details of the status of e as JSON.
+func (ms *messages) details(e *trace.Event) (texts []string) {
+	for _, f := range e.Metadata {
+		if f.Name != "grpc-status-details-bin" {
+			continue
+		}
+		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(f.Value, "="))
+		s := &spb.Status{}
+		if err != nil || proto.Unmarshal(data, s) != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+		defer cancel()
+		_, types := ms.schema.find(ctx, e)
+		for _, detail := range s.GetDetails() {
+			if text, err := message.Format(ctx, detail, types, &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret}); err == nil {
+				texts = append(texts, text)
+			}
+		}
+	}
+	return texts
+}
+
+// value returns the message as decoded JSON, or nil.
+func (t *text) value() (v any) {
+	if t == nil || json.Unmarshal([]byte(t.json), &v) != nil {
+		return nil
+	}
+	return v
+}
+
+// isSecret reports whether a field is declared as secret, or matches --redact.
+func (ms *messages) isSecret(fd protoreflect.FieldDescriptor) bool {
+	if o, ok := fd.Options().(*descriptorpb.FieldOptions); ok && o.GetDebugRedact() {
+		return true
+	}
+	for _, pattern := range ms.redact {
+		for _, name := range []string{string(fd.Name()), fd.JSONName(), string(fd.FullName())} {
+			if ok, _ := path.Match(pattern, name); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inflate returns the body of e, decompressed.
+func inflate(e *trace.Event) ([]byte, error) {
+	switch e.Encoding {
+	case "", "identity":
+		return e.Data, nil
+	case "gzip":
+	default:
+		return nil, fmt.Errorf("compressed with %s", e.Encoding)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(e.Data))
+	if err != nil {
+		return nil, fmt.Errorf("not gzip: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(z, maxInflated))
+	if err != nil && !e.Truncated() {
+		return nil, fmt.Errorf("not gzip: %w", err)
+	}
+	return data, nil
+}
+
+// repair returns the beginning of an encoded message without the end that is missing: it
+// shortens the last string or bytes field, and those of the nested messages that it is in.
+func repair(data []byte, md protoreflect.MessageDescriptor, depth int) []byte {
+	for at := 0; at < len(data); {
+		number, kind, n := protowire.ConsumeTag(data[at:])
+		if n < 0 {
+			return data[:at]
+		}
+		if size := protowire.ConsumeFieldValue(number, kind, data[at+n:]); size >= 0 {
+			at += n + size
+			continue
+		}
+		_, size := protowire.ConsumeVarint(data[at+n:])
+		fd := md.Fields().ByNumber(number)
+		if kind != protowire.BytesType || size < 0 || fd == nil || fd.IsPacked() {
+			return data[:at]
+		}
+		rest := data[at+n+size:]
+		if fd.Message() != nil && depth > 0 {
+			rest = repair(rest, fd.Message(), depth-1)
+		}
+		return protowire.AppendBytes(bytes.Clone(data[:at+n]), rest)
+	}
+	return data
+}
+
+// countUnknown returns the number of unknown fields in m and its messages.
+func countUnknown(m protoreflect.Message) (count int) {
+	for b := m.GetUnknown(); len(b) > 0; count++ {
+		_, _, n := protowire.ConsumeField(b)
+		if n < 0 {
+			return count + 1
+		}
+		b = b[n:]
+	}
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.IsMap():
+			if fd.MapValue().Message() != nil {
+				v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+					count += countUnknown(v.Message())
+					return true
+				})
+			}
+		case fd.Message() == nil:
+		case fd.IsList():
+			for i := range v.List().Len() {
+				count += countUnknown(v.List().Get(i).Message())
+			}
+		default:
+			count += countUnknown(v.Message())
+		}
+		return true
+	})
+	return count
+}

@@ -1,0 +1,83 @@
+package tracing
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+const (
+	// askAgain is the time after which a server is asked again for a service that it
+	// couldn't describe.
+	askAgain = 30 * time.Second
+
+	// maxUnknown is how many services without a description are remembered.
+	maxUnknown = 1000
+)
+
+// schema finds the types of messages. It is used by one goroutine at a time, except for
+// forget.
+type schema struct {
+	stale   atomic.Bool
+	catalog *reflection.Catalog
+	methods map[string]*reflection.Symbol // by path
+	unknown map[string]time.Time          // services, and when the server was asked for them
+}
+
+func newSchema(catalog *reflection.Catalog) *schema {
+	return &schema{catalog: catalog, methods: map[string]*reflection.Symbol{}, unknown: map[string]time.Time{}}
+}
+
+// forget makes s ask again for everything, because the server may have changed.
+func (s *schema) forget() {
+	s.catalog.Refresh()
+	s.stale.Store(true)
+}
+
+// find returns the type of the message of e, or nil, and a resolver of other types until
+// ctx ends. It may ask the server, and blocks meanwhile.
+func (s *schema) find(ctx context.Context, e *trace.Event) (protoreflect.MessageDescriptor, reflection.TypeResolver) {
+	if s.stale.Swap(false) {
+		clear(s.methods)
+		clear(s.unknown)
+	}
+	symbol := s.method(ctx, e.Method)
+	if symbol == nil {
+		return nil, nil
+	}
+	method := symbol.Descriptor.(protoreflect.MethodDescriptor) //nolint:errcheck,forcetypeassert // checked by method
+	md := method.Output()
+	if e.Type == trace.ClientMessage {
+		md = method.Input()
+	}
+	return md, symbol.Types(ctx)
+}
+
+func (s *schema) method(ctx context.Context, path string) *reflection.Symbol {
+	if symbol, ok := s.methods[path]; ok {
+		return symbol
+	}
+	service, name, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	full := protoreflect.FullName(service + "." + name)
+	if !ok || !full.IsValid() || time.Since(s.unknown[service]) < askAgain {
+		return nil
+	}
+	symbol, err := s.catalog.Find(ctx, full)
+	if err == nil {
+		if _, ok := symbol.Descriptor.(protoreflect.MethodDescriptor); ok {
+			s.methods[path] = symbol
+			return symbol
+		}
+	}
+	if len(s.unknown) >= maxUnknown {
+		clear(s.unknown)
+	}
+	s.unknown[service] = time.Now()
+	return nil
+}

@@ -1,0 +1,357 @@
+package tracing
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+// textRenderer renders events as lines with columns: the time, the session and the call,
+// a mark, the method, and details.
+type textRenderer struct {
+	messages *messages
+	secrets  *escape.Secrets // masked
+	color    bool
+	ascii    bool       // no arrows
+	width    func() int // of the terminal; 0: lines aren't cut
+
+	callWidth   int               // of the column of sessions and calls
+	methodWidth int               // of the column
+	short       map[string]string // by short name: the method that has it
+}
+
+// The colors of marks (ECMA-48 SGR).
+const (
+	green  = "\x1b[32m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	dim    = "\x1b[2m"
+	plain  = "\x1b[0m"
+)
+
+// mark is the column that shows the kind of event at a glance.
+type mark struct{ text, color string }
+
+func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
+	switch e.Type {
+	case trace.ClientMessage, trace.ServerMessage:
+		return r.message(e, c, t)
+	case trace.ServerTrailer, trace.Cancel, trace.Cut:
+		return r.end(e, c)
+	case trace.GoAway:
+		return r.goAway(e)
+	case trace.Other:
+		details := e.Message
+		if e.Duration > 0 {
+			details = fmt.Sprintf("ended after %s, %s sent, %s received", duration(e.Duration), size(e.Sent.Bytes), size(e.Received.Bytes))
+		}
+		return r.line(e.Time, e.Session, 0, mark{"other", yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
+	case trace.Lost:
+		return r.line(e.Time, 0, 0, mark{"lost", red}, lost(e.Lost)+": the trace is read too slowly")
+	case trace.ClientHeader, trace.ServerHeader, trace.ClientHalfClose:
+	}
+	return nil
+}
+
+// goAway renders a GOAWAY frame, unless it is that of a client that closes its connection.
+func (r *textRenderer) goAway(e *trace.Event) []byte {
+	if e.Side == trace.Client && e.HTTP2Code == http2.ErrCodeNo {
+		return nil
+	}
+	details, message := "GOAWAY from the "+e.Side.String(), e.Message
+	if e.Side == trace.Wstun {
+		details, message = "GOAWAY from wstun", strings.TrimPrefix(message, "wstun: ")
+	}
+	if e.HTTP2Code != http2.ErrCodeNo {
+		details += ": " + e.HTTP2Code.String()
+	}
+	if message != "" {
+		details += ": " + message
+	}
+	return r.line(e.Time, e.Session, 0, mark{"", ""}, details)
+}
+
+// lost describes losses.
+func lost(l trace.Losses) string {
+	var parts []string
+	for _, p := range []struct {
+		n    uint64
+		text string
+	}{{l.Calls, "calls"}, {l.Events, "messages"}, {l.Conns, "connections"}} {
+		if p.n > 0 {
+			parts = append(parts, strconv.FormatUint(p.n, 10)+" "+p.text)
+		}
+	}
+	if l.Bytes > 0 {
+		parts = append(parts, size(l.Bytes)+" of messages")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// message renders a message, if messages are shown.
+func (r *textRenderer) message(e *trace.Event, c *call, t *text) []byte {
+	if t == nil || !r.messages.show {
+		return nil
+	}
+	m := mark{r.arrow(e.Type), ""}
+	body := escape.Text(r.secrets.Mask(t.json))
+	var notes []string
+	if t.note != "" {
+		notes = append(notes, size(e.Size), escape.Line(t.note))
+	}
+	switch {
+	case t.unknown == 1:
+		notes = append(notes, "1 unknown field: the schema differs from the sender's")
+	case t.unknown > 1:
+		notes = append(notes, fmt.Sprintf("%d unknown fields: the schema differs from the sender's", t.unknown))
+	case !t.schema && t.json != "":
+		notes = append(notes, "no schema")
+	}
+	return r.fit(r.prefix(e.Time, c.session, c.number, m, c.method), body, strings.Join(notes, ", "))
+}
+
+// maxLine is how much of a message is shown where there is no terminal, in bytes.
+const maxLine = 4 << 10
+
+// fit returns a line with as much of body as fits in the width of the terminal.
+func (r *textRenderer) fit(prefix, body, notes string) []byte {
+	if notes != "" {
+		notes = "   " + notes
+	}
+	limit := maxLine
+	if width := r.width(); width > 0 {
+		limit = max(width-length(prefix)-utf8.RuneCountInString(notes)-1, 20)
+	}
+	if !r.messages.full {
+		body = r.shorten(body, limit)
+	}
+	return []byte(prefix + body + notes + "\n")
+}
+
+// shorten returns at most limit characters of s.
+func (r *textRenderer) shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	n := 0
+	for i := range s {
+		if n++; n == limit {
+			return s[:i] + r.ellipsis()
+		}
+	}
+	return s
+}
+
+// length returns the length of s without colors.
+func length(s string) int {
+	n := utf8.RuneCountInString(s)
+	for _, color := range []string{green, red, yellow, dim, plain} {
+		n -= len(color) * strings.Count(s, color)
+	}
+	return n
+}
+
+// end renders the end of a call.
+func (r *textRenderer) end(e *trace.Event, c *call) []byte {
+	m, text := outcome(e)
+	counts := r.counts(e.Sent, e.Received)
+	if text != "" {
+		counts += "   " + escape.Line(r.secrets.Mask(text))
+	}
+	line := r.prefix(e.Time, c.session, c.number, m, c.method) + fmt.Sprintf("%9s", duration(e.Duration)) + counts
+	out := []byte(strings.TrimRight(line, " ") + "\n")
+	for _, detail := range r.messages.details(e) {
+		out = fmt.Appendf(out, "%14s%s\n", "", escape.Text(r.secrets.Mask(detail)))
+	}
+	return out
+}
+
+// statusName returns the name of a status as in gRPC's documents.
+func statusName(c codes.Code) string {
+	if name := code.Code_name[int32(c)]; name != "" { //nolint:gosec // unknown codes have no name
+		return name
+	}
+	return fmt.Sprintf("CODE_%d", c)
+}
+
+// outcome returns the mark for the end of a call, and its reason.
+func outcome(e *trace.Event) (mark, string) {
+	switch e.Type {
+	case trace.Cut:
+		return mark{"CUT", yellow}, e.Message
+	case trace.Cancel:
+		text := "CANCELLED by the " + e.Side.String()
+		if e.HTTP2Code != http2.ErrCodeCancel {
+			text += ": " + e.HTTP2Code.String()
+		}
+		if e.Timeout > 0 && e.Duration >= e.Timeout {
+			text = fmt.Sprintf("DEADLINE_EXCEEDED: the deadline of %s passed at the %s", duration(e.Timeout), e.Side)
+		}
+		return mark{"END", yellow}, text
+	}
+	switch {
+	case e.Code == trace.NoStatus && !e.IsGRPC:
+		return mark{"HTTP", yellow}, strings.TrimSpace(e.HTTPStatus + " " + e.ContentType)
+	case e.Code == trace.NoStatus:
+		text := "no gRPC status"
+		if e.HTTPStatus != "" {
+			text += ": HTTP " + e.HTTPStatus + " " + e.ContentType
+		}
+		return mark{"ERR", red}, text
+	case e.Code == codes.OK:
+		return mark{"OK", green}, ""
+	}
+	return mark{"ERR", red}, strings.TrimSpace(statusName(e.Code) + " " + e.Message)
+}
+
+func (r *textRenderer) open(c *call, now time.Time, first bool) []byte {
+	if first {
+		if r.messages.show {
+			return nil // its messages are
+		}
+		return []byte(strings.TrimRight(r.prefix(c.begun, c.session, c.number, mark{r.arrow(trace.ClientMessage), ""}, c.method), " ") + "\n")
+	}
+	return []byte(r.prefix(now, c.session, c.number, mark{r.ellipsis(), dim}, c.method) +
+		fmt.Sprintf("%9s", duration(c.duration)) + r.counts(c.sent, c.received) + "   last " + duration(now.Sub(c.last)) + " ago\n")
+}
+
+func (r *textRenderer) more(n int) []byte {
+	return fmt.Appendf(nil, "%14s%s and %d more open calls\n", "", r.ellipsis(), n)
+}
+
+func (*textRenderer) unwritten(lines int) []byte {
+	return fmt.Appendf(nil, "trace: %d lines are missing here: they could not be written\n", lines)
+}
+
+func (r *textRenderer) summary(s *summary) []byte {
+	parts := []string{"1 call"}
+	if n := s.ok + s.failed + s.open; n != 1 {
+		parts[0] = fmt.Sprintf("%d calls", n)
+	}
+	if s.failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d not OK", s.failed))
+	}
+	if s.open > 0 {
+		parts = append(parts, fmt.Sprintf("%d still open", s.open))
+	}
+	if s.hidden > 0 {
+		parts = append(parts, fmt.Sprintf("%d hidden: reflection, health and channelz (--filter '*' shows them)", s.hidden))
+	}
+	if l := lost(s.lost); l != "" {
+		parts = append(parts, "lost: "+l)
+	}
+	return []byte("trace: " + strings.Join(parts, ", ") + "\n")
+}
+
+// line renders an event without a call.
+func (r *textRenderer) line(at time.Time, session, number uint64, m mark, details string) []byte {
+	return []byte(r.prefix(at, session, number, m, "") + escape.Line(r.secrets.Mask(details)) + "\n")
+}
+
+// prefix returns the columns before the details.
+func (r *textRenderer) prefix(at time.Time, session, number uint64, m mark, method string) string {
+	call := ""
+	if session > 0 {
+		call = "s" + strconv.FormatUint(session, 10)
+	}
+	if number > 0 {
+		call += " #" + strconv.FormatUint(number, 10)
+	}
+	r.callWidth = min(max(r.callWidth, len(call), 7), 16)
+	text := fmt.Sprintf("%4s", m.text)
+	if r.color && m.color != "" {
+		text = m.color + text + plain
+	}
+	s := at.Format("15:04:05.000") + "  " + fmt.Sprintf("%-*s", r.callWidth, call) + " " + text + "  "
+	if method != "" {
+		name := r.name(method)
+		r.methodWidth = min(max(r.methodWidth, utf8.RuneCountInString(name)), 32)
+		s += fmt.Sprintf("%-*s  ", r.methodWidth, name)
+	}
+	return s
+}
+
+// name returns Service/Method, or pkg.Service/Method if two services have the same name.
+func (r *textRenderer) name(method string) string {
+	full := strings.TrimPrefix(method, "/")
+	service, rest, ok := strings.Cut(full, "/")
+	short := full
+	if ok {
+		short = service[strings.LastIndexByte(service, '.')+1:] + "/" + rest
+	}
+	const maxNames = 10000
+	if known, ok := r.short[short]; ok && known != method {
+		return escape.Line(full)
+	} else if !ok && len(r.short) < maxNames {
+		r.short[short] = method
+	}
+	return escape.Line(short)
+}
+
+func (r *textRenderer) arrow(t trace.Type) string {
+	switch {
+	case r.ascii && t == trace.ClientMessage:
+		return "->"
+	case r.ascii:
+		return "<-"
+	case t == trace.ClientMessage:
+		return "→"
+	}
+	return "←"
+}
+
+func (r *textRenderer) ellipsis() string {
+	if r.ascii {
+		return "..."
+	}
+	return "…"
+}
+
+// counts returns the columns of the messages that the client has sent and received.
+func (r *textRenderer) counts(sent, received trace.Count) string {
+	up, down, dot := "↑", "↓", "·"
+	if r.ascii {
+		up, down, dot = "up", "down", "/"
+	}
+	column := func(arrow string, c trace.Count) string {
+		s := arrow + " " + strconv.FormatUint(c.Messages, 10)
+		if c.Bytes > 0 {
+			s += " " + dot + " " + size(c.Bytes)
+		}
+		return fmt.Sprintf("   %-13s", s)
+	}
+	return column(up, sent) + column(down, received)
+}
+
+// size returns a size such as 12.5 KiB.
+func size(n int64) string {
+	switch {
+	case n < 1<<10:
+		return strconv.FormatInt(n, 10) + " B"
+	case n < 1<<20:
+		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KiB"
+	case n < 1<<30:
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
+	}
+	return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
+}
+
+// duration returns a duration such as 0.4 ms or 29.8 s.
+func duration(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64) + " ms"
+	case d < 2*time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	}
+	return d.Round(time.Second).String()
+}
