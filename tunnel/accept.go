@@ -69,6 +69,10 @@ type AcceptOptions struct {
 	// [context.AfterFunc] with it to release resources of Upgrade.
 	Upgrade func(r *http.Request) (*Upgrade, error)
 
+	// KeepHead keeps the head of each request for [Head]. A connection then has only one
+	// request. It applies to Serve.
+	KeepHead bool
+
 	// Session adjusts the sessions.
 	Session SessionOptions
 
@@ -162,6 +166,15 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, refusal)
 		return
 	}
+	if up.Hijack != nil {
+		conn, err := hijack(w)
+		if err != nil {
+			a.problems.warn("handshake failed", r.RemoteAddr, err.Error(), slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
+			return
+		}
+		up.Hijack(conn)
+		return
+	}
 	upgrader := a.upgrader
 	if up.Subprotocols != nil {
 		upgrader.Subprotocols = up.Subprotocols
@@ -217,6 +230,10 @@ func (a *Acceptor) refuse(w http.ResponseWriter, r *http.Request, refusal *Refus
 // to open, a new connection closes the oldest of them, unless that is new or, before
 // the first is closed, handshakes are being completed.
 func (a *Acceptor) Serve(l net.Listener) error {
+	if a.opts.KeepHead {
+		a.server.SetKeepAlivesEnabled(false)
+		l = headListener{l, a.server.ErrorLog}
+	}
 	err := a.server.Serve(newRetryListener(l, a.logger, a.pending.release))
 	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("accept on %v: %w", l.Addr(), err)

@@ -110,6 +110,34 @@ func DialWebSocket(ctx context.Context, rawURL string, opts *DialOptions) (*webs
 	return conn, nil
 }
 
+// DialTransport dials the host of a WebSocket's URL, through a proxy if there is one, and
+// with TLS for wss and https, and returns the connection before the handshake of the
+// WebSocket. It ignores opts.Header, opts.Subprotocols and opts.Session. The error is a
+// *DialError.
+func DialTransport(ctx context.Context, rawURL string, opts *DialOptions) (net.Conn, error) {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
+	u, err := outbound.ParseURL(rawURL)
+	if err != nil {
+		return nil, &DialError{Err: err}
+	}
+	if timeout := orDefault(opts.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, netdiag.TimeoutError(timeout))
+		defer cancel()
+	}
+	through, err := outbound.ProxyFor(opts.Proxy, u)
+	if err == nil {
+		var conn net.Conn
+		if conn, err = connect(ctx, u, through, opts.TLS); err == nil {
+			limitUnsent(conn)
+			return conn, nil
+		}
+	}
+	return nil, &DialError{outbound.RedactURL(rawURL), err, secrets(u, nil)}
+}
+
 func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, error) {
 	if timeout := orDefault(opts.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
 		var cancel context.CancelFunc
@@ -141,7 +169,7 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 		ReadBufferSize:  readBuffer,
 		WriteBufferPool: writeBuffers,
 	}
-	upgraded, resp, err := dialer.DialContext(ctx, target, header)
+	upgraded, resp, err := dialer.DialContext(ctx, target.String(), header)
 	if resp != nil {
 		defer resp.Body.Close()
 	}
@@ -178,11 +206,23 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	return nil, err
 }
 
+// HandshakeRequest returns the URL and the header of the handshake that Dial sends for
+// rawURL and a header, without those that RFC 6455 §4.1 requires. The URL has no user and
+// password: they are in the header. The host is in ASCII, and the query is encoded.
+func HandshakeRequest(rawURL string, header http.Header) (*url.URL, http.Header, error) {
+	u, err := outbound.ParseURL(rawURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, header = request(u, header)
+	return u, header, nil
+}
+
 // request returns the URL and the header for gorilla. The URL has the scheme ws, because
 // TLS is below the connection that gorilla gets. request moves the user and password of u
 // to the header, unless that has an Authorization, and encodes the host, whose error
 // outbound.ParseURL has returned, and the query.
-func request(u *url.URL, header http.Header) (string, http.Header) {
+func request(u *url.URL, header http.Header) (*url.URL, http.Header) {
 	r := http.Request{Header: header.Clone()}
 	if r.Header == nil {
 		r.Header = http.Header{}
@@ -196,7 +236,7 @@ func request(u *url.URL, header http.Header) (string, http.Header) {
 	target.User = nil
 	target.Host, _ = outbound.ASCIIHost(u.Host)
 	target.RawQuery = encodeQuery(u.RawQuery)
-	return target.String(), r.Header
+	return &target, r.Header
 }
 
 // encodeQuery percent-encodes the spaces and the non-ASCII characters of a query, which

@@ -32,6 +32,9 @@ func limitUnsent(conn net.Conn) {
 // belowTLS returns the connection below conn if that is a TLS connection, and otherwise
 // conn. Closing it is faster: tls.Conn.Close may spend five seconds on sending an alert.
 func belowTLS(conn net.Conn) net.Conn {
+	if hc, ok := conn.(*headConn); ok {
+		conn = hc.Conn
+	}
 	if tc, ok := conn.(*tls.Conn); ok {
 		return tc.NetConn()
 	}

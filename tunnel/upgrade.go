@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -28,6 +29,10 @@ type Upgrade struct {
 	// Serve, if set, uses the WebSocket instead of a session: it owns and must
 	// close conn. The Acceptor counts conn as a session until Serve returns.
 	Serve func(conn *websocket.Conn)
+
+	// Hijack, if set, takes over the connection before the response: it writes that, and
+	// must close conn. The Acceptor counts conn as a session until Hijack returns.
+	Hijack func(conn net.Conn)
 }
 
 // callUpgrade calls AcceptOptions.Upgrade. cancel ends the context of r.
