@@ -35,7 +35,7 @@ func (fl *flow) explain(reason error) error {
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
-	if fl.calls.anyOpen() {
+	if fl.calls.anyOpen() && fl.clientFailure.Load() == nil { // otherwise the client has gone
 		fl.trace.GoAway(text)
 	}
 	_ = fl.client.SetWriteDeadline(time.Now().Add(closeWait))

@@ -39,11 +39,13 @@ type flow struct {
 
 	secrets *escape.Secrets // of the Forwarder
 	trace   *trace.Tracer   // of the Forwarder
+	since   time.Time       // when the client connected, if there is a trace
 
 	mu       sync.Mutex
 	server   endpoint // nil until it is connected
 	draining bool
 
+	clientClosed  atomic.Bool           // the client has closed its direction in order
 	clientFailure atomic.Pointer[error] // why the client's direction broke, after which the server's connection is reset
 
 	wmu       sync.Mutex // held while writing to client
@@ -112,6 +114,7 @@ func (fl *flow) run() error {
 // closes or resets the connection to the server, and returns why the connection broke.
 func (fl *flow) endClient(err error, server endpoint, serverEnded <-chan struct{}) error {
 	if err == nil {
+		fl.clientClosed.Store(true)
 		_ = server.CloseWrite()
 		// No Read of the client's stream is pending any more that would return when
 		// its session ends.
@@ -133,7 +136,7 @@ func (fl *flow) endClient(err error, server endpoint, serverEnded <-chan struct{
 func (fl *flow) endServer(err error, server endpoint, toClient *clientWriter) error {
 	switch {
 	case err != nil:
-	case fl.calls.anyOpen():
+	case fl.calls.anyOpen() && !fl.clientClosed.Load(): // otherwise the server has followed the client
 		err = errServerClosed
 	default:
 		err = toClient.flush()

@@ -134,6 +134,9 @@ func (f *Forwarder) start(client endpoint) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	fl := newFlow(client, cancel)
 	fl.secrets, fl.trace = f.Secrets, f.Trace
+	if f.Trace != nil {
+		fl.since = time.Now()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

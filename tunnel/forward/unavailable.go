@@ -22,7 +22,7 @@ const unavailableWait = 5 * time.Second
 // ends or up is closed, because the next connection may be forwarded. It closes a
 // connection that doesn't carry HTTP/2 at once. It blocks until the connection is closed.
 func (fl *flow) answerUnavailable(ctx context.Context, reason error, up <-chan struct{}) {
-	w := &refusingWriter{fl: fl, called: make(chan struct{}), trace: fl.trace.Local()}
+	w := &refusingWriter{fl: fl, called: make(chan struct{}), trace: fl.trace.Local(fl.since)}
 	ended := make(chan struct{})
 	if run := fl.client.forward(w, func(error) { close(ended) }); run != nil {
 		go run()

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type call struct {
 	method   string
 	isGRPC   bool
 	isQueued bool // the queue has accepted its beginning, and has room for its end
+	limit    int  // how much of each message is kept
 	begun    time.Time
 	timeout  time.Duration
 
@@ -55,6 +57,9 @@ func (c *conn) newCall(stream uint32) *call {
 		k = &call{}
 	}
 	k.stream, k.begun, k.number = stream, c.now, c.tracer.calls.Add(1)
+	if !c.since.IsZero() {
+		k.begun = c.since
+	}
 	c.calls[stream], c.latest = k, k
 	return k
 }
@@ -79,15 +84,18 @@ func (c *conn) put(k *call) {
 
 // beginCall handles the header list of a request.
 func (c *conn) beginCall(k *call, l *headerList) {
-	k.method, k.isGRPC = truncate(l.path, maxMethod), isGRPC(l.contentType)
+	method, _, _ := strings.Cut(l.path, "?") // a query may have credentials
+	k.method, k.isGRPC = cmp.Or(truncate(method, maxMethod), "?"), isGRPC(l.contentType)
 	if l.err != nil {
 		k.method, k.isGRPC = "?", true
 	}
 	k.requests.begin(l, !k.isGRPC)
 	k.responses.ignored = !k.isGRPC
+	k.limit = c.tracer.bodyLimit(k.method)
 	e := c.begin(k, ClientHeader, Client)
 	k.timeout = parseTimeout(l.timeout)
 	e.Authority, e.Timeout, e.Metadata = truncate(l.authority, maxMethod), k.timeout, l.fields
+	e.Omitted = l.omitted
 	k.isQueued = c.putEvent()
 }
 
@@ -108,7 +116,8 @@ func truncate(s string, n int) string {
 func (c *conn) serverHeader(k *call, l *headerList) {
 	k.responses.begin(l, !k.isGRPC || l.contentType != "" && !isGRPC(l.contentType))
 	k.response(l)
-	c.begin(k, ServerHeader, Server).Metadata = l.fields
+	e := c.begin(k, ServerHeader, Server)
+	e.Metadata, e.Omitted = l.fields, l.omitted
 	c.put(k)
 }
 
@@ -123,7 +132,7 @@ func (c *conn) trailer(k *call, l *headerList) {
 		k.response(l)
 	}
 	e := c.begin(k, ServerTrailer, Server)
-	e.Metadata, e.Message = l.fields, unescapeMessage(truncate(l.grpcMessage, maxFields))
+	e.Metadata, e.Omitted, e.Message = l.fields, l.omitted, unescapeMessage(truncate(l.grpcMessage, maxFields))
 	if code, err := strconv.ParseUint(l.grpcStatus, 10, 31); err == nil {
 		e.Code = codes.Code(code)
 	}
@@ -174,15 +183,13 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		flags, length := m.Prefix()
 		whole := m.AtBoundary() && len(body) == int(length)
 		if !whole {
-			c.keep(m, body)
+			c.keep(m, body, k.limit)
 			body = m.body
 		}
 		if !m.AtBoundary() {
 			continue
 		}
-		if limit := c.tracer.opts.Body; limit >= 0 && len(body) > limit {
-			body = body[:limit]
-		}
+		body = body[:min(len(body), k.limit)]
 		m.count.Messages++
 		m.count.Bytes += int64(length)
 		e := c.begin(k, t, sender)
@@ -195,13 +202,10 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 	}
 }
 
-// keep keeps p, a part of a message, up to Options.Body.
-func (c *conn) keep(m *messages, p []byte) {
+// keep keeps p, a part of a message, of which limit bytes are kept.
+func (c *conn) keep(m *messages, p []byte, limit int) {
 	_, length := m.Prefix()
-	limit := int(length)
-	if most := c.tracer.opts.Body; most >= 0 {
-		limit = min(limit, most)
-	}
+	limit = min(limit, int(length))
 	p = p[:min(len(p), max(0, limit-len(m.body)))]
 	if len(p) == 0 || m.lost {
 		return

@@ -45,6 +45,7 @@ type conn struct {
 	session uint64
 	stream  uint32
 	now     time.Time
+	since   time.Time // of a Local: the beginning of its calls
 
 	client, server direction // by sender
 	list           headerList

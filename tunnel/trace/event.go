@@ -78,6 +78,7 @@ type Event struct {
 	// Of ClientHeader, ServerHeader and ServerTrailer: without pseudo-header fields,
 	// and up to 64 KiB. Secret values are replaced.
 	Metadata []hpack.HeaderField
+	Omitted  bool // there is more metadata
 
 	// Of ClientMessage and ServerMessage. Size is the length in bytes as sent, that of
 	// Data may be less: see Options.Body. Encoding is the compression of Data, such

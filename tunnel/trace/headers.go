@@ -49,9 +49,10 @@ type headerList struct {
 	path, authority, timeout, contentType, encoding string
 	status, grpcStatus, grpcMessage                 string
 
-	fields []hpack.HeaderField // without pseudo-header fields
-	size   int                 // of fields, see maxFields
-	err    error               // it couldn't be decoded
+	fields  []hpack.HeaderField // without pseudo-header fields
+	size    int                 // of fields, see maxFields
+	omitted bool                // there are more fields
+	err     error               // it couldn't be decoded
 }
 
 // reset forgets the header list.
@@ -164,9 +165,14 @@ func (l *headerList) add(f hpack.HeaderField) {
 	case "grpc-message":
 		l.grpcMessage = f.Value
 	}
-	if size := len(f.Name) + len(f.Value) + 32; l.size+size <= maxFields && (f.Name == "" || f.Name[0] != ':') {
+	if f.Name != "" && f.Name[0] == ':' {
+		return
+	}
+	if size := len(f.Name) + len(f.Value) + 32; l.size+size <= maxFields {
 		l.size += size
 		l.fields = append(l.fields, f)
+	} else {
+		l.omitted = true
 	}
 }
 
@@ -221,10 +227,15 @@ func unescapeMessage(s string) string {
 }
 
 // secretNames are patterns of metadata that has credentials.
-var secretNames = []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "*token*", "*secret*", "*password*", "*api-key*", "x-goog-iam-*"}
+var secretNames = []string{
+	"*authorization*", "x-auth*", "*cookie*", "*token*", "*secret*", "*passw*", "*credential*", "*jwt*", "*signature*", "*csrf*",
+	"*api-key*", "*apikey*", "*access-key*", "*private-key*", "*session-id*", "*sessionid*", "x-goog-iam-*",
+}
 
 // IsSecret reports whether metadata with this name, in lower case, usually has
-// credentials: authorization, cookies, and names with token, secret, password or api-key.
+// credentials: it begins with x-auth or x-goog-iam-, or has authorization, cookie, token,
+// secret, passw, credential, jwt, signature, csrf, session-id, or api-, access- or private-key
+// in it.
 func IsSecret(name string) bool {
 	for _, pattern := range secretNames {
 		if ok, _ := path.Match(pattern, name); ok {

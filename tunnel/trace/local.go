@@ -15,8 +15,9 @@ type Local struct {
 	conn *conn // nil once the trace has ended
 }
 
-// Local returns a Local without calls. It returns nil if t is nil, or has no memory left.
-func (t *Tracer) Local() *Local {
+// Local returns a Local without calls, for a connection that has waited since then. It
+// returns nil if t is nil, or has no memory left.
+func (t *Tracer) Local(since time.Time) *Local {
 	if t == nil {
 		return nil
 	}
@@ -25,6 +26,7 @@ func (t *Tracer) Local() *Local {
 		t.queue.putLosses(Losses{Conns: 1})
 		return nil
 	}
+	c.since = since
 	return &Local{conn: c}
 }
 

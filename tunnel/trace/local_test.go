@@ -3,6 +3,7 @@ package trace
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
@@ -15,7 +16,7 @@ const clientHeader = "client_header /test.S/M content-type=application/grpc"
 // newLocal returns a Local that has received a request, and the client that writes more.
 func newLocal(t *testing.T, tracer *Tracer) (*Local, *hostile) {
 	t.Helper()
-	l := tracer.Local()
+	l := tracer.Local(time.Time{})
 	h := connect(&mux.StreamObserver{Received: l.Received, Sent: func([]byte) {}}, 4096)
 	h.request(1)
 	_ = h.f[Client].WriteData(1, true, []byte("\x00\x00\x00\x00\x01a"))
@@ -66,7 +67,7 @@ func TestLocalNil(t *testing.T) {
 	var tracer *Tracer
 	tracer.GoAway("ignored")
 	full, events := newTracer(t, &Options{Memory: 1})
-	for _, l := range []*Local{tracer.Local(), full.Local()} {
+	for _, l := range []*Local{tracer.Local(time.Time{}), full.Local(time.Time{})} {
 		l.Received([]byte(http2.ClientPreface))
 		l.Refuse("x")
 		l.Close()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -71,9 +72,15 @@ type traced struct {
 
 func newTraced(t *testing.T, clientRole wsmux.Role) *traced {
 	t.Helper()
+	dialed, accepted := tunneltest.WebSockets(t)
+	return newTracedOn(t, clientRole, dialed, accepted)
+}
+
+// newTracedOn returns a traced whose client is at the dialing end of a WebSocket.
+func newTracedOn(t *testing.T, clientRole wsmux.Role, dialed, accepted *websocket.Conn) *traced {
+	t.Helper()
 	tr := &traced{service: service{entered: make(chan struct{}, 1)}, server: grpc.NewServer()}
 	testpb.RegisterTestServiceServer(tr.server, tr.service)
-	dialed, accepted := tunneltest.WebSockets(t)
 	roles := [2]wsmux.Role{clientRole, wsmux.Server}
 	if clientRole == wsmux.Server {
 		roles[Server] = wsmux.Client

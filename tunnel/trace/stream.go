@@ -111,15 +111,15 @@ func (s *observedStream) recover() {
 	}
 }
 
-// reason says why the stream has ended, which End reports as err.
+// reason says why the stream has ended, which End reports as err. If a direction was closed
+// before a reset, that is the reason.
 func (s *observedStream) reason(err error) string {
+	isReset := errors.Is(err, net.ErrClosed) || err == mux.ErrReset //nolint:errorlint // not one that names a limit
 	switch {
-	case err == nil:
+	case err == nil, isReset && s.halfClosed:
 		return "the " + s.name(s.closedByPeer) + " closed the connection"
-	case errors.Is(err, net.ErrClosed):
-		return "the " + s.name(false) + " reset the connection"
-	case err == mux.ErrReset: //nolint:errorlint // not one that names a limit
-		return "the " + s.name(true) + " reset the connection"
+	case isReset:
+		return "the " + s.name(!errors.Is(err, net.ErrClosed)) + " reset the connection"
 	}
 	return err.Error()
 }
@@ -146,6 +146,7 @@ func (s *observedStream) closed(byPeer bool) {
 // end ends the trace of the stream, because of err.
 func (s *observedStream) end(err error) {
 	defer s.drop()
+	defer s.recover()
 	switch {
 	case s.isOther:
 		e := Event{

@@ -28,6 +28,7 @@ package trace
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,10 @@ type Options struct {
 	// Body is how many bytes of each message are kept in Event.Data; negative: all of
 	// them. Default: none.
 	Body int
+
+	// Whole reports whether up to 4 MiB of each message of a method, "/pkg.Service/Method",
+	// are kept even if Body is less. Default: of no method.
+	Whole func(method string) bool
 
 	// Queue limits the memory of the events that wait for the sink, in bytes.
 	// Default: DefaultQueue.
@@ -117,6 +122,20 @@ func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool
 // calls are ignored. It returns an error if ctx has ended, and then the sink may still be
 // in use.
 func (t *Tracer) Close(ctx context.Context) error { return t.queue.close(ctx) }
+
+// wholeBody is how much of a message Options.Whole keeps, in bytes.
+const wholeBody = 4 << 20
+
+// bodyLimit returns how much of each message of a method is kept, in bytes.
+func (t *Tracer) bodyLimit(method string) int {
+	switch {
+	case t.opts.Body < 0:
+		return math.MaxInt
+	case t.opts.Whole != nil && t.opts.Whole(method):
+		return max(t.opts.Body, wholeBody)
+	}
+	return t.opts.Body
+}
 
 // charge takes n bytes of Options.Memory, and reports whether they were left. A negative
 // n returns bytes.
