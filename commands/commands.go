@@ -123,6 +123,7 @@ func (p *program) app() *cli.App {
 			p.describeCommand(),
 			p.callCommand(),
 			p.shellCommand(),
+			p.tapCommand(),
 			p.traceCommand(),
 			p.checkCommand(),
 			p.demoCommand(),

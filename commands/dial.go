@@ -58,7 +58,7 @@ type dialOptions struct {
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
+	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given = in.given, in.secrets, in.given
 	o.endpoint.DefaultURL = endpoint.DefaultURL
 	if o.endpoint.URL, err = in.argument(); err != nil {
 		return err
@@ -129,28 +129,42 @@ type dialing struct {
 	refusal   backend.Backend // answers a peer that is a gRPC client as well
 }
 
+// listenAll listens for gRPC clients at the addresses of --listen. On error it leaves none
+// bound.
+func listenAll(ctx context.Context, addrs []string, logger *slog.Logger) (all []net.Listener, err error) {
+	for _, addr := range addrs {
+		l, err := endpoint.Listen(ctx, "--listen", addr)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, l)
+		if !endpoint.IsLoopback(l) {
+			logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", endpoint.Addr(l)))
+		}
+	}
+	return all, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}
+
 // listen binds all addresses, removes an old ready file, and then reports the addresses.
 // On error it leaves none bound.
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range d.local {
-				_ = l.Close()
-			}
+			closeAll(d.local)
 			if d.accepting != nil {
 				_ = d.accepting.Close()
 			}
 		}
 	}()
-	for _, addr := range addrs {
-		l, err := endpoint.Listen(ctx, "--listen", addr)
-		if err != nil {
-			return err
-		}
-		d.local = append(d.local, l)
-		if !endpoint.IsLoopback(l) {
-			d.out.logger.Warn("others can reach this address, and the tunnel through it", slog.String("address", endpoint.Addr(l)))
-		}
+	if d.local, err = listenAll(ctx, addrs, d.out.logger); err != nil {
+		return err
 	}
 	l, url, err := d.endpoint.Listen(ctx, d.out.logger)
 	if err != nil {

@@ -173,19 +173,27 @@ func (o *output) newSessions() *tunnel.Sessions {
 			o.mu.Lock()
 			o.failure.Clear()
 			o.mu.Unlock()
-			o.event("session_up", map[string]any{"session": s.ID, "remote": s.Remote})
-			o.logger.Info("session up", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote))
+			o.sessionUp(s.ID, s.Remote)
 		},
 		Down: func(s *tunnel.Session, reason error) {
 			text := reason.Error()
 			if errors.Is(reason, net.ErrClosed) {
 				text = "closed by this side"
 			}
-			o.event("session_down", map[string]any{"session": s.ID, "remote": s.Remote, "reason": text})
-			o.logger.Info("session down", slog.Uint64("session", s.ID), slog.String("remote_addr", s.Remote), slog.String("reason", text))
+			o.sessionDown(s.ID, s.Remote, text)
 		},
 	})
 	return sessions
+}
+
+func (o *output) sessionUp(id uint64, remote string) {
+	o.event("session_up", map[string]any{"session": id, "remote": remote})
+	o.logger.Info("session up", slog.Uint64("session", id), slog.String("remote_addr", remote))
+}
+
+func (o *output) sessionDown(id uint64, remote, reason string) {
+	o.event("session_down", map[string]any{"session": id, "remote": remote, "reason": reason})
+	o.logger.Info("session down", slog.Uint64("session", id), slog.String("remote_addr", remote), slog.String("reason", reason))
 }
 
 // drain runs shutdown after the end of ctx. shutdown cuts the calls that take longer

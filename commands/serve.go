@@ -38,7 +38,7 @@ type serveOptions struct {
 }
 
 func (o *serveOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given, o.backend.Given = in.given, in.given
+	o.endpoint.Given, o.backend.Given, o.trace.Given = in.given, in.given, in.given
 	o.endpoint.Secrets, o.backend.Secrets = in.secrets, in.secrets
 	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
 	o.endpoint.DefaultAccept = endpoint.DefaultAccept

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -45,10 +43,13 @@ func (o *traceOptions) parse(in *invocation) (err error) {
 	if o.file, err = in.argument(); err != nil {
 		return err
 	}
+	if o.file == "-" {
+		o.file = "" // standard input
+	}
 	if target.IsURL(o.file) {
 		return &usage.Error{
 			Err:    fmt.Errorf("%s is not a file of events", o.file),
-			Advice: "to trace a session while it happens, use wstun dial --trace " + o.file,
+			Advice: "to trace a session while it happens, use wstun dial --trace " + o.file + ", or wstun tap between its ends",
 		}
 	}
 	if o.follow && o.file == "" {
@@ -68,13 +69,10 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 		defer file.Close()
 		in = file
 	}
-	if o.follow {
-		in = &growing{ctx, in}
-	}
 	out := p.traceOutput(p.stdout, o.output == "json")
 	out.Summary = true
 	done := make(chan error, 1)
-	go func() { done <- o.trace.Print(ctx, in, out) }()
+	go func() { done <- o.trace.Print(ctx, in, o.follow, out) }()
 	select {
 	case err := <-done:
 		if err == nil || errors.As(err, new(*usage.Error)) {
@@ -86,26 +84,5 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 			return nil // a Read of standard input may go on
 		}
 		return <-done
-	}
-}
-
-// growing is a file whose end is that of ctx.
-type growing struct {
-	ctx context.Context //nolint:containedctx // io.Reader has none
-	io.Reader
-}
-
-func (g *growing) Read(p []byte) (int, error) {
-	const interval = 100 * time.Millisecond
-	for {
-		n, err := g.Reader.Read(p)
-		if n > 0 || !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		select {
-		case <-time.After(interval):
-		case <-g.ctx.Done():
-			return 0, io.EOF
-		}
 	}
 }

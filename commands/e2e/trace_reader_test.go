@@ -80,7 +80,7 @@ func TestTraceNotRead(t *testing.T) {
 	_ = p.Process.Signal(os.Interrupt)
 	trace := tunneltest.Await(t, "the trace", lines)
 	for _, want := range []string{
-		`(?m)^\S+ +lost  \d+ messages, [\d.]+ MiB of messages: the trace is read too slowly$`,
+		`(?m)^\S+ +lost  \d+ messages, [\d.]+ MiB of messages: the trace could not keep up$`,
 		`(?m) OK  Hub/Echo .*↑ 20000 · 38\.\d MiB +↓ 20000 · `,
 		`(?m) OK  Hub/Echo .*↑ 1 · `,
 		`(?m)^trace: 2 calls, .*, lost: \d+ messages, `,

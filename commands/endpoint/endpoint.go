@@ -321,6 +321,15 @@ func (e *Endpoint) Observe(f func(id uint64) func(stream uint32, opened bool) *m
 	e.dialOptions.Session.Observe, e.acceptOptions.Session.Observe = f, f
 }
 
+// SetTLS replaces the TLS of an Endpoint that dials. The names of its flags begin with
+// prefix.
+func (e *Endpoint) SetTLS(prefix string, o *TLSOptions) (err error) {
+	if e.TLS, err = NewTLS(prefix, o); err != nil {
+		return err
+	}
+	return e.checkTLS()
+}
+
 // DialOptions returns the options for the next dial, with certificates and token as
 // they are now.
 func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {

@@ -52,15 +52,21 @@ func (e *Endpoint) Run(ctx context.Context, l net.Listener, sessions *tunnel.Ses
 	if e.URL != "" {
 		return e.dial(ctx, sessions, logger, onRetry)
 	}
-	if e.token != nil {
-		e.acceptOptions.CurrentToken = func() string { return e.token.get(logger) }
-	}
-	e.acceptOptions.Logger = logger
-	e.acceptOptions.Session.Logger = logger
-	acceptor := tunnel.NewAcceptor(sessions, e.acceptOptions)
+	acceptor := tunnel.NewAcceptor(sessions, e.AcceptOptions(logger))
 	stop := context.AfterFunc(ctx, func() { _ = acceptor.Shutdown(context.WithoutCancel(ctx)) })
 	defer stop()
 	return acceptor.Serve(l)
+}
+
+// AcceptOptions returns the options for accepting, with the token as it is at each
+// handshake. Listen must have been called.
+func (e *Endpoint) AcceptOptions(logger *slog.Logger) tunnel.AcceptOptions {
+	opts := e.acceptOptions
+	if e.token != nil {
+		opts.CurrentToken = func() string { return e.token.get(logger) }
+	}
+	opts.Logger, opts.Session.Logger = logger, logger
+	return opts
 }
 
 func (e *Endpoint) dial(ctx context.Context, sessions *tunnel.Sessions, logger *slog.Logger, onRetry func(time.Duration, error)) error {

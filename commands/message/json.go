@@ -88,6 +88,10 @@ func (e *encoder) jsonFields(m protoreflect.Message) error {
 		return err
 	}
 	e.noteUnknown(m)
+	if e.opts.HideUnknown {
+		e.jsonMember("+", Redacted)
+		return nil
+	}
 	return e.rawFields(m.GetUnknown(), "+", maxRawDepth)
 }
 

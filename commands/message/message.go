@@ -68,6 +68,10 @@ type Options struct {
 	// place, whatever its type. Default: none is.
 	Redact func(fd protoreflect.FieldDescriptor) bool
 
+	// HideUnknown hides bytes that have no field names: unknown fields, the value of a
+	// google.protobuf.Any that can't be decoded, and ends that aren't a field.
+	HideUnknown bool
+
 	// Note is called once for each message that isn't in canonical JSON, with the
 	// reason for the first such value. It isn't called for the text format, which has a
 	// form for all values. Default: no notes.

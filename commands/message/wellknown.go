@@ -129,7 +129,11 @@ func (e *encoder) jsonDecoded(a anyMessage, fd protoreflect.FieldDescriptor) err
 	if m == nil {
 		e.note("google.protobuf.Any: %s", problem)
 		e.jsonMember("@error", problem+"; see @value for raw binary message data")
-		e.jsonMember("@value", base64.StdEncoding.EncodeToString(a.value))
+		value := base64.StdEncoding.EncodeToString(a.value)
+		if e.opts.HideUnknown {
+			value = Redacted
+		}
+		e.jsonMember("@value", value)
 		return nil
 	}
 	e.anys++

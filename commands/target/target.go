@@ -179,6 +179,7 @@ func (t *Target) startTrace(o *Options, c *client) error {
 	}
 	out := *o.TraceOutput
 	out.Catalog, out.Token = t.Catalog, o.Endpoint.TokenHeader
+	o.Trace.Given = o.Given
 	traced, err := o.Trace.Start(&out)
 	if err != nil || traced == nil {
 		return err
@@ -188,10 +189,13 @@ func (t *Target) startTrace(o *Options, c *client) error {
 		return ErrNoTarget
 	}
 	s, ok := c.transport.(*sessions)
-	if !ok {
+	switch {
+	case !ok && !o.Trace.Asked():
+		return nil // the variables are meant for sessions
+	case !ok:
 		return &usage.Error{
 			Err:    fmt.Errorf("%s is a plain gRPC server, and only sessions are traced", o.Addr),
-			Advice: "use wstun dial --trace in front of it, or the URL of its WebSocket",
+			Advice: "give the URL of a WebSocket; wstun serve --trace --upstream " + o.Addr + " makes one",
 		}
 	}
 	s.traced = traced

@@ -106,9 +106,9 @@ func (r *jsonRenderer) event(e *trace.Event, _ *call, t *text) []byte {
 			}
 		}
 	case trace.ServerTrailer, trace.Cancel, trace.Cut:
-		r.end(o, e)
+		r.end(o, e, t)
 	case trace.GoAway:
-		o.By, o.Code, o.Reason = e.Side.String(), e.HTTP2Code.String(), e.Message
+		o.By, o.Code, o.Reason = e.Side.String(), codeName(e.HTTP2Code), e.Message
 	case trace.Other:
 		o.Reason, o.Duration = e.Message, toMilliseconds(e.Duration)
 		if e.Duration > 0 {
@@ -122,19 +122,23 @@ func (r *jsonRenderer) event(e *trace.Event, _ *call, t *text) []byte {
 }
 
 // end sets the members of the end of a call.
-func (r *jsonRenderer) end(o *object, e *trace.Event) {
+func (r *jsonRenderer) end(o *object, e *trace.Event, t *text) {
 	o.Metadata = r.metadata(e)
 	o.Duration, o.Sent, o.Received = toMilliseconds(e.Duration), count(e.Sent), count(e.Received)
 	switch {
 	case e.Type == trace.Cancel:
-		o.By, o.Code, o.Timeout = e.Side.String(), e.HTTP2Code.String(), toMilliseconds(e.Timeout)
+		o.By, o.Code, o.Timeout = e.Side.String(), codeName(e.HTTP2Code), toMilliseconds(e.Timeout)
 	case e.Type == trace.Cut:
 		o.Reason = e.Message
 	case e.Code == trace.NoStatus:
 		o.HTTP = e.HTTPStatus
 	default:
 		o.Status = &jsonStatus{Code: uint32(e.Code), Name: statusName(e.Code), Message: e.Message}
-		for _, detail := range r.messages.details(e) {
+		if t == nil {
+			return
+		}
+		o.Note = t.note
+		for _, detail := range t.details {
 			o.Status.Details = append(o.Status.Details, json.RawMessage(detail))
 		}
 	}
@@ -173,6 +177,9 @@ func (r *jsonRenderer) metadata(e *trace.Event) map[string][]string {
 	}
 	m := make(map[string][]string, len(e.Metadata))
 	for _, f := range e.Metadata {
+		if f.Name == detailsKey { // the details are in status, where secrets are hidden
+			continue
+		}
 		m[f.Name] = append(m[f.Name], r.secrets.Mask(f.Value))
 	}
 	return m

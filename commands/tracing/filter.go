@@ -85,8 +85,8 @@ func parseTerm(text string) (t condition, err error) {
 }
 
 func isSession(s string) bool {
-	_, err := strconv.ParseUint(s[1:], 10, 64)
-	return s[0] == 's' && err == nil
+	number, err := strconv.ParseUint(s[1:], 10, 64)
+	return s[0] == 's' && err == nil && number > 0
 }
 
 func decided(ok bool) verdict {
@@ -96,18 +96,19 @@ func decided(ok bool) verdict {
 	return hidden
 }
 
-// methodTerm matches pkg.Service/Method, or the end of it: Service/Method, Service or
-// Method.
+// methodTerm matches pkg.Service/Method or pkg.Service.Method, or the end of it:
+// Service/Method, Service or Method, in any case.
 func methodTerm(pattern string) (func(*call) verdict, error) {
-	pattern = strings.TrimPrefix(pattern, "/")
-	if _, err := path.Match(pattern, ""); err != nil {
-		return nil, errors.New("not a pattern such as Hub/* or *Keys")
+	pattern = strings.ToLower(strings.TrimPrefix(pattern, "/"))
+	other := func(c rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789_-./*?[]^\\", c) }
+	if _, err := path.Match(pattern, ""); err != nil || strings.ContainsFunc(pattern, other) {
+		return nil, errors.New("not a pattern such as Hub/* or *Keys, nor another term")
 	}
 	return func(c *call) verdict {
-		full := strings.TrimPrefix(c.method, "/")
+		full := strings.ToLower(strings.TrimPrefix(c.method, "/"))
 		service, method, _ := strings.Cut(full, "/")
 		short := service[strings.LastIndexByte(service, '.')+1:]
-		for _, name := range []string{full, short + "/" + method, service, short, method} {
+		for _, name := range []string{full, short + "/" + method, service, short, method, service + "." + method, short + "." + method} {
 			if ok, _ := path.Match(pattern, name); ok {
 				return shown
 			}
@@ -129,23 +130,24 @@ func statusTerm(condition string) (func(*call) verdict, error) {
 	}, err
 }
 
-// parseCode returns the code with a name as in gRPC's documents, or a number.
+// parseCode returns the code with a name such as NOT_FOUND or NotFound, or a number.
 func parseCode(name string) (codes.Code, error) {
-	var code codes.Code
-	text := strconv.Quote(strings.ToUpper(name))
-	if _, err := strconv.ParseUint(name, 10, 32); err == nil {
-		text = name
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return codes.Code(n), nil
 	}
-	if err := code.UnmarshalJSON([]byte(text)); err != nil {
-		return 0, errors.New("want a status such as OK, NOT_FOUND or 5")
+	letters := strings.ReplaceAll(name, "_", "")
+	for c := codes.OK; c <= codes.Unauthenticated; c++ {
+		if strings.EqualFold(letters, c.String()) || strings.EqualFold(name, statusName(c)) {
+			return c, nil
+		}
 	}
-	return code, nil
+	return 0, errors.New("want a status such as OK, NOT_FOUND or 5")
 }
 
 // durationTerm is decided when the call ends, or has taken longer.
 func durationTerm(text string) (func(*call) verdict, error) {
 	limit, err := time.ParseDuration(text[1:])
-	if err != nil {
+	if err != nil || limit < 0 {
 		return nil, errors.New("want a duration such as >500ms")
 	}
 	longer := text[0] == '>'
@@ -182,16 +184,13 @@ func sizeTerm(relation byte, text string) (func(*call) verdict, error) {
 // $.name for any value but the default.
 func fieldTerm(text string) (func(*call) verdict, error) {
 	name, pattern, hasPattern := strings.Cut(strings.TrimPrefix(text, "$."), "=")
-	if !hasPattern {
-		pattern = "*"
-	}
 	if _, err := path.Match(pattern, ""); err != nil || name == "" {
 		return nil, errors.New("want a field and a pattern such as $.name=z*")
 	}
 	fields := strings.Split(name, ".")
 	return func(c *call) verdict {
 		switch {
-		case c.matched[text] || matchField(c.message, fields, pattern):
+		case c.matched[text] || matchField(c.message, fields, pattern, hasPattern):
 			if c.matched == nil {
 				c.matched = map[string]bool{}
 			}
@@ -204,24 +203,41 @@ func fieldTerm(text string) (func(*call) verdict, error) {
 	}, nil
 }
 
-// matchField reports whether a field of a decoded JSON value matches. Each element of an
-// array counts.
-func matchField(v any, fields []string, pattern string) bool {
+// matchField reports whether a field of a decoded JSON value is there, or, if hasPattern,
+// whether its value matches. Each element of an array counts. The names are those of JSON
+// or of the .proto file.
+func matchField(v any, fields []string, pattern string, hasPattern bool) bool {
+	if len(fields) == 0 && !hasPattern {
+		return v != nil
+	}
 	switch v := v.(type) {
 	case nil:
 		return false
 	case []any:
-		for _, element := range v {
-			if matchField(element, fields, pattern) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(v, func(element any) bool { return matchField(element, fields, pattern, hasPattern) })
 	case map[string]any:
-		return len(fields) > 0 && matchField(v[fields[0]], fields[1:], pattern)
+		if len(fields) == 0 {
+			return false
+		}
+		field, ok := v[fields[0]]
+		if !ok {
+			field = v[jsonName(fields[0])]
+		}
+		return matchField(field, fields[1:], pattern, hasPattern)
 	}
 	ok, _ := path.Match(pattern, fmt.Sprint(v))
 	return ok && len(fields) == 0
+}
+
+// jsonName returns the JSON name of a field: apiKey for api_key.
+func jsonName(name string) string {
+	parts := strings.Split(name, "_")
+	for i, part := range parts[1:] {
+		if part != "" {
+			parts[i+1] = strings.ToUpper(part[:1]) + part[1:]
+		}
+	}
+	return strings.Join(parts, "")
 }
 
 // decide returns the verdict for c.

@@ -102,17 +102,18 @@ func (f *follower) event(e *trace.Event, format func() *text) {
 		f.write(f.render.event(e, nil, nil))
 		return
 	case e.Call == 0:
-		f.write(f.render.event(e, nil, nil))
+		if len(f.filter) == 0 { // filters choose calls
+			f.write(f.render.event(e, nil, nil))
+		}
 		return
 	}
 	c := f.calls[e.Call]
 	if c == nil {
 		c = &call{number: e.Call, session: e.Session, method: e.Method, begun: e.Time, last: e.Time, infrastructure: isInfrastructure(e.Method)}
 		f.calls[e.Call] = c
-		f.schedule(0, c, e.Time)
+		f.schedule(0, c, e.Time, e.Time)
 		if f.hide && c.infrastructure {
 			c.verdict = hidden
-			f.summary.hidden++
 		}
 	}
 	if e.Side == trace.Wstun && e.Type == trace.ServerTrailer && c.verdict == hidden && c.infrastructure && f.hide {
@@ -131,10 +132,21 @@ func (f *follower) event(e *trace.Event, format func() *text) {
 
 // update applies e to c, and returns its message, nil if it has none or it isn't needed.
 func (f *follower) update(c *call, e *trace.Event, format func() *text) (m *text) {
-	c.duration, c.sent, c.received = e.Time.Sub(c.begun), e.Sent, e.Received
+	c.duration = e.Time.Sub(c.begun)
+	switch {
+	case e.Sent != trace.Count{} || e.Received != trace.Count{}:
+		c.sent, c.received = e.Sent, e.Received
+	case e.Type == trace.ClientMessage: // printed from events, which have no counts
+		c.sent.Messages, c.sent.Bytes = c.sent.Messages+1, c.sent.Bytes+e.Size
+	case e.Type == trace.ServerMessage:
+		c.received.Messages, c.received.Bytes = c.received.Messages+1, c.received.Bytes+e.Size
+	}
 	c.ended, c.code = e.IsEnd(), e.Code
 	if e.Type == trace.ClientMessage || e.Type == trace.ServerMessage {
 		c.last, c.largest = e.Time, max(c.largest, e.Size)
+	}
+	if f.messages.learned.learn(e) {
+		f.messages.schema.forget()
 	}
 	if c.verdict != hidden {
 		m = format()
@@ -178,20 +190,26 @@ func (f *follower) end(c *call) {
 	delete(f.calls, c.number)
 	f.release(c)
 	switch {
-	case f.hide && c.infrastructure:
-	case c.code == codes.OK:
+	case c.verdict == shown && c.code == codes.OK:
 		f.summary.ok++
-	default:
+	case c.verdict == shown:
 		f.summary.failed++
+	case f.hide && c.infrastructure:
+		f.summary.hidden++
 	}
 }
 
 // maxReminders is how many calls that are still open are printed at the same time.
 const maxReminders = 3
 
-func (f *follower) schedule(stage int, c *call, from time.Time) {
+// schedule queues c for a stage, which begins after a time, or from now on.
+func (f *follower) schedule(stage int, c *call, now, after time.Time) {
 	s := &f.stages[stage]
-	s.queue = append(s.queue, due{from.Add(s.delay), c})
+	at := after.Add(s.delay)
+	if at.Before(now) { // as when an old trace is printed
+		at = now.Add(s.delay)
+	}
+	s.queue = append(s.queue, due{at, c})
 }
 
 // Flush implements trace.Sink.
@@ -239,7 +257,7 @@ func (f *follower) remind(i int, now time.Time) {
 		if c.ended || c.verdict == hidden {
 			continue
 		}
-		f.schedule(min(i+1, len(f.stages)-1), c, s.queue[n].at)
+		f.schedule(min(i+1, len(f.stages)-1), c, now, s.queue[n].at)
 		c.duration = now.Sub(c.begun)
 		if c.verdict == undecided {
 			c.verdict = f.filter.decide(c)
@@ -267,12 +285,15 @@ func (f *follower) write(line []byte) { f.buffer = append(f.buffer, line...) }
 // close writes the rest, and a summary. It is called after the last event.
 func (f *follower) close(summary bool) {
 	for _, c := range f.calls {
-		if !f.hide || !c.infrastructure {
+		switch {
+		case c.verdict == shown:
 			f.summary.open++
+		case f.hide && c.infrastructure:
+			f.summary.hidden++
 		}
 	}
 	if summary {
 		f.write(f.render.summary(&f.summary))
 	}
-	f.Flush(time.Now())
+	f.flush()
 }

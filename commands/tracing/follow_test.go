@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,12 +13,15 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/trace"
@@ -220,7 +224,7 @@ func TestOtherLines(t *testing.T) {
 		"12:00:00.000  s1            GOAWAY from wstun: bye",
 		"12:00:00.000  s1      other  stream 3: a TLS handshake",
 		"12:00:00.000  s1      other  stream 3: ended after 1.0 s, 5 B sent, 2.0 KiB received",
-		"12:00:00.000          lost  2 calls, 3 messages, 1 connections, 3.0 MiB of messages: the trace is read too slowly",
+		"12:00:00.000          lost  2 calls, 3 messages, 1 connections, 3.0 MiB of messages: the trace could not keep up",
 	)
 }
 
@@ -245,7 +249,7 @@ func TestInfrastructure(t *testing.T) {
 		t.Errorf("a refused call: %q", ts.out.String())
 	}
 
-	ts = newTester(t, &Options{Filter: []string{"*"}}, false)
+	ts = newTester(t, &Options{Filter: []string{"*"}, Given: usage.Given{"filter": true}}, false)
 	run(ts, okEnd)
 	if !strings.Contains(ts.out.String(), "ServerReflection/ServerReflectionInfo") {
 		t.Errorf("--filter '*': %q", ts.out.String())
@@ -350,7 +354,7 @@ func TestJSON(t *testing.T) {
 	for i, want := range []string{
 		rpc(0, `"session":1,"call":1,"seq":1,"type":"client_header","method":"/wstun.demo.v1.Hub/CreateKey","authority":"a","metadata":{"x":["***","2"]}`),
 		rpc(0, `"session":1,"call":1,"type":"client_message","method":"/wstun.demo.v1.Hub/CreateKey","size":4,"message":{"name":"z9"}`),
-		rpc(time.Second, `"session":1,"call":1,"type":"server_trailer","method":"/wstun.demo.v1.Hub/CreateKey","metadata":{"grpc-status-details-bin":["CAUSBXdyb25n"]},`+
+		rpc(time.Second, `"session":1,"call":1,"type":"server_trailer","method":"/wstun.demo.v1.Hub/CreateKey",`+
 			`"status":{"code":5,"name":"NOT_FOUND","message":"wrong"},"ms":1000,"sent":{"messages":0,"bytes":0},"received":{"messages":0,"bytes":0}`),
 		rpc(time.Second, `"session":1,"type":"lost","method":"/wstun.demo.v1.Hub/CreateKey","lost":{"calls":2}`),
 	} {
@@ -368,8 +372,8 @@ func TestJSON(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]*Options{
-		"--filter without --trace or --trace-messages":        {Filter: []string{"*"}},
-		"--redact without --trace or --trace-messages":        {Redact: []string{"*"}},
+		"--filter without --trace or --trace-messages":        {Filter: []string{"*"}, Given: usage.Given{"filter": true}},
+		"--redact without --trace or --trace-messages":        {Redact: []string{"*"}, Given: usage.Given{"redact": true}},
 		`--redact "[": not a pattern such as secret or *key*`: {Trace: true, Redact: []string{"["}},
 		`--filter ">x": ">x": want a duration such as >500ms`: {Trace: true, Filter: []string{">x"}},
 	} {
@@ -437,7 +441,7 @@ func TestPrint(t *testing.T) {
 	run(events)
 	var got bytes.Buffer
 	in := "time=x level=INFO msg=up\n" + events.out.String()
-	if err := (&Options{Messages: true}).Print(t.Context(), strings.NewReader(in), &Output{Writer: &got, Secrets: &escape.Secrets{}, Summary: true}); err != nil {
+	if err := (&Options{Messages: true}).Print(t.Context(), strings.NewReader(in), false, &Output{Writer: &got, Secrets: &escape.Secrets{}, Summary: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got.String() != lines.out.String() {
@@ -450,6 +454,67 @@ func FuzzPrint(f *testing.F) {
 	f.Add(`{"event":"rpc","time":"2026-11-29T16:00:12Z","call":1,"type":"server_trailer","method":"/a.B/C","status":{"code":5},"ms":1e300}`)
 	f.Fuzz(func(t *testing.T, line string) {
 		var out bytes.Buffer
-		_ = (&Options{Messages: true, Filter: []string{"$.a=1 >1s", "*"}}).Print(t.Context(), strings.NewReader(line), &Output{Writer: &out, Secrets: &escape.Secrets{}})
+		_ = (&Options{Messages: true, Filter: []string{"$.a=1 >1s", "*"}}).Print(t.Context(), strings.NewReader(line), false, &Output{Writer: &out, Secrets: &escape.Secrets{}})
 	})
+}
+
+// Secrets in the details of a status are hidden, also those in types that aren't known.
+func TestSecretDetails(t *testing.T) {
+	t.Parallel()
+	known, _ := anypb.New(&demo.Key{Name: "k", Secret: "hidden1"})
+	unknown := &anypb.Any{TypeUrl: "type.googleapis.com/no.Such", Value: []byte("\x0a\x07hidden2")}
+	data, _ := proto.Marshal(&spb.Status{Code: 5, Details: []*anypb.Any{known, unknown}})
+	for _, isJSON := range []bool{true, false} {
+		ts := newTester(t, &Options{Redact: []string{"pw"}}, isJSON)
+		ts.event(0, trace.Event{Type: trace.ClientHeader})
+		ts.event(0, trace.Event{
+			Type: trace.ServerTrailer, Code: codes.NotFound,
+			Metadata: []hpack.HeaderField{{Name: detailsKey, Value: base64.RawStdEncoding.EncodeToString(data)}},
+		})
+		got := ts.out.String()
+		for _, secret := range []string{"hidden1", "hidden2", base64.StdEncoding.EncodeToString(unknown.GetValue()), base64.RawStdEncoding.EncodeToString(data)} {
+			if strings.Contains(got, secret) {
+				t.Errorf("JSON %v: %q is in %s", isJSON, secret, got)
+			}
+		}
+		if !strings.Contains(got, `"name":"k","secret":"[redacted]"`) {
+			t.Errorf("JSON %v: no details in %s", isJSON, got)
+		}
+	}
+}
+
+// Calls that are open at the end of the events are printed once, with their messages.
+func TestPrintOpenCalls(t *testing.T) {
+	t.Parallel()
+	ts := newTester(t, &Options{Messages: true}, true)
+	ts.event(0, trace.Event{Type: trace.ClientHeader})
+	ts.event(0, messageEvent(trace.ClientMessage, &demo.CreateKeyRequest{Name: "z9"}))
+	ts.event(3*time.Hour, trace.Event{Type: trace.GoAway, Side: trace.Server})
+	ts.event(10*time.Second, trace.Event{Type: trace.GoAway, Side: trace.Server})
+	var got bytes.Buffer
+	if err := (&Options{}).Print(t.Context(), &ts.out, false, &Output{Writer: &got, Secrets: &escape.Secrets{}, Summary: true}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "12:00:00.000  s1 #1      →  Hub/CreateKey\n" +
+		"15:00:00.000  s1            GOAWAY from the server\n" +
+		"15:00:10.000  s1 #1      …  Hub/CreateKey    3h0m10s   ↑ 1 · 4 B       ↓ 0             last 3h0m10s ago\n" +
+		"15:00:10.000  s1            GOAWAY from the server\n" +
+		"trace: 1 call, 1 still open\n"
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+// --redact applies to metadata in any case.
+func TestRedactMetadata(t *testing.T) {
+	t.Parallel()
+	_, opts, err := (&Options{Trace: true, Redact: []string{"X-Foo*"}}).newFollower(&Output{Token: "Sync-Header", Secrets: &escape.Secrets{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"x-foo": true, "x-foo-bar": true, "sync-header": true, "authorization": true, "grpcgateway-authorization": true, "x-bar": false} {
+		if got := opts.IsSecret(name); got != want {
+			t.Errorf("IsSecret(%q) = %v, want %v", name, got, want)
+		}
+	}
 }

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/net/http2/hpack"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +50,8 @@ type messages struct {
 	full   bool     // … without shortening
 	fields bool     // a filter needs the fields of messages
 	redact []string // patterns of fields
+
+	learned *Learned // may be nil
 }
 
 // body is Options.Body of the Tracer.
@@ -61,17 +65,21 @@ func (ms *messages) body() int {
 	return 0
 }
 
-// text is a formatted message.
+// text is a formatted message, or the formatted details of a status.
 type text struct {
-	json    string // on one line
-	unknown int    // fields that the schema doesn't have
-	note    string // why json isn't all of the message; may be empty
-	schema  bool   // the message has been decoded with its schema
+	json    string   // on one line
+	unknown int      // fields that the schema doesn't have
+	note    string   // why json isn't all of the message; may be empty
+	schema  bool     // the message has been decoded with its schema
+	details []string // JSON
 }
 
-// format returns the message of e, or nil if it has none, or none are to be formatted.
+// format returns the message or the details of e, or nil if it has none.
 func (ms *messages) format(e *trace.Event) *text {
-	if e.Type != trace.ClientMessage && e.Type != trace.ServerMessage || !ms.show && !ms.fields {
+	switch {
+	case e.Type == trace.ServerTrailer:
+		return ms.details(e)
+	case e.Type != trace.ClientMessage && e.Type != trace.ServerMessage || !ms.show && !ms.fields:
 		return nil
 	}
 	data, err := inflate(e)
@@ -89,7 +97,7 @@ func (ms *messages) format(e *trace.Event) *text {
 	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
 	defer cancel()
 	md, types := ms.schema.find(ctx, e)
-	options := &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret}
+	options := ms.options()
 	if md == nil {
 		if len(ms.redact) > 0 {
 			t.note = "not shown, because --redact needs a schema"
@@ -115,27 +123,42 @@ func (ms *messages) format(e *trace.Event) *text {
 	return t
 }
 
-// details returns the details of the status of e as JSON.
-func (ms *messages) details(e *trace.Event) (texts []string) {
-	for _, f := range e.Metadata {
-		if f.Name != "grpc-status-details-bin" {
-			continue
+// options returns the options for formatting a message. With --redact, nothing is shown
+// whose name isn't known.
+func (ms *messages) options() *message.Options {
+	return &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
+}
+
+// detailsKey is the metadata with a google.rpc.Status.
+const detailsKey = "grpc-status-details-bin"
+
+// details returns the details of the status of e, or nil if it has none.
+func (ms *messages) details(e *trace.Event) *text {
+	i := slices.IndexFunc(e.Metadata, func(f hpack.HeaderField) bool { return f.Name == detailsKey })
+	if i < 0 {
+		if e.Omitted {
+			return &text{note: "some metadata isn't kept, perhaps details"}
 		}
-		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(f.Value, "="))
-		s := &spb.Status{}
-		if err != nil || proto.Unmarshal(data, s) != nil {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
-		defer cancel()
-		_, types := ms.schema.find(ctx, e)
-		for _, detail := range s.GetDetails() {
-			if text, err := message.Format(ctx, detail, types, &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret}); err == nil {
-				texts = append(texts, text)
-			}
+		return nil
+	}
+	data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(e.Metadata[i].Value, "="))
+	s := &spb.Status{}
+	if err == nil {
+		err = proto.Unmarshal(data, s)
+	}
+	if err != nil {
+		return &text{note: "malformed details"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	defer cancel()
+	_, types := ms.schema.find(ctx, e)
+	t := &text{}
+	for _, detail := range s.GetDetails() {
+		if line, err := message.Format(ctx, detail, types, ms.options()); err == nil {
+			t.details = append(t.details, line)
 		}
 	}
-	return texts
+	return t
 }
 
 // value returns the message as decoded JSON, or nil.

@@ -19,12 +19,16 @@ import (
 
 // Print prints the events that r has in JSON, as the trace of a command with --output json
 // prints them, and ignores other lines. It returns when r ends, with its error, or when ctx
-// has ended and r returns. If there are no events at all, the error says so.
-func (o *Options) Print(ctx context.Context, r io.Reader, out *Output) error {
+// has ended and r returns. With follow, r is a file that grows, and ends with ctx. If there
+// are no events at all, the error says so.
+func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
 	o.Trace = true
 	f, _, err := o.newFollower(out)
 	if err != nil {
 		return err
+	}
+	if follow {
+		r = &growing{ctx, r, func() { f.Flush(time.Now()) }}
 	}
 	events, lines := bufio.NewReader(r), 0
 	found := false
@@ -53,6 +57,29 @@ func (o *Options) Print(ctx context.Context, r io.Reader, out *Output) error {
 	return nil
 }
 
+// growing is a file whose end is that of ctx.
+type growing struct {
+	ctx context.Context //nolint:containedctx // io.Reader has none
+	io.Reader
+	idle func() // called while there is nothing to read
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	const interval = 100 * time.Millisecond
+	for {
+		n, err := g.Reader.Read(p)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		g.idle()
+		select {
+		case <-time.After(interval):
+		case <-g.ctx.Done():
+			return 0, io.EOF
+		}
+	}
+}
+
 // parseEvent returns the event in a line and its message, nil if it has none.
 func parseEvent(line []byte) (*trace.Event, *text) {
 	var o object
@@ -77,6 +104,11 @@ func parseEvent(line []byte) (*trace.Event, *text) {
 	}
 	if o.Status != nil {
 		e.Code, e.Message = codes.Code(o.Status.Code), o.Status.Message
+		t := &text{note: o.Note}
+		for _, detail := range o.Status.Details {
+			t.details = append(t.details, string(detail))
+		}
+		return e, t
 	}
 	if o.Size == nil {
 		return e, nil

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -26,7 +28,8 @@ type textRenderer struct {
 
 	callWidth   int               // of the column of sessions and calls
 	methodWidth int               // of the column
-	short       map[string]string // by short name: the method that has it
+	names       map[string]string // of methods as they are shown
+	taken       map[string]bool   // the values of names
 }
 
 // The colors of marks (ECMA-48 SGR).
@@ -46,7 +49,7 @@ func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 	case trace.ClientMessage, trace.ServerMessage:
 		return r.message(e, c, t)
 	case trace.ServerTrailer, trace.Cancel, trace.Cut:
-		return r.end(e, c)
+		return r.end(e, c, t)
 	case trace.GoAway:
 		return r.goAway(e)
 	case trace.Other:
@@ -56,7 +59,7 @@ func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 		}
 		return r.line(e.Time, e.Session, 0, mark{"other", yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
 	case trace.Lost:
-		return r.line(e.Time, 0, 0, mark{"lost", red}, lost(e.Lost)+": the trace is read too slowly")
+		return r.line(e.Time, 0, 0, mark{"lost", red}, lost(e.Lost)+": the trace could not keep up")
 	case trace.ClientHeader, trace.ServerHeader, trace.ClientHalfClose:
 	}
 	return nil
@@ -72,7 +75,7 @@ func (r *textRenderer) goAway(e *trace.Event) []byte {
 		details, message = "GOAWAY from wstun", strings.TrimPrefix(message, "wstun: ")
 	}
 	if e.HTTP2Code != http2.ErrCodeNo {
-		details += ": " + e.HTTP2Code.String()
+		details += ": " + codeName(e.HTTP2Code)
 	}
 	if message != "" {
 		details += ": " + message
@@ -134,7 +137,7 @@ func (r *textRenderer) fit(prefix, body, notes string) []byte {
 	if !r.messages.full {
 		body = r.shorten(body, limit)
 	}
-	return []byte(prefix + body + notes + "\n")
+	return []byte(strings.TrimRight(prefix+body+notes, " ") + "\n")
 }
 
 // shorten returns at most limit characters of s.
@@ -161,16 +164,18 @@ func length(s string) int {
 }
 
 // end renders the end of a call.
-func (r *textRenderer) end(e *trace.Event, c *call) []byte {
+func (r *textRenderer) end(e *trace.Event, c *call, t *text) []byte {
 	m, text := outcome(e)
-	counts := r.counts(e.Sent, e.Received)
+	prefix := r.prefix(e.Time, c.session, c.number, m, c.method) + fmt.Sprintf("%9s", duration(e.Duration)) + r.counts(e.Sent, e.Received)
 	if text != "" {
-		counts += "   " + escape.Line(r.secrets.Mask(text))
+		prefix += "   "
 	}
-	line := r.prefix(e.Time, c.session, c.number, m, c.method) + fmt.Sprintf("%9s", duration(e.Duration)) + counts
-	out := []byte(strings.TrimRight(line, " ") + "\n")
-	for _, detail := range r.messages.details(e) {
-		out = fmt.Appendf(out, "%14s%s\n", "", escape.Text(r.secrets.Mask(detail)))
+	if t == nil {
+		return r.fit(prefix, escape.Line(r.secrets.Mask(text)), "")
+	}
+	out := slices.Clone(r.fit(prefix, escape.Line(r.secrets.Mask(text)), t.note))
+	for _, detail := range t.details {
+		out = append(out, r.fit("              ", escape.Text(r.secrets.Mask(detail)), "")...)
 	}
 	return out
 }
@@ -183,6 +188,18 @@ func statusName(c codes.Code) string {
 	return fmt.Sprintf("CODE_%d", c)
 }
 
+// deadlineLeeway is how much earlier than its deadline a call may end because of it: an end
+// that received the call late, or whose clock is coarse, is still meant.
+const deadlineLeeway = 5 * time.Millisecond
+
+// codeName returns the name of an error code of HTTP/2, or its number.
+func codeName(c http2.ErrCode) string {
+	if c > http2.ErrCodeHTTP11Required {
+		return fmt.Sprintf("0x%x", uint32(c))
+	}
+	return c.String()
+}
+
 // outcome returns the mark for the end of a call, and its reason.
 func outcome(e *trace.Event) (mark, string) {
 	switch e.Type {
@@ -191,9 +208,9 @@ func outcome(e *trace.Event) (mark, string) {
 	case trace.Cancel:
 		text := "CANCELLED by the " + e.Side.String()
 		if e.HTTP2Code != http2.ErrCodeCancel {
-			text += ": " + e.HTTP2Code.String()
+			text += ": " + codeName(e.HTTP2Code)
 		}
-		if e.Timeout > 0 && e.Duration >= e.Timeout {
+		if e.Timeout > 0 && e.Duration+deadlineLeeway >= e.Timeout {
 			text = fmt.Sprintf("DEADLINE_EXCEEDED: the deadline of %s passed at the %s", duration(e.Timeout), e.Side)
 		}
 		return mark{"END", yellow}, text
@@ -259,42 +276,68 @@ func (r *textRenderer) line(at time.Time, session, number uint64, m mark, detail
 
 // prefix returns the columns before the details.
 func (r *textRenderer) prefix(at time.Time, session, number uint64, m mark, method string) string {
-	call := ""
+	b := at.AppendFormat(make([]byte, 0, 128), "15:04:05.000  ")
+	begin := len(b)
 	if session > 0 {
-		call = "s" + strconv.FormatUint(session, 10)
+		b = strconv.AppendUint(append(b, 's'), session, 10)
 	}
 	if number > 0 {
-		call += " #" + strconv.FormatUint(number, 10)
+		b = strconv.AppendUint(append(b, " #"...), number, 10)
 	}
-	r.callWidth = min(max(r.callWidth, len(call), 7), 16)
-	text := fmt.Sprintf("%4s", m.text)
+	r.callWidth = min(max(r.callWidth, len(b)-begin, 7), 16)
+	b = append(pad(b, r.callWidth-(len(b)-begin)), ' ')
+	b = pad(b, 4-utf8.RuneCountInString(m.text))
 	if r.color && m.color != "" {
-		text = m.color + text + plain
+		b = append(append(append(b, m.color...), m.text...), plain...)
+	} else {
+		b = append(b, m.text...)
 	}
-	s := at.Format("15:04:05.000") + "  " + fmt.Sprintf("%-*s", r.callWidth, call) + " " + text + "  "
+	b = append(b, "  "...)
 	if method != "" {
 		name := r.name(method)
-		r.methodWidth = min(max(r.methodWidth, utf8.RuneCountInString(name)), 32)
-		s += fmt.Sprintf("%-*s  ", r.methodWidth, name)
+		width := utf8.RuneCountInString(name)
+		r.methodWidth = min(max(r.methodWidth, width), 32)
+		b = append(pad(append(b, name...), r.methodWidth-width), "  "...)
 	}
-	return s
+	return string(b)
 }
+
+// pad appends n spaces.
+func pad(b []byte, n int) []byte {
+	for ; n > 0; n-- {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+// maxNames is how many names of methods are remembered.
+const maxNames = 10_000
 
 // name returns Service/Method, or pkg.Service/Method if two services have the same name.
 func (r *textRenderer) name(method string) string {
+	if name, ok := r.names[method]; ok {
+		return name
+	}
 	full := strings.TrimPrefix(method, "/")
 	service, rest, ok := strings.Cut(full, "/")
-	short := full
+	name := full
 	if ok {
-		short = service[strings.LastIndexByte(service, '.')+1:] + "/" + rest
+		name = service[strings.LastIndexByte(service, '.')+1:] + "/" + rest
 	}
-	const maxNames = 10000
-	if known, ok := r.short[short]; ok && known != method {
-		return escape.Line(full)
-	} else if !ok && len(r.short) < maxNames {
-		r.short[short] = method
+	if len(r.names) >= maxNames {
+		clear(r.names)
+		clear(r.taken)
 	}
-	return escape.Line(short)
+	if r.taken[name] {
+		name = full
+	}
+	r.taken[name] = true
+	const most = 200
+	if name = netdiag.Line(name, most); strings.Contains(name, " ") {
+		name = strconv.Quote(name) // a peer's name must not look like columns
+	}
+	r.names[method] = name
+	return name
 }
 
 func (r *textRenderer) arrow(t trace.Type) string {
@@ -318,18 +361,25 @@ func (r *textRenderer) ellipsis() string {
 
 // counts returns the columns of the messages that the client has sent and received.
 func (r *textRenderer) counts(sent, received trace.Count) string {
-	up, down, dot := "↑", "↓", "·"
+	up, down, dot := "↑ ", "↓ ", " · "
 	if r.ascii {
-		up, down, dot = "up", "down", "/"
+		up, down, dot = "up ", "down ", " / "
 	}
-	column := func(arrow string, c trace.Count) string {
-		s := arrow + " " + strconv.FormatUint(c.Messages, 10)
-		if c.Bytes > 0 {
-			s += " " + dot + " " + size(c.Bytes)
+	b := make([]byte, 0, 64)
+	for _, column := range []struct {
+		arrow string
+		count trace.Count
+	}{{up, sent}, {down, received}} {
+		const width = 13
+		b = append(b, "   "...)
+		begin := len(b)
+		b = strconv.AppendUint(append(b, column.arrow...), column.count.Messages, 10)
+		if column.count.Bytes > 0 {
+			b = append(append(b, dot...), size(column.count.Bytes)...)
 		}
-		return fmt.Sprintf("   %-13s", s)
+		b = pad(b, width-utf8.RuneCount(b[begin:]))
 	}
-	return column(up, sent) + column(down, received)
+	return string(b)
 }
 
 // size returns a size such as 12.5 KiB.

@@ -29,6 +29,8 @@ import (
 
 // Options are the values of the flags.
 type Options struct {
+	Given usage.Given
+
 	Trace, Messages, Full bool
 	Filter, Redact        []string
 }
@@ -53,6 +55,12 @@ func (o *Options) PrintFlags() []cli.Flag {
 	}
 }
 
+// TapFlags returns the flags of a command whose purpose is the trace.
+func (o *Options) TapFlags() []cli.Flag {
+	return append(o.PrintFlags(),
+		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB`; repeatable"))
+}
+
 // Output is the destination of a trace.
 type Output struct {
 	Writer  io.Writer       // receives whole lines
@@ -62,6 +70,7 @@ type Output struct {
 	Token   string          // the name of the header with the token, secret as metadata; may be empty
 
 	Catalog *reflection.Catalog // finds the types of messages; may be nil
+	Learned *Learned            // receives the files that the trace sees; nil: none are needed
 	Summary bool                // print a summary at the end
 }
 
@@ -70,6 +79,11 @@ type Tracing struct {
 	tracer   *trace.Tracer
 	follower *follower
 	summary  bool
+}
+
+// Asked reports whether the command line, and not only the environment, asks for a trace.
+func (o *Options) Asked() bool {
+	return o.Given["trace"] || o.Given["trace-messages"] || o.Given["trace-full"]
 }
 
 // on reports whether the flags ask for a trace.
@@ -98,9 +112,9 @@ func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
 		}
 	}
 	switch {
-	case !o.on() && len(o.Filter) > 0:
+	case !o.on() && o.Given["filter"]:
 		return nil, nil, usage.Errorf("--filter without --trace or --trace-messages")
-	case !o.on() && len(o.Redact) > 0:
+	case !o.on() && o.Given["redact"]:
 		return nil, nil, usage.Errorf("--redact without --trace or --trace-messages")
 	case !o.on():
 		return nil, nil, nil
@@ -111,7 +125,7 @@ func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
 	}
 	ms := &messages{
 		schema: newSchema(catalog), show: o.Messages || o.Full, full: o.Full,
-		fields: f.any(func(t condition) bool { return t.fields }), redact: o.Redact,
+		fields: f.any(func(t condition) bool { return t.fields }), redact: o.Redact, learned: out.Learned,
 	}
 	follow := &follower{
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
@@ -123,8 +137,11 @@ func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
 		follow.render = newTextRenderer(out, ms)
 	}
 	opts := &trace.Options{Body: ms.body(), IsSecret: func(name string) bool {
-		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name)
+		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
 	}}
+	if out.Learned != nil && ms.body() != 0 {
+		opts.Whole = isReflection
+	}
 	if ms.full {
 		const large = 256 << 20 // some messages of the largest size
 		opts.Queue, opts.Memory = large, large
@@ -134,7 +151,7 @@ func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
 
 func matches(patterns []string, name string) bool {
 	for _, pattern := range patterns {
-		if ok, _ := path.Match(pattern, name); ok {
+		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
 			return true
 		}
 	}
@@ -143,7 +160,7 @@ func matches(patterns []string, name string) bool {
 
 // newTextRenderer returns a renderer for out.
 func newTextRenderer(out *Output, ms *messages) *textRenderer {
-	r := &textRenderer{messages: ms, secrets: out.Secrets, width: func() int { return 0 }, short: map[string]string{}}
+	r := &textRenderer{messages: ms, secrets: out.Secrets, width: func() int { return 0 }, names: map[string]string{}, taken: map[string]bool{}}
 	if out.Width != nil {
 		r.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // https://no-color.org
 		r.width = out.Width

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 )
 
 // system is a system under test: processes that forward connections from an address to
@@ -30,8 +31,9 @@ const (
 func systems(o *options) []*system {
 	var all []*system
 	for _, b := range o.wstun {
-		all = append(all, wstunSystem(b[0], b[1], false), wstunSystem(b[0]+"-wss", b[1], true),
-			wstunSystem(b[0]+"-trace", b[1], false, "--trace"), wstunSystem(b[0]+"-trace-messages", b[1], false, "--trace-messages"))
+		for _, v := range wstunVariants {
+			all = append(all, wstunSystem(b[0], b[1], v))
+		}
 	}
 	for _, name := range []string{basePair, controlPair} {
 		all = append(all, &system{name: name, perConn: 2, start: ownPair("pair", "pair")})
@@ -43,14 +45,30 @@ func systems(o *options) []*system {
 	return append(all, otherTunnels(o)...)
 }
 
-// wstunSystem returns the system wstun dial ▸ wstun serve --raw. With flags of a trace, dial
-// traces into a file.
-func wstunSystem(name, path string, secure bool, traceFlags ...string) *system {
-	s := &system{name: name, secure: secure, binary: path, perConn: 1}
+// wstunVariant is a kind of the system wstun dial ▸ wstun serve --raw.
+type wstunVariant struct {
+	suffix string // of the name
+	secure bool
+	trace  string // flag of dial, whose trace goes to a file
+	relay  bool   // with a TCP proxy between the two
+	tap    bool   // with wstun tap between the two
+}
+
+var wstunVariants = []wstunVariant{
+	{},
+	{suffix: "-wss", secure: true},
+	{suffix: "-trace", trace: "--trace"},
+	{suffix: "-trace-messages", trace: "--trace-messages"},
+	{suffix: "-relay", relay: true},
+	{suffix: "-tap", tap: true},
+}
+
+func wstunSystem(name, path string, v wstunVariant) *system {
+	s := &system{name: name + v.suffix, secure: v.secure, binary: path, perConn: 1}
 	s.start = func(ctx context.Context, tb *testbed) (string, error) {
 		serve := []string{"serve", "--raw", "--upstream", tb.server, "--accept", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
 		dial := []string{"dial", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
-		if secure {
+		if v.secure {
 			cert, key, err := tb.certificate()
 			if err != nil {
 				return "", err
@@ -70,18 +88,22 @@ func wstunSystem(name, path string, secure bool, traceFlags ...string) *system {
 		if err != nil {
 			return "", err
 		}
+		if u.Host, err = v.between(ctx, tb, path, u.Host); err != nil {
+			return "", err
+		}
 		if u.Host, err = tb.via(ctx, u.Host); err != nil {
 			return "", err
 		}
-		if len(traceFlags) > 0 {
+		dial, path := append(dial, u.String()), path
+		if v.trace != "" {
 			to, err := tb.file("trace", "")
 			if err != nil {
 				return "", err
 			}
-			dial = append(append([]string{"-c", `exec "$0" "$@" 2>` + to, path}, dial[0]), append(traceFlags, dial[1:]...)...)
+			dial = slices.Concat([]string{"-c", `exec "$0" "$@" 2>` + to, path, "dial", v.trace}, dial[1:])
 			path = "/bin/sh"
 		}
-		near, err := tb.startPart("wstun dial", path, append(dial, u.String())...)
+		near, err := tb.startPart("wstun dial", path, dial...)
 		if err != nil {
 			return "", err
 		}
@@ -89,6 +111,30 @@ func wstunSystem(name, path string, secure bool, traceFlags ...string) *system {
 		return listening.Address, err
 	}
 	return s
+}
+
+// between starts the part between the two, if there is one, and returns its host, or that of
+// the far one.
+func (v *wstunVariant) between(ctx context.Context, tb *testbed, path, host string) (string, error) {
+	switch {
+	case v.relay:
+		return tb.startOwnPart(ctx, "pair", host)
+	case !v.tap:
+		return host, nil
+	}
+	to, err := tb.file("trace", "")
+	if err != nil {
+		return "", err
+	}
+	accept, _, err := freePort(ctx)
+	if err != nil {
+		return "", err
+	}
+	_, err = tb.startPart("wstun tap", "/bin/sh", "-c", `exec "$0" "$@" >`+to, path, "tap", "--accept", accept, "--log-level", "error", "ws://"+host+"/")
+	if err != nil {
+		return "", err
+	}
+	return accept, tb.awaitListener(ctx, accept)
 }
 
 // event is a line of the output of wstun --output json.

@@ -1,0 +1,47 @@
+package tracing
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+// BenchmarkFollow measures the events of a unary call: followed and printed.
+func BenchmarkFollow(b *testing.B) {
+	for name, o := range map[string]*Options{"lines": {Trace: true}, "messages": {Trace: true, Messages: true}} {
+		b.Run(name, func(b *testing.B) {
+			out := &Output{Writer: io.Discard, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog()}
+			f, _, err := o.newFollower(out)
+			if err != nil {
+				b.Fatal(err)
+			}
+			now := time.Now()
+			body := []byte("\x0a\x0a0123456789")
+			n := uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				n++
+				for _, e := range []trace.Event{
+					{Type: trace.ClientHeader},
+					{Type: trace.ClientMessage, Size: 12, Data: body},
+					{Type: trace.ClientHalfClose},
+					{Type: trace.ServerHeader},
+					{Type: trace.ServerMessage, Size: 12, Data: body},
+					{Type: trace.ServerTrailer, Code: codes.OK, Duration: time.Millisecond},
+				} {
+					e.Call, e.Session, e.Time, e.Method = n, 1, now, "/wstun.demo.v1.Hub/CreateKey"
+					f.Event(&e)
+				}
+				if n%100 == 0 {
+					f.Flush(now)
+				}
+			}
+		})
+	}
+}
