@@ -21,7 +21,9 @@ func written(t *testing.T, client bool, write func(*websocket.Conn)) []byte {
 	if !client {
 		sender, receiver = receiver, sender
 	}
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		write(sender)
 		_ = sender.Close()
 	}()
@@ -29,6 +31,7 @@ func written(t *testing.T, client bool, write func(*websocket.Conn)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	<-done
 	return all
 }
 
