@@ -1,9 +1,12 @@
 package trace
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,10 +120,15 @@ func (c *conn) scan(d *direction, p []byte) error {
 func (c *conn) close(reason string) {
 	defer func() { c.charge(-c.used) }()
 	c.now = time.Now()
-	for _, k := range c.calls {
+	for _, k := range c.open() {
 		c.begin(k, Cut, Wstun).Message = reason
 		c.finish(k)
 	}
+}
+
+// open returns the open calls, the oldest first.
+func (c *conn) open() []*call {
+	return slices.SortedFunc(maps.Values(c.calls), func(a, b *call) int { return cmp.Compare(a.number, b.number) })
 }
 
 // fail reports a panic of the decoder and ends the open calls. c must not be used any more.

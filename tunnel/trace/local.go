@@ -41,7 +41,7 @@ func (l *Local) Refuse(message string) {
 	l.do(func(c *conn) {
 		l.conn = nil
 		c.now = time.Now()
-		for _, k := range c.calls {
+		for _, k := range c.open() {
 			e := c.begin(k, ServerTrailer, Wstun)
 			e.Code, e.Message = codes.Unavailable, message
 			c.finish(k)
