@@ -23,20 +23,22 @@ func BenchmarkFollow(b *testing.B) {
 			}
 			now := time.Now()
 			body := []byte("\x0a\x0a0123456789")
+			events := []trace.Event{
+				{Type: trace.ClientHeader},
+				{Type: trace.ClientMessage, Size: 12, Data: body},
+				{Type: trace.ClientHalfClose},
+				{Type: trace.ServerHeader},
+				{Type: trace.ServerMessage, Size: 12, Data: body},
+				{Type: trace.ServerTrailer, Code: codes.OK, Duration: time.Millisecond},
+			}
 			n := uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {
 				n++
-				for _, e := range []trace.Event{
-					{Type: trace.ClientHeader},
-					{Type: trace.ClientMessage, Size: 12, Data: body},
-					{Type: trace.ClientHalfClose},
-					{Type: trace.ServerHeader},
-					{Type: trace.ServerMessage, Size: 12, Data: body},
-					{Type: trace.ServerTrailer, Code: codes.OK, Duration: time.Millisecond},
-				} {
+				for i := range events {
+					e := &events[i]
 					e.Call, e.Session, e.Time, e.Method = n, 1, now, "/wstun.demo.v1.Hub/CreateKey"
-					f.Event(&e)
+					f.Event(e)
 				}
 				if n%100 == 0 {
 					f.Flush(now)

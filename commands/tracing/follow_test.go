@@ -518,3 +518,18 @@ func TestRedactMetadata(t *testing.T) {
 		}
 	}
 }
+
+// Lines fit the width of a terminal, also with characters of two columns.
+func TestWidth(t *testing.T) {
+	t.Parallel()
+	ts := newTester(t, &Options{Messages: true}, false)
+	ts.render.(*textRenderer).width = func() int { return 100 }
+	for _, name := range []string{"short", strings.Repeat("x", 100), strings.Repeat("漢", 100), strings.Repeat("漢", 11) + "x"} {
+		ts.event(0, messageEvent(trace.ClientMessage, &demo.CreateKeyRequest{Name: name}))
+		line := strings.TrimSuffix(ts.out.String(), "\n")
+		if n := length(line); n > 100 || len(name) >= 100 && n < 97 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+		ts.out.Reset()
+	}
+}

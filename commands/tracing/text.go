@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/text/width"
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 
@@ -131,8 +132,8 @@ func (r *textRenderer) fit(prefix, body, notes string) []byte {
 		notes = "   " + notes
 	}
 	limit := maxLine
-	if width := r.width(); width > 0 {
-		limit = max(width-length(prefix)-utf8.RuneCountInString(notes)-1, 20)
+	if columns := r.width(); columns > 0 {
+		limit = max(columns-length(prefix)-length(notes)-1, 20)
 	}
 	if !r.messages.full {
 		body = r.shorten(body, limit)
@@ -140,23 +141,38 @@ func (r *textRenderer) fit(prefix, body, notes string) []byte {
 	return []byte(strings.TrimRight(prefix+body+notes, " ") + "\n")
 }
 
-// shorten returns at most limit characters of s.
+// shorten returns at most limit columns of s.
 func (r *textRenderer) shorten(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	n := 0
-	for i := range s {
-		if n++; n == limit {
-			return s[:i] + r.ellipsis()
+	n, cut := 0, 0
+	for i, c := range s {
+		if n += columns(c); n >= limit && cut == 0 {
+			cut = i // there must be room for the ellipsis
+		}
+		if n > limit {
+			return s[:cut] + r.ellipsis()
 		}
 	}
 	return s
 }
 
-// length returns the length of s without colors.
-func length(s string) int {
-	n := utf8.RuneCountInString(s)
+// columns returns how many columns of a terminal a character takes.
+func columns(c rune) int {
+	if c >= utf8.RuneSelf {
+		if kind := width.LookupRune(c).Kind(); kind == width.EastAsianWide || kind == width.EastAsianFullwidth {
+			return 2
+		}
+	}
+	return 1
+}
+
+// length returns how many columns s takes, without colors.
+func length(s string) (n int) {
+	for _, c := range s {
+		n += columns(c)
+	}
 	for _, color := range []string{green, red, yellow, dim, plain} {
 		n -= len(color) * strings.Count(s, color)
 	}
@@ -295,9 +311,9 @@ func (r *textRenderer) prefix(at time.Time, session, number uint64, m mark, meth
 	b = append(b, "  "...)
 	if method != "" {
 		name := r.name(method)
-		width := utf8.RuneCountInString(name)
-		r.methodWidth = min(max(r.methodWidth, width), 32)
-		b = append(pad(append(b, name...), r.methodWidth-width), "  "...)
+		columns := length(name)
+		r.methodWidth = min(max(r.methodWidth, columns), 32)
+		b = append(pad(append(b, name...), r.methodWidth-columns), "  "...)
 	}
 	return string(b)
 }
