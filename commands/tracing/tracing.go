@@ -131,12 +131,14 @@ func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
 		calls: map[uint64]*call{}, stages: newStages(),
 	}
+	var omit []trace.Type
 	if out.JSON {
 		follow.render = &jsonRenderer{ms, out.Secrets}
 	} else {
 		follow.render = newTextRenderer(out, ms)
+		omit = []trace.Type{trace.ServerHeader, trace.ClientHalfClose} // there are no lines for them
 	}
-	opts := &trace.Options{Body: ms.body(), IsSecret: func(name string) bool {
+	opts := &trace.Options{Body: ms.body(), Omit: omit, IsSecret: func(name string) bool {
 		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
 	}}
 	if out.Learned != nil && ms.body() != 0 {

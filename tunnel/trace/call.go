@@ -75,7 +75,8 @@ func (c *conn) begin(k *call, t Type, by Side) *Event {
 
 // put queues the event, of k.
 func (c *conn) put(k *call) {
-	if k.isQueued {
+	e := &c.event
+	if isOmitted := c.tracer.omit&(1<<e.Type) != 0; k.isQueued && (!isOmitted || e.IsEnd()) {
 		c.putEvent()
 	} else {
 		c.event = Event{}

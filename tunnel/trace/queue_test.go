@@ -3,7 +3,9 @@ package trace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -300,5 +302,23 @@ func TestConcurrentStreams(t *testing.T) {
 	}
 	if tracer.queue.used != 0 || tracer.queue.reserved != 0 {
 		t.Errorf("%d bytes of the queue are still used, %d reserved", tracer.queue.used, tracer.queue.reserved)
+	}
+}
+
+// Omitted types don't reach the sink, but count in Seq.
+func TestOmit(t *testing.T) {
+	t.Parallel()
+	tracer, events := newTracer(t, &Options{Omit: []Type{ServerHeader, ClientHalfClose, ServerTrailer}})
+	preface, _ := unaryCall()
+	o := tracer.Session(1)(1, false)
+	o.Received(preface[Client])
+	o.Sent(preface[Server])
+	o.End(nil)
+	var got []string
+	for _, e := range events() {
+		got = append(got, fmt.Sprint(e.Seq, " ", e.Type))
+	}
+	if want := []string{"1 client_header", "2 client_message", "5 server_message", "6 server_trailer"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -62,6 +62,10 @@ type Options struct {
 	// are kept even if Body is less. Default: of no method.
 	Whole func(method string) bool
 
+	// Omit lists types of a call's events for which the sink has no use. ClientHeader and
+	// the ends of calls can't be omitted. Default: none.
+	Omit []Type
+
 	// Queue limits the memory of the events that wait for the sink, in bytes.
 	// Default: DefaultQueue.
 	Queue int64
@@ -80,6 +84,7 @@ type Options struct {
 type Tracer struct {
 	opts  Options
 	queue queue
+	omit  uint32        // bits of Options.Omit
 	used  atomic.Int64  // bytes of Options.Memory
 	calls atomic.Uint64 // the number of the latest call
 }
@@ -98,6 +103,9 @@ func New(sink Sink, opts *Options) *Tracer {
 	}
 	if t.opts.IsSecret == nil {
 		t.opts.IsSecret = IsSecret
+	}
+	for _, kind := range t.opts.Omit {
+		t.omit |= 1 << kind
 	}
 	t.queue.init(t.opts.Queue)
 	go t.queue.run(sink, t.opts.IsSecret)
