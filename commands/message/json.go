@@ -96,16 +96,23 @@ func (e *encoder) jsonFields(m protoreflect.Message) error {
 }
 
 func (e *encoder) noteUnknown(m protoreflect.Message) {
+	// Servers may send fields in any order, so the note is about the lowest number.
+	lowest, isMalformed := protowire.Number(math.MaxInt32), false
+	for b := m.GetUnknown(); len(b) > 0 && !isMalformed; {
+		number, _, n := protowire.ConsumeField(b)
+		if isMalformed = n < 0; !isMalformed {
+			lowest, b = min(lowest, number), b[n:]
+		}
+	}
 	md := m.Descriptor()
-	number, _, n := protowire.ConsumeField(m.GetUnknown())
-	fd := md.Fields().ByNumber(number)
+	fd := md.Fields().ByNumber(lowest)
 	switch {
-	case n < 0:
+	case lowest == math.MaxInt32:
 		e.note("the end of a %s is not a field", md.FullName())
 	case fd != nil:
 		e.note("the value of %s does not fit its type", fd.FullName())
 	default:
-		e.note("%s has no field %d", md.FullName(), number)
+		e.note("%s has no field %d", md.FullName(), lowest)
 	}
 }
 
