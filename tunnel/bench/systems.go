@@ -67,7 +67,7 @@ func wstunSystem(name, path string, v wstunVariant) *system {
 	s := &system{name: name + v.suffix, secure: v.secure, binary: path, perConn: 1}
 	s.start = func(ctx context.Context, tb *testbed) (string, error) {
 		serve := []string{"serve", "--raw", "--upstream", tb.server, "--accept", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
-		dial := []string{"dial", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "error"}
+		dial := []string{"dial", "--listen", "127.0.0.1:0", "--log-level", "error"} // prints its address, and the trace as lines of text
 		if v.secure {
 			cert, key, err := tb.certificate()
 			if err != nil {
@@ -107,8 +107,7 @@ func wstunSystem(name, path string, v wstunVariant) *system {
 		if err != nil {
 			return "", err
 		}
-		listening, err = wstunEvent(ctx, near)
-		return listening.Address, err
+		return near.line(ctx)
 	}
 	return s
 }
@@ -139,9 +138,8 @@ func (v *wstunVariant) between(ctx context.Context, tb *testbed, path, host stri
 
 // event is a line of the output of wstun --output json.
 type event struct {
-	Event   string
-	Address string
-	URL     string
+	Event string
+	URL   string
 }
 
 func wstunEvent(ctx context.Context, p *process) (e event, err error) {
