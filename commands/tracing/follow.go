@@ -60,6 +60,7 @@ type follower struct {
 	messages *messages
 	filter   filter
 	hide     bool // the calls of gRPC's own services
+	begun    bool // there was an event
 
 	calls     map[uint64]*call
 	stages    []stage
@@ -95,6 +96,7 @@ func (f *follower) Event(e *trace.Event) {
 
 // event handles an event whose message format returns.
 func (f *follower) event(e *trace.Event, format func() *text) {
+	f.begun = true
 	switch {
 	case e.Type == trace.Lost:
 		l := &f.summary.lost
@@ -282,7 +284,8 @@ func (f *follower) remind(i int, now time.Time) {
 
 func (f *follower) write(line []byte) { f.buffer = append(f.buffer, line...) }
 
-// close writes the rest, and a summary. It is called after the last event.
+// close writes the rest, and a summary, unless there was no event: a command that can't
+// start has one line to say. It is called after the last event.
 func (f *follower) close(summary bool) {
 	for _, c := range f.calls {
 		switch {
@@ -292,7 +295,7 @@ func (f *follower) close(summary bool) {
 			f.summary.hidden++
 		}
 	}
-	if summary {
+	if summary && f.begun {
 		f.write(f.render.summary(&f.summary))
 	}
 	f.flush()

@@ -2,23 +2,19 @@ package tracing
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/commands/usage"
@@ -291,16 +287,6 @@ func TestHeldLines(t *testing.T) {
 	}
 }
 
-// Secret fields and metadata are hidden.
-func TestRedact(t *testing.T) {
-	t.Parallel()
-	ts := newTester(t, &Options{Messages: true, Redact: []string{"nam*"}}, false)
-	ts.event(0, messageEvent(trace.ClientMessage, &demo.CreateKeyRequest{Name: "z9"}))
-	ts.expect(`12:00:00.000  s1 #1      →  Hub/CreateKey  {"name":"[redacted]"}`)
-	ts.event(0, trace.Event{Type: trace.ClientMessage, Method: "/a.B/C", Call: 2, Data: []byte("\x0a\x01z"), Size: 3})
-	ts.expect(`12:00:00.000  s1 #2      →  B/C               3 B, not shown, because --redact needs a schema`)
-}
-
 // failing is a writer that fails while it is full.
 type failing struct {
 	bytes.Buffer
@@ -365,157 +351,6 @@ func TestJSON(t *testing.T) {
 	var last map[string]any
 	if err := json.Unmarshal([]byte(got[4]), &last); err != nil || last["type"] != "summary" {
 		t.Errorf("last line %q: %v", got[4], err)
-	}
-}
-
-// The flags need each other, and their values are checked.
-func TestFlags(t *testing.T) {
-	t.Parallel()
-	for want, o := range map[string]*Options{
-		"--filter without --trace or --trace-messages":        {Filter: []string{"*"}, Given: usage.Given{"filter": true}},
-		"--redact without --trace or --trace-messages":        {Redact: []string{"*"}, Given: usage.Given{"redact": true}},
-		`--redact "[": not a pattern such as secret or *key*`: {Trace: true, Redact: []string{"["}},
-		`--filter ">x": ">x": want a duration such as >500ms`: {Trace: true, Filter: []string{">x"}},
-	} {
-		if _, err := o.Start(&Output{Writer: io.Discard}); err == nil || err.Error() != want {
-			t.Errorf("%+v: %v, want %s", o, err, want)
-		}
-	}
-	off, err := (&Options{}).Start(&Output{})
-	if off != nil || err != nil {
-		t.Errorf("without flags: %v, %v, want nil", off, err)
-	}
-	off.Forget()
-	off.Close()
-	if off.Observe() != nil || off.Tracer() != nil {
-		t.Error("a nil Tracing observes")
-	}
-}
-
-func TestRepair(t *testing.T) {
-	t.Parallel()
-	md := (&descriptorpb.FileDescriptorProto{}).ProtoReflect().Descriptor()
-	whole, _ := proto.Marshal(&descriptorpb.FileDescriptorProto{
-		Name: new("name"), MessageType: []*descriptorpb.DescriptorProto{{Name: new("M"), Field: []*descriptorpb.FieldDescriptorProto{{Name: new("field"), Number: new(int32(300))}}}},
-		Syntax: new("proto3"),
-	})
-	for n := range len(whole) {
-		got := &descriptorpb.FileDescriptorProto{}
-		if err := proto.Unmarshal(repair(bytes.Clone(whole[:n]), md, maxRepair), got); err != nil {
-			t.Errorf("the first %d bytes: %v", n, err)
-		}
-		if n > 4 && !strings.HasPrefix("name", got.GetName()[:min(len(got.GetName()), n-2)]) {
-			t.Errorf("the first %d bytes: %v", n, got)
-		}
-	}
-	if got := repair([]byte{0x0a, 0x80, 0x80}, md, maxRepair); len(got) != 0 {
-		t.Errorf("half a length: %q", got)
-	}
-	deep := bytes.Repeat([]byte{0x1a, 0xff, 0xff, 0x03}, 1000) // nested_type
-	repair(append([]byte{0x22, 0xff, 0xff, 0x03}, deep...), md, maxRepair)
-}
-
-// The lines of a trace are the same when they are printed from its events.
-func TestPrint(t *testing.T) {
-	t.Parallel()
-	run := func(ts *tester) {
-		ts.event(0, trace.Event{Type: trace.ClientHeader, Authority: "a"})
-		ts.event(time.Millisecond, messageEvent(trace.ClientMessage, &demo.CreateKeyRequest{Name: "z9"}))
-		ts.event(11*time.Second, trace.Event{Type: trace.ServerHeader})
-		ts.event(time.Second, trace.Event{Type: trace.ServerMessage, Data: []byte("\x0a\x01z\x4a\x01x"), Size: 6})
-		end := okEnd
-		end.Code, end.Message = codes.NotFound, "wrong"
-		end.Metadata = []hpack.HeaderField{{Name: "grpc-status-details-bin", Value: "CAUSBXdyb25nGjAKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5FcnJvckluZm8SBAoCaGk"}}
-		ts.event(0, end)
-		ts.event(0, trace.Event{Type: trace.ClientHeader, Call: 2})
-		ts.event(0, trace.Event{Type: trace.Cancel, Call: 2, Side: trace.Server, HTTP2Code: http2.ErrCodeInternal, Duration: time.Second})
-		ts.event(0, trace.Event{Type: trace.ClientHeader, Call: 3})
-		ts.event(0, trace.Event{Type: trace.Cut, Call: 3, Side: trace.Wstun, Message: "lost", Duration: time.Second})
-		ts.event(0, trace.Event{Type: trace.GoAway, Side: trace.Server, HTTP2Code: http2.ErrCodeEnhanceYourCalm, Message: "calm"})
-		ts.event(0, trace.Event{Type: trace.Other, Stream: 3, Duration: time.Second, Sent: trace.Count{Bytes: 5}, Received: trace.Count{Bytes: 6}})
-		ts.event(0, trace.Event{Type: trace.Lost, Lost: trace.Losses{Events: 3}})
-		ts.close(true)
-	}
-	lines, events := newTester(t, &Options{Messages: true}, false), newTester(t, &Options{Messages: true}, true)
-	run(lines)
-	run(events)
-	var got bytes.Buffer
-	in := "time=x level=INFO msg=up\n" + events.out.String()
-	if err := (&Options{Messages: true}).Print(t.Context(), strings.NewReader(in), false, &Output{Writer: &got, Secrets: &escape.Secrets{}, Summary: true}); err != nil {
-		t.Fatal(err)
-	}
-	if got.String() != lines.out.String() {
-		t.Errorf("got\n%swant\n%s", got.String(), lines.out.String())
-	}
-}
-
-func FuzzPrint(f *testing.F) {
-	f.Add(`{"event":"rpc","time":"2026-11-29T16:00:12Z","call":1,"type":"client_message","method":"/a.B/C","size":4,"message":{"a":1}}`)
-	f.Add(`{"event":"rpc","time":"2026-11-29T16:00:12Z","call":1,"type":"server_trailer","method":"/a.B/C","status":{"code":5},"ms":1e300}`)
-	f.Fuzz(func(t *testing.T, line string) {
-		var out bytes.Buffer
-		_ = (&Options{Messages: true, Filter: []string{"$.a=1 >1s", "*"}}).Print(t.Context(), strings.NewReader(line), false, &Output{Writer: &out, Secrets: &escape.Secrets{}})
-	})
-}
-
-// Secrets in the details of a status are hidden, also those in types that aren't known.
-func TestSecretDetails(t *testing.T) {
-	t.Parallel()
-	known, _ := anypb.New(&demo.Key{Name: "k", Secret: "hidden1"})
-	unknown := &anypb.Any{TypeUrl: "type.googleapis.com/no.Such", Value: []byte("\x0a\x07hidden2")}
-	data, _ := proto.Marshal(&spb.Status{Code: 5, Details: []*anypb.Any{known, unknown}})
-	for _, isJSON := range []bool{true, false} {
-		ts := newTester(t, &Options{Redact: []string{"pw"}}, isJSON)
-		ts.event(0, trace.Event{Type: trace.ClientHeader})
-		ts.event(0, trace.Event{
-			Type: trace.ServerTrailer, Code: codes.NotFound,
-			Metadata: []hpack.HeaderField{{Name: detailsKey, Value: base64.RawStdEncoding.EncodeToString(data)}},
-		})
-		got := ts.out.String()
-		for _, secret := range []string{"hidden1", "hidden2", base64.StdEncoding.EncodeToString(unknown.GetValue()), base64.RawStdEncoding.EncodeToString(data)} {
-			if strings.Contains(got, secret) {
-				t.Errorf("JSON %v: %q is in %s", isJSON, secret, got)
-			}
-		}
-		if !strings.Contains(got, `"name":"k","secret":"[redacted]"`) {
-			t.Errorf("JSON %v: no details in %s", isJSON, got)
-		}
-	}
-}
-
-// Calls that are open at the end of the events are printed once, with their messages.
-func TestPrintOpenCalls(t *testing.T) {
-	t.Parallel()
-	ts := newTester(t, &Options{Messages: true}, true)
-	ts.event(0, trace.Event{Type: trace.ClientHeader})
-	ts.event(0, messageEvent(trace.ClientMessage, &demo.CreateKeyRequest{Name: "z9"}))
-	ts.event(3*time.Hour, trace.Event{Type: trace.GoAway, Side: trace.Server})
-	ts.event(10*time.Second, trace.Event{Type: trace.GoAway, Side: trace.Server})
-	var got bytes.Buffer
-	if err := (&Options{}).Print(t.Context(), &ts.out, false, &Output{Writer: &got, Secrets: &escape.Secrets{}, Summary: true}); err != nil {
-		t.Fatal(err)
-	}
-	const want = "12:00:00.000  s1 #1      →  Hub/CreateKey\n" +
-		"15:00:00.000  s1            GOAWAY from the server\n" +
-		"15:00:10.000  s1 #1      …  Hub/CreateKey    3h0m10s   ↑ 1 · 4 B       ↓ 0             last 3h0m10s ago\n" +
-		"15:00:10.000  s1            GOAWAY from the server\n" +
-		"trace: 1 call, 1 still open\n"
-	if got.String() != want {
-		t.Errorf("got\n%swant\n%s", got.String(), want)
-	}
-}
-
-// --redact applies to metadata in any case.
-func TestRedactMetadata(t *testing.T) {
-	t.Parallel()
-	_, opts, err := (&Options{Trace: true, Redact: []string{"X-Foo*"}}).newFollower(&Output{Token: "Sync-Header", Secrets: &escape.Secrets{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{"x-foo": true, "x-foo-bar": true, "sync-header": true, "authorization": true, "grpcgateway-authorization": true, "x-bar": false} {
-		if got := opts.IsSecret(name); got != want {
-			t.Errorf("IsSecret(%q) = %v, want %v", name, got, want)
-		}
 	}
 }
 
