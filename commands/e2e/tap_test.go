@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // TestTapNode taps WebSockets between two programs of Node's ws, which offers compression.
@@ -113,11 +114,11 @@ func callHub(t *testing.T, clientEnd, serverEnd *websocket.Conn) {
 	t.Helper()
 	config := yamux.DefaultConfig()
 	config.LogOutput = io.Discard
-	client, err := yamux.Client(&messageConn{Conn: clientEnd}, config)
+	client, err := yamux.Client(&tunneltest.MessageConn{Conn: clientEnd}, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := yamux.Server(&messageConn{Conn: serverEnd}, config)
+	server, err := yamux.Server(&tunneltest.MessageConn{Conn: serverEnd}, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,36 +170,6 @@ func listenLoopback(t *testing.T) net.Listener {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// messageConn is a byte stream on a WebSocket: each Write is one message.
-type messageConn struct {
-	*websocket.Conn
-	r io.Reader
-}
-
-func (c *messageConn) Read(p []byte) (int, error) {
-	for {
-		if c.r == nil {
-			_, r, err := c.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			c.r = r
-		}
-		n, err := c.r.Read(p)
-		if errors.Is(err, io.EOF) {
-			c.r, err = nil, nil
-			if n == 0 {
-				continue
-			}
-		}
-		return n, err
-	}
-}
-
-func (c *messageConn) Write(p []byte) (int, error) {
-	return len(p), c.WriteMessage(websocket.BinaryMessage, p)
 }
 
 // recordedConn records the bytes of both directions.

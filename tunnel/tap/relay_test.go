@@ -37,6 +37,22 @@ func modes(t *testing.T, test func(t *testing.T, secure bool)) {
 	}
 }
 
+// sides runs test in both modes with a as either side, the first to end its direction.
+func sides(t *testing.T, test func(t *testing.T, tp *tapped, first string, a, b net.Conn)) {
+	t.Helper()
+	modes(t, func(t *testing.T, secure bool) {
+		t.Helper()
+		for _, first := range []string{"dialing", "accepting"} {
+			tp := newTapped(t, tappedOptions{secure: secure})
+			a, b := tp.connect(t)
+			if first == "accepting" {
+				a, b = b, a
+			}
+			test(t, tp, first, a, b)
+		}
+	})
+}
+
 // Both directions receive the bytes that the other side has sent, even if they aren't
 // a WebSocket's.
 func TestRelayBytes(t *testing.T) {
@@ -85,51 +101,37 @@ func TestRelayBytes(t *testing.T) {
 // A FIN closes one direction, and the other one goes on.
 func TestRelayFIN(t *testing.T) {
 	t.Parallel()
-	modes(t, func(t *testing.T, secure bool) {
+	sides(t, func(t *testing.T, tp *tapped, first string, a, b net.Conn) {
 		t.Helper()
-		for _, first := range []string{"dialing", "accepting"} {
-			tp := newTapped(t, tappedOptions{secure: secure})
-			a, b := tp.connect(t)
-			if first == "accepting" {
-				a, b = b, a
-			}
-			tunneltest.Write(t, a, "last")
-			closeWrite(a)
-			if got, err := io.ReadAll(b); string(got) != "last" || err != nil {
-				t.Errorf("%s side: read %q, %v, want last and EOF", first, got, err)
-			}
-			tunneltest.Write(t, b, "answer")
-			tunneltest.Expect(t, a, "answer")
-			closeWrite(b)
-			if _, err := a.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-				t.Errorf("%s side: read error %v, want EOF", first, err)
-			}
-			if reason := tunneltest.Await(t, "Down", tp.down); reason != "the "+first+" side closed the connection" {
-				t.Errorf("the session ended because %s", reason)
-			}
+		tunneltest.Write(t, a, "last")
+		closeWrite(a)
+		if got, err := io.ReadAll(b); string(got) != "last" || err != nil {
+			t.Errorf("%s side: read %q, %v, want last and EOF", first, got, err)
+		}
+		tunneltest.Write(t, b, "answer")
+		tunneltest.Expect(t, a, "answer")
+		closeWrite(b)
+		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("%s side: read error %v, want EOF", first, err)
+		}
+		if reason := tunneltest.Await(t, "Down", tp.down); reason != "the "+first+" side closed the connection" {
+			t.Errorf("the session ended because %s", reason)
 		}
 	})
 }
 
 func TestRelayRST(t *testing.T) {
 	t.Parallel()
-	modes(t, func(t *testing.T, secure bool) {
+	sides(t, func(t *testing.T, tp *tapped, first string, a, b net.Conn) {
 		t.Helper()
-		for _, first := range []string{"dialing", "accepting"} {
-			tp := newTapped(t, tappedOptions{secure: secure})
-			a, b := tp.connect(t)
-			if first == "accepting" {
-				a, b = b, a
-			}
-			tunneltest.Write(t, a, "last")
-			tunneltest.Expect(t, b, "last")
-			abort(a)
-			if _, err := b.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-				t.Errorf("%s side: read error %v, want a reset", first, err)
-			}
-			if reason := tunneltest.Await(t, "Down", tp.down); reason != "the "+first+" side reset the connection" {
-				t.Errorf("the session ended because %s", reason)
-			}
+		tunneltest.Write(t, a, "last")
+		tunneltest.Expect(t, b, "last")
+		abort(a)
+		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s side: read error %v, want a reset", first, err)
+		}
+		if reason := tunneltest.Await(t, "Down", tp.down); reason != "the "+first+" side reset the connection" {
+			t.Errorf("the session ended because %s", reason)
 		}
 	})
 }

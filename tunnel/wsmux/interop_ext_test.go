@@ -3,13 +3,11 @@ package wsmux_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
 	"testing"
 
-	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -18,42 +16,6 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
-
-// simpleConn is a minimal byte stream on a WebSocket, as another implementation might
-// have it: each Write is one message.
-type simpleConn struct {
-	ws *websocket.Conn
-	r  io.Reader
-}
-
-func (c *simpleConn) Read(p []byte) (int, error) {
-	for {
-		if c.r == nil {
-			_, r, err := c.ws.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			c.r = r
-		}
-		n, err := c.r.Read(p)
-		if errors.Is(err, io.EOF) {
-			c.r, err = nil, nil
-			if n == 0 {
-				continue
-			}
-		}
-		return n, err
-	}
-}
-
-func (c *simpleConn) Write(p []byte) (int, error) {
-	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (c *simpleConn) Close() error { return c.ws.Close() }
 
 func hashicorpConfig() *yamux.Config {
 	config := yamux.DefaultConfig()
@@ -83,7 +45,7 @@ func TestInteropWithHashicorpPeer(t *testing.T) { //nolint:tparallel // see abov
 						t.Fatal(err)
 					}
 					session = s
-					peer, err := yamux.Client(&simpleConn{ws: theirs}, hashicorpConfig())
+					peer, err := yamux.Client(&tunneltest.MessageConn{Conn: theirs}, hashicorpConfig())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -96,7 +58,7 @@ func TestInteropWithHashicorpPeer(t *testing.T) { //nolint:tparallel // see abov
 						t.Fatal(err)
 					}
 				} else {
-					peer, err := yamux.Server(&simpleConn{ws: theirs}, hashicorpConfig())
+					peer, err := yamux.Server(&tunneltest.MessageConn{Conn: theirs}, hashicorpConfig())
 					if err != nil {
 						t.Fatal(err)
 					}
