@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/text/width"
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 
@@ -158,27 +157,6 @@ func (r *textRenderer) shorten(s string, limit int) string {
 	return s
 }
 
-// columns returns how many columns of a terminal a character takes.
-func columns(c rune) int {
-	if c >= utf8.RuneSelf {
-		if kind := width.LookupRune(c).Kind(); kind == width.EastAsianWide || kind == width.EastAsianFullwidth {
-			return 2
-		}
-	}
-	return 1
-}
-
-// length returns how many columns s takes, without colors.
-func length(s string) (n int) {
-	for _, c := range s {
-		n += columns(c)
-	}
-	for _, color := range []string{green, red, yellow, dim, plain} {
-		n -= len(color) * strings.Count(s, color)
-	}
-	return n
-}
-
 // end renders the end of a call.
 func (r *textRenderer) end(e *trace.Event, c *call, t *text) []byte {
 	m, text := outcome(e)
@@ -318,14 +296,6 @@ func (r *textRenderer) prefix(at time.Time, session, number uint64, m mark, meth
 	return string(b)
 }
 
-// pad appends n spaces.
-func pad(b []byte, n int) []byte {
-	for ; n > 0; n-- {
-		b = append(b, ' ')
-	}
-	return b
-}
-
 // maxNames is how many names of methods are remembered.
 const maxNames = 10_000
 
@@ -396,28 +366,4 @@ func (r *textRenderer) counts(sent, received trace.Count) string {
 		b = pad(b, width-utf8.RuneCount(b[begin:]))
 	}
 	return string(b)
-}
-
-// size returns a size such as 12.5 KiB.
-func size(n int64) string {
-	switch {
-	case n < 1<<10:
-		return strconv.FormatInt(n, 10) + " B"
-	case n < 1<<20:
-		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KiB"
-	case n < 1<<30:
-		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
-	}
-	return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
-}
-
-// duration returns a duration such as 0.4 ms or 29.8 s.
-func duration(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64) + " ms"
-	case d < 2*time.Minute:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-	}
-	return d.Round(time.Second).String()
 }
