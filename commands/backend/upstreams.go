@@ -192,12 +192,6 @@ func (us *upstreams) describe(ctx context.Context, i int) bool {
 // describeWithoutReflection removes the descriptors of upstream i, and updates the routing:
 // the upstream may get the services known only from files.
 func (us *upstreams) describeWithoutReflection(i int, logger *slog.Logger) {
-	us.mu.Lock()
-	several := us.reflection[i] != hasNoReflection && slices.Contains(us.reflection, hasNoReflection)
-	us.mu.Unlock()
-	if several {
-		logger.Warn("several upstreams have no reflection: the first of them gets the calls", slog.String("hint", "a wstun serve for each"))
-	}
 	us.merged.Set(i, nil)
 	services := us.route(i, hasNoReflection)
 	if us.local == nil {
@@ -212,6 +206,10 @@ func (us *upstreams) describeWithoutReflection(i int, logger *slog.Logger) {
 func (us *upstreams) route(i int, state reflectionState) int {
 	us.mu.Lock()
 	defer us.mu.Unlock()
+	if state == hasNoReflection && us.reflection[i] != state && slices.Contains(us.reflection, state) {
+		us.logger.Warn("several upstreams have no reflection: the first of them gets the calls",
+			slog.String("target", us.all[i].Addr()), slog.String("hint", "a wstun serve for each"))
+	}
 	us.reflection[i] = state
 	if state == hasReflection {
 		us.warnOfShared(i)
