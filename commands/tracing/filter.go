@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/commands/usage"
 )
 
@@ -137,7 +138,7 @@ func parseCode(name string) (codes.Code, error) {
 	}
 	letters := strings.ReplaceAll(name, "_", "")
 	for c := codes.OK; c <= codes.Unauthenticated; c++ {
-		if strings.EqualFold(letters, c.String()) || strings.EqualFold(name, statusName(c)) {
+		if strings.EqualFold(letters, c.String()) || strings.EqualFold(name, recording.StatusName(c)) {
 			return c, nil
 		}
 	}

@@ -99,8 +99,7 @@ func (f *follower) event(e *trace.Event, format func() *text) {
 	f.begun = true
 	switch {
 	case e.Type == trace.Lost:
-		l := &f.summary.lost
-		l.Events, l.Calls, l.Bytes, l.Conns = l.Events+e.Lost.Events, l.Calls+e.Lost.Calls, l.Bytes+e.Lost.Bytes, l.Conns+e.Lost.Conns
+		f.summary.lost.Add(e.Lost)
 		f.write(f.render.event(e, nil, nil))
 		return
 	case e.Call == 0:

@@ -2,8 +2,6 @@ package tracing
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -12,22 +10,15 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/trace"
-)
-
-const (
-	// maxLearned and maxLearnedFiles bound the files of a Learned: their bytes, and
-	// their number.
-	maxLearned      = 16 << 20
-	maxLearnedFiles = 1000
 )
 
 // Learned is a source of the files in the responses of reflection that a trace has seen.
 type Learned struct {
 	mu    sync.Mutex
-	files map[string]*descriptorpb.FileDescriptorProto // by path
-	size  int
+	files recording.Files
 	set   *reflection.Set // of files; nil: not built yet
 }
 
@@ -54,16 +45,21 @@ func (l *Learned) learn(e *trace.Event) (isNew bool) {
 		if proto.Unmarshal(raw, file) != nil {
 			continue
 		}
-		old, size := l.files[file.GetName()], proto.Size(file)
-		if old == nil && len(l.files) >= maxLearnedFiles || l.size-proto.Size(old)+size > maxLearned || proto.Equal(old, file) {
-			continue
-		}
-		if l.files == nil {
-			l.files = map[string]*descriptorpb.FileDescriptorProto{}
-		}
-		l.files[file.GetName()] = file // also in place of an older version
-		l.size += size - proto.Size(old)
-		l.set, isNew = nil, true
+		isNew = l.files.Add(file) || isNew // also in place of an older version
+	}
+	if isNew {
+		l.set = nil
+	}
+	return isNew
+}
+
+// addSet adds the files of an encoded google.protobuf.FileDescriptorSet, and reports
+// whether there are new ones.
+func (l *Learned) addSet(data []byte) (isNew bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if isNew = l.files.AddSet(data); isNew {
+		l.set = nil
 	}
 	return isNew
 }
@@ -73,7 +69,7 @@ func (l *Learned) Files(ctx context.Context) (*reflection.Set, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.set == nil {
-		set, err := reflection.FromFiles(ctx, &descriptorpb.FileDescriptorSet{File: slices.Collect(maps.Values(l.files))})
+		set, err := reflection.FromFiles(ctx, l.files.Set())
 		if err != nil {
 			return nil, err
 		}

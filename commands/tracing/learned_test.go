@@ -70,13 +70,12 @@ func TestLearnedUpdate(t *testing.T) {
 	t.Parallel()
 	l := &Learned{}
 	l.learn(responseWith(hubFile()))
-	size := l.size
 	file := hubFile()
 	file.MessageType[0].Field = append(file.MessageType[0].Field, &descriptorpb.FieldDescriptorProto{
 		Name: new("added"), Number: proto.Int32(77), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 	})
-	if !l.learn(responseWith(file)) || l.size != size+proto.Size(file)-proto.Size(hubFile()) {
-		t.Errorf("the new file isn't new, or its size is wrong: %d", l.size)
+	if !l.learn(responseWith(file)) {
+		t.Error("the new file isn't new")
 	}
 	catalog := reflection.NewCatalog(l)
 	symbol, err := catalog.Find(t.Context(), demo.File_commands_demo_hub_proto.Messages().Get(0).FullName().Append("added"))
@@ -85,26 +84,11 @@ func TestLearnedUpdate(t *testing.T) {
 	}
 }
 
-// Files of hostile servers are bounded, and don't hide others.
-func TestLearnedBounds(t *testing.T) {
+// Files of hostile servers don't hide others.
+func TestLearnedMalformed(t *testing.T) {
 	t.Parallel()
 	l := &Learned{}
 	l.learn(responseWith(hubFile(), &descriptorpb.FileDescriptorProto{Name: new("bad.proto"), Dependency: []string{"missing.proto", "bad.proto"}}))
-	for i := range 2 * maxLearnedFiles {
-		l.learn(responseWith(&descriptorpb.FileDescriptorProto{Name: new(fmt.Sprint(i))}))
-	}
-	if len(l.files) != maxLearnedFiles {
-		t.Errorf("%d files, want %d", len(l.files), maxLearnedFiles)
-	}
-	large := hubFile()
-	for i := range 100 {
-		large.Package = new(strings.Repeat("x", 1<<20) + fmt.Sprint(i))
-		large.Name = new(fmt.Sprint(i))
-		l.learn(responseWith(large))
-	}
-	if l.size > maxLearned || l.size < maxLearned/2 {
-		t.Errorf("%d bytes, want at most %d", l.size, maxLearned)
-	}
 	if _, err := l.Find(t.Context(), "wstun.demo.v1.Hub"); err != nil {
 		t.Error(err)
 	}

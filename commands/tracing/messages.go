@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/wstun/wstun/commands/message"
+	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -129,12 +130,9 @@ func (ms *messages) options() *message.Options {
 	return &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
 }
 
-// detailsKey is the metadata with a google.rpc.Status.
-const detailsKey = "grpc-status-details-bin"
-
 // details returns the details of the status of e, or nil if it has none.
 func (ms *messages) details(e *trace.Event) *text {
-	i := slices.IndexFunc(e.Metadata, func(f hpack.HeaderField) bool { return f.Name == detailsKey })
+	i := slices.IndexFunc(e.Metadata, func(f hpack.HeaderField) bool { return f.Name == recording.DetailsKey })
 	if i < 0 {
 		if e.Omitted {
 			return &text{note: "some metadata isn't kept, perhaps details"}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -38,7 +39,7 @@ func TestSecretDetails(t *testing.T) {
 		ts.event(0, trace.Event{Type: trace.ClientHeader})
 		ts.event(0, trace.Event{
 			Type: trace.ServerTrailer, Code: codes.NotFound,
-			Metadata: []hpack.HeaderField{{Name: detailsKey, Value: base64.RawStdEncoding.EncodeToString(data)}},
+			Metadata: []hpack.HeaderField{{Name: recording.DetailsKey, Value: base64.RawStdEncoding.EncodeToString(data)}},
 		})
 		got := ts.out.String()
 		for _, secret := range []string{"hidden1", "hidden2", base64.StdEncoding.EncodeToString(unknown.GetValue()), base64.RawStdEncoding.EncodeToString(data)} {

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http2"
-	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/trace"
@@ -75,7 +75,7 @@ func (r *textRenderer) goAway(e *trace.Event) []byte {
 		details, message = "GOAWAY from wstun", strings.TrimPrefix(message, "wstun: ")
 	}
 	if e.HTTP2Code != http2.ErrCodeNo {
-		details += ": " + codeName(e.HTTP2Code)
+		details += ": " + recording.CodeName(e.HTTP2Code)
 	}
 	if message != "" {
 		details += ": " + message
@@ -174,25 +174,9 @@ func (r *textRenderer) end(e *trace.Event, c *call, t *text) []byte {
 	return out
 }
 
-// statusName returns the name of a status as in gRPC's documents.
-func statusName(c codes.Code) string {
-	if name := code.Code_name[int32(c)]; name != "" { //nolint:gosec // unknown codes have no name
-		return name
-	}
-	return fmt.Sprintf("CODE_%d", c)
-}
-
 // deadlineLeeway is how much earlier than its deadline a call may end because of it: an end
 // that received the call late, or whose clock is coarse, is still meant.
 const deadlineLeeway = 5 * time.Millisecond
-
-// codeName returns the name of an error code of HTTP/2, or its number.
-func codeName(c http2.ErrCode) string {
-	if c > http2.ErrCodeHTTP11Required {
-		return fmt.Sprintf("0x%x", uint32(c))
-	}
-	return c.String()
-}
 
 // outcome returns the mark for the end of a call, and its reason.
 func outcome(e *trace.Event) (mark, string) {
@@ -202,7 +186,7 @@ func outcome(e *trace.Event) (mark, string) {
 	case trace.Cancel:
 		text := "CANCELLED by the " + e.Side.String()
 		if e.HTTP2Code != http2.ErrCodeCancel {
-			text += ": " + codeName(e.HTTP2Code)
+			text += ": " + recording.CodeName(e.HTTP2Code)
 		}
 		if e.Timeout > 0 && e.Duration+deadlineLeeway >= e.Timeout {
 			text = fmt.Sprintf("DEADLINE_EXCEEDED: the deadline of %s passed at the %s", duration(e.Timeout), e.Side)
@@ -221,7 +205,7 @@ func outcome(e *trace.Event) (mark, string) {
 	case e.Code == codes.OK:
 		return mark{"OK", green}, ""
 	}
-	return mark{"ERR", red}, strings.TrimSpace(statusName(e.Code) + " " + e.Message)
+	return mark{"ERR", red}, strings.TrimSpace(recording.StatusName(e.Code) + " " + e.Message)
 }
 
 func (r *textRenderer) open(c *call, now time.Time, first bool) []byte {

@@ -119,6 +119,14 @@ type Losses struct {
 	Conns  uint64 // connections
 }
 
+// Add adds more to l.
+func (l *Losses) Add(more Losses) {
+	l.Events += more.Events
+	l.Calls += more.Calls
+	l.Bytes += more.Bytes
+	l.Conns += more.Conns
+}
+
 // Count counts messages.
 type Count struct {
 	Messages uint64

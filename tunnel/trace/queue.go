@@ -112,11 +112,7 @@ func (q *queue) putLosses(l Losses) {
 
 // lose counts losses. The caller holds q.mu.
 func (q *queue) lose(l Losses) {
-	lost := &q.last().lost
-	lost.Events += l.Events
-	lost.Calls += l.Calls
-	lost.Bytes += l.Bytes
-	lost.Conns += l.Conns
+	q.last().lost.Add(l)
 }
 
 // last returns the batch for the next event. The caller holds q.mu.

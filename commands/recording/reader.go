@@ -1,0 +1,67 @@
+package recording
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Version is the version of the format.
+const Version = 1
+
+// maxLine is the length of the longest line that is read, in bytes: a message of 64 MiB
+// has 86 MiB in base64, and may be there twice.
+const maxLine = 256 << 20
+
+// ErrNotRecording says that there is no recording in a file.
+var ErrNotRecording = errors.New("not a recording of wstun")
+
+// Reader reads the lines of a recording, or of a trace in JSON.
+type Reader struct {
+	// Version and Lines are those so far: the version of the recording, 0 if it isn't
+	// one, and the number of lines of any kind.
+	Version, Lines int
+
+	lines *bufio.Scanner
+}
+
+// NewReader returns a Reader of r.
+func NewReader(r io.Reader) *Reader {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 0, 64<<10), maxLine)
+	return &Reader{lines: s}
+}
+
+// Next returns the next line, or [io.EOF]. It skips lines that aren't JSON objects with an
+// event, such as log lines and the torn last line of a process that was killed. Other
+// errors are those of reading, and that of a recording of a later version.
+func (r *Reader) Next() (*Line, error) {
+	for r.lines.Scan() {
+		r.Lines++
+		text := bytes.TrimSpace(r.lines.Bytes())
+		if len(text) == 0 || text[0] != '{' {
+			continue
+		}
+		l := &Line{}
+		if json.Unmarshal(text, l) != nil || l.Event == "" {
+			continue
+		}
+		if l.Event == HeaderLine {
+			if l.Version > Version {
+				return nil, fmt.Errorf("a recording of version %d: this wstun reads version %d; a newer one is needed", l.Version, Version)
+			}
+			r.Version = max(1, l.Version)
+		}
+		return l, nil
+	}
+	if err := r.lines.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			return nil, fmt.Errorf("line %d is longer than %d MiB: %w", r.Lines+1, maxLine>>20, ErrNotRecording)
+		}
+		return nil, err
+	}
+	return nil, io.EOF
+}
