@@ -81,7 +81,7 @@ type Event struct {
 	Omitted  bool // there is more metadata
 
 	// Of ClientMessage and ServerMessage. Size is the length in bytes as sent, that of
-	// Data may be less: see Options.Body. Encoding is the compression of Data, such
+	// Data may be less: see Output.Body. Encoding is the compression of Data, such
 	// as "gzip"; "": none.
 	Size     int64
 	Data     []byte
@@ -111,7 +111,7 @@ type Event struct {
 	Lost Losses
 }
 
-// Losses counts the parts of a trace for which the queue or Options.Memory had no room.
+// Losses counts the parts of a trace for which a queue or the memory of the Tracer had no room.
 type Losses struct {
 	Events uint64 // of calls of which other events weren't lost
 	Calls  uint64
