@@ -87,6 +87,10 @@ type Event struct {
 	Data     []byte
 	Encoding string
 
+	// Whole says that Data is the whole message and isn't compressed, whatever Size and
+	// Encoding are. A Tracer never sets it, but readers of recordings do.
+	Whole bool
+
 	// Of all events of a call: its messages so far, sent and received by the client. Of
 	// Other, at the end of the stream: the bytes that this end has sent and received.
 	Sent, Received Count
@@ -137,4 +141,4 @@ type Count struct {
 func (e *Event) IsEnd() bool { return e.Type == ServerTrailer || e.Type == Cancel || e.Type == Cut }
 
 // Truncated reports whether e is of a message and Data isn't all of it.
-func (e *Event) Truncated() bool { return int64(len(e.Data)) < e.Size }
+func (e *Event) Truncated() bool { return !e.Whole && int64(len(e.Data)) < e.Size }
