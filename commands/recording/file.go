@@ -36,8 +36,9 @@ type File struct {
 	w    io.WriteCloser // nil: the file must be created again
 	size int64          // of the current file
 
-	headless  bool  // the head must be written
-	headEnd   int64 // where it ended
+	headless  bool   // the head must be written
+	headEnd   int64  // where it ended
+	torn      string // the end of a part of a line that a pipe has
 	continued bool
 	pcapng    *Pcapng // nil: lines are written as they are
 	failure   failure
@@ -94,15 +95,23 @@ func newFile(opts *FileOptions) *File {
 }
 
 // openPipe opens a pipe or a device for writing.
-func openPipe(ctx context.Context, path string) (w *os.File, err error) {
-	opened := make(chan struct{})
+func openPipe(ctx context.Context, path string) (*os.File, error) {
+	type result struct {
+		w   *os.File
+		err error
+	}
+	opened := make(chan result)
 	go func() {
-		defer close(opened)
-		w, err = os.OpenFile(path, os.O_WRONLY, 0)
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		select {
+		case opened <- result{w, err}:
+		case <-ctx.Done():
+			_ = w.Close()
+		}
 	}()
 	select {
-	case <-opened:
-		return w, err
+	case r := <-opened:
+		return r.w, r.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -143,7 +152,8 @@ func (r *File) writeHead() error {
 	var head []byte
 	switch {
 	case r.pcapng == nil:
-		head = r.opts.Head(r.continued)
+		head = append(head, r.torn...)
+		head = append(head, r.opts.Head(r.continued)...)
 	case r.size == 0:
 		head = r.pcapng.Start(nil)
 	default:
@@ -152,7 +162,7 @@ func (r *File) writeHead() error {
 	if err := r.put(head); err != nil {
 		return err
 	}
-	r.headless, r.headEnd = false, r.size
+	r.headless, r.headEnd, r.torn = false, r.size, ""
 	return nil
 }
 
@@ -164,11 +174,14 @@ func (r *File) put(p []byte) error {
 		return nil
 	}
 	r.headless = true // lost lines may have had descriptors
-	if f, ok := r.w.(*os.File); ok && r.path != "" && n > 0 {
-		err = errors.Join(err, f.Truncate(r.size))
-		if _, serr := f.Seek(r.size, io.SeekStart); serr != nil {
-			err = errors.Join(err, serr)
-		}
+	f, ok := r.w.(*os.File)
+	switch {
+	case n == 0:
+	case !ok || r.path == "":
+		r.torn = "\n"
+	default: // the end of the file is that of the last whole line
+		_, serr := f.Seek(r.size, io.SeekStart)
+		err = errors.Join(err, f.Truncate(r.size), serr)
 	}
 	return err
 }
