@@ -20,7 +20,7 @@ type FileOptions struct {
 	Keep int   // how many older files are kept: PATH.1, the newest one, to PATH.N
 
 	// Head returns the lines with which a file begins: a HeaderLine, which has continued,
-	// and what is known of the schema. It is called for each file, and after lines were
+	// and the schema so far. It is called for each file, and after lines were
 	// lost.
 	Head func(continued bool) []byte
 
@@ -190,7 +190,7 @@ func (r *File) put(p []byte) error {
 		r.size += int64(n)
 		return nil
 	}
-	r.headless = true // lost lines may have had descriptors
+	r.headless, r.continued = true, r.size > 0 || r.continued // lost lines may have had descriptors
 	f, ok := r.w.(*os.File)
 	switch {
 	case n == 0:
@@ -206,7 +206,7 @@ func (r *File) put(p []byte) error {
 // next begins the next file at path.
 func (r *File) next() error {
 	if r.w != nil {
-		_ = r.w.Close() // what was written is with the system
+		_ = r.w.Close() // the system has all that was written
 		r.w, r.continued = nil, true
 	}
 	if err := moveAway(r.path, 0, r.opts.Keep); err != nil {

@@ -252,5 +252,5 @@ func TestPipe(t *testing.T) {
 	if err := os.WriteFile(path, w.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, path, "[-1 1 -1 3]")
+	expect(t, path, "[-1 1 -2 3]")
 }
