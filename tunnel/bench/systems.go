@@ -50,6 +50,7 @@ type wstunVariant struct {
 	suffix string // of the name
 	secure bool
 	trace  string // flag of dial, whose trace goes to a file
+	record bool   // dial records
 	relay  bool   // with a TCP proxy between the two
 	tap    bool   // with wstun tap between the two
 }
@@ -59,6 +60,7 @@ var wstunVariants = []wstunVariant{
 	{suffix: "-wss", secure: true},
 	{suffix: "-trace", trace: "--trace"},
 	{suffix: "-trace-messages", trace: "--trace-messages"},
+	{suffix: "-record", record: true},
 	{suffix: "-relay", relay: true},
 	{suffix: "-tap", tap: true},
 }
@@ -93,6 +95,13 @@ func wstunSystem(name, path string, v wstunVariant) *system {
 		}
 		if u.Host, err = tb.via(ctx, u.Host); err != nil {
 			return "", err
+		}
+		if v.record {
+			file, err := tb.file("recording", "")
+			if err != nil {
+				return "", err
+			}
+			dial = append(dial, "--record", file, "--record-max", "100MiB", "--record-keep", "1")
 		}
 		dial, path := append(dial, u.String()), path
 		if v.trace != "" {
