@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/http2/hpack"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -134,7 +135,7 @@ func (c *Call) Incomplete() string {
 	switch end := c.End(); {
 	case first.Type != trace.ClientHeader:
 		return "its beginning isn't in the recording"
-	case !first.isGRPC() || first.Method == "?":
+	case !isGRPC(first.Metadata) || first.Method == "?":
 		return "it isn't gRPC"
 	case end != nil && end.Type == trace.ServerTrailer && end.Code == trace.NoStatus:
 		return "the response isn't gRPC"
@@ -150,13 +151,18 @@ func (c *Call) Incomplete() string {
 	return ""
 }
 
-// isGRPC reports whether a request is gRPC's. Without a content type it is: that may
+// isGRPC reports whether a header list is gRPC's. Without a content type it is: that may
 // have been redacted.
-func (e *Event) isGRPC() bool {
-	for _, f := range e.Metadata {
-		if f.Name == "content-type" {
-			return strings.HasPrefix(f.Value, "application/grpc") || f.Value == trace.Redacted
-		}
+func isGRPC(fields []hpack.HeaderField) bool {
+	return strings.HasPrefix(contentType(fields), "application/grpc")
+}
+
+// contentType returns the content type in a header list, gRPC's if it is missing or
+// redacted.
+func contentType(fields []hpack.HeaderField) string {
+	i := slices.IndexFunc(fields, func(f hpack.HeaderField) bool { return f.Name == "content-type" })
+	if i < 0 || fields[i].Value == trace.Redacted {
+		return "application/grpc"
 	}
-	return true
+	return fields[i].Value
 }

@@ -56,12 +56,8 @@ func Detect(text []byte) bool {
 func (r *Reader) Next() (*Line, error) {
 	for r.lines.Scan() {
 		r.Lines++
-		text := bytes.TrimSpace(r.lines.Bytes())
-		if len(text) == 0 || text[0] != '{' {
-			continue
-		}
-		l := &Line{}
-		if json.Unmarshal(text, l) != nil || l.Event == "" {
+		l := parse(r.lines.Bytes())
+		if l == nil {
 			continue
 		}
 		if l.Event == HeaderLine {
@@ -79,4 +75,17 @@ func (r *Reader) Next() (*Line, error) {
 		return nil, err
 	}
 	return nil, io.EOF
+}
+
+// parse returns the line with this text, or nil if it isn't a JSON object with an event.
+func parse(text []byte) *Line {
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 || text[0] != '{' {
+		return nil
+	}
+	l := &Line{}
+	if json.Unmarshal(text, l) != nil || l.Event == "" {
+		return nil
+	}
+	return l
 }

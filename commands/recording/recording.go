@@ -8,6 +8,8 @@
 //		}
 //	}
 //
+// [Pcapng] converts recordings for Wireshark.
+//
 // # The format
 //
 // The member event says what a line is. The first line of a file is the header. Readers
