@@ -24,7 +24,7 @@ type FileOptions struct {
 	// lost.
 	Head func(continued bool) []byte
 
-	Pcapng bool // convert the lines to pcapng
+	Pcapng *Pcapng // converts the lines; nil: they are written as they are
 	Logger *slog.Logger
 }
 
@@ -40,7 +40,6 @@ type File struct {
 	headEnd   int64  // where it ended
 	torn      string // the end of a part of a line that a pipe has
 	continued bool
-	pcapng    *Pcapng // nil: lines are written as they are
 	failure   failure
 }
 
@@ -87,11 +86,7 @@ func NewFile(w io.WriteCloser, opts *FileOptions) (*File, error) {
 }
 
 func newFile(opts *FileOptions) *File {
-	r := &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
-	if opts.Pcapng {
-		r.pcapng = NewPcapng()
-	}
-	return r
+	return &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
 }
 
 // openPipe opens a pipe or a device for writing.
@@ -155,8 +150,8 @@ func (r *File) write(lines []byte) error {
 	if err := r.writeHead(); err != nil {
 		return err
 	}
-	if r.pcapng != nil {
-		lines = r.pcapng.Append(nil, lines)
+	if r.opts.Pcapng != nil {
+		lines = r.opts.Pcapng.Append(nil, lines)
 	}
 	return r.put(lines)
 }
@@ -168,13 +163,13 @@ func (r *File) writeHead() error {
 	}
 	var head []byte
 	switch {
-	case r.pcapng == nil:
+	case r.opts.Pcapng == nil:
 		head = append(head, r.torn...)
 		head = append(head, r.opts.Head(r.continued)...)
 	case r.size == 0:
-		head = r.pcapng.Start(nil)
+		head = r.opts.Pcapng.Start(nil)
 	default:
-		r.pcapng.Restart()
+		r.opts.Pcapng.Restart()
 	}
 	if err := r.put(head); err != nil {
 		return err
@@ -278,8 +273,8 @@ func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
 	if len(head) > 0 && !bytes.HasPrefix(head, []byte(beginning)) && !IsPcapng(head) {
 		return false, &usage.Error{Err: fmt.Errorf("%s exists and isn't a recording of wstun", name), Advice: "choose another file, or move it away"}
 	}
-	end := bytes.IndexByte(head, '\n')
-	return len(head) == 0 || len(head) < longest && end == len(head)-1, nil
+	isHeader := bytes.HasPrefix(head, []byte(beginning)) && bytes.IndexByte(head, '\n') == len(head)-1
+	return len(head) == 0 || isHeader, nil
 }
 
 // failure logs failures to write.

@@ -54,6 +54,7 @@ type messages struct {
 	redact []string // patterns of fields
 
 	record      bool // messages are recorded, and only short ones are formatted
+	short       int  // … of up to so many bytes
 	keepSecrets bool
 	redactor    message.Redactor // of recorded messages
 
@@ -116,7 +117,7 @@ func (ms *messages) format(e *trace.Event) *text {
 	t.schema = md != nil
 	if ms.record {
 		t.data, t.redacted = ms.withoutSecrets(data, md, types)
-		if len(data) > shortMessage && !ms.fields {
+		if len(data) > ms.short && !ms.fields {
 			return t
 		}
 	}

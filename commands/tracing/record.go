@@ -72,14 +72,17 @@ func (o *Options) checkRecord() error {
 // newRecorder returns the follower that records, and its output of the Tracer.
 func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
 	ms := o.newMessages(out, f)
-	ms.show, ms.full, ms.record, ms.keepSecrets = true, false, true, o.RecordSecrets
+	ms.show, ms.full, ms.record, ms.short, ms.keepSecrets = true, false, true, shortMessage, o.RecordSecrets
 	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version}
 	if o.RecordSecrets {
 		r.secrets = nil
 		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
 	}
 	ms.schema.found = r.found
-	opts := &recording.FileOptions{Max: o.RecordMax, Keep: o.RecordKeep, Head: r.head, Pcapng: o.RecordFormat == "pcapng", Logger: out.Logger}
+	opts := &recording.FileOptions{Max: o.RecordMax, Keep: o.RecordKeep, Head: r.head, Logger: out.Logger}
+	if o.RecordFormat == "pcapng" {
+		ms.short, opts.Pcapng = 0, recording.NewPcapng(out.Version)
+	}
 	file, err := o.createRecord(ctx, out, opts)
 	if err != nil {
 		return nil, nil, err
