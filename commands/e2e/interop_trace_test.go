@@ -21,12 +21,13 @@ type tracedEnd struct {
 	}
 }
 
-// startTraced starts a tunnel to the server at upstream whose gRPC client end traces, and
-// returns that and the address for clients.
-func startTraced(t *testing.T, upstream string) (dial *process, addr string) {
+// startTraced starts a tunnel to the server at upstream whose gRPC client end traces, with
+// more flags, and returns that and the address for clients.
+func startTraced(t *testing.T, upstream string, flags ...string) (dial *process, addr string) {
 	t.Helper()
 	serve := startDaemon(t, "wstun", "serve", "--raw", "--upstream", upstream, "--accept", "127.0.0.1:0")
-	dial = startDaemon(t, "wstun", "dial", "--listen", "127.0.0.1:0", "--trace", "--log-format", "json", serve.find(t, `^ws://\S+$`))
+	args := append([]string{"dial", "--listen", "127.0.0.1:0", "--trace", "--log-format", "json"}, flags...)
+	dial = startDaemon(t, "wstun", append(args, serve.find(t, `^ws://\S+$`))...)
 	return dial, dial.find(t, `^127\.0\.0\.1:\d+$`)
 }
 
@@ -74,6 +75,10 @@ func testTrace(t *testing.T, client, oddClient []string) {
 		if len(statuses) == 0 {
 			t.Error("the client made no calls")
 		}
+	})
+	t.Run("recording of the Hub", func(t *testing.T) {
+		t.Parallel()
+		testPcapng(t, func(addr string) { runHubClient(t, client, addr, hubCases[:len(hubCases)-1]) })
 	})
 	t.Run("trace of the Hub", func(t *testing.T) {
 		t.Parallel()
