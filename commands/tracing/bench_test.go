@@ -2,6 +2,8 @@ package tracing
 
 import (
 	"io"
+	"log/slog"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -40,6 +42,29 @@ func BenchmarkFollow(b *testing.B) {
 				if n%100 == 0 {
 					f.Flush(now)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkRecord measures a message that is recorded: a small one of a known type, and a
+// large one without.
+func BenchmarkRecord(b *testing.B) {
+	for name, size := range map[string]int{"small": 12, "1MiB": 1 << 20} {
+		b.Run(name, func(b *testing.B) {
+			o := &Options{Record: filepath.Join(b.TempDir(), "r"), RecordMax: 64 << 20, RecordKeep: 1, RecordFormat: "json"}
+			out := &Output{Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(), Logger: slog.New(slog.DiscardHandler)}
+			f, _, err := o.newRecorder(b.Context(), out, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.close()
+			e := &trace.Event{Type: trace.ServerMessage, Time: time.Now(), Call: 1, Method: "/wstun.demo.v1.Hub/CreateKey", Size: int64(size), Data: make([]byte, size)}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Seq++
+				f.Event(e)
 			}
 		})
 	}

@@ -234,34 +234,36 @@ func (f *follower) Flush(now time.Time) (next time.Time) {
 	return next
 }
 
-// flush writes the buffer. If that fails, it counts the lines, and reports their number
-// before the next lines that can be written.
+// flush writes the buffer.
 func (f *follower) flush() {
-	if len(f.buffer) == 0 {
+	f.output(f.buffer)
+	f.buffer = f.buffer[:0]
+}
+
+// output writes lines. If that fails, it counts them, and reports their number before the
+// next lines that can be written.
+func (f *follower) output(lines []byte) {
+	if len(lines) == 0 {
 		return
 	}
-	out, report := f.buffer, 0
+	report := 0
 	if f.unwritten > 0 {
 		var line []byte
 		if f.torn {
 			line = append(line, '\n')
 		}
 		line = append(line, f.render.unwritten(f.unwritten)...)
-		out, report = append(line, out...), len(line)
+		lines, report = append(line, lines...), len(line)
 	}
-	n, err := f.out.Write(out)
+	n, err := f.out.Write(lines)
 	if n >= report {
 		f.unwritten = 0
 	}
 	if n > 0 {
-		f.torn = out[n-1] != '\n'
+		f.torn = lines[n-1] != '\n'
 	}
 	if err != nil {
-		f.unwritten += bytes.Count(out[max(n, report):], []byte("\n"))
-	}
-	f.buffer = f.buffer[:0]
-	if cap(f.buffer) > maxBuffer {
-		f.buffer = nil
+		f.unwritten += bytes.Count(lines[max(n, report):], []byte("\n"))
 	}
 }
 
@@ -297,19 +299,18 @@ func (f *follower) remind(i int, now time.Time) {
 	}
 }
 
-const (
-	// fullBuffer is how many bytes of lines wait at most to be written together.
-	fullBuffer = 64 << 10
+// fullBuffer is how many bytes of lines wait at most to be written together.
+const fullBuffer = 64 << 10
 
-	// maxBuffer is how many bytes of memory an empty buffer keeps.
-	maxBuffer = 1 << 20
-)
-
-// write adds lines to the buffer.
+// write writes lines, perhaps together with later ones.
 func (f *follower) write(lines []byte) {
-	f.buffer = append(f.buffer, lines...)
-	if len(f.buffer) >= fullBuffer {
+	if len(f.buffer)+len(lines) >= fullBuffer {
 		f.flush()
+	}
+	if len(lines) >= fullBuffer {
+		f.output(lines)
+	} else {
+		f.buffer = append(f.buffer, lines...)
 	}
 }
 

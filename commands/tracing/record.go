@@ -125,23 +125,30 @@ type recorder struct {
 	files    recording.Files // the schema so far
 	version  string          // of wstun
 	logger   *slog.Logger
+	scratch  []byte // the latest line
 }
 
 func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	l := r.line(e, t)
-	if t == nil {
-		return l.Append(nil)
+	if t != nil {
+		l.Redacted = t.redacted
 	}
-	l.Redacted = t.redacted
-	if l.Status != nil {
+	switch {
+	case t == nil:
+	case l.Status != nil:
 		l.Status.Data = t.data
-		return l.Append(nil)
+	default:
+		l.Data, l.Truncated = t.data, t.truncated
+		if len(l.Message) == 0 {
+			l.Schema = nil
+		}
 	}
-	l.Data, l.Truncated = t.data, t.truncated
-	if len(l.Message) == 0 {
-		l.Schema = nil
+	const maxScratch = 2 << 20
+	if cap(r.scratch) > maxScratch {
+		r.scratch = nil
 	}
-	return l.Append(nil)
+	r.scratch = l.Append(r.scratch[:0])
+	return r.scratch // the follower copies it
 }
 
 func (*recorder) open(*call, time.Time, bool) []byte { return nil }

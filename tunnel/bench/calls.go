@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -28,6 +29,18 @@ func callWorkloads() []*workload {
 		},
 		manyCalls("call-64", "64 unary calls at a time on one connection", 1, 64),
 		manyCalls("call-64-conns", "64 connections, a unary call at a time on each", 64, 1),
+		{
+			name:    "call-large",
+			about:   "unary calls of 1 MiB in both directions, 4 at a time on one connection",
+			metrics: []metric{{"MB/s", 1e-6}, {"CPU ns/B", 1e9}},
+			run: func(ctx context.Context, tb *testbed) ([]float64, error) {
+				spec := callsSpec(tb, 1, 4)
+				spec.Bytes = 1 << 20
+				r, cpu, err := tb.loadCPU(ctx, spec)
+				size := float64(2 * spec.Bytes)
+				return []float64{r.CallRate * size, cpu / float64(r.Calls) / size}, err
+			},
+		},
 	}
 }
 
@@ -64,7 +77,7 @@ func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 		defer cc.Close()
 		for range spec.Concurrent {
 			wg.Go(func() {
-				n, measured, err := callUntil(ctx, cc, from, until)
+				n, measured, err := callUntil(ctx, cc, cmp.Or(spec.Bytes, callSize), from, until)
 				mu.Lock()
 				defer mu.Unlock()
 				all += n
@@ -88,11 +101,11 @@ func callsLoad(ctx context.Context, spec loadSpec, report func(loadResult) error
 	})
 }
 
-// callUntil makes calls until the time until, but at least one that began after from. It
-// returns their number, and the durations of those that began after from.
-func callUntil(ctx context.Context, cc *grpc.ClientConn, from, until time.Time) (all int, took []time.Duration, err error) {
+// callUntil makes calls of a size in bytes until the time until, but at least one that began
+// after from. It returns their number, and the durations of those that began after from.
+func callUntil(ctx context.Context, cc *grpc.ClientConn, size int, from, until time.Time) (all int, took []time.Duration, err error) {
 	client := testpb.NewTestServiceClient(cc)
-	req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, callSize)}}
+	req := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, size)}}
 	for {
 		began := time.Now()
 		if began.After(until) && len(took) > 0 {

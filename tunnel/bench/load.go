@@ -20,7 +20,7 @@ type loadSpec struct {
 	Concurrent int           // concurrent calls on each connection
 	Warmup     time.Duration // before the measurement
 	Duration   time.Duration // of the measurement
-	Bytes      int           // per connection and direction
+	Bytes      int           // per connection and direction, or call and direction
 }
 
 // loadResult is the result of a load process. Fields that don't apply are 0.
