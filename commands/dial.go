@@ -211,7 +211,7 @@ func (d *dialing) run(parent context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.out.drain(ctx, d.endpoint.DrainTimeout, d.shutdown)
+	d.out.drain(parent, d.endpoint.DrainTimeout, d.forwarder.OpenCalls(), d.shutdown)
 	wg.Wait()
 	return err
 }

@@ -72,6 +72,7 @@ type output struct {
 	fail    context.CancelCauseFunc // ends the command, in order
 	secrets *escape.Secrets         // masked in events
 	given   usage.Given
+	user    io.Writer // the terminal that stderr is; nil: stderr is none, or has a log in JSON
 
 	mu       sync.Mutex
 	stdout   io.Writer // reports its errors itself, see results; nil: results are not printed
@@ -94,6 +95,8 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	}
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
+	} else if isTerminal(p.stderr) && !out.logsJSON {
+		out.user = p.stderr
 	}
 	return out, nil
 }
@@ -196,15 +199,31 @@ func (o *output) sessionDown(id uint64, remote, reason string) {
 	o.logger.Info("session down", slog.Uint64("session", id), slog.String("remote_addr", remote), slog.String("reason", reason))
 }
 
-// drain runs shutdown after the end of ctx. shutdown cuts the calls that take longer
-// than timeout, which is logged and no error.
-func (o *output) drain(ctx context.Context, timeout time.Duration, shutdown func(context.Context) error) {
+// drain runs shutdown. That cuts the calls that take longer than timeout, which is logged
+// and no error. If calls are open, the user at a terminal learns how long that may take,
+// and, if the end of ctx is a signal, how to stop at once.
+func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, shutdown func(context.Context) error) {
+	if o.user != nil && calls > 0 {
+		fmt.Fprintf(o.user, "wstun: %s\n", drainText(calls, timeout, errors.Is(context.Cause(ctx), context.Canceled)))
+	} else {
+		o.logger.Info("draining", slog.Int("calls", calls), slog.Duration("timeout", timeout))
+	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, errDrainTimeout)
 	defer cancel()
-	o.logger.Info("draining", slog.Duration("timeout", timeout))
 	if err := errors.Join(o.ready.remove(), shutdown(ctx)); err != nil {
 		o.logger.Warn("drain", slog.Any("err", err))
 	}
+}
+
+func drainText(calls int, timeout time.Duration, bySignal bool) string {
+	text := fmt.Sprintf("draining: %d calls open, %v left", calls, timeout)
+	if calls == 1 {
+		text = fmt.Sprintf("draining: 1 call open, %v left", timeout)
+	}
+	if bySignal {
+		text += "; press Ctrl-C again to stop now"
+	}
+	return text
 }
 
 var errDrainTimeout = errors.New("--drain-timeout is over")

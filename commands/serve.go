@@ -92,6 +92,6 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		out.setReady(url)
 	}
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
-	out.drain(ctx, e.DrainTimeout, func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
+	out.drain(ctx, e.DrainTimeout, b.OpenCalls(), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err
 }

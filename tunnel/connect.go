@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -16,13 +17,6 @@ const (
 	DefaultMaxRetryInterval = 30 * time.Second
 
 	defaultDrainTimeout = 30 * time.Second
-
-	firstRetryInterval = 200 * time.Millisecond
-
-	// stablePeriod is how long a session must last to reset the retry interval, so
-	// that a peer that accepts sessions but ends them at once isn't dialed in a
-	// tight loop.
-	stablePeriod = 10 * time.Second
 )
 
 // GaveUpError means that MaxRetries of a Connector is exceeded.
@@ -54,16 +48,26 @@ type Connector struct {
 	Sessions *Sessions
 
 	// MaxRetries is how often Run dials again after a failure before it returns; a
-	// success resets the count. Negative: no limit. Default: 0.
+	// success resets the count, and the dials for a waiting client don't count.
+	// Negative: no limit. Default: 0.
 	MaxRetries int
 
-	// MaxRetryInterval limits the delay before the next dial. The delay is random:
-	// up to 200 ms after the first failure, and up to twice the previous limit after
-	// each further one. It is longer if the peer or a proxy asks for that with
-	// Retry-After: see outbound.RetryAfter. Default: DefaultMaxRetryInterval.
+	// MaxRetryInterval limits the delay before the next dial: 200 ms at first, and twice
+	// the previous delay after each further failure, all ±20 %. A session in which the
+	// peer has sent bytes on a stream, or that lasted 10 s, resets the delay.
+	//
+	// A call of Sessions.Wait or Sessions.Open that waits makes Run dial at once, but at
+	// most every 250 ms.
+	//
+	// Both apply unless the peer asks for patience: the delay is longer, and waiting calls
+	// don't end it, if the peer or a proxy sends Retry-After (see outbound.RetryAfter), or
+	// the peer closes the session with status code 1012 or 1013, which mean 5 to 30 s.
+	// After a 429 response without Retry-After, waiting calls don't end the delay either.
+	// Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
 
-	// OnRetry, if set, is called before each delay, with its length and its reason.
+	// OnRetry, if set, is called before each delay, with its length and its reason. A
+	// waiting call may end the delay early.
 	OnRetry func(in time.Duration, reason error)
 
 	// A value on RetryNow ends the current delay, or replaces the session that is up
@@ -74,16 +78,21 @@ type Connector struct {
 	// DrainTimeout is how long the streams of a replaced session may stay open;
 	// negative: not at all. Default: 30 s.
 	DrainTimeout time.Duration
+
+	dialWebSocket func(context.Context, string, *DialOptions) (*websocket.Conn, error) // for tests; nil: DialWebSocket
 }
 
 // errReconnect is the reason of a session that RetryNow has replaced.
 var errReconnect = errors.New("reconnecting, as asked")
 
 // Run dials a session, waits until it has ended and every Subscriber.Down has returned,
-// and dials again. It returns nil when ctx ends or Sessions is shut down; the last
-// session stays up, because Sessions owns it. It returns a *DialError without a retry
-// if the URL is invalid or the peer or the proxy refuses the credentials, and a
-// *GaveUpError after MaxRetries.
+// and dials again. If the peer of a session is going away and accepts no more streams, Run
+// dials again as soon as a call of Sessions.Wait or Sessions.Open waits; the streams of the
+// old session may then stay open for DrainTimeout.
+//
+// Run returns nil when ctx ends or Sessions is shut down; the last session stays up,
+// because Sessions owns it. It returns a *DialError without a retry if the URL is invalid
+// or the peer or the proxy refuses the credentials, and a *GaveUpError after MaxRetries.
 func (c *Connector) Run(ctx context.Context) error {
 	u, err := outbound.ParseURL(c.URL)
 	if err != nil {
@@ -93,25 +102,27 @@ func (c *Connector) Run(ctx context.Context) error {
 	if _, err := outbound.ProxyFor(first.Proxy, u); err != nil {
 		return &DialError{URL: outbound.RedactURL(c.URL), Err: err}
 	}
-	failed := 0 // consecutive failed dials
-	short := 0  // consecutive failed dials or sessions shorter than stablePeriod
+	failed := 0        // consecutive failed dials, without the early ones
+	delays := 0        // since a session that resets the delay
+	early := false     // a waiting client has cut the delay short
+	var next time.Time // when to dial without a waiting client
 	maxMessage := first.Session.MaxMessage
 	for ctx.Err() == nil {
 		opts := c.options()
 		opts.Session.MaxMessage = maxMessage
+		dialed := time.Now()
 		s, err := c.dial(ctx, opts)
-		if err == nil {
-			if s == nil {
-				return nil // shutting down
-			}
-			failed = 0
-			up := time.Now()
+		switch {
+		case err == nil && s == nil:
+			return nil // shutting down
+		case err == nil:
+			failed, early = 0, false
 			err = c.watch(ctx, s)
 			maxMessage = opts.Session.nextMaxMessage(err)
-			if time.Since(up) >= stablePeriod {
-				short = 0
+			if hasProved(s) {
+				delays = 0
 			}
-		} else {
+		case !early:
 			failed++
 		}
 		if ctx.Err() != nil {
@@ -124,10 +135,14 @@ func (c *Connector) Run(ctx context.Context) error {
 			return &GaveUpError{failed, err}
 		}
 		if errors.Is(err, errReconnect) {
+			early = false
 			continue
 		}
-		short++
-		c.wait(ctx, max(c.backoff(short), retryAfter(err)), err)
+		if !early {
+			delays++
+			next = time.Now().Add(backoff(delays, c.MaxRetryInterval))
+		}
+		early = c.wait(ctx, next, dialed, err)
 	}
 	return nil //nolint:nilerr // the end of ctx isn't an error
 }
@@ -140,17 +155,6 @@ func refused(err error) bool {
 		Refused() bool
 	}](err)
 	return ok && r.Refused()
-}
-
-// retryAfter returns how long the peer or a proxy asks to wait before the next dial.
-func retryAfter(err error) time.Duration {
-	if he, ok := errors.AsType[*HandshakeError](err); ok {
-		return he.RetryAfter
-	}
-	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
-		return pe.RetryAfter
-	}
-	return 0
 }
 
 // options returns the options of the next dial.
@@ -167,7 +171,11 @@ func (c *Connector) options() *DialOptions {
 
 // dial dials a session and adds it to c.Sessions. It returns nil after Shutdown has begun.
 func (c *Connector) dial(ctx context.Context, opts *DialOptions) (*Session, error) {
-	conn, err := DialWebSocket(ctx, c.URL, opts)
+	dial := c.dialWebSocket
+	if dial == nil {
+		dial = DialWebSocket
+	}
+	conn, err := dial(ctx, c.URL, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -182,55 +190,29 @@ func (c *Connector) dial(ctx context.Context, opts *DialOptions) (*Session, erro
 	return s, nil
 }
 
-// watch waits until s has ended or RetryNow has replaced it, and returns the reason. It
-// returns nil if ctx ends first.
+// watch waits until s has ended or been replaced, and returns the reason. It returns nil
+// if ctx ends first. RetryNow replaces s, and so does a client that waits because s
+// accepts no more streams.
 func (c *Connector) watch(ctx context.Context, s *Session) error {
-	select {
-	case <-s.downDone: // later than Done, so that OnRetry is called after Down
-		return s.Err()
-	case <-c.RetryNow:
+	retired, wanted := s.retired.Done(), (<-chan struct{})(nil)
+	for {
+		select {
+		case <-s.downDone: // later than Done, so that OnRetry is called after Down
+			return s.Err()
+		case <-retired:
+			retired, wanted = nil, c.Sessions.wanted()
+			continue
+		case <-wanted:
+			if s.Err() != nil { // then downDone follows
+				wanted = nil
+				continue
+			}
+		case <-c.RetryNow:
+			c.Sessions.retire(s, errReconnect)
+		case <-ctx.Done():
+			return nil
+		}
 		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, defaultDrainTimeout))
-		return errReconnect
-	case <-ctx.Done():
-		return nil
+		return s.retireReason()
 	}
 }
-
-// backoff returns the delay before the next dial after n short ones. It has full
-// jitter, so that many Workers don't reconnect at the same time.
-func (c *Connector) backoff(n int) time.Duration {
-	limit := orDefault(c.MaxRetryInterval, DefaultMaxRetryInterval)
-	ceiling := min(firstRetryInterval<<min(n-1, 20), max(limit, time.Millisecond))
-	return 1 + rand.N(ceiling) //nolint:gosec // the time of a dial is no secret
-}
-
-// wait waits for the duration in, RetryNow, or the end of ctx, whichever is first.
-func (c *Connector) wait(ctx context.Context, in time.Duration, reason error) {
-	c.Sessions.SetDownReason(&retryError{reason, time.Now().Add(in)})
-	if c.OnRetry != nil {
-		c.OnRetry(in, reason)
-	}
-	timer := time.NewTimer(in)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-c.RetryNow:
-	case <-ctx.Done():
-	}
-}
-
-// retryError adds the time of the next dial to the reason that no session is up.
-type retryError struct {
-	reason error
-	next   time.Time
-}
-
-func (e *retryError) Error() string {
-	in := time.Until(e.next).Round(100 * time.Millisecond)
-	if in <= 0 {
-		return fmt.Sprintf("%v (trying again now)", e.reason)
-	}
-	return fmt.Sprintf("%v (next try in %v)", e.reason, in)
-}
-
-func (e *retryError) Unwrap() error { return e.reason }

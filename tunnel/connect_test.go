@@ -45,27 +45,28 @@ func run(t *testing.T, c *Connector) (result <-chan error, stop func()) {
 
 func TestBackoff(t *testing.T) {
 	t.Parallel()
+	const ms = time.Millisecond
 	for _, test := range []struct {
-		n       int
-		limit   time.Duration
-		ceiling time.Duration
+		n           int
+		limit       time.Duration
+		least, most time.Duration
 	}{
-		{1, 0, 200 * time.Millisecond},
-		{2, 0, 400 * time.Millisecond},
-		{5, 0, 3200 * time.Millisecond},
-		{100, 0, DefaultMaxRetryInterval},
-		{1 << 40, 0, DefaultMaxRetryInterval},
-		{3, 10 * time.Millisecond, 10 * time.Millisecond},
-		{3, -1, time.Millisecond},
+		{1, 0, 160 * ms, 240 * ms},
+		{2, 0, 320 * ms, 480 * ms},
+		{5, 0, 2560 * ms, 3840 * ms},
+		{100, 0, 20 * time.Second, DefaultMaxRetryInterval},
+		{1 << 40, 0, 20 * time.Second, DefaultMaxRetryInterval},
+		{3, 12 * ms, 8 * ms, 12 * ms},
+		{3, -1, ms * 2 / 3, ms},
 	} {
-		c := &Connector{MaxRetryInterval: test.limit}
 		var least, most time.Duration = time.Hour, 0
 		for range 1000 {
-			d := c.backoff(test.n)
+			d := backoff(test.n, test.limit)
 			least, most = min(least, d), max(most, d)
 		}
-		if least <= 0 || most > test.ceiling || least > test.ceiling/4 || most < test.ceiling*3/4 {
-			t.Errorf("backoff(%d) with limit %v is from %v to %v, want from 0 to %v", test.n, test.limit, least, most, test.ceiling)
+		margin := (test.most - test.least) / 4
+		if least < test.least-1 || most > test.most || least > test.least+margin || most < test.most-margin {
+			t.Errorf("backoff(%d) with limit %v is from %v to %v, want from %v to %v", test.n, test.limit, least, most, test.least, test.most)
 		}
 	}
 }

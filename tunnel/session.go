@@ -28,10 +28,14 @@ type Session struct {
 
 	replaced context.Context //nolint:containedctx // ends when another session replaces this one
 	replace  context.CancelFunc
-	ups      sync.WaitGroup // calls of Subscriber.Up that haven't returned
-	downDone chan struct{}  // closed when every Subscriber.Down has returned
-	retired  bool           // takes no new streams; guarded by Sessions.mu
+	retired  context.Context         //nolint:containedctx // ends, with the reason, when the session takes no new streams
+	retire   context.CancelCauseFunc // called with Sessions.mu held
+	ups      sync.WaitGroup          // calls of Subscriber.Up that haven't returned
+	downDone chan struct{}           // closed when every Subscriber.Down has returned
 }
+
+// retireReason returns why s takes no new streams, or nil if it does.
+func (s *Session) retireReason() error { return context.Cause(s.retired) }
 
 // AfterReplace calls f in its own goroutine when another session replaces s, which then
 // gets no new streams. stop prevents the call. It returns false if f was already

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -42,6 +43,8 @@ type Sessions struct {
 	subscriptions []*subscription // oldest first
 	live          []*Session      // sessions that haven't ended, oldest first
 	changed       chan struct{}   // closed when live grows or closed is set; nil until Ready needs it
+	waiting       int             // calls of Wait that wait for a session
+	wait          chan struct{}   // closed when waiting grows; nil until wanted needs it
 	downReason    error           // why no session is up
 	lastID        uint64
 	closed        bool           // Shutdown has begun
@@ -91,6 +94,7 @@ func (ss *Sessions) add(session *wsmux.Session, id uint64, remote string) (s *Se
 	}
 	s = &Session{Session: session, ID: id, Remote: remote, Since: time.Now(), downDone: make(chan struct{})}
 	s.replaced, s.replace = context.WithCancel(context.Background())
+	s.retired, s.retire = context.WithCancelCause(context.Background())
 	ss.watches.Add(1)
 	ss.callUps(s)
 	ss.live = append(ss.live, s)
@@ -111,10 +115,15 @@ func (ss *Sessions) notify() {
 // watch waits for the end of s, removes it from the set, and calls Down.
 func (ss *Sessions) watch(s *Session) {
 	defer ss.watches.Done()
+	select {
+	case <-s.PeerGoingAway():
+		ss.retire(s, mux.ErrRemoteGoAway)
+	case <-s.Done():
+	}
 	<-s.Done()
 	reason := s.Err()
 	if s.replaced.Err() != nil && errors.Is(reason, net.ErrClosed) {
-		reason = errReconnect
+		reason = s.retireReason()
 	}
 	ss.retire(s, reason)
 	ss.mu.Lock()
@@ -125,10 +134,9 @@ func (ss *Sessions) watch(s *Session) {
 	_ = s.Close() // waits until the socket is closed
 }
 
-// replace retires s and starts to shut it down. s ends with its last stream, or after
+// replace starts to shut down s, which is retired. s ends with its last stream, or after
 // drainTimeout.
 func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.Duration) {
-	ss.retire(s, errReconnect)
 	s.replace()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	go func() { // ends with the session
@@ -142,7 +150,7 @@ func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.D
 func (ss *Sessions) retire(s *Session, reason error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	s.retired = true
+	s.retire(reason)
 	if ss.newest() == nil && ss.downReason == nil {
 		ss.downReason = reason
 	}
@@ -159,7 +167,7 @@ func (ss *Sessions) SetDownReason(reason error) {
 // newest returns the newest session that isn't retired, or nil. The caller holds ss.mu.
 func (ss *Sessions) newest() *Session {
 	for _, s := range slices.Backward(ss.live) {
-		if !s.retired {
+		if s.retired.Err() == nil {
 			return s
 		}
 	}
@@ -183,25 +191,59 @@ func (ss *Sessions) Ready() <-chan struct{} {
 }
 
 // Wait returns the newest session that accepts new streams. It blocks until there is
-// one, ctx ends, or Shutdown begins. The error wraps ErrNoSession and the reason.
+// one, ctx ends, or Shutdown begins. The error wraps ErrNoSession and the reason. While
+// Wait blocks, a Connector of the set dials without delay.
 func (ss *Sessions) Wait(ctx context.Context) (*Session, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
 	for {
-		select {
-		case <-ss.Ready():
-		case <-ctx.Done():
-		}
-		ss.mu.Lock()
-		closed, s, reason := ss.closed, ss.newest(), ss.downReason
-		ss.mu.Unlock()
+		s := ss.newest()
 		switch {
-		case closed:
+		case ss.closed:
 			return nil, noSession(ErrShuttingDown)
 		case s != nil:
 			return s, nil
 		case ctx.Err() != nil:
-			return nil, noSession(cmp.Or(reason, errNoneYet))
+			return nil, noSession(cmp.Or(ss.downReason, errNoneYet))
 		}
+		ss.awaitChange(ctx)
 	}
+}
+
+// awaitChange waits until a session is added, Shutdown begins or ctx ends. The caller holds
+// ss.mu, which is released meanwhile.
+func (ss *Sessions) awaitChange(ctx context.Context) {
+	if ss.changed == nil {
+		ss.changed = make(chan struct{})
+	}
+	changed := ss.changed
+	ss.waiting++
+	if ss.wait != nil {
+		close(ss.wait)
+		ss.wait = nil
+	}
+	ss.mu.Unlock()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
+	ss.mu.Lock()
+	ss.waiting--
+}
+
+// wanted returns a channel that is closed as soon as a call of Wait waits for a session.
+func (ss *Sessions) wanted() <-chan struct{} {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.wait == nil {
+		ss.wait = make(chan struct{})
+	}
+	wait := ss.wait
+	if ss.waiting > 0 {
+		close(ss.wait)
+		ss.wait = nil
+	}
+	return wait
 }
 
 // Open opens a stream on the newest session that accepts it, and returns both. It waits

@@ -8,7 +8,8 @@ import "slices"
 // For each session, the set calls Up once, and, after Up has returned and the session
 // has ended, Down once with the reason. Calls for different sessions may overlap. Both
 // functions block the set: a new session gets its first stream only after every Up has
-// returned, and a Connector dials again only after every Down has. Both may call all
+// returned, and a Connector dials again only after every Down of a session that has ended
+// has. Both may call all
 // methods of the set except Shutdown, which waits for them, and stop functions.
 type Subscriber struct {
 	Up   func(*Session)

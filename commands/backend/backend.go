@@ -46,6 +46,9 @@ type Backend interface {
 	// Finders find the types of the messages that it serves. They may ask upstreams.
 	Finders() []protos.Finder
 
+	// OpenCalls returns how many calls are open.
+	OpenCalls() int
+
 	// Shutdown lets the calls in flight finish, and shuts the sessions down. It cuts
 	// the rest when ctx ends.
 	Shutdown(ctx context.Context, sessions *tunnel.Sessions) error
@@ -142,6 +145,15 @@ func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
 	})
 }
 
+func (b *grpcBackend) OpenCalls() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.servers {
+		n += s.OpenCalls()
+	}
+	return n
+}
+
 func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	b.health.Shutdown()
 	b.closeFirst()
@@ -182,6 +194,8 @@ func (b *rawBackend) Finders() []protos.Finder {
 	}
 	return []protos.Finder{protos.FromServer(b.upstream, nil)}
 }
+
+func (b *rawBackend) OpenCalls() int { return b.forwarder.OpenCalls() }
 
 func (b *rawBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	if b.upstream != nil {

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/term"
 )
 
-// ptySession is wstun shell in a pseudo-terminal, and its user.
+// ptySession is wstun in a pseudo-terminal, and its user.
 type ptySession struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	user   *os.File    // the user's side: keyboard and screen
-	tty    *os.File    // the shell's side
-	before *term.State // of the terminal, before the shell
+	tty    *os.File    // wstun's side
+	before *term.State // of the terminal, before wstun
 	screen *output
 	exited chan struct{}
 }
@@ -30,6 +30,14 @@ type ptySession struct {
 // startShell runs wstun shell in a pseudo-terminal and waits for the prompt. The
 // history is in a temporary folder, unless env or args say otherwise.
 func startShell(t *testing.T, env []string, args ...string) *ptySession {
+	t.Helper()
+	s := startInTerminal(t, append([]string{"XDG_STATE_HOME=" + t.TempDir()}, env...), append([]string{"shell"}, args...)...)
+	s.await(`wstun> $`)
+	return s
+}
+
+// startInTerminal runs wstun in a pseudo-terminal.
+func startInTerminal(t *testing.T, env []string, args ...string) *ptySession {
 	t.Helper()
 	user, tty, err := pty.Open()
 	if err != nil {
@@ -42,9 +50,9 @@ func startShell(t *testing.T, env []string, args ...string) *ptySession {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("wstun", append([]string{"shell"}, args...)...)
+	cmd := exec.Command("wstun", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	cmd.Env = append(append(os.Environ(), "XDG_STATE_HOME="+t.TempDir()), env...)
+	cmd.Env = append(environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -69,7 +77,6 @@ func startShell(t *testing.T, env []string, args ...string) *ptySession {
 			t.Logf("the screen:\n%q", s.screen)
 		}
 	})
-	s.await(`wstun> $`)
 	return s
 }
 
@@ -92,9 +99,17 @@ func (s *ptySession) press(keys string) {
 // await waits until the screen shows a match after the previous one.
 func (s *ptySession) await(pattern string) {
 	s.t.Helper()
-	if _, err := s.screen.await(regexp.MustCompile(pattern)); err != nil {
+	s.match(pattern)
+}
+
+// match is await that returns the match.
+func (s *ptySession) match(pattern string) string {
+	s.t.Helper()
+	match, err := s.screen.await(regexp.MustCompile(pattern))
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	return match[0]
 }
 
 // enter types a line and waits for a match in the output that follows, and for
@@ -107,14 +122,14 @@ func (s *ptySession) enter(line, pattern string) {
 	s.await(`> $`)
 }
 
-// wantExit waits for the end of the shell, and requires the terminal to be in
+// wantExit waits for the end of wstun, and requires the terminal to be in
 // its former state.
 func (s *ptySession) wantExit(status int) {
 	s.t.Helper()
 	select {
 	case <-s.exited:
 	case <-time.After(outputWait):
-		s.t.Fatal("the shell keeps running")
+		s.t.Fatal("wstun keeps running")
 	}
 	if got := s.cmd.ProcessState.ExitCode(); got != status {
 		s.t.Errorf("status %d, want %d", got, status)

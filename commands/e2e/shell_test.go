@@ -195,6 +195,35 @@ func TestShellReconnectPlain(t *testing.T) {
 	s.wantExit(0)
 }
 
+// The shell reports that its server is draining while a call is open.
+func TestShellDraining(t *testing.T) {
+	t.Parallel()
+	serve := startDaemon(t, "wstun", "serve")
+	url := serve.find(t, `^ws://.*$`)
+	dial := startDaemon(t, "wstun", "dial", url)
+	for _, test := range []struct {
+		server           *process // the one that is stopped
+		target, draining string
+	}{
+		{dial, dial.find(t, `^127.*$`), `wstun: connection down: the server is draining: `},
+		{serve, url, `wstun: session draining: the server takes no new calls, and lets open ones finish\r\n`},
+	} {
+		s := startShell(t, nil, test.target)
+		s.press("call Echo\r")
+		s.await(`Echo> $`)
+		s.enter(`{"text": "one"}`, `"text": "one"`)
+		if err := test.server.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		s.await(test.draining)
+		s.enter(`{"text": "two"}`, `"text": "two"`)
+		s.press(".close\r")
+		s.await(`Echo has ended\.`)
+		s.press(ctrlD)
+		s.wantExit(0)
+	}
+}
+
 // movingRelay is the program relay, and the file with its target.
 type movingRelay struct{ addr, file string }
 

@@ -69,7 +69,7 @@ func (o *Options) RetryFlags() []cli.Flag {
 	o.retries = true
 	return []cli.Flag{
 		usage.Int(&o.MaxRetries, "max-retries", "dial at most `N` more times in a row after a failure; -1 for no limit", -1),
-		usage.Duration(&o.MaxRetryInterval, "max-retry-interval", "wait at most `DURATION` between two dials", tunnel.DefaultMaxRetryInterval),
+		usage.Duration(&o.MaxRetryInterval, "max-retry-interval", "wait at most `DURATION` before the next dial, unless the peer asks for more", tunnel.DefaultMaxRetryInterval),
 	}
 }
 

@@ -44,9 +44,10 @@ type plain struct {
 	running sync.WaitGroup
 
 	mu    sync.Mutex
-	cause error  // why the last attempt failed; nil once HTTP/2 can begin
-	lost  error  // why reading from the last connection ended
-	seen  []byte // the server's first bytes
+	cause error     // why the last attempt failed; nil once HTTP/2 can begin
+	lost  error     // why reading from the last connection ended; nil while it goes on
+	seen  []byte    // the server's first bytes
+	reset time.Time // when current last made gRPC dial
 }
 
 // newPlain checks the flags for a plain server. It returns the values of --header as
@@ -163,18 +164,40 @@ func (p *plain) current(ctx context.Context) (*grpc.ClientConn, error) {
 		return p.conn, nil // gRPC's own errors say why a call fails
 	}
 	for state := p.conn.GetState(); state != connectivity.Ready; state = p.conn.GetState() {
-		if !p.conn.WaitForStateChange(ctx, state) {
+		if ctx.Err() != nil {
 			return nil, fmt.Errorf("no connection: %w", p.failure())
 		}
+		p.dialNow()
+		waiting, cancel := context.WithTimeout(ctx, minDialInterval)
+		p.conn.WaitForStateChange(waiting, state)
+		cancel()
 	}
 	return p.conn, nil
 }
 
-// loss returns why the connection was lost.
+// minDialInterval is the least time between two dials that a waiting call causes, as with
+// sessions.
+const minDialInterval = 250 * time.Millisecond
+
+// dialNow ends gRPC's delay before the next dial, unless that was done just now.
+func (p *plain) dialNow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.reset) >= minDialInterval {
+		p.reset = time.Now()
+		p.conn.ResetConnectBackoff()
+	}
+}
+
+// loss returns why the connection was lost. If gRPC has left it first, the server has sent
+// GOAWAY.
 func (p *plain) loss() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lost == nil || errors.Is(p.lost, io.EOF) || errors.Is(p.lost, net.ErrClosed) {
+	switch {
+	case p.lost == nil, errors.Is(p.lost, net.ErrClosed):
+		return errors.New("the server is draining: it takes no new calls, and lets open ones finish")
+	case errors.Is(p.lost, io.EOF):
 		return errors.New("the server has closed it")
 	}
 	return netdiag.Cause(p.lost)
@@ -193,6 +216,9 @@ func (p *plain) setCause(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cause, p.seen = err, nil
+	if err == nil {
+		p.lost = nil
+	}
 }
 
 // failure returns why connecting failed.

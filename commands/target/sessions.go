@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
@@ -93,6 +94,33 @@ func (s *sessions) sessionUp(session *tunnel.Session) {
 		s.traced.Forget()
 		s.client.reconnected("session")
 	}
+	if s.client.reconnect {
+		go s.reportDraining(session)
+	}
+}
+
+// reportDraining reports that the peer of session is going away, unless the session ends
+// soon after, which sessionDown reports. It returns when the session has ended, or earlier.
+func (s *sessions) reportDraining(session *tunnel.Session) {
+	const soon = 250 * time.Millisecond
+	select {
+	case <-session.PeerGoingAway():
+	case <-session.Done():
+		return
+	}
+	timer := time.NewTimer(soon)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-session.Done():
+		return
+	}
+	s.mu.Lock()
+	say := session == s.newest && s.connected && !s.closing
+	s.mu.Unlock()
+	if say {
+		s.client.say("session draining: the server takes no new calls, and lets open ones finish")
+	}
 }
 
 func (s *sessions) sessionDown(session *tunnel.Session, reason error) {
@@ -112,6 +140,12 @@ func (s *sessions) sessionDown(session *tunnel.Session, reason error) {
 }
 
 func (s *sessions) current(ctx context.Context) (*grpc.ClientConn, error) {
+	s.mu.Lock()
+	cc := s.conns[s.newest]
+	s.mu.Unlock()
+	if cc != nil && cc.GetState() == connectivity.Ready {
+		return cc, nil // also if the peer accepts no further streams
+	}
 	session, err := s.set.Wait(ctx)
 	if err != nil {
 		return nil, err

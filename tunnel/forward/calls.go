@@ -139,10 +139,13 @@ func (c *calls) update(change func()) {
 }
 
 // anyOpen reports whether a call is open. It is false if calls aren't tracked.
-func (c *calls) anyOpen() bool {
+func (c *calls) anyOpen() bool { return c.numOpen() > 0 }
+
+// numOpen returns how many calls are open; 0 if they aren't tracked.
+func (c *calls) numOpen() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.open) > 0
+	return len(c.open)
 }
 
 // response returns the response on stream, or nil if no call is open there. The caller

@@ -236,6 +236,16 @@ func (f *Forwarder) logger() *slog.Logger {
 	return f.Logger
 }
 
+// OpenCalls returns how many calls are open on HTTP/2 connections.
+func (f *Forwarder) OpenCalls() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for fl := range f.flows {
+		n += fl.calls.numOpen()
+	}
+	return n
+}
+
 // Shutdown closes the listeners, fails the calls that wait for a session with
 // UNAVAILABLE, and closes each other connection once no call is open on it. When ctx
 // ends, it resets the remaining connections and returns an error with their number. It

@@ -103,6 +103,13 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	s.Server.RegisterService(&streams, impl)
 }
 
+// OpenCalls returns how many calls of the session are open.
+func (s *Server) OpenCalls() int {
+	s.session.process.mu.Lock()
+	defer s.session.process.mu.Unlock()
+	return s.session.calls
+}
+
 // Serve serves the connections of l, and closes it. It blocks until the server is stopped.
 func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(&listener{l, s.session}) }
 

@@ -23,6 +23,10 @@ func (s *Session) GoAway() error {
 	return nil
 }
 
+// PeerGoingAway returns a channel that is closed when the peer sends GoAway: it accepts no
+// more streams. Open streams aren't affected.
+func (s *Session) PeerGoingAway() <-chan struct{} { return s.remoteGoAway }
+
 // sendGoAway queues GoAway unless it was sent before. The caller holds s.mu.
 func (s *Session) sendGoAway() {
 	if s.localGoAway {

@@ -194,6 +194,10 @@ func (s *Session) PingYamux(ctx context.Context) (time.Duration, error) { return
 // GoAway tells the peer to open no more streams. Open streams aren't affected.
 func (s *Session) GoAway() error { return s.mux.GoAway() }
 
+// PeerGoingAway returns a channel that is closed when the peer sends GoAway: it accepts no
+// more streams. Open streams aren't affected.
+func (s *Session) PeerGoingAway() <-chan struct{} { return s.mux.PeerGoingAway() }
+
 // Shutdown sends GoAway, makes Accept and Open return net.ErrClosed, waits until all
 // streams that they returned are closed, and closes the session with status code 1001.
 // If ctx ends first, it closes the session at once and returns an error.
