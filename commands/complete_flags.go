@@ -11,12 +11,13 @@ import (
 
 // flagValues has the values to suggest for a flag, by its name.
 var flagValues = map[string][]string{
-	"format":     {"json", "text"},
-	"log-format": {"text", "json"},
-	"log-level":  {"debug", "info", "warn", "error"},
-	"output":     {"text", "json"},
-	"proxy":      {"none"},
-	"yamux-role": {"client", "server"},
+	"format":        {"json", "text"},
+	"log-format":    {"text", "json"},
+	"log-level":     {"debug", "info", "warn", "error"},
+	"output":        {"text", "json"},
+	"proxy":         {"none"},
+	"record-format": {"json", "pcapng"},
+	"yamux-role":    {"client", "server"},
 }
 
 // line is the parsed part of a command line between the command and the word to complete.

@@ -88,7 +88,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	if err != nil {
 		return err
 	}
-	traced, err := p.startTrace(&o.trace, out, o.endpoint.TokenHeader, reflection.FromSet(local), &sessionFinder{sessions})
+	traced, err := p.startTrace(ctx, &o.trace, out, o.endpoint.TokenHeader, reflection.FromSet(local), &sessionFinder{sessions})
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	e.LimitUnread(o.backend.UnreadLimit())
-	traced, err := p.startTrace(&o.trace, out, o.endpoint.TokenHeader, b.Finders()...)
+	traced, err := p.startTrace(ctx, &o.trace, out, o.endpoint.TokenHeader, b.Finders()...)
 	if err != nil {
 		return err
 	}

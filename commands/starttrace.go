@@ -13,15 +13,15 @@ import (
 
 // startTrace starts the trace of a command that runs until stopped; nil if the flags don't
 // ask for one.
-func (p *program) startTrace(o *tracing.Options, out *output, tokenHeader string, sources ...reflection.Finder) (*tracing.Tracing, error) {
+func (p *program) startTrace(ctx context.Context, o *tracing.Options, out *output, tokenHeader string, sources ...reflection.Finder) (*tracing.Tracing, error) {
 	to := p.traceOutput(p.stderr, out.json || out.logsJSON)
-	to.Token, to.Catalog, to.Summary = tokenHeader, reflection.NewCatalog(sources...), true
-	return o.Start(to)
+	to.Token, to.Catalog, to.Summary, to.Logger = tokenHeader, reflection.NewCatalog(sources...), true, out.logger
+	return o.Start(ctx, to)
 }
 
 // traceOutput returns stdout or stderr as the destination of a trace.
 func (p *program) traceOutput(w io.Writer, json bool) *tracing.Output {
-	out := &tracing.Output{Writer: unmasked(w), JSON: json, Secrets: &p.secrets}
+	out := &tracing.Output{Writer: unmasked(w), JSON: json, Secrets: &p.secrets, Version: version()}
 	if isTerminal(w) {
 		screen := &console{out: fileOf(w)}
 		out.Width = func() int {

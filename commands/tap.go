@@ -59,7 +59,7 @@ func (p *program) tapCommand() *cli.Command {
 			usage.Strings(&o.listen, "listen", "let gRPC clients at `ADDR` into the sessions, too, which are bridged then, not relayed byte by byte; repeatable"),
 			usage.String(&o.accept.YamuxRole, "yamux-role", "with --listen: the yamux `ROLE` of the side that dials, client or server, and so that of gRPC", wsmux.Client.String()),
 			usage.Bool(&o.keepExtensions, "keep-extensions", "pass the offer of extensions on; compressed messages are then not decoded"),
-		}, o.trace.TapFlags(), o.descriptors.TraceFlags(), o.output.flags()),
+		}, o.trace.PrintFlags(), o.descriptors.TraceFlags(), o.output.flags()),
 		Action: action(p, o, p.tap),
 	}
 }
@@ -147,12 +147,16 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	}
 	t := &tapping{o: o, accept: accept, dial: dial, role: role, out: out, servers: out.newSessions()}
 	to := p.traceOutput(p.stdout, out.json)
-	to.Token, to.Learned, to.Summary = o.accept.TokenHeader, &tracing.Learned{}, true
+	if o.trace.Record == "-" {
+		to = p.traceOutput(p.stderr, out.json || out.logsJSON)
+		to.Stdout, out.stdout = fileOf(p.stdout), nil
+	}
+	to.Token, to.Learned, to.Summary, to.Logger = o.accept.TokenHeader, &tracing.Learned{}, true, out.logger
 	to.Catalog = reflection.NewCatalog(reflection.FromSet(local), to.Learned)
 	if len(o.listen) > 0 {
 		to.Catalog = reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{t.servers}, to.Learned)
 	}
-	if t.traced, err = o.trace.Start(to); err != nil {
+	if t.traced, err = o.trace.Start(ctx, to); err != nil {
 		return err
 	}
 	defer t.traced.Close() //nolint:contextcheck // ctx has ended then

@@ -18,11 +18,13 @@ func (p *program) traceCommand() *cli.Command {
 	o := &traceOptions{}
 	return &cli.Command{
 		Name:      "trace",
-		Usage:     "print a trace that another command has written as events",
+		Usage:     "print or convert a recording, or the events of a trace",
 		ArgsUsage: "[FILE]",
 		UsageText: "wstun trace [flags] [FILE]",
-		Description: "Reads the events of --trace or --trace-messages with --output json or --log-format json,\n" +
-			"from FILE or standard input, and prints them as lines. Other lines are ignored.",
+		Description: "Reads a recording of --record, or the events of --trace or --trace-messages with\n" +
+			"--output json or --log-format json, from FILE or standard input, and prints them as lines.\n" +
+			"Other lines are ignored. With --record, writes what a recording has to another one instead,\n" +
+			"without the calls that --filter leaves out and the values that --redact hides.",
 		Flags: append([]cli.Flag{
 			usage.Bool(&o.follow, "follow", "wait for more at the end of FILE, until stopped", "f"),
 			usage.String(&o.output, "output", "print as `FORMAT`: text or json", "text"),
@@ -52,6 +54,9 @@ func (o *traceOptions) parse(in *invocation) (err error) {
 			Advice: "to trace a session while it happens, use wstun dial --trace " + o.file + ", or wstun tap between its ends",
 		}
 	}
+	if o.trace.Record != "" && o.trace.Record != "-" && o.trace.Record == o.file {
+		return usage.Errorf("--record %s is the file to read", o.file)
+	}
 	if o.follow && o.file == "" {
 		return usage.Errorf("--follow without FILE: standard input is read to its end in any case")
 	}
@@ -70,7 +75,11 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 		in = file
 	}
 	out := p.traceOutput(p.stdout, o.output == "json")
-	out.Summary = true
+	var err error
+	if out.Logger, err = p.newLogger(&logOptions{level: "warn", format: "text"}); err != nil {
+		return err
+	}
+	out.Summary, out.Stdout, o.trace.Given = true, fileOf(p.stdout), p.given
 	done := make(chan error, 1)
 	go func() { done <- o.trace.Print(ctx, in, o.follow, out) }()
 	select {

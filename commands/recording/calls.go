@@ -30,7 +30,6 @@ type Event struct {
 	trace.Event             // with the whole message in Data, not compressed; nil: it isn't recorded
 	Redacted    []string    // the fields of Data, or of the details, that have lost their values
 	Details     *spb.Status // of a ServerTrailer with details; otherwise nil
-	truncated   bool
 }
 
 // Read reads a recording, or several ones after each other: the parts of one that has
@@ -83,7 +82,7 @@ func (rec *Recording) add(l *Line, open map[uint64]*Call) {
 		open[e.Call] = c
 		rec.Calls = append(rec.Calls, c)
 	}
-	event := &Event{Event: *e, Redacted: l.Redacted, truncated: l.Truncated}
+	event := &Event{Event: *e, Redacted: l.Redacted}
 	if l.Status != nil && len(l.Status.Data) > 0 {
 		event.Details = &spb.Status{}
 		if proto.Unmarshal(l.Status.Data, event.Details) != nil {
@@ -129,7 +128,7 @@ func (c *Call) Problem() string {
 		switch isMessage := e.Type == trace.ClientMessage || e.Type == trace.ServerMessage; {
 		case int(e.Seq) != i+1:
 			return "events are missing"
-		case isMessage && (e.Data == nil || e.truncated):
+		case isMessage && !e.Whole:
 			return "a message isn't recorded as a whole"
 		case e.Type == trace.ClientMessage && len(e.Redacted) > 0:
 			return "a request has lost secrets: " + strings.Join(e.Redacted, ", ")

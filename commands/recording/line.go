@@ -128,6 +128,16 @@ func New(kind string, at time.Time) *Line {
 	return &Line{Event: RPCLine, Time: formatTime(at), Type: kind}
 }
 
+// NewHeader returns a HeaderLine for a version of wstun.
+func NewHeader(version string, at time.Time) *Line {
+	return &Line{Event: HeaderLine, Time: formatTime(at), Version: Version, Wstun: version}
+}
+
+// NewSchema returns a SchemaLine with an encoded google.protobuf.FileDescriptorSet.
+func NewSchema(files []byte, at time.Time) *Line {
+	return &Line{Event: SchemaLine, Time: formatTime(at), Files: files}
+}
+
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // FromEvent returns the line for e, without its metadata, status details and message.
@@ -208,7 +218,10 @@ func (l *Line) ToEvent() *trace.Event {
 		}
 	}
 	if l.Size != nil {
-		e.Size = *l.Size
+		e.Size, e.Whole = *l.Size, l.Data != nil && !l.Truncated
+	}
+	if l.Truncated {
+		e.Encoding = "" // Data isn't compressed
 	}
 	return e
 }

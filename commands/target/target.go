@@ -164,7 +164,7 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 		sources = append(sources, reflection.FromSet(local))
 	}
 	t.Catalog = reflection.NewCatalog(sources...)
-	if err := t.startTrace(o, c); err != nil {
+	if err := t.startTrace(ctx, o, c); err != nil {
 		return nil, nil, err
 	}
 	if c != nil && (useReflection || o.Calls) {
@@ -179,14 +179,14 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 }
 
 // startTrace starts the trace that the flags ask for. The catalog finds its messages.
-func (t *Target) startTrace(o *Options, c *client) error {
+func (t *Target) startTrace(ctx context.Context, o *Options, c *client) error {
 	if o.TraceOutput == nil {
 		return nil
 	}
 	out := *o.TraceOutput
-	out.Catalog, out.Token = t.Catalog, o.Endpoint.TokenHeader
+	out.Catalog, out.Token, out.Logger = t.Catalog, o.Endpoint.TokenHeader, o.Logger
 	o.Trace.Given = o.Given
-	traced, err := o.Trace.Start(&out)
+	traced, err := o.Trace.Start(ctx, &out)
 	if err != nil || traced == nil {
 		return err
 	}

@@ -17,10 +17,7 @@ func BenchmarkFollow(b *testing.B) {
 	for name, o := range map[string]*Options{"lines": {Trace: true}, "messages": {Trace: true, Messages: true}} {
 		b.Run(name, func(b *testing.B) {
 			out := &Output{Writer: io.Discard, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog()}
-			f, _, err := o.newFollower(out)
-			if err != nil {
-				b.Fatal(err)
-			}
+			f, _ := o.newFollower(out, nil)
 			now := time.Now()
 			body := []byte("\x0a\x0a0123456789")
 			events := []trace.Event{

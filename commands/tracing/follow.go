@@ -30,12 +30,6 @@ type call struct {
 	left           int // lines that held had no room for
 }
 
-// The lines that wait for the verdict of a filter, in bytes.
-const (
-	maxHeld    = 64 << 10 // of a call
-	maxAllHeld = 4 << 20
-)
-
 // renderer renders events as lines. The results may be empty.
 type renderer interface {
 	event(e *trace.Event, c *call, m *text) []byte  // c is nil for an event without a call
@@ -61,6 +55,11 @@ type follower struct {
 	filter   filter
 	hide     bool // the calls of gRPC's own services
 	begun    bool // there was an event
+
+	maxHeld, maxAllHeld int // bytes: the lines of a call, and of all, that wait for a filter's verdict
+
+	summarize bool               // print a summary at the end
+	end       func(trace.Losses) // called at the end; may be nil
 
 	calls     map[uint64]*call
 	stages    []stage
@@ -127,7 +126,7 @@ func (f *follower) event(e *trace.Event, format func() *text) {
 		f.print(c, f.render.event(e, c, m))
 	}
 	if c.ended {
-		f.end(c)
+		f.endCall(c)
 	}
 }
 
@@ -147,7 +146,7 @@ func (f *follower) update(c *call, e *trace.Event, format func() *text) (m *text
 		c.last, c.largest = e.Time, max(c.largest, e.Size)
 	}
 	if f.messages.learned.learn(e) {
-		f.messages.schema.forget()
+		f.messages.forget()
 	}
 	if c.verdict != hidden {
 		m = format()
@@ -168,16 +167,26 @@ func (f *follower) print(c *call, line []byte) {
 	case c.verdict == shown:
 		if c.heldLines > 0 || c.left > 0 {
 			f.write(c.held)
+			f.lose(c)
 			f.release(c)
 		}
 		f.write(line)
 	case len(line) == 0:
-	case len(c.held)+len(line) > maxHeld || f.held+len(line) > maxAllHeld:
+	case len(c.held)+len(line) > f.maxHeld || f.held+len(line) > f.maxAllHeld:
 		c.left++
 	default:
 		c.held = append(c.held, line...)
 		c.heldLines++
 		f.held += len(line)
+	}
+}
+
+// lose reports the lines of c that weren't held.
+func (f *follower) lose(c *call) {
+	if c.left > 0 {
+		lost := trace.Losses{Events: uint64(c.left)} //nolint:gosec // not negative
+		f.summary.lost.Add(lost)
+		f.write(f.render.event(&trace.Event{Type: trace.Lost, Side: trace.Wstun, Time: c.begun.Add(c.duration), Code: trace.NoStatus, Lost: lost}, nil, nil))
 	}
 }
 
@@ -187,7 +196,7 @@ func (f *follower) release(c *call) {
 	c.held, c.heldLines, c.left = nil, 0, 0
 }
 
-func (f *follower) end(c *call) {
+func (f *follower) endCall(c *call) {
 	delete(f.calls, c.number)
 	f.release(c)
 	switch {
@@ -285,7 +294,7 @@ func (f *follower) write(line []byte) { f.buffer = append(f.buffer, line...) }
 
 // close writes the rest, and a summary, unless there was no event: a command that can't
 // start has one line to say. It is called after the last event.
-func (f *follower) close(summary bool) {
+func (f *follower) close() {
 	for _, c := range f.calls {
 		switch {
 		case c.verdict == shown:
@@ -294,8 +303,11 @@ func (f *follower) close(summary bool) {
 			f.summary.hidden++
 		}
 	}
-	if summary && f.begun {
+	if f.summarize && f.begun {
 		f.write(f.render.summary(&f.summary))
 	}
 	f.flush()
+	if f.end != nil {
+		f.end(f.summary.lost)
+	}
 }

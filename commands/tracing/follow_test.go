@@ -42,14 +42,16 @@ func newTester(t *testing.T, o *Options, json bool) *tester {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(reflection.FromSet(set))}
+	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(reflection.FromSet(set)), Summary: true}
 	out.Secrets.Add("topsecret")
 	ts := &tester{t: t, now: start}
 	out.Writer = &ts.out
 	o.Trace = true
-	if ts.follower, _, err = o.newFollower(out); err != nil {
+	f, err := o.check()
+	if err != nil {
 		t.Fatal(err)
 	}
+	ts.follower, _ = o.newFollower(out, f)
 	if r, ok := ts.render.(*textRenderer); ok {
 		r.ascii = false
 	}
@@ -236,7 +238,7 @@ func TestInfrastructure(t *testing.T) {
 	ts := newTester(t, &Options{}, false)
 	run(ts, okEnd)
 	ts.expect()
-	ts.close(true)
+	ts.close()
 	ts.expect("trace: 0 calls, 1 hidden: reflection, health and channelz (--filter '*' shows them)")
 
 	ts = newTester(t, &Options{}, false)
@@ -331,7 +333,7 @@ func TestJSON(t *testing.T) {
 		Metadata: []hpack.HeaderField{{Name: "grpc-status-details-bin", Value: details}},
 	})
 	ts.event(0, trace.Event{Type: trace.Lost, Lost: trace.Losses{Calls: 2}})
-	ts.close(true)
+	ts.close()
 	at := func(d time.Duration) string { return start.Add(d).UTC().Format(time.RFC3339Nano) }
 	rpc := func(d time.Duration, rest string) string {
 		return fmt.Sprintf(`{"event":"rpc","time":%q,%s}`, at(d), rest)

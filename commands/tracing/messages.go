@@ -23,6 +23,7 @@ import (
 
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/recording"
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -52,13 +53,18 @@ type messages struct {
 	fields bool     // a filter needs the fields of messages
 	redact []string // patterns of fields
 
+	record      bool // messages are recorded, and only short ones are formatted
+	keepSecrets bool
+	redactor    message.Redactor // of what is recorded
+
 	learned *Learned // may be nil
+	forget  func()   // called when learned has new files
 }
 
-// body is Options.Body of the Tracer.
+// body is Output.Body of the Tracer.
 func (ms *messages) body() int {
 	switch {
-	case ms.full:
+	case ms.full || ms.record:
 		return -1
 	case ms.show || ms.fields:
 		return shortBody
@@ -73,6 +79,11 @@ type text struct {
 	note    string   // why json isn't all of the message; may be empty
 	schema  bool     // the message has been decoded with its schema
 	details []string // JSON
+
+	// For a recording.
+	data      []byte   // the message, or the status with details, without secrets; nil: it isn't recorded
+	redacted  []string // the fields that were removed from data
+	truncated bool     // data isn't all of the message
 }
 
 // format returns the message or the details of e, or nil if it has none.
@@ -87,8 +98,8 @@ func (ms *messages) format(e *trace.Event) *text {
 	if err != nil {
 		return &text{note: err.Error()}
 	}
-	t := &text{}
-	if e.Truncated() {
+	t := &text{truncated: e.Truncated()}
+	if t.truncated {
 		t.note = "the rest isn't kept"
 		if len(e.Data) == 0 {
 			t.note = "not kept"
@@ -98,30 +109,54 @@ func (ms *messages) format(e *trace.Event) *text {
 	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
 	defer cancel()
 	md, types := ms.schema.find(ctx, e)
-	options := ms.options()
-	if md == nil {
-		if len(ms.redact) > 0 {
-			t.note = "not shown, because --redact needs a schema"
+	if md == nil && len(ms.redact) > 0 {
+		t.note = "not shown, because --redact needs a schema"
+		return t
+	}
+	t.schema = md != nil
+	if ms.record {
+		t.data, t.redacted = ms.withoutSecrets(data, md, types)
+		if len(data) > shortMessage && !ms.fields {
 			return t
 		}
-		t.json, err = message.Raw(ctx, data, options)
+	}
+	if md == nil {
+		t.json, err = message.Raw(ctx, data, ms.options())
 	} else {
-		t.schema = true
-		m := dynamicpb.NewMessage(md)
-		if e.Truncated() {
-			data = repair(data, md, maxRepair)
-		}
-		message.Decode(data, m, types)
-		odd := false
-		options.Note = func(string) { odd = true }
-		if t.json, err = message.Format(ctx, m, types, options); odd {
-			t.unknown = countUnknown(m)
-		}
+		t.unknown, err = ms.decode(ctx, t, data, md, types)
 	}
 	if err != nil {
 		t.note = err.Error()
 	}
 	return t
+}
+
+// decode formats data, a message of type md, into t.json, and returns the number of its unknown fields.
+func (ms *messages) decode(ctx context.Context, t *text, data []byte, md protoreflect.MessageDescriptor, types reflection.TypeResolver) (unknown int, err error) {
+	m := dynamicpb.NewMessage(md)
+	if t.truncated {
+		data = repair(data, md, maxRepair)
+	}
+	message.Decode(data, m, types)
+	odd, options := false, ms.options()
+	options.Note = func(string) { odd = true }
+	if t.json, err = message.Format(ctx, m, types, options); odd {
+		unknown = countUnknown(m)
+	}
+	return unknown, err
+}
+
+// withoutSecrets returns data, a message of type md, for a recording, and the fields that
+// were removed from it. Without a type, md is nil.
+func (ms *messages) withoutSecrets(data []byte, md protoreflect.MessageDescriptor, types reflection.TypeResolver) ([]byte, []string) {
+	if data == nil {
+		data = []byte{}
+	}
+	if ms.keepSecrets || md == nil {
+		return data, nil
+	}
+	ms.redactor.IsSecret, ms.redactor.HideUnknown = ms.isSecret, len(ms.redact) > 0
+	return ms.redactor.Redact(data, md, types)
 }
 
 // options returns the options for formatting a message. With --redact, nothing is shown
@@ -151,6 +186,9 @@ func (ms *messages) details(e *trace.Event) *text {
 	defer cancel()
 	_, types := ms.schema.find(ctx, e)
 	t := &text{}
+	if ms.record {
+		t.data, t.redacted = ms.withoutSecrets(data, s.ProtoReflect().Descriptor(), types)
+	}
 	for _, detail := range s.GetDetails() {
 		if line, err := message.Format(ctx, detail, types, ms.options()); err == nil {
 			t.details = append(t.details, line)
@@ -169,6 +207,9 @@ func (t *text) value() (v any) {
 
 // isSecret reports whether a field is declared as secret, or matches --redact.
 func (ms *messages) isSecret(fd protoreflect.FieldDescriptor) bool {
+	if ms.keepSecrets {
+		return false
+	}
 	if o, ok := fd.Options().(*descriptorpb.FieldOptions); ok && o.GetDebugRedact() {
 		return true
 	}
@@ -184,10 +225,10 @@ func (ms *messages) isSecret(fd protoreflect.FieldDescriptor) bool {
 
 // inflate returns the body of e, decompressed.
 func inflate(e *trace.Event) ([]byte, error) {
-	switch e.Encoding {
-	case "", "identity":
+	switch {
+	case e.Whole, e.Encoding == "", e.Encoding == "identity":
 		return e.Data, nil
-	case "gzip":
+	case e.Encoding == "gzip":
 	default:
 		return nil, fmt.Errorf("compressed with %s", e.Encoding)
 	}

@@ -28,6 +28,8 @@ type schema struct {
 	catalog *reflection.Catalog
 	methods map[string]*reflection.Symbol // by path
 	unknown map[string]time.Time          // services, and when the server was asked for them
+
+	found func(protoreflect.FileDescriptor) // receives the files of methods; may be nil
 }
 
 func newSchema(catalog *reflection.Catalog) *schema {
@@ -56,7 +58,30 @@ func (s *schema) find(ctx context.Context, e *trace.Event) (protoreflect.Message
 	if e.Type == trace.ClientMessage {
 		md = method.Input()
 	}
-	return md, symbol.Types(ctx)
+	types := symbol.Types(ctx)
+	if s.found != nil {
+		types = foundTypes{types, s.found}
+	}
+	return md, types
+}
+
+// foundTypes passes on the files of the messages that it finds, such as those in a
+// google.protobuf.Any.
+type foundTypes struct {
+	reflection.TypeResolver
+	found func(protoreflect.FileDescriptor)
+}
+
+func (f foundTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	mt, err := f.TypeResolver.FindMessageByName(name)
+	if err == nil {
+		f.found(mt.Descriptor().ParentFile())
+	}
+	return mt, err
+}
+
+func (f foundTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	return f.FindMessageByName(protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:]))
 }
 
 func (s *schema) method(ctx context.Context, path string) *reflection.Symbol {
@@ -72,6 +97,9 @@ func (s *schema) method(ctx context.Context, path string) *reflection.Symbol {
 	if err == nil {
 		if _, ok := symbol.Descriptor.(protoreflect.MethodDescriptor); ok {
 			s.methods[path] = symbol
+			if s.found != nil {
+				s.found(symbol.ParentFile())
+			}
 			return symbol
 		}
 	}

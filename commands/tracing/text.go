@@ -59,7 +59,7 @@ func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 		}
 		return r.line(e.Time, e.Session, 0, mark{"other", yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
 	case trace.Lost:
-		return r.line(e.Time, 0, 0, mark{"lost", red}, lost(e.Lost)+": the trace could not keep up")
+		return r.line(e.Time, 0, 0, mark{"lost", red}, losses(e.Lost)+": the trace could not keep up")
 	case trace.ClientHeader, trace.ServerHeader, trace.ClientHalfClose:
 	}
 	return nil
@@ -83,8 +83,8 @@ func (r *textRenderer) goAway(e *trace.Event) []byte {
 	return r.line(e.Time, e.Session, 0, mark{"", ""}, details)
 }
 
-// lost describes losses.
-func lost(l trace.Losses) string {
+// losses describes losses.
+func losses(l trace.Losses) string {
 	var parts []string
 	for _, p := range []struct {
 		n    uint64
@@ -241,7 +241,7 @@ func (r *textRenderer) summary(s *summary) []byte {
 	if s.hidden > 0 {
 		parts = append(parts, fmt.Sprintf("%d hidden: reflection, health and channelz (--filter '*' shows them)", s.hidden))
 	}
-	if l := lost(s.lost); l != "" {
+	if l := losses(s.lost); l != "" {
 		parts = append(parts, "lost: "+l)
 	}
 	return []byte("trace: " + strings.Join(parts, ", ") + "\n")

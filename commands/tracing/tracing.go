@@ -1,9 +1,9 @@
-// Package tracing shows the calls of sessions while they happen.
+// Package tracing shows and records the calls of sessions while they happen.
 //
 //	var opts tracing.Options
 //	flags := opts.Flags()
 //	…
-//	t, err := opts.Start(&tracing.Output{…})
+//	t, err := opts.Start(ctx, &tracing.Output{…})
 //	defer t.Close()
 //	sessionOptions.Observe = t.Observe()
 //
@@ -13,6 +13,7 @@ package tracing
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"path"
 	"strings"
@@ -33,32 +34,32 @@ type Options struct {
 
 	Trace, Messages, Full bool
 	Filter, Redact        []string
+
+	Record, RecordFormat string
+	RecordMax            int64
+	RecordKeep           int
+	RecordSecrets        bool
 }
 
 // Flags returns the flags of commands with a session.
 func (o *Options) Flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		usage.Bool(&o.Trace, "trace", "print each RPC of the session on stderr: when it ends, when it has been open for 200ms, and while it stays open"),
 		usage.Bool(&o.Messages, "trace-messages", "also print each message as it passes"),
 		usage.Bool(&o.Full, "trace-full", "also print long messages whole"),
-		usage.Strings(&o.Filter, "filter", "trace only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
-		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB` in the trace; repeatable"),
-	}
+		usage.Strings(&o.Filter, "filter", "trace and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
+		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB` in the trace and in the recording; repeatable"),
+	}, o.recordFlags()...)
 }
 
-// PrintFlags returns the flags of a command that prints events.
+// PrintFlags returns the flags of a command whose purpose is the trace.
 func (o *Options) PrintFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		usage.Bool(&o.Messages, "trace-messages", "also print each message"),
 		usage.Bool(&o.Full, "trace-full", "also print long messages whole"),
-		usage.Strings(&o.Filter, "filter", "print only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
-	}
-}
-
-// TapFlags returns the flags of a command whose purpose is the trace.
-func (o *Options) TapFlags() []cli.Flag {
-	return append(o.PrintFlags(),
-		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB`; repeatable"))
+		usage.Strings(&o.Filter, "filter", "print and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
+		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB`; repeatable"),
+	}, o.recordFlags()...)
 }
 
 // Output is the destination of a trace.
@@ -72,83 +73,126 @@ type Output struct {
 	Catalog *reflection.Catalog // finds the types of messages; may be nil
 	Learned *Learned            // receives the files that the trace sees; nil: none are needed
 	Summary bool                // print a summary at the end
+
+	// Of a recording.
+	Version string       // of wstun
+	Stdout  *os.File     // for --record -; nil: that isn't possible
+	Logger  *slog.Logger // must be set
 }
 
-// Tracing is a running trace.
+// Tracing is a running trace, a recording, or both.
 type Tracing struct {
-	tracer   *trace.Tracer
-	follower *follower
-	summary  bool
+	tracer    *trace.Tracer
+	followers []*follower
 }
 
-// Asked reports whether the command line, and not only the environment, asks for a trace.
+// Asked reports whether the command line, and not only the environment, asks for a trace
+// or a recording.
 func (o *Options) Asked() bool {
-	return o.Given["trace"] || o.Given["trace-messages"] || o.Given["trace-full"]
+	return o.Given["trace"] || o.Given["trace-messages"] || o.Given["trace-full"] || o.records()
 }
 
 // on reports whether the flags ask for a trace.
 func (o *Options) on() bool { return o.Trace || o.Messages || o.Full }
 
-// Start starts a trace, or returns nil if the flags don't ask for one. Errors are usage
-// errors.
-func (o *Options) Start(out *Output) (*Tracing, error) {
-	follow, opts, err := o.newFollower(out)
-	if follow == nil || err != nil {
+// Start starts the trace and the recording that the flags ask for, or returns nil if they
+// ask for neither. If the recording is a pipe without a reader, it waits for one, or until
+// ctx ends. Errors are usage errors, or that of ctx.
+func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
+	f, err := o.check()
+	if err != nil || !o.on() && !o.records() {
 		return nil, err
 	}
-	return &Tracing{trace.New(follow, opts), follow, out.Summary}, nil
+	t := &Tracing{}
+	var outputs []trace.Output
+	memory := int64(0)
+	if o.on() {
+		follow, output := o.newFollower(out, f)
+		t.followers, outputs = append(t.followers, follow), append(outputs, *output)
+		memory = output.Queue // 0: the default
+	}
+	if o.records() {
+		follow, output, err := o.newRecorder(ctx, out, f)
+		if err != nil {
+			return nil, err
+		}
+		t.followers, outputs = append(t.followers, follow), append(outputs, *output)
+		memory = 0
+	}
+	for _, follow := range t.followers {
+		follow.messages.forget = t.Forget
+	}
+	t.tracer = trace.New(memory, outputs...)
+	return t, nil
 }
 
-// newFollower returns the Sink of the trace and the options of its Tracer, nil without a
-// trace.
-func (o *Options) newFollower(out *Output) (*follower, *trace.Options, error) {
+// check checks the flags, and returns the filter.
+func (o *Options) check() (filter, error) {
 	f, err := parseFilter(o.Filter)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, pattern := range o.Redact {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return nil, nil, usage.Errorf("--redact %q: not a pattern such as secret or *key*", pattern)
+			return nil, usage.Errorf("--redact %q: not a pattern such as secret or *key*", pattern)
 		}
 	}
-	switch {
-	case !o.on() && o.Given["filter"]:
-		return nil, nil, usage.Errorf("--filter without --trace or --trace-messages")
-	case !o.on() && o.Given["redact"]:
-		return nil, nil, usage.Errorf("--redact without --trace or --trace-messages")
-	case !o.on():
-		return nil, nil, nil
+	if !o.on() && !o.records() {
+		for _, name := range []string{"filter", "redact"} {
+			if o.Given[name] {
+				return nil, usage.Errorf("--%s without --trace, --trace-messages or --record", name)
+			}
+		}
 	}
+	return f, o.checkRecord()
+}
+
+// newMessages returns the messages that f and the flags ask for.
+func (o *Options) newMessages(out *Output, f filter) *messages {
 	catalog := out.Catalog
 	if catalog == nil {
 		catalog = reflection.NewCatalog()
 	}
-	ms := &messages{
+	return &messages{
 		schema: newSchema(catalog), show: o.Messages || o.Full, full: o.Full,
 		fields: f.any(func(t condition) bool { return t.fields }), redact: o.Redact, learned: out.Learned,
 	}
+}
+
+// isSecret returns the function for trace.Output.
+func (o *Options) isSecret(out *Output) func(name string) bool {
+	return func(name string) bool {
+		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
+	}
+}
+
+// The lines of a trace that wait for the verdict of a filter, in bytes.
+const (
+	maxHeld    = 64 << 10 // of a call
+	maxAllHeld = 4 << 20
+)
+
+// newFollower returns the follower that prints, and its output of the Tracer.
+func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) {
+	ms := o.newMessages(out, f)
 	follow := &follower{
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
-		calls: map[uint64]*call{}, stages: newStages(),
+		calls: map[uint64]*call{}, stages: newStages(), maxHeld: maxHeld, maxAllHeld: maxAllHeld, summarize: out.Summary,
 	}
-	var omit []trace.Type
+	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out)}
 	if out.JSON {
 		follow.render = &jsonRenderer{ms, out.Secrets}
 	} else {
 		follow.render = newTextRenderer(out, ms)
-		omit = []trace.Type{trace.ServerHeader, trace.ClientHalfClose} // there are no lines for them
+		opts.Omit = []trace.Type{trace.ServerHeader, trace.ClientHalfClose} // there are no lines for them
 	}
-	opts := &trace.Options{Body: ms.body(), Omit: omit, IsSecret: func(name string) bool {
-		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
-	}}
 	if out.Learned != nil && ms.body() != 0 {
 		opts.Whole = isReflection
 	}
 	if ms.full {
-		const large = 256 << 20 // some messages of the largest size
-		opts.Queue, opts.Memory = large, large
+		opts.Queue = 256 << 20 // some messages of the largest size
 	}
-	return follow, opts, nil
+	return follow, opts
 }
 
 func matches(patterns []string, name string) bool {
@@ -196,14 +240,16 @@ func (t *Tracing) Tracer() *trace.Tracer {
 // server.
 func (t *Tracing) Forget() {
 	if t != nil {
-		t.follower.messages.schema.forget()
+		for _, follow := range t.followers {
+			follow.messages.schema.forget()
+		}
 	}
 }
 
 // closeTimeout is how long Close waits for a slow reader.
 const closeTimeout = time.Second
 
-// Close prints the rest of the trace. It takes at most a second.
+// Close prints the rest of the trace, and ends the recording. It takes at most a second.
 func (t *Tracing) Close() {
 	if t == nil {
 		return
@@ -211,7 +257,9 @@ func (t *Tracing) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if t.tracer.Close(ctx) != nil {
-		return // the reader is stuck, and so is the follower
+		return // a reader is stuck, and so is the follower
 	}
-	t.follower.close(t.summary)
+	for _, follow := range t.followers {
+		follow.close()
+	}
 }

@@ -60,7 +60,7 @@ func newTapped(t *testing.T, o tappedOptions) *tapped {
 	}
 	tp.Up = func(s *Session) { tp.up <- s }
 	tp.Down = func(_ *Session, reason string) { tp.down <- reason }
-	tp.Tracer = trace.New(tp.events, nil)
+	tp.Tracer = trace.New(0, trace.Output{Sink: tp.events})
 	o.accept.KeepHead, o.accept.Upgrade = true, tp.Upgrade
 	tp.acceptor = tunnel.NewAcceptor(&tunnel.Sessions{}, o.accept)
 	var wg sync.WaitGroup

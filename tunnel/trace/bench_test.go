@@ -76,10 +76,11 @@ func (nothing) Flush(time.Time) (_ time.Time) { return }
 // BenchmarkCall measures a small unary call on a warm connection: only decoded, or with
 // its events received by a sink that ignores them.
 func BenchmarkCall(b *testing.B) {
-	for name, opts := range map[string]*Options{"decoder": {Queue: 1}, "headers": {}, "messages": {Body: 64 << 10}} {
+	for name, opts := range map[string]Output{"decoder": {Queue: 1}, "headers": {}, "messages": {Body: 64 << 10}} {
 		b.Run(name, func(b *testing.B) {
 			preface, call := unaryCall()
-			t := New(nothing{}, opts)
+			opts.Sink = nothing{}
+			t := New(0, opts)
 			defer t.Close(soon())
 			o := t.Session(1)(1, false)
 			o.Received(preface[Client])
@@ -99,7 +100,7 @@ func BenchmarkCall(b *testing.B) {
 // BenchmarkData measures DATA frames with parts of a large message, which aren't kept.
 func BenchmarkData(b *testing.B) {
 	preface, _ := unaryCall()
-	t := New(nothing{}, nil)
+	t := New(0, Output{Sink: nothing{}})
 	defer t.Close(soon())
 	o := t.Session(1)(1, false)
 	o.Received(preface[Client][:len(preface[Client])-len("\x00\x00\x00\x00\x0a0123456789")-h2.HeaderLen])

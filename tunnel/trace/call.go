@@ -13,15 +13,15 @@ import (
 
 // call is an open call.
 type call struct {
-	number   uint64
-	stream   uint32 // of HTTP/2
-	seq      uint32
-	method   string
-	isGRPC   bool
-	isQueued bool // the queue has accepted its beginning, and has room for its end
-	limit    int  // how much of each message is kept
-	begun    time.Time
-	timeout  time.Duration
+	number  uint64
+	stream  uint32 // of HTTP/2
+	seq     uint32
+	method  string
+	isGRPC  bool
+	outputs outputs // that have accepted its beginning, and have room for its end
+	limit   int     // how much of each message is kept
+	begun   time.Time
+	timeout time.Duration
 
 	requests, responses messages
 
@@ -46,7 +46,7 @@ func (c *conn) newCall(stream uint32) *call {
 		memory += slotMemory
 	}
 	if len(c.calls) >= maxCalls || !c.charge(memory) {
-		c.tracer.queue.putLosses(Losses{Calls: 1})
+		c.tracer.lose(Losses{Calls: 1})
 		return nil
 	}
 	c.slots = max(c.slots, len(c.calls)+1)
@@ -73,16 +73,6 @@ func (c *conn) begin(k *call, t Type, by Side) *Event {
 	return e
 }
 
-// put queues the event, of k.
-func (c *conn) put(k *call) {
-	e := &c.event
-	if isOmitted := c.tracer.omit&(1<<e.Type) != 0; k.isQueued && (!isOmitted || e.IsEnd()) {
-		c.putEvent()
-	} else {
-		c.event = Event{}
-	}
-}
-
 // beginCall handles the header list of a request.
 func (c *conn) beginCall(k *call, l *headerList) {
 	method, _, _ := strings.Cut(l.path, "?") // a query may have credentials
@@ -97,7 +87,7 @@ func (c *conn) beginCall(k *call, l *headerList) {
 	k.timeout = parseTimeout(l.timeout)
 	e.Authority, e.Timeout, e.Metadata = truncate(l.authority, maxMethod), k.timeout, l.fields
 	e.Omitted = l.omitted
-	k.isQueued = c.putEvent()
+	k.outputs = c.putEvent(allOutputs)
 }
 
 // begin handles the header list of a direction.
@@ -119,7 +109,7 @@ func (c *conn) serverHeader(k *call, l *headerList) {
 	k.response(l)
 	e := c.begin(k, ServerHeader, Server)
 	e.Metadata, e.Omitted = l.fields, l.omitted
-	c.put(k)
+	c.putEvent(k.outputs)
 }
 
 // response keeps the first header list of a response.
@@ -144,7 +134,7 @@ func (c *conn) trailer(k *call, l *headerList) {
 func (c *conn) endStream(k *call, sender Side) {
 	if sender == Client {
 		c.begin(k, ClientHalfClose, Client)
-		c.put(k)
+		c.putEvent(k.outputs)
 		return
 	}
 	c.begin(k, ServerTrailer, Server)
@@ -158,7 +148,7 @@ func (c *conn) finish(k *call) {
 	if e.Code == NoStatus {
 		e.HTTPStatus, e.ContentType = k.httpStatus, k.contentType
 	}
-	c.put(k)
+	c.putEvent(k.outputs)
 	delete(c.calls, k.stream)
 	c.latest = nil
 	c.charge(-callMemory - int64(cap(k.requests.body)) - int64(cap(k.responses.body)))
@@ -198,7 +188,7 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		if flags&1 != 0 {
 			e.Encoding = m.encoding
 		}
-		c.put(k)
+		c.putEvent(k.outputs)
 		m.body, m.lost = c.release(m.body), false
 	}
 }
@@ -214,7 +204,7 @@ func (c *conn) keep(m *messages, p []byte, limit int) {
 	body, ok := c.grow(m.body, len(p), limit)
 	if !ok {
 		m.lost = true
-		c.tracer.queue.putLosses(Losses{Bytes: int64(limit - len(m.body))})
+		c.tracer.lose(Losses{Bytes: int64(limit - len(m.body))})
 		return
 	}
 	m.body = append(body, p...)

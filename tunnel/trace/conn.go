@@ -15,7 +15,7 @@ import (
 	"github.com/wstun/wstun/tunnel/h2"
 )
 
-// The memory in bytes, of which Options.Memory is used up, of a connection with its HPACK
+// The memory in bytes, charged to the Tracer, of a connection with its HPACK
 // tables, of an open call, and of its place in the map. A map doesn't shrink.
 const (
 	connMemory = 4<<10 + 2*tableOverhead*initialTable
@@ -136,7 +136,7 @@ func (c *conn) fail(panicked any) {
 	defer func() { _ = recover() }() // c may be in any state
 	c.event = Event{}
 	c.newEvent(Other, Wstun).Message = fmt.Sprintf("a bug of wstun ended the trace of this connection: %v\n%s", panicked, debug.Stack())
-	c.putEvent()
+	c.putEvent(allOutputs)
 	c.close("the trace of this connection has ended")
 }
 
@@ -227,7 +227,7 @@ func (d *direction) end(h h2.Header) {
 			e := c.newEvent(GoAway, d.sender)
 			e.HTTP2Code = http2.ErrCode(binary.BigEndian.Uint32(d.control[4:]))
 			e.Message = string(d.control[8:])
-			c.putEvent()
+			c.putEvent(allOutputs)
 		}
 	}
 	if cap(d.control) > 64 {
@@ -285,10 +285,10 @@ func (c *conn) newEvent(t Type, by Side) *Event {
 }
 
 // putEvent queues the event, and forgets it: it refers to the bytes of the stream.
-func (c *conn) putEvent() (queued bool) {
-	queued = c.tracer.queue.put(&c.event)
+func (c *conn) putEvent(to outputs) (accepted outputs) {
+	accepted = c.tracer.put(&c.event, to)
 	c.event = Event{}
-	return queued
+	return accepted
 }
 
 // isGRPC reports whether a content type is gRPC's (PROTOCOL-HTTP2.md of gRPC,

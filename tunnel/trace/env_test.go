@@ -32,16 +32,17 @@ func (r *recorder) Event(e *Event) {
 func (r *recorder) Flush(time.Time) time.Time { return time.Time{} }
 
 // newTracer returns a Tracer, and a function that closes it and returns its events.
-func newTracer(tb testing.TB, opts *Options) (*Tracer, func() []Event) {
+func newTracer(tb testing.TB, memory int64, o Output) (*Tracer, func() []Event) {
 	tb.Helper()
 	r := &recorder{}
-	tracer := New(r, opts)
+	o.Sink = r
+	tracer := New(memory, o)
 	events := sync.OnceValue(func() []Event {
 		if err := tracer.Close(soon()); err != nil {
 			tb.Error(err)
 		}
 		if used := tracer.used.Load(); used != 0 {
-			tb.Errorf("%d bytes of Options.Memory are still charged", used)
+			tb.Errorf("%d bytes of memory are still charged", used)
 		}
 		return r.events
 	})

@@ -81,11 +81,15 @@ type Event struct {
 	Omitted  bool // there is more metadata
 
 	// Of ClientMessage and ServerMessage. Size is the length in bytes as sent, that of
-	// Data may be less: see Options.Body. Encoding is the compression of Data, such
+	// Data may be less: see Output.Body. Encoding is the compression of Data, such
 	// as "gzip"; "": none.
 	Size     int64
 	Data     []byte
 	Encoding string
+
+	// Whole says that Data is the whole message and isn't compressed, whatever Size and
+	// Encoding are. A Tracer never sets it, but readers of recordings do.
+	Whole bool
 
 	// Of all events of a call: its messages so far, sent and received by the client. Of
 	// Other, at the end of the stream: the bytes that this end has sent and received.
@@ -111,7 +115,7 @@ type Event struct {
 	Lost Losses
 }
 
-// Losses counts the parts of a trace for which the queue or Options.Memory had no room.
+// Losses counts the parts of a trace for which a queue or the memory of the Tracer had no room.
 type Losses struct {
 	Events uint64 // of calls of which other events weren't lost
 	Calls  uint64
@@ -137,4 +141,4 @@ type Count struct {
 func (e *Event) IsEnd() bool { return e.Type == ServerTrailer || e.Type == Cancel || e.Type == Cut }
 
 // Truncated reports whether e is of a message and Data isn't all of it.
-func (e *Event) Truncated() bool { return int64(len(e.Data)) < e.Size }
+func (e *Event) Truncated() bool { return !e.Whole && int64(len(e.Data)) < e.Size }

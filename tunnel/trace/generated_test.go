@@ -178,7 +178,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc"), []byte("\x16\x03\x03"), uint64(0))
 	f.Add([]byte(http2.ClientPreface), []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}, uint64(2))
 	f.Fuzz(func(t *testing.T, sent, received []byte, order uint64) {
-		tracer, events := newTracer(t, &Options{Body: 1000, Memory: 64 << 10, Queue: 64 << 10})
+		tracer, events := newTracer(t, 64<<10, Output{Body: 1000, Queue: 64 << 10})
 		o := tracer.Session(1)(1, true)
 		for len(sent)+len(received) > 0 { // the lengths and order of the pieces come from order
 			n := 1 + int(order>>1&15)*int(order>>1&15)
@@ -210,8 +210,8 @@ func FuzzStream(f *testing.F) {
 				delete(open, e.Call)
 			}
 		}
-		if len(open) > 0 || tracer.queue.used != 0 || tracer.queue.reserved != 0 {
-			t.Errorf("%d calls are open, %d bytes of the queue are used, %d reserved", len(open), tracer.queue.used, tracer.queue.reserved)
+		if len(open) > 0 || tracer.outputs[0].queue.used != 0 || tracer.outputs[0].queue.reserved != 0 {
+			t.Errorf("%d calls are open, %d bytes of the queue are used, %d reserved", len(open), tracer.outputs[0].queue.used, tracer.outputs[0].queue.reserved)
 		}
 	})
 }

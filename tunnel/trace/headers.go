@@ -142,7 +142,7 @@ func (h *headers) fail(d *direction, err error) {
 	d.conn.charge(-int64(h.table-initialTable)*tableOverhead - int64(cap(h.block)))
 	*h = headers{err: err}
 	d.conn.newEvent(Other, d.sender).Message = "header lists that can't be decoded: " + err.Error()
-	d.conn.putEvent()
+	d.conn.putEvent(allOutputs)
 }
 
 // add adds a field.
@@ -248,7 +248,13 @@ func IsSecret(name string) bool {
 // Redacted replaces secret values.
 const Redacted = "[redacted]"
 
-// redactor replaces secret values.
+// isProtocol reports whether metadata with this name is gRPC's own, and never secret. Those
+// of wstun's answers are never indexed, only to keep them out of the tables.
+func isProtocol(name string) bool {
+	return name == "content-type" || strings.HasPrefix(name, "grpc-")
+}
+
+// redactor replaces secret values. A nil one keeps them.
 type redactor struct {
 	isSecret func(name string) bool
 	known    map[string]bool // results of isSecret
@@ -261,6 +267,9 @@ const (
 )
 
 func (r *redactor) redact(fields []hpack.HeaderField) {
+	if r == nil {
+		return
+	}
 	for i := range fields {
 		f := &fields[i]
 		secret, ok := r.known[f.Name]
@@ -273,7 +282,7 @@ func (r *redactor) redact(fields []hpack.HeaderField) {
 				r.known[f.Name] = secret
 			}
 		}
-		if secret || f.Sensitive {
+		if secret || f.Sensitive && !isProtocol(f.Name) {
 			f.Value = Redacted
 		}
 	}

@@ -55,7 +55,7 @@ func TestIsSecret(t *testing.T) {
 func TestRedaction(t *testing.T) {
 	t.Parallel()
 	asked := map[string]int{}
-	tracer, events := newTracer(t, &Options{IsSecret: func(name string) bool {
+	tracer, events := newTracer(t, 0, Output{IsSecret: func(name string) bool {
 		asked[name]++
 		return name == "mine"
 	}})
@@ -63,14 +63,15 @@ func TestRedaction(t *testing.T) {
 	for stream := uint32(1); stream < 5; stream += 2 {
 		h.request(stream, hpack.HeaderField{Name: "mine", Value: "s3cret"}, hpack.HeaderField{Name: "authorization", Value: "shown"},
 			hpack.HeaderField{Name: "never-indexed", Value: "s3cret", Sensitive: true})
-		h.headers(Server, stream, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, hpack.HeaderField{Name: "mine", Value: "s3cret"})
+		h.headers(Server, stream, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, hpack.HeaderField{Name: "mine", Value: "s3cret"},
+			hpack.HeaderField{Name: "grpc-status", Value: "14", Sensitive: true})
 	}
 	h.o.End(nil)
 	got := events()
 	for call := range 2 {
 		check(t, got[2*call:2*call+2],
 			fmt.Sprintf("%d.1 client_header /test.S/M content-type=application/grpc mine=[redacted] authorization=shown never-indexed=[redacted]", call+1),
-			fmt.Sprintf("%d.2 server_trailer mine=[redacted]", call+1))
+			fmt.Sprintf("%d.2 server_trailer mine=[redacted] grpc-status=14 Unavailable", call+1))
 	}
 	if asked["mine"] != 1 {
 		t.Errorf("IsSecret was called %d times for one name", asked["mine"])
@@ -110,7 +111,7 @@ func TestHPACKError(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tracer, events := newTracer(t, nil)
+			tracer, events := newTracer(t, 0, Output{})
 			h := newHostile(tracer, 4096)
 			h.request(1)
 			_ = h.f[Client].WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 3, test.block)
@@ -133,7 +134,7 @@ func TestHPACKError(t *testing.T) {
 // A peer may use as large a table as the other has announced.
 func TestTableSize(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	h := newHostile(tracer, 64<<10)
 	h.fill(64<<10, 2000)
 	h.fill(64<<10, 2000)
@@ -159,7 +160,7 @@ func TestTableSize(t *testing.T) {
 
 func TestHeaderLimits(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	h := newHostile(tracer, 4096)
 	fields := []hpack.HeaderField{unindexed("large", maxFields), unindexed("a", maxFields/2), unindexed("b", maxFields/2), unindexed("c", 1)}
 	h.request(1, append(fields, unindexed(":path", 10*maxMethod), unindexed(":authority", 10*maxMethod))...)

@@ -204,7 +204,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tracer, events := newTracer(t, &Options{Body: -1, Memory: memory, Queue: 1})
+			tracer, events := newTracer(t, memory, Output{Body: -1, Queue: 1})
 			before := heap()
 			var conns []*hostile
 			for range test.streams {
@@ -238,11 +238,11 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Connections beyond Options.Memory aren't traced. The others are traced as before, but for
+// Connections beyond the memory aren't traced. The others are traced as before, but for
 // their calls in the meantime.
 func TestMemoryUsedUp(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Memory: 10 * connMemory})
+	tracer, events := newTracer(t, 10*connMemory, Output{})
 	h := newHostile(tracer, 64<<10)
 	calls := func(first uint32) {
 		for stream := first; stream < first+200; stream += 2 {

@@ -23,7 +23,7 @@ func (t *Tracer) Local(since time.Time) *Local {
 	}
 	c := newConn(t, 0, 0)
 	if c == nil {
-		t.queue.putLosses(Losses{Conns: 1})
+		t.lose(Losses{Conns: 1})
 		return nil
 	}
 	c.since = since
@@ -82,6 +82,6 @@ func (l *Local) do(f func(*conn)) {
 // ignores it.
 func (t *Tracer) GoAway(message string) {
 	if t != nil {
-		t.queue.put(&Event{Type: GoAway, Side: Wstun, Time: time.Now(), Code: NoStatus, HTTP2Code: http2.ErrCodeNo, Message: message})
+		t.put(&Event{Type: GoAway, Side: Wstun, Time: time.Now(), Code: NoStatus, HTTP2Code: http2.ErrCodeNo, Message: message}, allOutputs)
 	}
 }

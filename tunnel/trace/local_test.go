@@ -26,7 +26,7 @@ func newLocal(t *testing.T, tracer *Tracer) (*Local, *hostile) {
 
 func TestLocalRefuse(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	l, h := newLocal(t, tracer)
 	l.Refuse("no session")
 	h.request(3) // ignored
@@ -41,7 +41,7 @@ func TestLocalRefuse(t *testing.T) {
 
 func TestLocalClose(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	l, _ := newLocal(t, tracer)
 	l.Received([]byte("\x00\x00\x00\x09\x04\x00\x00\x00\x01")) // malformed
 	l.Close()
@@ -51,7 +51,7 @@ func TestLocalClose(t *testing.T) {
 
 func TestLocalPanic(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	l, h := newLocal(t, tracer)
 	l.conn.client.scanner = nil
 	h.request(3)
@@ -66,7 +66,7 @@ func TestLocalNil(t *testing.T) {
 	t.Parallel()
 	var tracer *Tracer
 	tracer.GoAway("ignored")
-	full, events := newTracer(t, &Options{Memory: 1})
+	full, events := newTracer(t, 1, Output{})
 	for _, l := range []*Local{tracer.Local(time.Time{}), full.Local(time.Time{})} {
 		l.Received([]byte(http2.ClientPreface))
 		l.Refuse("x")
@@ -83,7 +83,7 @@ func TestLocalNil(t *testing.T) {
 // Its methods may be called from any goroutine.
 func TestLocalConcurrent(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	l, h := newLocal(t, tracer)
 	var wg sync.WaitGroup
 	wg.Go(func() { h.request(3) })

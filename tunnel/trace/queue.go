@@ -188,10 +188,9 @@ func (b *batch) reset() {
 	*b = batch{events: b.events[:0], fields: b.fields[:0], data: b.data[:0]}
 }
 
-// run calls sink until the queue is closed and empty.
-func (q *queue) run(sink Sink, isSecret func(name string) bool) {
+// run calls sink until the queue is closed and empty. A nil secrets keeps secrets.
+func (q *queue) run(sink Sink, secrets *redactor) {
 	defer close(q.done)
-	r := redactor{isSecret, map[string]bool{}}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
@@ -207,7 +206,7 @@ func (q *queue) run(sink Sink, isSecret func(name string) bool) {
 		b, closed := q.take(nil)
 		for b != nil {
 			for i := range b.events {
-				r.redact(b.events[i].Metadata)
+				secrets.redact(b.events[i].Metadata)
 				sink.Event(&b.events[i])
 			}
 			if b.lost != (Losses{}) {
@@ -248,13 +247,17 @@ func (q *queue) take(done *batch) (b *batch, closed bool) {
 	return b, q.closed
 }
 
-// close ends run, after the last event.
-func (q *queue) close(ctx context.Context) error {
+// end ends run, after the last event.
+func (q *queue) end() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.closed = true
 	signal(q.wake)
 	signal(q.full)
-	q.mu.Unlock()
+}
+
+// wait waits until run has ended.
+func (q *queue) wait(ctx context.Context) error {
 	select {
 	case <-q.done:
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -134,7 +136,7 @@ func (s *stuck) Event(e *Event) {
 func TestStuckSink(t *testing.T) { //nolint:paralleltest // it measures the heap
 	const conns, calls, limit = 10, 10_000, 2 << 20
 	sink := newStuck()
-	tracer := New(sink, &Options{Body: -1, Queue: limit})
+	tracer := New(0, Output{Sink: sink, Body: -1, Queue: limit})
 	tracer.GoAway("the first event")
 	tunneltest.Await(t, "the first event", sink.entered)
 	before := heap()
@@ -200,7 +202,7 @@ func TestStuckSink(t *testing.T) { //nolint:paralleltest // it measures the heap
 func TestCloseStuck(t *testing.T) {
 	t.Parallel()
 	sink := newStuck()
-	tracer := New(sink, nil)
+	tracer := New(0, Output{Sink: sink})
 	tracer.GoAway("1")
 	tunneltest.Await(t, "the first event", sink.entered)
 	tracer.GoAway("2")
@@ -220,7 +222,7 @@ func TestCloseStuck(t *testing.T) {
 // Losses are reported without an event.
 func TestLostConnection(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Memory: 1})
+	tracer, events := newTracer(t, 1, Output{})
 	o := tracer.Session(1)(1, false)
 	o.Received([]byte("P"))
 	o.Received([]byte("R"))
@@ -249,7 +251,7 @@ func TestFlush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &sleeper{}
-		tracer := New(s, nil)
+		tracer := New(0, Output{Sink: s})
 		begun := time.Now()
 		synctest.Wait()
 		<-time.After(2 * time.Hour) // of the bubble
@@ -266,7 +268,7 @@ func TestFlush(t *testing.T) {
 // Streams of any number of goroutines may be traced, while Memory and Queue run out.
 func TestConcurrentStreams(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Body: -1, Queue: 64 << 10, Memory: 64 << 10})
+	tracer, events := newTracer(t, 64<<10, Output{Body: -1, Queue: 64 << 10})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -300,15 +302,15 @@ func TestConcurrentStreams(t *testing.T) {
 	if !maps.Equal(begins, ends) || len(begins) == 0 {
 		t.Errorf("%d calls begin, %d end", len(begins), len(ends))
 	}
-	if tracer.queue.used != 0 || tracer.queue.reserved != 0 {
-		t.Errorf("%d bytes of the queue are still used, %d reserved", tracer.queue.used, tracer.queue.reserved)
+	if tracer.outputs[0].queue.used != 0 || tracer.outputs[0].queue.reserved != 0 {
+		t.Errorf("%d bytes of the queue are still used, %d reserved", tracer.outputs[0].queue.used, tracer.outputs[0].queue.reserved)
 	}
 }
 
 // Omitted types don't reach the sink, but count in Seq.
 func TestOmit(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Omit: []Type{ServerHeader, ClientHalfClose, ServerTrailer}})
+	tracer, events := newTracer(t, 0, Output{Omit: []Type{ServerHeader, ClientHalfClose, ServerTrailer}})
 	preface, _ := unaryCall()
 	o := tracer.Session(1)(1, false)
 	o.Received(preface[Client])
@@ -320,5 +322,29 @@ func TestOmit(t *testing.T) {
 	}
 	if want := []string{"1 client_header", "2 client_message", "5 server_message", "6 server_trailer"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Outputs have options and losses of their own.
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	whole, part, full := &recorder{}, &recorder{}, &recorder{}
+	tracer := New(0,
+		Output{Sink: whole, Body: -1, Secrets: true},
+		Output{Sink: part, Body: 2, Omit: []Type{ClientHeader, ClientHalfClose}},
+		Output{Sink: full, Queue: 1})
+	h := newHostile(tracer, 4096)
+	h.request(1, hpack.HeaderField{Name: "authorization", Value: "s3cret"})
+	_ = h.f[Client].WriteData(1, true, []byte("\x00\x00\x00\x00\x05hello"))
+	h.headers(Server, 1, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, hpack.HeaderField{Name: "grpc-status", Value: "0"})
+	h.o.End(nil)
+	if err := tracer.Close(soon()); err != nil {
+		t.Fatal(err)
+	}
+	const header, end = "1.1 client_header /test.S/M content-type=application/grpc authorization=", "1.4 server_trailer grpc-status=0 OK"
+	check(t, whole.events, header+"s3cret", fmt.Sprintf("1.2 client_message 5 %x", crc32.ChecksumIEEE([]byte("hello"))), "1.3 client_half_close", end)
+	check(t, part.events, header+Redacted, fmt.Sprintf("1.2 client_message 5 %x", crc32.ChecksumIEEE([]byte("he"))), end)
+	if len(full.events) != 1 || full.events[0].Lost != (Losses{Calls: 1}) {
+		t.Errorf("the events of the output without room are %v, want a lost call", full.events)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/wstun/wstun/tunnel/ws"
 )
 
-// streamMemory is the memory of a stream of a Relay, in bytes, of which Options.Memory is
-// used up.
+// streamMemory is the memory of a stream of a Relay, in bytes, charged
+// to the Tracer.
 const streamMemory = 512
 
 // Relay traces a session between two other programs, from the bytes of its WebSocket after
@@ -118,7 +118,7 @@ func (r *Relay) open(stream uint32) {
 		return
 	}
 	if !r.tracer.charge(streamMemory) {
-		r.tracer.queue.putLosses(Losses{Conns: 1})
+		r.tracer.lose(Losses{Conns: 1})
 		return
 	}
 	r.streams[stream] = &relayStream{observedStream: observedStream{tracer: r.tracer, session: r.number, stream: stream}}
@@ -166,7 +166,7 @@ func (r *Relay) stop(reason string) {
 	if r.stopped {
 		return
 	}
-	r.tracer.queue.put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason})
+	r.tracer.put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason}, allOutputs)
 	r.endAll(errors.New(reason))
 }
 

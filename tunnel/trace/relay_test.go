@@ -91,7 +91,7 @@ func recordedWebSockets(t *testing.T) (dialed, accepted *websocket.Conn, r *reco
 // returns, and returns the events.
 func feed(t *testing.T, pieces []sentPiece, size func() int) (events []Event, reason string) {
 	t.Helper()
-	tracer, eventsOf := newTracer(t, &Options{Body: -1})
+	tracer, eventsOf := newTracer(t, 0, Output{Body: -1})
 	r := tracer.Relay(1)
 	for _, piece := range pieces {
 		for part := range slices.Values(cut(piece.p, size)) {
@@ -238,7 +238,7 @@ func TestRelayMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tracer, events := newTracer(t, &Options{Memory: memory})
+			tracer, events := newTracer(t, memory, Output{})
 			relays := []*Relay{tracer.Relay(1), tracer.Relay(2)}
 			for i := range uint32(20_000) {
 				for _, r := range relays {
@@ -328,7 +328,7 @@ func TestRelayWithoutTracer(t *testing.T) {
 // A panic of the decoder ends the trace of the session, and nothing else.
 func TestRelayPanic(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	r := tracer.Relay(1)
 	r.Dialing(wsFrame(0x82, true, yamuxFrame(0, syn, 1, preface)))
 	var none map[uint32]bool
@@ -359,7 +359,7 @@ func FuzzRelay(f *testing.F) {
 	f.Add(join(wsFrame(0x82, true, yamuxFrame(0, syn, 1, request)), wsFrame(0x82, false, yamuxFrame(1, rst, 1, ""))))
 	f.Add(join(wsFrame(0xc2, true, []byte("x")), wsFrame(0x81, false, []byte("y")), wsFrame(0x88, true, nil)))
 	f.Fuzz(func(t *testing.T, input []byte) {
-		tracer, eventsOf := newTracer(t, &Options{Body: 10, Memory: 1 << 20})
+		tracer, eventsOf := newTracer(t, 1<<20, Output{Body: 10})
 		r := tracer.Relay(1)
 		for len(input) > 0 {
 			n := min(int(input[0]>>1), len(input)-1)

@@ -87,7 +87,7 @@ func newTracedOn(t *testing.T, clientRole wsmux.Role, dialed, accepted *websocke
 	}
 	var sessions [2]*wsmux.Session
 	for _, side := range []Side{Client, Server} {
-		tracer, events := newTracer(t, &Options{Body: -1})
+		tracer, events := newTracer(t, 0, Output{Body: -1})
 		tr.events[side] = events
 		observe := tracer.Session(1)
 		opts := &wsmux.Options{Observe: func(stream uint32, opened bool) *mux.StreamObserver {

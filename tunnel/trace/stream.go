@@ -65,7 +65,7 @@ func (s *observedStream) begin(first byte, h *half) bool {
 		s.begun = time.Now()
 		if s.conn = newConn(s.tracer, s.session, s.stream); s.conn == nil {
 			s.ignored = true
-			s.tracer.queue.putLosses(Losses{Conns: 1})
+			s.tracer.lose(Losses{Conns: 1})
 			return false
 		}
 	}
@@ -99,7 +99,7 @@ func (s *observedStream) other(h *half, err error) {
 	}
 	s.conn.now = time.Now()
 	s.conn.newEvent(Other, h.direction.sender).Message = message
-	s.conn.putEvent()
+	s.conn.putEvent(allOutputs)
 	s.conn.close(message)
 }
 
@@ -153,7 +153,7 @@ func (s *observedStream) end(err error) {
 			Type: Other, Time: time.Now(), Session: s.session, Stream: s.stream, Code: NoStatus, Duration: time.Since(s.begun),
 			Sent: Count{Bytes: s.sent.bytes}, Received: Count{Bytes: s.received.bytes},
 		}
-		s.tracer.queue.put(&e)
+		s.tracer.put(&e, allOutputs)
 	case s.conn != nil && !s.ignored:
 		s.conn.close(s.reason(err))
 	}

@@ -52,7 +52,7 @@ func TestRoles(t *testing.T) {
 		opened, sentByClient, serverFirst := i&1 != 0, i&2 != 0, i&4 != 0
 		t.Run(fmt.Sprintf("opened=%t/client=%t/serverFirst=%t", opened, sentByClient, serverFirst), func(t *testing.T) {
 			t.Parallel()
-			tracer, events := newTracer(t, &Options{Body: -1})
+			tracer, events := newTracer(t, 0, Output{Body: -1})
 			o := tracer.Session(7)(9, opened)
 			from := [2]func([]byte){o.Received, o.Sent}
 			if sentByClient {
@@ -114,7 +114,7 @@ func TestOther(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tracer, events := newTracer(t, nil)
+			tracer, events := newTracer(t, 0, Output{})
 			o := tracer.Session(1)(1, false)
 			for _, half := range []string{test.received, test.received} { // the second is only counted
 				o.Received([]byte(half))
@@ -131,7 +131,7 @@ func TestOther(t *testing.T) {
 // A stream without bytes isn't traced.
 func TestNoBytes(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	o := tracer.Session(1)(1, false)
 	o.Received(nil)
 	o.End(nil)
@@ -160,7 +160,7 @@ func TestCut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tracer, events := newTracer(t, nil)
+			tracer, events := newTracer(t, 0, Output{})
 			h := newHostile(tracer, 4096)
 			h.request(1)
 			test.end(h)
@@ -172,7 +172,7 @@ func TestCut(t *testing.T) {
 // A panic of the decoder ends the trace of the connection, and its calls.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, nil)
+	tracer, events := newTracer(t, 0, Output{})
 	s := &observedStream{tracer: tracer, session: 1, stream: 1}
 	h := connect(&mux.StreamObserver{
 		Received: func(p []byte) { s.scan(p, &s.received) },
@@ -189,15 +189,15 @@ func TestPanic(t *testing.T) {
 		"1.1 "+clientHeader,
 		`0.0 other "a bug of wstun ended the trace of this connection: runtime error: invalid memory address or nil pointer dereference`,
 		`1.2 cut "the trace of this connection has ended"`)
-	if tracer.queue.reserved != 0 {
-		t.Errorf("%d bytes of the queue are still reserved", tracer.queue.reserved)
+	if tracer.outputs[0].queue.reserved != 0 {
+		t.Errorf("%d bytes of the queue are still reserved", tracer.outputs[0].queue.reserved)
 	}
 }
 
 // Calls aren't confused with each other, nor with frames of ended ones.
 func TestAttribution(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Body: -1})
+	tracer, events := newTracer(t, 0, Output{Body: -1})
 	h := newHostile(tracer, 4096)
 	const end = http2.FlagHeadersEndHeaders | http2.FlagHeadersEndStream
 	status := hpack.HeaderField{Name: "grpc-status", Value: "5"}
@@ -233,7 +233,7 @@ func TestAttribution(t *testing.T) {
 // A response that isn't gRPC's, such as that of a proxy, has no messages.
 func TestForeignResponse(t *testing.T) {
 	t.Parallel()
-	tracer, events := newTracer(t, &Options{Body: -1})
+	tracer, events := newTracer(t, 0, Output{Body: -1})
 	h := newHostile(tracer, 4096)
 	h.request(1)
 	h.headers(Server, 1, http2.FlagHeadersEndHeaders, hpack.HeaderField{Name: ":status", Value: "502"}, hpack.HeaderField{Name: "content-type", Value: "text/html"})
@@ -267,7 +267,7 @@ func TestKeepsNoBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tracer, _ := newTracer(t, &Options{Body: -1})
+			tracer, _ := newTracer(t, 0, Output{Body: -1})
 			h := newHostile(tracer, 4096)
 			h.request(1)
 			h.block.Reset()

@@ -1,6 +1,6 @@
 // Package trace observes the gRPC calls of sessions while they happen.
 //
-//	t := trace.New(sink, nil)
+//	t := trace.New(0, trace.Output{Sink: sink})
 //	defer t.Close(ctx)
 //	opts := &tunnel.SessionOptions{Observe: t.Session} // of a Connector or an Acceptor
 //
@@ -13,9 +13,9 @@
 // bytes. While the sink is slow, the bodies of messages are left out first, then messages
 // and headers, and then whole calls; never the end of a call whose beginning was
 // queued. An event of type [Lost] reports how many events are missing. The state of
-// connections and calls, and messages of which a part has arrived, are bounded by
-// [Options.Memory]: connections and calls beyond it aren't traced, and calls whose header
-// lists it has no room for have no names.
+// connections and calls, and messages of which a part has arrived, are bounded, too:
+// connections and calls for which there is no memory aren't traced, and calls whose
+// header lists have no room have no names.
 //
 // A stream that doesn't carry HTTP/2 is identified once ([Other]), and its bytes are
 // counted. A bug in the decoder ends the tracing of a connection, not the connection.
@@ -27,8 +27,8 @@
 package trace
 
 import (
+	"cmp"
 	"context"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -46,14 +46,17 @@ type Sink interface {
 	Flush(now time.Time) (next time.Time)
 }
 
-// The defaults of Options.
+// The defaults of New and of an Output.
 const (
 	DefaultQueue  = 8 << 20
 	DefaultMemory = 320 << 20
 )
 
-// Options adjusts a Tracer. The zero value means the defaults.
-type Options struct {
+// Output is a Sink with its options. A slow one doesn't affect others. Zero values mean
+// the defaults.
+type Output struct {
+	Sink Sink // must be set
+
 	// Body is how many bytes of each message are kept in Event.Data; negative: all of
 	// them. Default: none.
 	Body int
@@ -70,45 +73,36 @@ type Options struct {
 	// Default: DefaultQueue.
 	Queue int64
 
-	// Memory limits the memory of the connections, their calls, and messages of which
-	// a part has arrived, in bytes. A connection takes at least 28 KiB, an open call
-	// 1 KiB. Default: DefaultMemory.
-	Memory int64
-
 	// IsSecret reports whether the value of the metadata with this name, in lower
 	// case, is secret. Default: IsSecret.
 	IsSecret func(name string) bool
+
+	// Secrets keeps secret values. Default: they are replaced.
+	Secrets bool
 }
+
+// maxOutputs is how many outputs a Tracer may have.
+const maxOutputs = 8
 
 // Tracer traces the calls of sessions. Use New.
 type Tracer struct {
-	opts  Options
-	queue queue
-	omit  uint32        // bits of Options.Omit
-	used  atomic.Int64  // bytes of Options.Memory
-	calls atomic.Uint64 // the number of the latest call
+	memory  int64
+	outputs []*output
+	used    atomic.Int64  // bytes of memory
+	calls   atomic.Uint64 // the number of the latest call
 }
 
-// New returns a Tracer for sink. opts may be nil. Close ends it.
-func New(sink Sink, opts *Options) *Tracer {
-	t := &Tracer{}
-	if opts != nil {
-		t.opts = *opts
+// New returns a Tracer for up to 8 outputs. Close ends it. memory limits the memory of the
+// connections, their calls, and messages of which a part has arrived, in bytes; 0 means
+// DefaultMemory. A connection takes at least 28 KiB, an open call 1 KiB.
+func New(memory int64, outputs ...Output) *Tracer {
+	if len(outputs) > maxOutputs {
+		panic("trace: more than 8 outputs")
 	}
-	if t.opts.Queue == 0 {
-		t.opts.Queue = DefaultQueue
+	t := &Tracer{memory: cmp.Or(memory, DefaultMemory)}
+	for _, o := range outputs {
+		t.outputs = append(t.outputs, newOutput(o))
 	}
-	if t.opts.Memory == 0 {
-		t.opts.Memory = DefaultMemory
-	}
-	if t.opts.IsSecret == nil {
-		t.opts.IsSecret = IsSecret
-	}
-	for _, kind := range t.opts.Omit {
-		t.omit |= 1 << kind
-	}
-	t.queue.init(t.opts.Queue)
-	go t.queue.run(sink, t.opts.IsSecret)
 	return t
 }
 
@@ -126,29 +120,25 @@ func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool
 	}
 }
 
-// Close waits until the sink has received all events, or ctx ends. The events of later
-// calls are ignored. It returns an error if ctx has ended, and then the sink may still be
-// in use.
-func (t *Tracer) Close(ctx context.Context) error { return t.queue.close(ctx) }
-
-// wholeBody is how much of a message Options.Whole keeps, in bytes.
-const wholeBody = 4 << 20
-
-// bodyLimit returns how much of each message of a method is kept, in bytes.
-func (t *Tracer) bodyLimit(method string) int {
-	switch {
-	case t.opts.Body < 0:
-		return math.MaxInt
-	case t.opts.Whole != nil && t.opts.Whole(method):
-		return max(t.opts.Body, wholeBody)
+// Close waits until the sinks have received all events, or ctx ends. The events of later
+// calls are ignored. It returns an error if ctx has ended, and then a sink may still be in
+// use.
+func (t *Tracer) Close(ctx context.Context) error {
+	for _, o := range t.outputs {
+		o.queue.end()
 	}
-	return t.opts.Body
+	for _, o := range t.outputs {
+		if err := o.queue.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// charge takes n bytes of Options.Memory, and reports whether they were left. A negative
-// n returns bytes.
+// charge takes n bytes of the memory, and reports whether they were left. A negative n
+// returns bytes.
 func (t *Tracer) charge(n int64) bool {
-	if t.used.Add(n) > t.opts.Memory && n > 0 {
+	if t.used.Add(n) > t.memory && n > 0 {
 		t.used.Add(-n)
 		return false
 	}

@@ -1,0 +1,299 @@
+package recording
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/wstun/wstun/commands/usage"
+)
+
+// FileOptions adjusts a File.
+type FileOptions struct {
+	Max  int64 // the size in bytes beyond which another file is begun; 0: none
+	Keep int   // how many older files are kept: PATH.1, the newest one, to PATH.N
+
+	// Head returns the lines with which a file begins: a HeaderLine, which has continued,
+	// and what is known of the schema. It is called for each file, and after lines were
+	// lost.
+	Head func(continued bool) []byte
+
+	Pcapng bool // convert the lines to pcapng
+	Logger *slog.Logger
+}
+
+// File is a recording that is being written. Its methods are called by one goroutine at a
+// time.
+type File struct {
+	path string // empty: it isn't a regular file
+	opts FileOptions
+	w    io.WriteCloser // nil: the file must be created again
+	size int64          // of the current file
+
+	headless  bool   // the head must be written
+	headEnd   int64  // where it ended
+	torn      string // the end of a part of a line that a pipe has
+	continued bool
+	pcapng    *Pcapng // nil: lines are written as they are
+	failure   failure
+}
+
+// Create creates a recording at path, with mode 0600, and writes its head. A recording that
+// is there becomes PATH.1, unless it is empty. path may also be a pipe, for which Create waits
+// until it has a reader or ctx ends, or a device. The caller closes the File.
+//
+// The error is a *usage.Error if there is another file, at PATH.1 too, or another process
+// writes this one.
+func Create(ctx context.Context, path string, opts *FileOptions) (*File, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return nil, usage.Errorf("%s is a folder", path)
+	case err == nil && !info.Mode().IsRegular():
+		w, err := openPipe(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return NewFile(w, opts)
+	}
+	r := newFile(opts)
+	r.path = path
+	if err := r.next(); err != nil {
+		return nil, err
+	}
+	if err := r.writeHead(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// NewFile returns a recording that is written to w, such as standard output, and writes its
+// head.
+func NewFile(w io.WriteCloser, opts *FileOptions) (*File, error) {
+	r := newFile(opts)
+	r.w = w
+	if err := r.writeHead(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func newFile(opts *FileOptions) *File {
+	r := &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
+	if opts.Pcapng {
+		r.pcapng = NewPcapng()
+	}
+	return r
+}
+
+// openPipe opens a pipe or a device for writing.
+func openPipe(ctx context.Context, path string) (*os.File, error) {
+	type result struct {
+		w   *os.File
+		err error
+	}
+	opened := make(chan result)
+	go func() {
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		select {
+		case opened <- result{w, err}:
+		case <-ctx.Done():
+			_ = w.Close()
+		}
+	}()
+	select {
+	case r := <-opened:
+		return r.w, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Write writes whole lines. If it fails, none of them is in the file, but later ones may be
+// again. The failure is logged, at most once a minute, and so is its end.
+func (r *File) Write(lines []byte) (int, error) {
+	err := r.write(lines)
+	r.failure.report(err, bytes.Count(lines, []byte("\n")))
+	if err != nil {
+		return 0, err
+	}
+	return len(lines), nil
+}
+
+func (r *File) write(lines []byte) error {
+	isFull := r.opts.Max > 0 && r.size > r.headEnd && r.size+int64(len(lines)) > r.opts.Max
+	if r.path != "" && (r.w == nil || isFull) {
+		if err := r.next(); err != nil {
+			return err
+		}
+	}
+	if err := r.writeHead(); err != nil {
+		return err
+	}
+	if r.pcapng != nil {
+		lines = r.pcapng.Append(nil, lines)
+	}
+	return r.put(lines)
+}
+
+// writeHead writes the head, if it must be written.
+func (r *File) writeHead() error {
+	if !r.headless {
+		return nil
+	}
+	var head []byte
+	switch {
+	case r.pcapng == nil:
+		head = append(head, r.torn...)
+		head = append(head, r.opts.Head(r.continued)...)
+	case r.size == 0:
+		head = r.pcapng.Start(nil)
+	default:
+		r.pcapng.Restart()
+	}
+	if err := r.put(head); err != nil {
+		return err
+	}
+	r.headless, r.headEnd, r.torn = false, r.size, ""
+	return nil
+}
+
+// put writes p, or nothing.
+func (r *File) put(p []byte) error {
+	n, err := r.w.Write(p)
+	if err == nil {
+		r.size += int64(n)
+		return nil
+	}
+	r.headless = true // lost lines may have had descriptors
+	f, ok := r.w.(*os.File)
+	switch {
+	case n == 0:
+	case !ok || r.path == "":
+		r.torn = "\n"
+	default: // the end of the file is that of the last whole line
+		_, serr := f.Seek(r.size, io.SeekStart)
+		err = errors.Join(err, f.Truncate(r.size), serr)
+	}
+	return err
+}
+
+// next begins the next file at path.
+func (r *File) next() error {
+	if r.w != nil {
+		_ = r.w.Close() // what was written is with the system
+		r.w, r.continued = nil, true
+	}
+	if err := moveAway(r.path, 0, r.opts.Keep); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_ = lock(f) // nobody else knows the file yet
+	r.w, r.size, r.headless = f, 0, true
+	return nil
+}
+
+// Close closes the file. If lines are missing at its end, it logs how many.
+func (r *File) Close() {
+	if r.w != nil {
+		_ = r.w.Close()
+	}
+	r.failure.close()
+}
+
+// numbered returns the path of the nth older file, of the current one for 0.
+func numbered(path string, n int) string {
+	if n == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s.%d", path, n)
+}
+
+// moveAway renames the nth older file at path, and before that the older ones, to keep them,
+// or removes it. If one of them isn't a recording, it does nothing.
+func moveAway(path string, n, keep int) error {
+	name := numbered(path, n)
+	isEmpty, err := inspect(name, n == 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case isEmpty || n >= keep:
+		return os.Remove(name)
+	}
+	if err := moveAway(path, n+1, keep); err != nil {
+		return err
+	}
+	return os.Rename(name, numbered(path, n+1))
+}
+
+// beginning is that of each HeaderLine.
+const beginning = `{"event":"` + HeaderLine + `"`
+
+// inspect returns an error unless the file is a recording, and, if it is locked by nobody
+// else, whether it is empty.
+func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if mayBeInUse && errors.Is(lock(f), errLocked) {
+		return false, usage.Errorf("%s is the recording of a wstun that is running", name)
+	}
+	const longest = 4 << 10 // of a header
+	head, err := io.ReadAll(io.LimitReader(f, longest))
+	if err != nil {
+		return false, err
+	}
+	if len(head) > 0 && !bytes.HasPrefix(head, []byte(beginning)) && !IsPcapng(head) {
+		return false, &usage.Error{Err: fmt.Errorf("%s exists and isn't a recording of wstun", name), Advice: "choose another file, or move it away"}
+	}
+	end := bytes.IndexByte(head, '\n')
+	return len(head) == 0 || len(head) < longest && end == len(head)-1, nil
+}
+
+// failure logs failures to write.
+type failure struct {
+	logger *slog.Logger
+	failed bool
+	logged time.Time // the latest warning
+	lines  int       // lost since the beginning of the failure
+}
+
+// report handles the result of writing a number of lines.
+func (f *failure) report(err error, lines int) {
+	const interval = time.Minute
+	switch {
+	case err == nil && f.failed:
+		f.logger.Info("recording again", slog.Int("lost_lines", f.lines))
+		*f = failure{logger: f.logger}
+	case err != nil:
+		f.lines += lines
+		if now := time.Now(); now.Sub(f.logged) >= interval {
+			f.logged = now
+			f.logger.Warn("not recorded", slog.Any("err", err), slog.Int("lost_lines", f.lines))
+		}
+		f.failed = true
+	}
+}
+
+func (f *failure) close() {
+	if f.failed {
+		f.logger.Warn("the end of the recording is missing", slog.Int("lost_lines", f.lines))
+	}
+}
+
+var errLocked = errors.New("locked by another process")

@@ -1,0 +1,194 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/wstun/wstun/commands/recording"
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/trace"
+)
+
+const (
+	// recordQueue limits the memory of the events that wait for the file, in bytes.
+	recordQueue = 128 << 20
+
+	// shortMessage is how much of a message a recording also has in JSON, in bytes.
+	shortMessage = 4 << 10
+
+	// The lines of a recording that wait for the verdict of a filter, in bytes.
+	maxRecordHeld    = 16 << 20 // of a call
+	maxAllRecordHeld = 64 << 20
+)
+
+// recordFlags returns the flags for a recording. The file has no environment variable: two
+// processes would share it.
+func (o *Options) recordFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.PathFlag{Name: "record", Usage: "record each RPC in `FILE`, for wstun trace, replay and serve --stub; FILE.pcapng is for Wireshark", Destination: &o.Record},
+		usage.String(&o.RecordFormat, "record-format", "record as `FORMAT`: json or pcapng (default: as the name of the file says)", ""),
+		usage.Size(&o.RecordMax, "record-max", "begin another file at `SIZE`, and rename the old one to FILE.1; 0 for no limit", 1<<30),
+		usage.Int(&o.RecordKeep, "record-keep", "keep `N` older files", 5),
+		usage.Bool(&o.RecordSecrets, "record-secrets", "record credentials and the message fields declared as secret, too"),
+	}
+}
+
+// records reports whether the flags ask for a recording.
+func (o *Options) records() bool { return o.Record != "" }
+
+// checkRecord checks the flags for the recording.
+func (o *Options) checkRecord() error {
+	if !o.records() {
+		return o.Given.Reject("--record", "record-format", "record-max", "record-keep", "record-secrets")
+	}
+	if o.RecordFormat == "" {
+		o.RecordFormat = "json"
+		if strings.HasSuffix(o.Record, ".pcapng") {
+			o.RecordFormat = "pcapng"
+		}
+	}
+	if err := usage.OneOf("record-format", o.RecordFormat, "json", "pcapng"); err != nil {
+		return err
+	}
+	if o.RecordKeep < 0 {
+		return usage.Errorf("--record-keep %d: want 0 or more", o.RecordKeep)
+	}
+	if o.RecordSecrets && len(o.Redact) > 0 {
+		return usage.Errorf("both --record-secrets and --redact")
+	}
+	return nil
+}
+
+// newRecorder returns the follower that records, and its output of the Tracer.
+func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
+	ms := o.newMessages(out, f)
+	ms.show, ms.full, ms.record, ms.keepSecrets = true, false, true, o.RecordSecrets
+	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version}
+	if o.RecordSecrets {
+		r.secrets = nil
+		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
+	}
+	ms.schema.found = r.found
+	opts := &recording.FileOptions{Max: o.RecordMax, Keep: o.RecordKeep, Head: r.head, Pcapng: o.RecordFormat == "pcapng", Logger: out.Logger}
+	file, err := o.createRecord(ctx, out, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.follower = &follower{
+		out: file, render: r, messages: ms, filter: f, calls: map[uint64]*call{}, stages: newStages(),
+		maxHeld: maxRecordHeld, maxAllHeld: maxAllRecordHeld, end: r.end,
+	}
+	r.file, r.logger = file, out.Logger
+	return r.follower, &trace.Output{Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets}, nil
+}
+
+// createRecord creates the file.
+func (o *Options) createRecord(ctx context.Context, out *Output, opts *recording.FileOptions) (file *recording.File, err error) {
+	switch {
+	case o.Record != "-":
+		file, err = recording.Create(ctx, o.Record, opts)
+	case out.Stdout == nil:
+		return nil, &usage.Error{
+			Err:    errors.New("--record -: standard output has the results of this command"),
+			Advice: "give a file, or a named pipe such as >(wireshark -k -i -) in bash",
+		}
+	default:
+		file, err = recording.NewFile(out.Stdout, opts)
+	}
+	if ue, ok := errors.AsType[*usage.Error](err); ok {
+		return nil, &usage.Error{Err: fmt.Errorf("--record: %w", ue.Err), Advice: ue.Advice}
+	}
+	if err != nil {
+		return nil, usage.Errorf("--record: %w", err)
+	}
+	return file, nil
+}
+
+// recorder renders events as the lines of a recording.
+type recorder struct {
+	jsonRenderer
+	follower *follower
+	file     *recording.File
+	files    recording.Files // the schema so far
+	version  string          // of wstun
+	logger   *slog.Logger
+}
+
+func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
+	l := r.line(e, t)
+	if t == nil {
+		return l.Append(nil)
+	}
+	l.Redacted = t.redacted
+	if l.Status != nil {
+		l.Status.Data = t.data
+		return l.Append(nil)
+	}
+	l.Data, l.Truncated = t.data, t.truncated
+	if len(l.Message) == 0 {
+		l.Schema = nil
+	}
+	return l.Append(nil)
+}
+
+func (*recorder) open(*call, time.Time, bool) []byte { return nil }
+func (*recorder) summary(*summary) []byte            { return nil }
+
+// head returns the lines at the beginning of a file.
+func (r *recorder) head(continued bool) []byte {
+	l := recording.NewHeader(r.version, time.Now())
+	l.Secrets, l.Continued = r.messages.keepSecrets, continued
+	b := l.Append(nil)
+	if set := r.files.Set(); len(set.GetFile()) > 0 {
+		b = append(b, schemaLine(set)...)
+	}
+	return b
+}
+
+func schemaLine(set *descriptorpb.FileDescriptorSet) []byte {
+	files, err := proto.MarshalOptions{Deterministic: true}.Marshal(set)
+	if err != nil {
+		return nil // a server's name that isn't UTF-8
+	}
+	return recording.NewSchema(files, time.Now()).Append(nil)
+}
+
+// found records a file and its imports, unless they have been recorded.
+func (r *recorder) found(file protoreflect.FileDescriptor) {
+	set, seen := &descriptorpb.FileDescriptorSet{}, map[string]bool{}
+	var add func(protoreflect.FileDescriptor)
+	add = func(file protoreflect.FileDescriptor) {
+		if file == nil || file.IsPlaceholder() || seen[file.Path()] {
+			return
+		}
+		seen[file.Path()] = true
+		for i := range file.Imports().Len() {
+			add(file.Imports().Get(i).FileDescriptor)
+		}
+		if fd := protodesc.ToFileDescriptorProto(file); r.files.Add(fd) {
+			set.File = append(set.File, fd)
+		}
+	}
+	add(file)
+	if len(set.GetFile()) > 0 {
+		r.follower.write(schemaLine(set))
+	}
+}
+
+// end closes the file.
+func (r *recorder) end(lost trace.Losses) {
+	r.file.Close()
+	if lost != (trace.Losses{}) {
+		r.logger.Warn("the recording is incomplete", slog.String("lost", losses(lost)))
+	}
+}
