@@ -143,9 +143,12 @@ func (p *program) replay(ctx context.Context, o *replayOptions) error {
 		return err
 	}
 	known := reflection.FromSet(files)
-	calls, err := o.choose(rec.Calls, reflection.NewCatalog(known))
+	calls, err := o.choose(rec.Calls, reflection.NewCatalog(known)) //nolint:contextcheck // each message has a time limit
 	if err != nil {
 		return err
+	}
+	if n := rec.Lost.Calls; n > 0 {
+		fmt.Fprintf(p.stderr, "wstun: note: there was no room for %d calls in the recording\n", n)
 	}
 	o.target.Known = known
 	ctx, t, err := p.openTarget(ctx, &o.target, &o.log)
@@ -199,7 +202,11 @@ func (p *program) conclude(ctx context.Context, o *replayOptions, s *replay.Summ
 	}
 	switch {
 	case ctx.Err() != nil && s.NotMade > 0:
-		return &replayError{exitFailed, fmt.Errorf("stopped before all calls were made: %w", context.Cause(ctx))}
+		err := errors.New("stopped before all calls were made")
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) { // no signal
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
+		return &replayError{exitFailed, err}
 	case s.Failed+s.NotMade > 0:
 		return &replayError{status: exitFailed}
 	case s.Differ > 0:

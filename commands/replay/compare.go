@@ -105,7 +105,7 @@ func (d *diff) responses(m *method, recorded *script, got *outcome) {
 		if len(recorded.responses) > 1 {
 			d.response = i + 1
 		}
-		d.skip(e.Redacted)
+		d.skip("", e.Redacted)
 		d.bytes(m.root, m.output, e.Data, got.responses[i])
 	}
 }
@@ -117,7 +117,7 @@ func (d *diff) unorderedResponses(m *method, recorded []*recording.Event, got []
 	for _, e := range recorded {
 		redacted = append(redacted, e.Redacted...)
 	}
-	d.skip(redacted)
+	d.skip("", redacted)
 	key := func(data []byte) string {
 		decoded := d.decode(m.output, data)
 		d.prune(m.root, decoded)
@@ -155,7 +155,7 @@ func (d *diff) status(m *method, recorded *script, got *outcome) {
 	case got.status == nil || !recorded.ends || got.code() != recorded.status.Code():
 		d.report(m.status, func() (string, string) { return quote(recorded.describe()), quote(got.describe()) })
 	case !recorded.reset:
-		d.skip(recorded.end.Redacted)
+		d.skip(statusPath, recorded.end.Redacted)
 		d.messages(m.status, recorded.status.Proto().ProtoReflect(), got.status.Proto().ProtoReflect())
 	}
 }
@@ -286,13 +286,11 @@ func (c *comparer) request(ctx context.Context, recorded *script) string {
 	finding, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	data := recorded.requests[0].Data
-	d := &diff{ctx: ctx, types: m.types(finding)}
-	text, err := "", error(nil)
-	if m.input == nil || m.input.IsPlaceholder() {
-		text, err = message.Raw(ctx, data, &message.Options{Compact: true})
-	} else {
-		text = d.message(d.decode(m.input, data))
+	if m.input != nil && !m.input.IsPlaceholder() {
+		d := &diff{ctx: ctx, types: m.types(finding)}
+		return part(d.message(d.decode(m.input, data)), 0, maxShortened)
 	}
+	text, err := message.Raw(ctx, data, &message.Options{Compact: true})
 	if err != nil {
 		return ""
 	}

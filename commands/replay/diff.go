@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,17 +103,15 @@ func (d *diff) within(name string, f func()) {
 	d.trail = d.trail[:len(d.trail)-1]
 }
 
-// index matches an index or a key in a path.
-var index = regexp.MustCompile(`\[[^\]]*\]`)
-
-// skip sets the paths that aren't compared, because the recording lacks their values.
-func (d *diff) skip(redacted []string) {
+// skip sets the paths below that of a message that aren't compared, because the recording
+// lacks their values.
+func (d *diff) skip(message string, redacted []string) {
 	d.redacted = nil
 	for _, path := range redacted {
 		if d.redacted == nil {
 			d.redacted = map[string]bool{}
 		}
-		d.redacted[index.ReplaceAllString(path, "")] = true
+		d.redacted[join(message, path)] = true
 	}
 }
 
@@ -228,7 +225,7 @@ func (d *diff) fields(p *place, a, b protoreflect.Message) {
 				d.maps(q, fd, a.Get(fd).Map(), b.Get(fd).Map())
 			case fd.IsList():
 				d.lists(q, fd, a.Get(fd).List(), b.Get(fd).List())
-			case fd.HasPresence() && !(a.Has(fd) && b.Has(fd)):
+			case fd.HasPresence() && (!a.Has(fd) || !b.Has(fd)):
 				d.report(q, func() (string, string) { return d.optional(fd, a), d.optional(fd, b) })
 			default:
 				d.values(q, fd, a.Get(fd), b.Get(fd))

@@ -174,14 +174,14 @@ func serveStream(t *testing.T, handle func(method string, stream grpc.ServerStre
 	}))
 }
 
-// played is the output of a replay and its results.
+// output is the output of a replay, and its results.
 type output struct {
 	text    string
 	summary *Summary
 	results map[uint64]*Result
 }
 
-// replay replays a tape, with the values of --ignore and --unordered in opts.
+// replay replays a tape with values of --ignore.
 func (tp *tape) replay(cc grpc.ClientConnInterface, ignore []string, change ...func(*Options)) *output {
 	tp.t.Helper()
 	return tp.replayIn(tp.t.Context(), cc, ignore, change...)

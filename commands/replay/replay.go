@@ -280,7 +280,7 @@ func (p *player) finish(ctx context.Context, c *played) {
 		p.lost = got.lost
 		r.Verdict, r.Reason = Failed, got.failure.Error()
 	} else {
-		complete := true
+		var complete bool
 		if r.Differences, complete = p.comparer.compare(ctx, c.script, got); len(r.Differences) > 0 {
 			r.Verdict, r.More = Differs, !complete
 		}

@@ -76,8 +76,8 @@ func restrict(rules []rule, method string) (own []rule) {
 	return own
 }
 
-// maxDepth is the number of levels with places of their own. What is deeper has the place
-// of the deepest.
+// maxDepth is the number of levels with places of their own. Deeper fields have the place of
+// the deepest.
 const maxDepth = 64
 
 // place is a field in the messages of a type, in whatever element of a list or map. It has
@@ -137,7 +137,7 @@ func (p *place) field(fd protoreflect.FieldDescriptor) *place {
 	}
 	if fd.IsExtension() {
 		name := "(" + string(fd.FullName()) + ")"
-		return p.child(name, name, name, typ)
+		return p.child(name, name, string(fd.Name()), typ) // as in Event.Redacted
 	}
 	return p.child(string(fd.FullName()), string(fd.Name()), fd.JSONName(), typ)
 }
