@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,12 +13,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/wstun/wstun/commands/endpoint"
-	"github.com/wstun/wstun/commands/stub"
-	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -48,6 +44,7 @@ type Options struct {
 	Authority     string
 	Raw           bool
 	Stub          string
+	NoStubDelays  bool
 	Descriptors   Descriptors
 	NoReflection  bool
 	ReflectHeader []string
@@ -66,7 +63,8 @@ func (o *Options) Flags() []cli.Flag {
 		usage.Bool(&o.TLS.Insecure, "upstream-insecure", "don't verify the upstreams' certificates"),
 		usage.String(&o.Authority, "upstream-authority", "call the upstreams with the authority `NAME` instead of the caller's", ""),
 		usage.Bool(&o.Raw, "raw", "forward bytes to the one upstream unchanged: it sees the peer's own HTTP/2"),
-		usage.Path(&o.Stub, "stub", "answer calls from the YAML `FILE`, with the descriptors of --proto or --protoset"),
+		usage.Path(&o.Stub, "stub", "answer calls from the YAML `FILE`, with the descriptors of --proto or --protoset, or as in a recording, which has its own"),
+		usage.Bool(&o.NoStubDelays, "no-stub-delays", "answer calls as in the recording of --stub, but without its delays"),
 		usage.Strings(&o.Descriptors.Protos, "proto", "take descriptors from the source `FILE`, for services that the upstreams' reflection lacks; repeatable"),
 		usage.Strings(&o.Descriptors.ImportPaths, "import-path", "look for --proto files and their imports in `DIR`; repeatable (default: the current folder)"),
 		usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, for services that the upstreams' reflection lacks; repeatable"),
@@ -85,6 +83,11 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 	if err != nil {
 		return nil, err
 	}
+	if o.Stub == "" {
+		if err := o.Given.Reject("--stub", "no-stub-delays"); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case o.Stub != "" && len(o.Upstreams) > 0:
 		return nil, usage.Errorf("both --stub and --upstream: calls are answered either here or there")
@@ -92,7 +95,7 @@ func New(ctx context.Context, o *Options, logger *slog.Logger) (Backend, error) 
 		if err := o.Given.Reject("--upstream", upstreamFlags...); err != nil {
 			return nil, err
 		}
-		return newStub(o, limits) //nolint:contextcheck // compiling files isn't interrupted
+		return newStub(o, limits, logger) //nolint:contextcheck // compiling files isn't interrupted
 	case len(o.Upstreams) == 0:
 		if err := o.Given.Reject("--upstream", append(upstreamFlags, "proto", "import-path", "protoset", "no-reflection")...); err != nil {
 			return nil, err
@@ -175,43 +178,6 @@ func newRawUpstream(text string, logger *slog.Logger, config *tls.Config) (Backe
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return b.forwarder.Dial(ctx) }))
 	if err != nil {
 		return nil, usage.Errorf("--upstream %s: %w", text, err)
-	}
-	return b, nil
-}
-
-// newStub returns a backend that answers calls from a file.
-func newStub(o *Options, limits *limit.Process) (Backend, error) {
-	set, err := o.Descriptors.Load()
-	if err != nil {
-		return nil, err
-	}
-	if set == nil {
-		return nil, &usage.Error{Err: errors.New("--stub needs the descriptors of its methods"), Advice: "name the source with --proto, or a compiled set with --protoset"}
-	}
-	text, err := textfile.Read(o.Stub)
-	if err != nil {
-		return nil, usage.Errorf("--stub: %w", err)
-	}
-	s, err := stub.Parse(o.Stub, text, set.Files())
-	if err != nil {
-		return nil, &usage.Error{Err: err, Advice: "fix the file of --stub"}
-	}
-	merged := reflection.NewMerged(1, nil)
-	merged.Set(0, set)
-	b := &grpcBackend{
-		limits:  limits,
-		options: []grpc.ServerOption{s.ServerOption()},
-		health:  health.NewServer(),
-		register: func(g *limit.Server) {
-			if !o.NoReflection {
-				merged.Register(g)
-			}
-		},
-		finders:    []reflection.Finder{reflection.FromSet(set)},
-		closeFirst: s.Close,
-	}
-	for _, service := range s.Services() {
-		b.health.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
 	}
 	return b, nil
 }

@@ -107,20 +107,35 @@ func (c *Call) End() *Event {
 	return nil
 }
 
-// Problem returns why the call can't be made again as it was, "" if it can: its
-// beginning, events or bytes of a message are missing, it wasn't a gRPC call, its
-// session was lost, or wstun answered it; or a request has lost a secret.
+// Problem returns why the call can't be made again as it was, "" if it can: it is
+// Incomplete, its session was lost, or wstun answered it; or a request has lost a secret.
 func (c *Call) Problem() string {
+	if reason := c.Incomplete(); reason != "" {
+		return reason
+	}
+	switch end := c.End(); {
+	case end != nil && end.Type == trace.Cut:
+		return "it was cut: " + end.Message
+	case end != nil && end.Side == trace.Wstun:
+		return "wstun answered it: " + end.Message
+	}
+	for _, e := range c.Events {
+		if e.Type == trace.ClientMessage && len(e.Redacted) > 0 {
+			return "a request has lost secrets: " + strings.Join(e.Redacted, ", ")
+		}
+	}
+	return ""
+}
+
+// Incomplete returns why the recording doesn't have all that the two sides have sent, ""
+// if it has: the beginning, events or bytes of a message are missing, or it isn't gRPC.
+func (c *Call) Incomplete() string {
 	first := c.Events[0]
 	switch end := c.End(); {
 	case first.Type != trace.ClientHeader:
 		return "its beginning isn't in the recording"
 	case !first.isGRPC() || first.Method == "?":
 		return "it isn't gRPC"
-	case end != nil && end.Type == trace.Cut:
-		return "it was cut: " + end.Message
-	case end != nil && end.Side == trace.Wstun:
-		return "wstun answered it: " + end.Message
 	case end != nil && end.Type == trace.ServerTrailer && end.Code == trace.NoStatus:
 		return "the response isn't gRPC"
 	}
@@ -130,8 +145,6 @@ func (c *Call) Problem() string {
 			return "events are missing"
 		case isMessage && !e.Whole:
 			return "a message isn't recorded as a whole"
-		case e.Type == trace.ClientMessage && len(e.Redacted) > 0:
-			return "a request has lost secrets: " + strings.Join(e.Redacted, ", ")
 		}
 	}
 	return ""

@@ -20,7 +20,7 @@ type FileOptions struct {
 	Keep int   // how many older files are kept: PATH.1, the newest one, to PATH.N
 
 	// Head returns the lines with which a file begins: a HeaderLine, which has continued,
-	// and what is known of the schema. It is called for each file, and after lines were
+	// and the schema so far. It is called for each file, and after lines were
 	// lost.
 	Head func(continued bool) []byte
 
@@ -117,20 +117,37 @@ func openPipe(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// Write writes whole lines. If it fails, none of them is in the file, but later ones may be
-// again. The failure is logged, at most once a minute, and so is its end.
-func (r *File) Write(lines []byte) (int, error) {
-	err := r.write(lines)
-	r.failure.report(err, bytes.Count(lines, []byte("\n")))
-	if err != nil {
-		return 0, err
+// Write writes whole lines, and returns how many bytes of them are in the file. If it fails,
+// later lines may be written again. The failure is logged, at most once a minute, and so is
+// its end.
+func (r *File) Write(lines []byte) (n int, err error) {
+	for n < len(lines) && err == nil {
+		part := r.fitting(lines[n:])
+		if len(part) == 0 {
+			err = r.next()
+		} else if err = r.write(part); err == nil {
+			n += len(part)
+		}
 	}
-	return len(lines), nil
+	r.failure.report(err, bytes.Count(lines[n:], []byte("\n")))
+	return n, err
+}
+
+// fitting returns the first lines, as many as the file has room for. An empty file has room
+// for any line.
+func (r *File) fitting(lines []byte) []byte {
+	room := r.opts.Max - r.size
+	if r.opts.Max == 0 || r.path == "" || int64(len(lines)) <= room {
+		return lines
+	}
+	if end := bytes.LastIndexByte(lines[:max(0, room)], '\n'); end >= 0 || r.size > r.headEnd {
+		return lines[:end+1]
+	}
+	return lines[:bytes.IndexByte(lines, '\n')+1]
 }
 
 func (r *File) write(lines []byte) error {
-	isFull := r.opts.Max > 0 && r.size > r.headEnd && r.size+int64(len(lines)) > r.opts.Max
-	if r.path != "" && (r.w == nil || isFull) {
+	if r.w == nil {
 		if err := r.next(); err != nil {
 			return err
 		}
@@ -173,7 +190,7 @@ func (r *File) put(p []byte) error {
 		r.size += int64(n)
 		return nil
 	}
-	r.headless = true // lost lines may have had descriptors
+	r.headless, r.continued = true, r.size > 0 || r.continued // lost lines may have had descriptors
 	f, ok := r.w.(*os.File)
 	switch {
 	case n == 0:
@@ -189,7 +206,7 @@ func (r *File) put(p []byte) error {
 // next begins the next file at path.
 func (r *File) next() error {
 	if r.w != nil {
-		_ = r.w.Close() // what was written is with the system
+		_ = r.w.Close() // the system has all that was written
 		r.w, r.continued = nil, true
 	}
 	if err := moveAway(r.path, 0, r.opts.Keep); err != nil {
@@ -204,7 +221,7 @@ func (r *File) next() error {
 	return nil
 }
 
-// Close closes the file. If lines are missing at its end, it logs how many.
+// Close closes the file. If lines were lost, it logs how many.
 func (r *File) Close() {
 	if r.w != nil {
 		_ = r.w.Close()
@@ -268,31 +285,33 @@ func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
 // failure logs failures to write.
 type failure struct {
 	logger *slog.Logger
-	failed bool
 	logged time.Time // the latest warning
-	lines  int       // lost since the beginning of the failure
+	told   bool      // … is about the current failure
+	lines  int       // lost by the current failure
+	total  int       // lost by all
 }
 
-// report handles the result of writing a number of lines.
+// report handles the result of a write by which a number of lines were lost.
 func (f *failure) report(err error, lines int) {
 	const interval = time.Minute
-	switch {
-	case err == nil && f.failed:
-		f.logger.Info("recording again", slog.Int("lost_lines", f.lines))
-		*f = failure{logger: f.logger}
-	case err != nil:
-		f.lines += lines
-		if now := time.Now(); now.Sub(f.logged) >= interval {
-			f.logged = now
-			f.logger.Warn("not recorded", slog.Any("err", err), slog.Int("lost_lines", f.lines))
+	if err == nil {
+		if f.told {
+			f.logger.Info("recording again", slog.Int("lost_lines", f.lines))
 		}
-		f.failed = true
+		f.told, f.lines = false, 0
+		return
+	}
+	f.lines += lines
+	f.total += lines
+	if now := time.Now(); now.Sub(f.logged) >= interval {
+		f.logged, f.told = now, true
+		f.logger.Warn("not recorded", slog.Any("err", err), slog.Int("lost_lines", f.lines))
 	}
 }
 
 func (f *failure) close() {
-	if f.failed {
-		f.logger.Warn("the end of the recording is missing", slog.Int("lost_lines", f.lines))
+	if f.total > 0 {
+		f.logger.Warn("the recording has gaps", slog.Int("lost_lines", f.total))
 	}
 }
 

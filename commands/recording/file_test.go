@@ -195,7 +195,7 @@ func TestFileRotationFails(t *testing.T) {
 	expect(t, path, "[-2 3]")
 	expect(t, path+".1", "[-1 1]")
 	text := log.b.String()
-	if strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "r.1 exists and isn't a recording of wstun") || !strings.Contains(text, `msg="recording again" lost_lines=3`) {
+	if strings.Count(text, "not recorded") != 1 || !strings.Contains(text, "r.1 exists and isn't a recording of wstun") || !strings.Contains(text, `msg="recording again" lost_lines=3`) || !strings.Contains(text, `msg="the recording has gaps" lost_lines=3`) {
 		t.Errorf("log: %s", text)
 	}
 }
@@ -252,5 +252,5 @@ func TestPipe(t *testing.T) {
 	if err := os.WriteFile(path, w.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, path, "[-1 1 -1 3]")
+	expect(t, path, "[-1 1 -2 3]")
 }

@@ -93,7 +93,7 @@ type Count struct {
 	Bytes    int64  `json:"bytes"`
 }
 
-// Lost counts what is missing.
+// Lost counts missing parts.
 type Lost struct {
 	Events      uint64 `json:"events,omitempty"`
 	Calls       uint64 `json:"calls,omitempty"`

@@ -35,6 +35,21 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{lines: s}
 }
 
+// Detect reports whether text is a recording, and no other file such as YAML: it begins with
+// an object in JSON, and has a line with the header. It may be of a later version.
+func Detect(text []byte) bool {
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return false
+	}
+	r := NewReader(bytes.NewReader(text))
+	for r.Version == 0 {
+		if _, err := r.Next(); err != nil {
+			return !errors.Is(err, io.EOF) && !errors.Is(err, ErrNotRecording)
+		}
+	}
+	return true
+}
+
 // Next returns the next line, or [io.EOF]. It skips lines that aren't JSON objects with an
 // event, such as log lines and the torn last line of a process that was killed. Other
 // errors are those of reading, and that of a recording of a later version.

@@ -253,10 +253,13 @@ func metadataValue(name string, n *node) (text, expected string) {
 		}
 		return string(data), ""
 	}
-	for _, c := range []byte(n.text) {
-		if c < ' ' || c > '~' {
-			return "", "printable ASCII, not " + n.describe()
-		}
+	if !isPrintable(n.text) {
+		return "", "printable ASCII, not " + n.describe()
 	}
 	return n.text, ""
+}
+
+// isPrintable reports whether text can be the value of metadata.
+func isPrintable(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
 }

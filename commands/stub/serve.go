@@ -22,6 +22,8 @@ type method struct {
 	line  int
 	desc  protoreflect.MethodDescriptor
 	rules []*rule
+
+	recorded *recorded // nil: the file has rules
 }
 
 // A rule is the answer to the requests that match when.
@@ -49,6 +51,8 @@ func (s *Stub) serve(_ any, stream grpc.ServerStream) error {
 	switch {
 	case m == nil:
 		return s.unimplemented(name)
+	case m.recorded != nil:
+		return s.serveRecorded(m, stream)
 	case m.desc.IsStreamingClient() && m.desc.IsStreamingServer():
 		return s.serveBidi(m, stream)
 	default:
@@ -59,13 +63,14 @@ func (s *Stub) serve(_ any, stream grpc.ServerStream) error {
 // unimplemented returns the error for a method that isn't in the file.
 func (s *Stub) unimplemented(name string) error {
 	service, method, _ := strings.Cut(strings.TrimPrefix(name, "/"), "/")
-	desc, _ := s.files.FindDescriptorByName(protoreflect.FullName(service))
-	sd, ok := desc.(protoreflect.ServiceDescriptor)
+	sd, ok := s.find(service).(protoreflect.ServiceDescriptor)
 	switch {
 	case !ok:
 		return status.Errorf(codes.Unimplemented, "stub: unknown service %s", service)
 	case sd.Methods().ByName(protoreflect.Name(method)) == nil:
 		return status.Errorf(codes.Unimplemented, "stub: unknown method %s for service %s", method, service)
+	case s.recorded:
+		return status.Errorf(codes.Unimplemented, "stub: no recorded call of %s", name)
 	default:
 		return status.Errorf(codes.Unimplemented, "stub: no answer for %s", name)
 	}
@@ -76,11 +81,8 @@ func (s *Stub) serveSingle(m *method, stream grpc.ServerStream) error {
 	var last *dynamicpb.Message
 	for {
 		req, err := receive(m, stream)
-		if m.desc.IsStreamingClient() && errors.Is(err, io.EOF) {
-			break
-		}
 		if errors.Is(err, io.EOF) {
-			return status.Errorf(codes.Internal, "stub: call to %s without a request", m.name)
+			break
 		}
 		if err != nil {
 			return err
@@ -133,7 +135,17 @@ func (s *Stub) serveBidi(m *method, stream grpc.ServerStream) error {
 	return nil
 }
 
-// receive receives a request. protobuf panics on some malformed map entries, such as one
+// find returns the descriptor with a full name, nil if there is none.
+func (s *Stub) find(name string) protoreflect.Descriptor {
+	for _, files := range s.files {
+		if d, err := files.FindDescriptorByName(protoreflect.FullName(name)); err == nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// receive receives a request, or [io.EOF] if the client streams. protobuf panics on some malformed map entries, such as one
 // with two keys of which the second has another type.
 func receive(m *method, stream grpc.ServerStream) (_ *dynamicpb.Message, err error) {
 	defer func() {
@@ -143,6 +155,9 @@ func receive(m *method, stream grpc.ServerStream) (_ *dynamicpb.Message, err err
 	}()
 	req := dynamicpb.NewMessage(m.desc.Input())
 	err = stream.RecvMsg(req)
+	if errors.Is(err, io.EOF) && !m.desc.IsStreamingClient() {
+		err = status.Errorf(codes.Internal, "stub: call to %s without a request", m.name)
+	}
 	return req, err
 }
 
@@ -219,7 +234,7 @@ func (r *rule) send(stream grpc.ServerStream, headers metadata.MD) error {
 	if err := wait(stream.Context(), r.delay); err != nil {
 		return err
 	}
-	if len(headers) > 0 {
+	if headers != nil {
 		if err := stream.SendHeader(headers); err != nil {
 			return err
 		}

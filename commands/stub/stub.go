@@ -1,6 +1,6 @@
-// Package stub answers gRPC calls from a YAML file, so that a gRPC client can
-// be tested without the service it calls. It needs only the service's descriptors,
-// no generated code.
+// Package stub answers gRPC calls from a YAML file, or as in a recording of package
+// recording, so that a gRPC client can be tested without the service it calls. It needs
+// only the service's descriptors, no generated code.
 //
 //	answers, err := stub.Parse("hub.yaml", text, files)
 //	if err != nil {
@@ -76,11 +76,47 @@
 // Aliases, merge keys (<<) and comments work. Quote numbers and booleans in
 // string fields.
 //
+// # Recordings
+//
+// [FromRecording] takes the answers from a recording, which it keeps in memory as a whole. A
+// request gets the answer that an equal request has got in the recording: headers,
+// messages with the time between them, status with details, and trailers. If there are
+// several, each equal request gets the next one in the recorded order, and all further ones
+// get the last. Each request has its own order, so that other calls, also concurrent ones,
+// don't change it. A Stub doesn't begin again with new connections.
+//
+// Requests are compared as messages: the order of fields and map entries on the wire
+// doesn't matter, unknown fields count, as do the bytes of a google.protobuf.Any. Fields of
+// which the values were redacted match anything. Responses have "[redacted]" in place of
+// such values; redacted metadata, and that of HTTP and gRPC, is left out. Deadlines and the
+// client's metadata don't matter.
+//
+// The kind of RPC determines which requests are compared:
+//
+//	unary, server streaming  the one request
+//	client streaming         all requests, after the caller has half-closed; or those so far,
+//	                         if the recorded server didn't wait for more
+//	bidirectional            each request: it gets the responses between the
+//	                         recorded request and the next one, or the half-close
+//
+// A bidirectional call stays with the recorded call that it began with as long as that has
+// the same requests, and otherwise goes on as another one with the same requests so far. A
+// caller that waits for a response before it sends the next request waits in vain if the
+// recorded one didn't wait.
+//
+// A call that the recorded client cancelled, or that was open when the recording ended,
+// stays open after its messages, until the caller or [Stub.Close] ends it; so does a stream
+// whose session was lost, and a call whose deadline passed. Other calls that were cut can't
+// answer, nor can those that wstun answered or the server reset, or of which parts are
+// missing. Calls of gRPC's own services (reflection, health, channelz) are ignored.
+//
 // # Statuses
 //
 // A call gets UNIMPLEMENTED, with a message that begins with "stub: ", if no
-// rule matches its request or if the method isn't in the file. A waiting call
-// ends when it is cancelled or its deadline passes.
+// rule matches its request or if the method isn't in the file. If the request isn't in a
+// recording, the message names the nearest recorded call of the method, and
+// the fields in which that differs. A waiting call ends when it is cancelled or its
+// deadline passes.
 package stub
 
 import (
@@ -96,11 +132,12 @@ import (
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// A Stub holds the answers of one file. It has no goroutines except those of calls, and
+// A Stub holds the answers of one file or recording. It has no goroutines except those of calls, and
 // may serve any number of servers. All methods may be called concurrently.
 type Stub struct {
-	files   *protoregistry.Files
-	methods map[string]*method // by gRPC name: /pkg.Service/Method
+	files    []*protoregistry.Files // the first with a name counts
+	methods  map[string]*method     // by gRPC name: /pkg.Service/Method
+	recorded bool                   // they are from a recording
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -124,7 +161,7 @@ func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) 
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.mistakes()...)
 	}
-	return &Stub{files: files, methods: p.methods, closed: make(chan struct{})}, nil
+	return &Stub{files: []*protoregistry.Files{files}, methods: p.methods, closed: make(chan struct{})}, nil
 }
 
 // ServerOption makes a server answer calls to unregistered services from the file. The
@@ -132,7 +169,7 @@ func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) 
 func (s *Stub) ServerOption() grpc.ServerOption { return grpc.UnknownServiceHandler(s.serve) }
 
 // Services returns the sorted full names of the services with at least one method in the
-// file.
+// file, or with a recorded call.
 func (s *Stub) Services() []string {
 	names := make(map[string]bool)
 	for _, m := range s.methods {
@@ -142,6 +179,6 @@ func (s *Stub) Services() []string {
 }
 
 // Close ends current and later calls with UNAVAILABLE as soon as they stay open or, if
-// bidirectional, wait for a request. Other calls end normally: a stream with stay_open
-// first sends its remaining replies. Close doesn't block. Further calls do nothing.
+// bidirectional, wait for a request. Other calls end normally: one that stays open first
+// sends its remaining replies. Close doesn't block. Further calls do nothing.
 func (s *Stub) Close() { s.closeOnce.Do(func() { close(s.closed) }) }

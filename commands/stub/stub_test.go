@@ -36,6 +36,12 @@ func serve(t *testing.T, text string, files *protoregistry.Files) (*stub.Stub, *
 	if err != nil {
 		t.Fatal(err)
 	}
+	server, conn := serveStub(t, answers)
+	return answers, server, conn
+}
+
+func serveStub(t *testing.T, answers *stub.Stub) (*grpc.Server, *grpc.ClientConn) {
+	t.Helper()
 	server, listener := grpc.NewServer(answers.ServerOption()), bufconn.Listen(64<<10)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -55,7 +61,7 @@ func serve(t *testing.T, text string, files *protoregistry.Files) (*stub.Stub, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return answers, server, conn
+	return server, conn
 }
 
 // hub serves the rules of one method of the demo Hub.

@@ -240,22 +240,29 @@ func (f *follower) flush() {
 	if len(f.buffer) == 0 {
 		return
 	}
-	out := f.buffer
+	out, report := f.buffer, 0
 	if f.unwritten > 0 {
-		out = append(f.render.unwritten(f.unwritten), out...)
+		var line []byte
 		if f.torn {
-			out = append([]byte("\n"), out...)
+			line = append(line, '\n')
 		}
+		line = append(line, f.render.unwritten(f.unwritten)...)
+		out, report = append(line, out...), len(line)
 	}
 	n, err := f.out.Write(out)
-	f.unwritten += bytes.Count(f.buffer, []byte("\n"))
-	switch {
-	case err == nil:
-		f.unwritten, f.torn = 0, false
-	case n > 0:
+	if n >= report {
+		f.unwritten = 0
+	}
+	if n > 0 {
 		f.torn = out[n-1] != '\n'
 	}
+	if err != nil {
+		f.unwritten += bytes.Count(out[max(n, report):], []byte("\n"))
+	}
 	f.buffer = f.buffer[:0]
+	if cap(f.buffer) > maxBuffer {
+		f.buffer = nil
+	}
 }
 
 // remind prints the calls that have reached a stage.
@@ -290,7 +297,21 @@ func (f *follower) remind(i int, now time.Time) {
 	}
 }
 
-func (f *follower) write(line []byte) { f.buffer = append(f.buffer, line...) }
+const (
+	// fullBuffer is how many bytes of lines wait at most to be written together.
+	fullBuffer = 64 << 10
+
+	// maxBuffer is how many bytes of memory an empty buffer keeps.
+	maxBuffer = 1 << 20
+)
+
+// write adds lines to the buffer.
+func (f *follower) write(lines []byte) {
+	f.buffer = append(f.buffer, lines...)
+	if len(f.buffer) >= fullBuffer {
+		f.flush()
+	}
+}
 
 // close writes the rest, and a summary, unless there was no event: a command that can't
 // start has one line to say. It is called after the last event.

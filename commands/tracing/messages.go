@@ -55,7 +55,7 @@ type messages struct {
 
 	record      bool // messages are recorded, and only short ones are formatted
 	keepSecrets bool
-	redactor    message.Redactor // of what is recorded
+	redactor    message.Redactor // of recorded messages
 
 	learned *Learned // may be nil
 	forget  func()   // called when learned has new files
