@@ -125,6 +125,7 @@ func (p *program) app() *cli.App {
 			p.shellCommand(),
 			p.tapCommand(),
 			p.traceCommand(),
+			p.replayCommand(),
 			p.checkCommand(),
 			p.demoCommand(),
 			p.completionCommand(),

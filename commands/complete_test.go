@@ -125,6 +125,8 @@ func TestCompleteWords(t *testing.T) {
 		{"serve ", nil}, // it needs no URL
 		{"check ", []string{endpoint.DefaultURL}},
 		{"shell ", []string{endpoint.DefaultURL, defaultListen}},
+		{"replay file ", []string{endpoint.DefaultURL, defaultListen}},
+		{"replay file :1 ", nil},
 		{"call ws", []string{endpoint.DefaultURL}},
 		{"dial ws://h/ ", nil},
 		{"dial ws://h/ x ", nil},
@@ -165,6 +167,9 @@ func TestCompletePaths(t *testing.T) {
 		{"call --import-path x", completion.Folders, ""},
 		{"call --path /", completion.NoPaths, ""}, // of a URL
 		{"shell --history ", completion.Files, ""},
+		{"replay ", completion.Files, ""},
+		{"replay --output json f", completion.Files, ""},
+		{"replay f unix:x", completion.Files, "unix:"},
 		{"call unix:x", completion.Files, "unix:"},
 		{"call unix:///x", completion.Files, "unix:"},
 		{"list unix:x", completion.Files, "unix:"},

@@ -48,6 +48,9 @@ func (p *program) report(err error) int {
 	if le, ok := errors.AsType[*layerError](err); ok {
 		return le.status // printed by check
 	}
+	if pe, ok := errors.AsType[*replayError](err); ok && pe.err == nil {
+		return pe.status // the results are printed
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -74,6 +77,9 @@ func joined(err error) []error {
 func exitStatus(err error) int {
 	if se, ok := errors.AsType[*shell.StatusError](err); ok {
 		return exitRPC + int(se.Status.Code())
+	}
+	if pe, ok := errors.AsType[*replayError](err); ok {
+		return pe.status
 	}
 	if _, ok := errors.AsType[*usage.Error](err); ok {
 		return exitUsage

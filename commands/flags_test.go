@@ -196,6 +196,14 @@ func TestOptions(t *testing.T) {
 	if o, ok := options.(*checkOptions); err != nil || !ok || o.output != "json" || o.endpoint.YamuxRole != "server" || o.endpoint.URL != "ws://h/" {
 		t.Errorf("check: %+v, %v", options, err)
 	}
+	options, err = parse(t, "replay", "--speed", "0.5", "--timeout", "3s", "--ignore", "a", "--ignore", "Hub/*:b", "--unordered", "c", "-v", "rec", "h:1")
+	if o, ok := options.(*replayOptions); err != nil || !ok || o.file != "rec" || o.rate != 0.5 || o.timeout != 3*time.Second || len(o.ignore) != 2 || len(o.unordered) != 1 || !o.verbose || o.target.Addr != "h:1" || !o.target.Calls {
+		t.Errorf("replay: %+v, %v", options, err)
+	}
+	options, err = parse(t, "replay", "--accept", ":1", "-")
+	if o, ok := options.(*replayOptions); err != nil || !ok || o.file != "-" || o.target.Endpoint.Accept != ":1" || o.rate != 0 || o.timeout != 10*time.Second {
+		t.Errorf("replay: %+v, %v", options, err)
+	}
 	options, err = parse(t, "demo", "--once")
 	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
 		t.Errorf("demo: %+v, %v", options, err)
@@ -213,6 +221,20 @@ func TestOptions(t *testing.T) {
 		{"check", "--output", "xml", "ws://h/"},
 		{"describe", "--format", "xml", "h:1"},
 		{"dial", "--wait", "-1s"},
+		{"replay"},
+		{"replay", "rec"},
+		{"replay", "h:1"},
+		{"replay", "ws://h/", "rec"},
+		{"replay", "rec", "h:1", "more"},
+		{"replay", "rec", "target"},
+		{"replay", "--accept", ":1", "rec", "h:1"},
+		{"replay", "--speed", "-1", "rec", "h:1"},
+		{"replay", "--speed", "NaN", "rec", "h:1"},
+		{"replay", "--speed", "1e9", "rec", "h:1"},
+		{"replay", "--timeout", "0", "rec", "h:1"},
+		{"replay", "--ignore", "a:b:c[", "rec", "h:1"},
+		{"replay", "--unordered", "Hub/WatchKeys", "rec", "h:1"},
+		{"replay", "--output", "xml", "rec", "h:1"},
 		{"demo", "x"},
 		{"version", "x"},
 		{"serve", "ws://a/", "ws://b/"},

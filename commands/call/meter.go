@@ -28,6 +28,12 @@ type meter struct {
 	last int // size of the last message received
 }
 
+// Measure returns a context for a call, and a function that returns its sizes so far.
+func Measure(ctx context.Context) (context.Context, func() Wire) {
+	m := &meter{}
+	return m.attach(ctx), m.total
+}
+
 type meterKey struct{}
 
 // attach returns the context of the call to measure.

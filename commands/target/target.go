@@ -50,6 +50,9 @@ type Options struct {
 	MaxTime              string
 	Trace                tracing.Options
 
+	// Known is asked for descriptors before the server and the local files. Default: nil, nothing is known.
+	Known reflection.Finder
+
 	// Calls says that the command makes calls, for which it needs a server even with
 	// local descriptors.
 	Calls bool
@@ -151,6 +154,9 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 		t.cleanups = append(t.cleanups, cancel)
 	}
 	var sources []reflection.Finder
+	if o.Known != nil {
+		sources = append(sources, o.Known)
+	}
 	if c != nil && useReflection {
 		sources = append(sources, reflection.FromServer(c, metadata.Join(t.Header, reflectHeader)))
 	}
