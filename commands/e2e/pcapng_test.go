@@ -81,7 +81,7 @@ func wireshark(t *testing.T, pcapng []byte) tally {
 				if err != nil {
 					t.Fatal(err)
 				}
-				n["status "+recording.StatusName(codes.Code(code))]++ //nolint:gosec // small
+				n["status "+recording.StatusName(codes.Code(code))]++
 			}
 		}
 		n["messages"] += len(packet[2])

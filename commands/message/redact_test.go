@@ -57,7 +57,7 @@ func TestRedact(t *testing.T) {
 	set := compile(t, redactProto)
 	md := newMessage(t, set, "redact.M").ProtoReflect().Descriptor()
 	field := func(text string) []byte { return marshal(t, set, text) }
-	any := func(name, text string) []byte {
+	inAny := func(name, text string) []byte {
 		value, err := proto.Marshal(&anypb.Any{TypeUrl: "type.googleapis.com/" + name, Value: field(text)})
 		if err != nil {
 			t.Fatal(err)
@@ -72,8 +72,8 @@ func TestRedact(t *testing.T) {
 		{"nested", string(field(`nested { nested { secret_text: "S" name: "y" } }`)), string(field(`nested { nested { secret_text: "[redacted]" name: "y" } }`)), "[nested.nested.secret_text]"},
 		{"map", string(field(`by_name { key: "k" value { secret_text: "S" } }`)), string(field(`by_name { key: "k" value { secret_text: "[redacted]" } }`)), "[by_name.secret_text]"},
 		{"secret map", string(field(`secret_map { key: "k" value: "S" } name: "x"`)), string(field(`name: "x"`)), "[secret_map]"},
-		{"any", string(any("redact.M", `secret_text: "S"`)), string(any("redact.M", `secret_text: "[redacted]"`)), "[any.secret_text]"},
-		{"unknown any", string(any("redact.Unknown", `secret_text: "S"`)), string(any("redact.Unknown", `secret_text: "S"`)), "[]"},
+		{"any", string(inAny("redact.M", `secret_text: "S"`)), string(inAny("redact.M", `secret_text: "[redacted]"`)), "[any.secret_text]"},
+		{"unknown any", string(inAny("redact.Unknown", `secret_text: "S"`)), string(inAny("redact.Unknown", `secret_text: "S"`)), "[]"},
 		{"group", string(field(`Group { secret_text: "S" other: 1 }`)), string(field(`Group { secret_text: "[redacted]" other: 1 }`)), "[group.secret_text]"},
 		{"list", string(field(`secret_list: "S" secret_list: "T"`)), string(field(`secret_list: "[redacted]" secret_list: "[redacted]"`)), "[secret_list]"},
 		{"plain", string(field(`plain { text: "S" again { text: "T" } }`)), string(field(`plain { text: "S" again { text: "T" } }`)), "[]"},

@@ -50,7 +50,7 @@ func create(t *testing.T, path string, opts *FileOptions) *File {
 // event returns a line with a number.
 func event(n int) []byte {
 	l := New("client_half_close", time.Unix(0, 0))
-	l.Call = uint64(n) //nolint:gosec // small
+	l.Call = uint64(n)
 	return l.Append(nil)
 }
 
@@ -75,7 +75,7 @@ func calls(t *testing.T, path string) (numbers []int) {
 		case l.Event == HeaderLine:
 			numbers = append(numbers, -1)
 		default:
-			numbers = append(numbers, int(l.Call)) //nolint:gosec // small
+			numbers = append(numbers, int(l.Call))
 		}
 	}
 }
@@ -125,9 +125,9 @@ func TestFileRefused(t *testing.T) {
 	_, _ = f.Write(event(1))
 	f.Close()
 	for want, path := range map[string]string{
-		"exists and isn't a recording of wstun":     foreign("other"),
-		"recorded.1 exists and isn't a recording":   strings.TrimSuffix(foreign("recorded.1"), ".1"),
-		" is a folder":                              dir,
+		"exists and isn't a recording of wstun":   foreign("other"),
+		"recorded.1 exists and isn't a recording": strings.TrimSuffix(foreign("recorded.1"), ".1"),
+		" is a folder": dir,
 		filepath.Join("none", "r") + ": no such fi": filepath.Join(dir, "none", "r"),
 	} {
 		_, err := Create(t.Context(), path, testOptions(&logBuffer{}))
@@ -140,7 +140,7 @@ func TestFileRefused(t *testing.T) {
 		t.Errorf("the other file has %q, %v", text, err)
 	}
 	empty := filepath.Join(dir, "empty")
-	if err := os.WriteFile(empty, nil, 0o644); err != nil { //nolint:gosec // as mktemp without umask
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	create(t, empty, testOptions(&logBuffer{})).Close()

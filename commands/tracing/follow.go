@@ -184,7 +184,7 @@ func (f *follower) print(c *call, line []byte) {
 // lose reports the lines of c that weren't held.
 func (f *follower) lose(c *call) {
 	if c.left > 0 {
-		lost := trace.Losses{Events: uint64(c.left)} //nolint:gosec // not negative
+		lost := trace.Losses{Events: uint64(c.left)}
 		f.summary.lost.Add(lost)
 		f.write(f.render.event(&trace.Event{Type: trace.Lost, Side: trace.Wstun, Time: c.begun.Add(c.duration), Code: trace.NoStatus, Lost: lost}, nil, nil))
 	}

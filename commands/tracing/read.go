@@ -60,7 +60,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 		f.Flush(e.Time) // the calls that were open at that time
 		if lines.Version > 0 {
 			o.redactMetadata(e, isSecret)
-			f.event(e, func() *text { return f.messages.recorded(e, l) })
+			f.event(e, func() *text { return f.messages.recorded(e, l) }) //nolint:contextcheck // it has its own limit
 		} else {
 			f.event(e, func() *text { return t })
 		}

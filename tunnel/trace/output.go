@@ -53,10 +53,10 @@ func (t *Tracer) bodyLimit(method string) (limit int) {
 }
 
 // outputs is a set of outputs, a bit for each.
-type outputs uint8
+type outputs uint64
 
 // allOutputs has all outputs of any Tracer.
-const allOutputs outputs = 1<<maxOutputs - 1
+const allOutputs outputs = math.MaxUint64
 
 // put queues e for the outputs in to, and returns those that have accepted it.
 func (t *Tracer) put(e *Event, to outputs) (accepted outputs) {

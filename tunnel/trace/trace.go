@@ -81,9 +81,6 @@ type Output struct {
 	Secrets bool
 }
 
-// maxOutputs is how many outputs a Tracer may have.
-const maxOutputs = 8
-
 // Tracer traces the calls of sessions. Use New.
 type Tracer struct {
 	memory  int64
@@ -92,13 +89,10 @@ type Tracer struct {
 	calls   atomic.Uint64 // the number of the latest call
 }
 
-// New returns a Tracer for up to 8 outputs. Close ends it. memory limits the memory of the
+// New returns a Tracer for up to 64 outputs. Close ends it. memory limits the memory of the
 // connections, their calls, and messages of which a part has arrived, in bytes; 0 means
 // DefaultMemory. A connection takes at least 28 KiB, an open call 1 KiB.
 func New(memory int64, outputs ...Output) *Tracer {
-	if len(outputs) > maxOutputs {
-		panic("trace: more than 8 outputs")
-	}
 	t := &Tracer{memory: cmp.Or(memory, DefaultMemory)}
 	for _, o := range outputs {
 		t.outputs = append(t.outputs, newOutput(o))
