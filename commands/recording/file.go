@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/wstun/wstun/commands/usage"
@@ -45,7 +47,8 @@ type File struct {
 
 // Create creates a recording at path, with mode 0600, and writes its head. A recording that
 // is there becomes PATH.1, unless it is empty. path may also be a pipe, for which Create waits
-// until it has a reader or ctx ends, or a device. The caller closes the File.
+// until it has a reader or ctx ends, or a device; a descriptor such as /dev/stdout is written
+// as it is, whatever file it has. The caller closes the File.
 //
 // The error is a *usage.Error if there is another file, at PATH.1 too, or another process
 // writes this one.
@@ -54,12 +57,21 @@ func Create(ctx context.Context, path string, opts *FileOptions) (*File, error) 
 	switch {
 	case err == nil && info.IsDir():
 		return nil, usage.Errorf("%s is a folder", path)
-	case err == nil && !info.Mode().IsRegular():
+	case err == nil && (!info.Mode().IsRegular() || isDescriptor(path)):
 		w, err := openPipe(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		return NewFile(w, opts)
+	case err == nil:
+		if path, err = filepath.EvalSymlinks(path); err != nil { // a link stays one
+			return nil, err
+		}
+	case isLink(path):
+		return nil, usage.Errorf("%s is a symbolic link to a file that doesn't exist", path)
+	}
+	if err := inspectOlder(path, opts.Keep); err != nil {
+		return nil, err
 	}
 	r := newFile(opts)
 	r.path = path
@@ -89,7 +101,19 @@ func newFile(opts *FileOptions) *File {
 	return &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
 }
 
-// openPipe opens a pipe or a device for writing.
+// isDescriptor reports whether path is that of a process's descriptor. Its file must not be
+// replaced: the process has it open.
+func isDescriptor(path string) bool {
+	path = filepath.Clean(path)
+	return path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/")
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// openPipe opens a pipe, a device or a descriptor for writing.
 func openPipe(ctx context.Context, path string) (*os.File, error) {
 	type result struct {
 		w   *os.File
@@ -97,7 +121,7 @@ func openPipe(ctx context.Context, path string) (*os.File, error) {
 	}
 	opened := make(chan result)
 	go func() {
-		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		w, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 		select {
 		case opened <- result{w, err}:
 		case <-ctx.Done():
@@ -251,12 +275,30 @@ func moveAway(path string, n, keep int) error {
 	return os.Rename(name, numbered(path, n+1))
 }
 
+// inspectOlder returns an error if an older file at path isn't a recording, so that it is
+// found at the start, and not when the first file is full.
+func inspectOlder(path string, keep int) error {
+	for n := 1; n <= keep; n++ {
+		_, err := inspect(numbered(path, n), false)
+		if errors.Is(err, fs.ErrNotExist) {
+			break // later ones aren't renamed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // beginning is that of each HeaderLine.
 const beginning = `{"event":"` + HeaderLine + `"`
 
 // inspect returns an error unless the file is a recording, and, if it is locked by nobody
 // else, whether it is empty.
 func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return false, &usage.Error{Err: fmt.Errorf("%s exists and isn't a file", name), Advice: "choose another file for the recording, or move it away"}
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return false, err
