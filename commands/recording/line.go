@@ -50,6 +50,7 @@ type Line struct {
 	Authority string              `json:"authority,omitempty"`
 	Timeout   Milliseconds        `json:"timeout_ms,omitempty"`
 	Metadata  map[string][]string `json:"metadata,omitempty"`
+	Sensitive []string            `json:"sensitive,omitempty"` // names of metadata that would be secret, if that is kept
 
 	Size      *int64          `json:"size,omitempty"` // of a message as sent, in bytes
 	Encoding  string          `json:"compressed,omitempty"`
@@ -208,7 +209,7 @@ func (l *Line) ToEvent() *trace.Event {
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Metadata)) {
 		for _, value := range l.Metadata[name] {
-			e.Metadata = append(e.Metadata, hpack.HeaderField{Name: name, Value: value})
+			e.Metadata = append(e.Metadata, hpack.HeaderField{Name: name, Value: value, Sensitive: slices.Contains(l.Sensitive, name)})
 		}
 	}
 	if l.Status != nil {

@@ -3,6 +3,7 @@ package tracing
 import (
 	"bytes"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -68,6 +69,7 @@ type follower struct {
 	summary   summary
 	unwritten int  // lines that couldn't be written
 	torn      bool // the last line that was written is incomplete
+	closed    atomic.Bool
 }
 
 // stage is a point in the life of an open call at which it is printed. All calls reach it
@@ -332,4 +334,5 @@ func (f *follower) close() {
 	if f.end != nil {
 		f.end(f.summary.lost)
 	}
+	f.closed.Store(true)
 }

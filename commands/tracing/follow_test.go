@@ -34,15 +34,21 @@ type tester struct {
 	now time.Time
 }
 
-// newTester returns a follower with the demo Hub's descriptors.
-func newTester(t *testing.T, o *Options, json bool) *tester {
+// hubCatalog returns the demo Hub's descriptors.
+func hubCatalog(t *testing.T) *reflection.Catalog {
 	t.Helper()
 	file := protodesc.ToFileDescriptorProto(demo.File_commands_demo_hub_proto)
 	set, err := reflection.FromFiles(t.Context(), &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{file}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(reflection.FromSet(set)), Summary: true}
+	return reflection.NewCatalog(reflection.FromSet(set))
+}
+
+// newTester returns a follower with the demo Hub's descriptors.
+func newTester(t *testing.T, o *Options, json bool) *tester {
+	t.Helper()
+	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: hubCatalog(t), Summary: true}
 	out.Secrets.Add("topsecret")
 	ts := &tester{t: t, now: start}
 	out.Writer = &ts.out

@@ -76,7 +76,9 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 // redactMetadata removes the secret metadata of a recorded event.
 func (o *Options) redactMetadata(e *trace.Event, isSecret func(name string) bool) {
 	for i := range e.Metadata {
-		if field := &e.Metadata[i]; !o.RecordSecrets && field.Name != recording.DetailsKey && isSecret(field.Name) {
+		field := &e.Metadata[i]
+		field.Sensitive = field.Name != recording.DetailsKey && (field.Sensitive || isSecret(field.Name))
+		if field.Sensitive && !o.RecordSecrets {
 			field.Value = trace.Redacted
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -73,7 +75,7 @@ func (o *Options) checkRecord() error {
 func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
 	ms := o.newMessages(out, f)
 	ms.show, ms.full, ms.record, ms.short, ms.keepSecrets = true, false, true, shortMessage, o.RecordSecrets
-	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version}
+	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version, seen: map[protoreflect.FileDescriptor]bool{}}
 	if o.RecordSecrets {
 		r.secrets = nil
 		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
@@ -92,7 +94,9 @@ func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*foll
 		maxHeld: maxRecordHeld, maxAllHeld: maxAllRecordHeld, end: r.end,
 	}
 	r.file, r.logger = file, out.Logger
-	return r.follower, &trace.Output{Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets}, nil
+	return r.follower, &trace.Output{
+		Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets, Closed: r.follower.close,
+	}, nil
 }
 
 // createRecord creates the file.
@@ -122,14 +126,20 @@ type recorder struct {
 	jsonRenderer
 	follower *follower
 	file     *recording.File
-	files    recording.Files // the schema so far
-	version  string          // of wstun
+	files    recording.Files                      // the schema so far
+	seen     map[protoreflect.FileDescriptor]bool // … and its descriptors: converting them takes time
+	version  string                               // of wstun
 	logger   *slog.Logger
 	scratch  []byte // the latest line
 }
 
 func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	l := r.line(e, t)
+	for _, f := range e.Metadata {
+		if r.messages.keepSecrets && f.Sensitive && f.Name != recording.DetailsKey && !slices.Contains(l.Sensitive, f.Name) {
+			l.Sensitive = append(l.Sensitive, f.Name)
+		}
+	}
 	if t != nil {
 		l.Redacted = t.redacted
 	}
@@ -137,6 +147,11 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	case t == nil:
 	case l.Status != nil:
 		l.Status.Data = t.data
+		if l.Status.Message != e.Message {
+			l.Status.Data = withMessage(t.data, l.Status.Message)
+		}
+	case l.Size == nil: // details without a status
+		l.Redacted = nil
 	default:
 		l.Data, l.Truncated = t.data, t.truncated
 		if len(l.Message) == 0 {
@@ -149,6 +164,17 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	}
 	r.scratch = l.Append(r.scratch[:0])
 	return r.scratch // the follower copies it
+}
+
+// withMessage returns an encoded google.rpc.Status with another message.
+func withMessage(data []byte, text string) []byte {
+	s := &spb.Status{}
+	if len(data) == 0 || proto.Unmarshal(data, s) != nil {
+		return nil
+	}
+	s.Message = text
+	data, _ = proto.Marshal(s) // it has been decoded
+	return data
 }
 
 func (*recorder) open(*call, time.Time, bool) []byte { return nil }
@@ -175,13 +201,17 @@ func schemaLine(set *descriptorpb.FileDescriptorSet) []byte {
 
 // found records a file and its imports, unless they have been recorded.
 func (r *recorder) found(file protoreflect.FileDescriptor) {
-	set, seen := &descriptorpb.FileDescriptorSet{}, map[string]bool{}
+	const most = 1000
+	if len(r.seen) >= most { // the server describes them again and again
+		clear(r.seen)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
 	var add func(protoreflect.FileDescriptor)
 	add = func(file protoreflect.FileDescriptor) {
-		if file == nil || file.IsPlaceholder() || seen[file.Path()] {
+		if file == nil || file.IsPlaceholder() || r.seen[file] {
 			return
 		}
-		seen[file.Path()] = true
+		r.seen[file] = true
 		for i := range file.Imports().Len() {
 			add(file.Imports().Get(i).FileDescriptor)
 		}

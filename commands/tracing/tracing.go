@@ -84,6 +84,8 @@ type Output struct {
 type Tracing struct {
 	tracer    *trace.Tracer
 	followers []*follower
+	recorder  *follower // one of them, or nil
+	logger    *slog.Logger
 }
 
 // Asked reports whether the command line, and not only the environment, asks for a trace
@@ -103,7 +105,7 @@ func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 	if err != nil || !o.on() && !o.records() {
 		return nil, err
 	}
-	t := &Tracing{}
+	t := &Tracing{logger: out.Logger}
 	var outputs []trace.Output
 	memory := int64(0)
 	if o.on() {
@@ -116,6 +118,7 @@ func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.recorder = follow
 		t.followers, outputs = append(t.followers, follow), append(outputs, *output)
 		memory = 0
 	}
@@ -162,7 +165,7 @@ func (o *Options) newMessages(out *Output, f filter) *messages {
 // isSecret returns the function for trace.Output.
 func (o *Options) isSecret(out *Output) func(name string) bool {
 	return func(name string) bool {
-		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
+		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name)
 	}
 }
 
@@ -179,7 +182,7 @@ func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) 
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
 		calls: map[uint64]*call{}, stages: newStages(), maxHeld: maxHeld, maxAllHeld: maxAllHeld, summarize: out.Summary,
 	}
-	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out)}
+	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out), Closed: follow.close}
 	if out.JSON {
 		follow.render = &jsonRenderer{ms, out.Secrets}
 	} else {
@@ -195,9 +198,10 @@ func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) 
 	return follow, opts
 }
 
+// matches reports whether a name matches any of the patterns, in any case.
 func matches(patterns []string, name string) bool {
 	for _, pattern := range patterns {
-		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
+		if ok, _ := path.Match(strings.ToLower(pattern), strings.ToLower(name)); ok {
 			return true
 		}
 	}
@@ -256,10 +260,7 @@ func (t *Tracing) Close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if t.tracer.Close(ctx) != nil {
-		return // a reader is stuck, and so is the follower
-	}
-	for _, follow := range t.followers {
-		follow.close()
+	if t.tracer.Close(ctx) != nil && t.recorder != nil && !t.recorder.closed.Load() {
+		t.logger.Warn("the recording lacks its end: the file is too slow")
 	}
 }

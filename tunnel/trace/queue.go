@@ -31,7 +31,7 @@ type queue struct {
 
 	wake chan struct{} // has an element if there is a batch, or closed is set
 	full chan struct{} // has an element if a batch has batchSize, or closed is set
-	done chan struct{} // closed when run has returned
+	done chan struct{} // closed when run has returned, and Output.Closed
 }
 
 // batch is a part of the queue. Its slices are reused.
@@ -188,9 +188,8 @@ func (b *batch) reset() {
 	*b = batch{events: b.events[:0], fields: b.fields[:0], data: b.data[:0]}
 }
 
-// run calls sink until the queue is closed and empty. A nil secrets keeps secrets.
+// run calls sink until the queue is closed and empty.
 func (q *queue) run(sink Sink, secrets *redactor) {
-	defer close(q.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
@@ -256,7 +255,7 @@ func (q *queue) end() {
 	signal(q.full)
 }
 
-// wait waits until run has ended.
+// wait waits until done is closed.
 func (q *queue) wait(ctx context.Context) error {
 	select {
 	case <-q.done:
