@@ -120,8 +120,10 @@ func ToMilliseconds(d time.Duration) Milliseconds {
 	return Milliseconds(float64(d.Microseconds()) / 1000)
 }
 
+// duration returns ms as a duration. A file may have any number.
 func (ms Milliseconds) duration() time.Duration {
-	return time.Duration(float64(ms) * float64(time.Millisecond))
+	const longest = 1 << 62 // 146 years
+	return time.Duration(min(max(float64(ms), 0)*float64(time.Millisecond), longest))
 }
 
 // New returns a line for an event of the given type.

@@ -26,35 +26,65 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	if err != nil {
 		return err
 	}
-	f, _ := o.newFollower(out, filter)
-	if o.records() {
-		if f, _, err = o.newRecorder(ctx, out, filter); err != nil {
-			return err
-		}
-	}
-	f.messages.forget = f.messages.schema.forget
-	isSecret := o.isSecret(out)
+	var f *follower
 	if follow {
-		r = &growing{ctx, r, func() { f.Flush(time.Now()) }}
+		r = &growing{ctx, r, func() {
+			if f != nil {
+				f.Flush(time.Now())
+			}
+		}}
 	}
-	lines, found := recording.NewReader(r), false
-	for ctx.Err() == nil {
+	lines := recording.NewReader(r)
+	l, err := first(lines)
+	switch needBytes := o.records() || len(o.Redact) > 0; {
+	case needBytes && err == nil && lines.Version == 0:
+		return errors.New("no recording: these events lack the bytes of messages, which --record and --redact need")
+	case o.records() && errors.Is(err, io.EOF):
+		return recording.ErrNotRecording
+	case o.records() && err == nil:
+		f, _, err = o.newRecorder(ctx, out, filter)
+	default:
+		f, _ = o.newFollower(out, filter)
+	}
+	found := false
+	if err == nil {
+		f.messages.forget = f.messages.schema.forget
+		found, err = o.follow(ctx, f, learned, lines, l, out)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	f.close()
+	if s := &f.summary; o.records() && len(filter) > 0 && s.ok+s.failed+s.open == 0 {
+		out.Logger.Warn("none of the calls fulfils --filter")
+	}
+	if !found && lines.Lines > 0 && lines.Version == 0 {
+		return fmt.Errorf("no events in %d lines: want a recording, or those of --trace with --output json or --log-format json", lines.Lines)
+	}
+	return nil
+}
+
+// first returns the first line of a recording, or with an event.
+func first(lines *recording.Reader) (*recording.Line, error) {
+	for {
 		l, err := lines.Next()
-		if errors.Is(err, io.EOF) {
-			break
+		if err != nil || lines.Version > 0 || l.ToEvent() != nil {
+			return l, err
 		}
-		if err != nil {
-			return err
-		}
+	}
+}
+
+// follow passes l and later lines on to f until the error of Next, or the end of ctx. It
+// reports whether there was an event.
+func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lines *recording.Reader, l *recording.Line, out *Output) (found bool, err error) {
+	isSecret := o.isSecret(out)
+	for ; err == nil && ctx.Err() == nil; l, err = lines.Next() {
 		if l.Event == recording.SchemaLine && learned.addSet(l.Files) {
 			f.messages.schema.forget()
 		}
 		e, t := parseEvent(l)
 		if e == nil {
 			continue
-		}
-		if lines.Version == 0 && (o.records() || len(o.Redact) > 0) {
-			return errors.New("no recording: these events lack the bytes of messages, which --record and --redact need")
 		}
 		found = true
 		f.Flush(e.Time) // the calls that were open at that time
@@ -66,11 +96,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 		}
 		f.flush()
 	}
-	f.close()
-	if !found && lines.Lines > 0 && lines.Version == 0 {
-		return fmt.Errorf("no events in %d lines: want a recording, or those of --trace with --output json or --log-format json", lines.Lines)
-	}
-	return nil
+	return found, err
 }
 
 // redactMetadata removes the secret metadata of a recorded event.
