@@ -47,7 +47,7 @@ type File struct {
 
 // Create creates a recording at path, with mode 0600, and writes its head. A recording that
 // is there becomes PATH.1, unless it is empty. path may also be a pipe, for which Create waits
-// until it has a reader or ctx ends, or a device; a descriptor such as /dev/stdout is written
+// until it has a reader and room for the head, or ctx ends, or a device; a descriptor such as /dev/stdout is written
 // as it is, whatever file it has. The caller closes the File.
 //
 // The error is a *usage.Error if there is another file, at PATH.1 too, or another process
@@ -58,11 +58,7 @@ func Create(ctx context.Context, path string, opts *FileOptions) (*File, error) 
 	case err == nil && info.IsDir():
 		return nil, usage.Errorf("%s is a folder", path)
 	case err == nil && (!info.Mode().IsRegular() || isDescriptor(path)):
-		w, err := openPipe(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		return NewFile(w, opts)
+		return createPipe(ctx, path, opts)
 	case err == nil:
 		if path, err = filepath.EvalSymlinks(path); err != nil { // a link stays one
 			return nil, err
@@ -113,24 +109,37 @@ func isLink(path string) bool {
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
-// openPipe opens a pipe, a device or a descriptor for writing.
-func openPipe(ctx context.Context, path string) (*os.File, error) {
+// createPipe creates a recording in a pipe, a device or a descriptor, which may not have a
+// reader, or one that is stuck.
+func createPipe(ctx context.Context, path string, opts *FileOptions) (*File, error) {
 	type result struct {
-		w   *os.File
+		*File
 		err error
 	}
-	opened := make(chan result)
+	created := make(chan result)
 	go func() {
+		var r result
 		w, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-		select {
-		case opened <- result{w, err}:
-		case <-ctx.Done():
+		switch {
+		case err != nil:
+			r.err = err
+		case ctx.Err() != nil:
 			_ = w.Close()
+			return
+		default:
+			r.File, r.err = NewFile(w, opts)
+		}
+		select {
+		case created <- r:
+		case <-ctx.Done():
+			if r.err == nil {
+				r.Close()
+			}
 		}
 	}()
 	select {
-	case r := <-opened:
-		return r.w, r.err
+	case r := <-created:
+		return r.File, r.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
