@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/wstun/wstun/commands/usage"
@@ -38,6 +37,9 @@ type File struct {
 	w    io.WriteCloser // nil: the file must be created again
 	size int64          // of the current file
 
+	info    os.FileInfo // of the file at path
+	checked time.Time   // when it was still there
+
 	headless  bool   // the head must be written
 	headEnd   int64  // where it ended
 	torn      string // the end of a part of a line that a pipe has
@@ -46,7 +48,8 @@ type File struct {
 }
 
 // Create creates a recording at path, with mode 0600, and writes its head. A recording that
-// is there becomes PATH.1, unless it is empty. path may also be a pipe, for which Create waits
+// is there becomes PATH.1, unless it is empty. If somebody removes or renames the
+// file, another one is begun within a second. path may also be a pipe, for which Create waits
 // until it has a reader and room for the head, or ctx ends, or a device; a descriptor such as /dev/stdout is written
 // as it is, whatever file it has. The caller closes the File.
 //
@@ -97,54 +100,6 @@ func newFile(opts *FileOptions) *File {
 	return &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
 }
 
-// isDescriptor reports whether path is that of a process's descriptor. Its file must not be
-// replaced: the process has it open.
-func isDescriptor(path string) bool {
-	path = filepath.Clean(path)
-	return path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/")
-}
-
-func isLink(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode()&fs.ModeSymlink != 0
-}
-
-// createPipe creates a recording in a pipe, a device or a descriptor, which may not have a
-// reader, or one that is stuck.
-func createPipe(ctx context.Context, path string, opts *FileOptions) (*File, error) {
-	type result struct {
-		*File
-		err error
-	}
-	created := make(chan result)
-	go func() {
-		var r result
-		w, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-		switch {
-		case err != nil:
-			r.err = err
-		case ctx.Err() != nil:
-			_ = w.Close()
-			return
-		default:
-			r.File, r.err = NewFile(w, opts)
-		}
-		select {
-		case created <- r:
-		case <-ctx.Done():
-			if r.err == nil {
-				r.Close()
-			}
-		}
-	}()
-	select {
-	case r := <-created:
-		return r.File, r.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // Write writes whole lines, and returns how many bytes of them are in the file. If it fails,
 // later lines may be written again. The failure is logged, at most once a minute, and so is
 // its end.
@@ -175,6 +130,10 @@ func (r *File) fitting(lines []byte) []byte {
 }
 
 func (r *File) write(lines []byte) error {
+	if r.isGone() {
+		_ = r.w.Close()
+		r.w, r.continued = nil, true
+	}
 	if r.w == nil {
 		if err := r.next(); err != nil {
 			return err
@@ -187,6 +146,17 @@ func (r *File) write(lines []byte) error {
 		lines = r.opts.Pcapng.Append(nil, lines)
 	}
 	return r.put(lines)
+}
+
+// isGone reports whether somebody has removed or renamed the file, at most a second later.
+func (r *File) isGone() bool {
+	const interval = time.Second
+	if r.info == nil || r.w == nil || time.Since(r.checked) < interval {
+		return false
+	}
+	r.checked = time.Now()
+	info, err := os.Stat(r.path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, r.info)
 }
 
 // writeHead writes the head, if it must be written.
@@ -245,6 +215,8 @@ func (r *File) next() error {
 		return err
 	}
 	_ = lock(f) // nobody else knows the file yet
+	r.info, _ = f.Stat()
+	r.checked = time.Now()
 	r.w, r.size, r.headless = f, 0, true
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The file that a link leads to is rotated, and the link stays.
@@ -70,5 +71,39 @@ func TestFileOlder(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the recording has been created")
+	}
+}
+
+// After the file is removed or renamed, the recording goes on in another one.
+func TestFileGone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "r")
+	f := create(t, path, testOptions(&logBuffer{}))
+	write := func(n int) {
+		f.checked = time.Time{}
+		_, _ = f.Write(event(n))
+	}
+	write(1)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write(2)
+	write(3)
+	if err := os.Rename(path, path+"-old"); err != nil {
+		t.Fatal(err)
+	}
+	write(4)
+	if err := os.Rename(path, path+"-older"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(5)
+	f.Close()
+	expect(t, path+"-old", "[-2 2 3]")
+	expect(t, path+"-older", "[-2 4]")
+	if text, err := os.ReadFile(path); string(text) != "precious" {
+		t.Errorf("the other file has %q, %v", text, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,8 +56,11 @@ func (o *Options) checkRecord() error {
 	}
 	if o.RecordFormat == "" {
 		o.RecordFormat = "json"
-		if strings.HasSuffix(o.Record, ".pcapng") {
+		switch strings.ToLower(filepath.Ext(o.Record)) {
+		case ".pcapng":
 			o.RecordFormat = "pcapng"
+		case ".pcap", ".cap":
+			return &usage.Error{Err: fmt.Errorf("--record %s: the format for Wireshark is pcapng", o.Record), Advice: "name the file FILE.pcapng, or add --record-format"}
 		}
 	}
 	if err := usage.OneOf("record-format", o.RecordFormat, "json", "pcapng"); err != nil {
@@ -131,6 +135,7 @@ type recorder struct {
 	version  string                               // of wstun
 	logger   *slog.Logger
 	scratch  []byte // the latest line
+	warned   bool   // of a message without a schema
 }
 
 func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
@@ -153,6 +158,7 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	case l.Size == nil: // details without a status
 		l.Redacted = nil
 	default:
+		r.warn(e, t)
 		l.Data, l.Truncated = t.data, t.truncated
 		if len(l.Message) == 0 {
 			l.Schema = nil
@@ -164,6 +170,16 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	}
 	r.scratch = l.Append(r.scratch[:0])
 	return r.scratch // the follower copies it
+}
+
+// warn warns of the first message whose secret fields can't be found.
+func (r *recorder) warn(e *trace.Event, t *text) {
+	if r.warned || t.schema || len(t.data) == 0 || r.messages.keepSecrets {
+		return
+	}
+	r.warned = true
+	r.logger.Warn("recorded without a schema, so with secret fields", slog.String("method", e.Method),
+		slog.String("hint", "the server has no reflection? name the source with --proto, or leave such messages out with --redact"))
 }
 
 // withMessage returns an encoded google.rpc.Status with another message.

@@ -31,10 +31,13 @@ import (
 
 // newRecordTester returns a follower that records, and a function that ends the recording
 // and returns its text.
-func newRecordTester(t *testing.T, o *Options) (ts *tester, end func() string) {
+func newRecordTester(t *testing.T, o *Options, logs ...io.Writer) (ts *tester, end func() string) {
 	t.Helper()
 	o.Record, o.RecordFormat = filepath.Join(t.TempDir(), "r"), "json"
 	out := &Output{Secrets: &escape.Secrets{}, Catalog: hubCatalog(t), Logger: slog.New(slog.DiscardHandler)}
+	for _, log := range logs {
+		out.Logger = slog.New(slog.NewTextHandler(log, nil))
+	}
 	out.Secrets.Add("topsecret")
 	f, err := o.check()
 	if err != nil {
@@ -277,5 +280,45 @@ func TestCloseStuck(t *testing.T) {
 	_ = tracing.tracer.Close(t.Context())
 	if text, err := os.ReadFile(o.Record); err != nil || !strings.Contains(string(text), "HTTP/1") {
 		t.Errorf("the recording has %q, %v", text, err)
+	}
+}
+
+// The name of the file chooses the format, in any case.
+func TestRecordFormat(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"r": "json", "r.ndjson": "json", "r.pcapng": "pcapng", "R.PCAPNG": "pcapng", "-": "json", "r.pcap": ""} {
+		o := &Options{Record: name}
+		if err := o.checkRecord(); (err != nil) != (want == "") || want != "" && o.RecordFormat != want {
+			t.Errorf("%s: format %q, %v, want %q", name, o.RecordFormat, err, want)
+		}
+	}
+	if err := (&Options{Record: "r.pcap", RecordFormat: "json"}).checkRecord(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where secret fields can't be found, one warning says so.
+func TestRecordNoSchema(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		o       Options
+		method  string
+		want    int
+		wantKey bool
+	}{
+		{Options{}, "/a.B/C", 1, true},
+		{Options{Redact: []string{"x"}}, "/a.B/C", 0, false},
+		{Options{RecordSecrets: true}, "/a.B/C", 0, true},
+		{Options{}, "", 0, true},
+	} {
+		var log bytes.Buffer
+		ts, end := newRecordTester(t, &test.o, &log)
+		for range 2 {
+			ts.event(0, trace.Event{Type: trace.ServerMessage, Method: test.method, Data: []byte("\x0a\x03key"), Size: 5})
+		}
+		text := end()
+		if got := strings.Count(log.String(), `msg="recorded without a schema, so with secret fields" method=/a.B/C hint=`); got != test.want || contains(text, "key") != test.wantKey {
+			t.Errorf("%+v: %s\n%s", test.o, log.String(), text)
+		}
 	}
 }
