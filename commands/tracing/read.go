@@ -54,7 +54,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	f.close()
+	f.Close()
 	if s := &f.summary; o.records() && len(filter) > 0 && s.ok+s.failed+s.open == 0 {
 		out.Logger.Warn("none of the calls fulfils --filter")
 	}

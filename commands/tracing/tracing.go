@@ -84,8 +84,6 @@ type Output struct {
 type Tracing struct {
 	tracer    *trace.Tracer
 	followers []*follower
-	recorder  *follower // one of them, or nil
-	logger    *slog.Logger
 }
 
 // Asked reports whether the command line, and not only the environment, asks for a trace
@@ -105,7 +103,7 @@ func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 	if err != nil || !o.on() && !o.records() {
 		return nil, err
 	}
-	t := &Tracing{logger: out.Logger}
+	t := &Tracing{}
 	var outputs []trace.Output
 	memory := int64(0)
 	if o.on() {
@@ -118,7 +116,6 @@ func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.recorder = follow
 		t.followers, outputs = append(t.followers, follow), append(outputs, *output)
 		memory = 0
 	}
@@ -181,8 +178,9 @@ func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) 
 	follow := &follower{
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
 		calls: map[uint64]*call{}, stages: newStages(), maxHeld: maxHeld, maxAllHeld: maxAllHeld, summarize: out.Summary,
+		patience: readerPatience, closed: make(chan struct{}), stuck: func() {},
 	}
-	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out), Closed: follow.close}
+	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out)}
 	if out.JSON {
 		follow.render = &jsonRenderer{ms, out.Secrets}
 	} else {
@@ -250,17 +248,27 @@ func (t *Tracing) Forget() {
 	}
 }
 
-// closeTimeout is how long Close waits for a slow reader.
-const closeTimeout = time.Second
+// How long Close waits for a slow reader, and for a disk.
+const (
+	readerPatience = time.Second
+	diskPatience   = 10 * time.Second
+)
 
-// Close prints the rest of the trace, and ends the recording. It takes at most a second.
+// Close prints the rest of the trace, and ends the recording. If a reader is stuck, it
+// takes a second; if a disk is, ten.
 func (t *Tracing) Close() {
 	if t == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	if t.tracer.Close(ctx) != nil && t.recorder != nil && !t.recorder.closed.Load() {
-		t.logger.Warn("the recording lacks its end: the file is too slow")
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = t.tracer.Close(ended) // which doesn't wait
+	started := time.Now()
+	for _, follow := range t.followers {
+		select {
+		case <-follow.closed:
+		case <-time.After(time.Until(started.Add(follow.patience))):
+			follow.stuck()
+		}
 	}
 }

@@ -22,13 +22,7 @@ func newOutput(opts Output) *output {
 	}
 	o.omit &^= 1 << ClientHeader
 	o.queue.init(o.Queue)
-	go func() {
-		defer close(o.queue.done)
-		o.queue.run(o.Sink, &redactor{o.IsSecret, o.Secrets, map[string]bool{}})
-		if o.Closed != nil {
-			o.Closed()
-		}
-	}()
+	go o.queue.run(o.Sink, &redactor{o.IsSecret, o.Secrets, map[string]bool{}})
 	return o
 }
 

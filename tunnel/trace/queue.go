@@ -31,7 +31,7 @@ type queue struct {
 
 	wake chan struct{} // has an element if there is a batch, or closed is set
 	full chan struct{} // has an element if a batch has batchSize, or closed is set
-	done chan struct{} // closed when run has returned, and Output.Closed
+	done chan struct{} // closed when run has returned
 }
 
 // batch is a part of the queue. Its slices are reused.
@@ -190,6 +190,8 @@ func (b *batch) reset() {
 
 // run calls sink until the queue is closed and empty.
 func (q *queue) run(sink Sink, secrets *redactor) {
+	defer close(q.done)
+	defer sink.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
@@ -255,7 +257,7 @@ func (q *queue) end() {
 	signal(q.full)
 }
 
-// wait waits until done is closed.
+// wait waits until run has ended.
 func (q *queue) wait(ctx context.Context) error {
 	select {
 	case <-q.done:

@@ -44,6 +44,9 @@ type Sink interface {
 	// Flush is called when no event is waiting, and again at the time that it
 	// returns, unless there is an event before. The zero time means never.
 	Flush(now time.Time) (next time.Time)
+
+	// Close is called once, after all others.
+	Close()
 }
 
 // The defaults of New and of an Output.
@@ -80,10 +83,6 @@ type Output struct {
 	// Secrets keeps secret values, and sets HeaderField.Sensitive for them, and for no
 	// others. Default: they are replaced.
 	Secrets bool
-
-	// Closed is called after the last event, by the goroutine of the Sink. It may be
-	// nil.
-	Closed func()
 }
 
 // Tracer traces the calls of sessions. Use New.
@@ -119,9 +118,9 @@ func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool
 	}
 }
 
-// Close waits until the sinks have received all events, and their Closed has returned, or
-// ctx ends. The events of later calls are ignored. It returns an error if ctx has ended, and
-// then a sink may still be in use; it doesn't keep others from their end.
+// Close waits until the sinks have received all events, or ctx ends. The events of later
+// calls are ignored. It returns an error if ctx has ended, and then a sink may still be in
+// use; it doesn't keep others from their end.
 func (t *Tracer) Close(ctx context.Context) error {
 	for _, o := range t.outputs {
 		o.queue.end()
