@@ -29,7 +29,7 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// Any file is read without a panic, and what is read is consistent.
+// Any file is read without a panic, and the result is consistent.
 func FuzzRead(f *testing.F) {
 	f.Add(fullSample().b)
 	for _, line := range []string{

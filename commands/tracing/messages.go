@@ -131,7 +131,7 @@ func (ms *messages) format(e *trace.Event) *text {
 	return t
 }
 
-// find is schema.find, without what is known of the types of an earlier schema.
+// find is schema.find. It forgets the results for the types of an earlier schema.
 func (ms *messages) find(ctx context.Context, e *trace.Event) (protoreflect.MessageDescriptor, reflection.TypeResolver) {
 	if ms.schema.renew() {
 		ms.redactor = message.Redactor{}

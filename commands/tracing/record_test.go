@@ -77,7 +77,7 @@ func nested(number protowire.Number, fields string) []byte {
 	return protowire.AppendString(protowire.AppendTag(nil, number, protowire.BytesType), fields+"\x12\x7f")
 }
 
-// Secret fields are hidden where the message isn't what its type says, too.
+// Secret fields are hidden in messages that don't have their type, too.
 func TestOddSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "\x12\x07hidden1" // of a demo.Key
@@ -202,7 +202,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// What was known of an earlier schema is forgotten with it.
+// The types of an earlier schema are forgotten.
 func TestForgetTypes(t *testing.T) {
 	t.Parallel()
 	ts, end := newRecordTester(t, &Options{})

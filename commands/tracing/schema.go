@@ -42,7 +42,7 @@ func (s *schema) forget() {
 	s.stale.Store(true)
 }
 
-// renew reports whether forget was called, and then lets go of what it has found before.
+// renew reports whether forget was called, and then empties the cache.
 func (s *schema) renew() bool {
 	stale := s.stale.Swap(false)
 	if stale {
