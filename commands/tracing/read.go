@@ -15,7 +15,8 @@ import (
 
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
-// ctx has ended and r returns. With follow, r is a file that grows, and ends with ctx. If
+// ctx has ended and r returns. With follow, r is a file that grows, also as
+// another file with its name, and ends with ctx. If
 // there are no events at all, the error says so. With --record, it records the events
 // instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
@@ -28,11 +29,13 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	}
 	var f *follower
 	if follow {
-		r = &growing{ctx, r, func() {
+		g := &growing{ctx: ctx, Reader: r, idle: func() {
 			if f != nil {
 				f.Flush(time.Now())
 			}
 		}}
+		defer g.close()
+		r = g
 	}
 	lines := recording.NewReader(r)
 	l, err := first(lines)
@@ -119,29 +122,6 @@ func (ms *messages) recorded(e *trace.Event, l *recording.Line) *text {
 		t.redacted = slices.Compact(t.redacted)
 	}
 	return t
-}
-
-// growing is a file whose end is that of ctx.
-type growing struct {
-	ctx context.Context //nolint:containedctx // io.Reader has none
-	io.Reader
-	idle func() // called while there is nothing to read
-}
-
-func (g *growing) Read(p []byte) (int, error) {
-	const interval = 100 * time.Millisecond
-	for {
-		n, err := g.Reader.Read(p)
-		if n > 0 || !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		g.idle()
-		select {
-		case <-time.After(interval):
-		case <-g.ctx.Done():
-			return 0, io.EOF
-		}
-	}
 }
 
 // parseEvent returns the event of a line and its message or details, nil if it has none.
