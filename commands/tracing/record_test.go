@@ -309,6 +309,7 @@ func TestRecordNoSchema(t *testing.T) {
 		{Options{}, "/a.B/C", 1, true},
 		{Options{Redact: []string{"x"}}, "/a.B/C", 0, false},
 		{Options{RecordSecrets: true}, "/a.B/C", 0, true},
+		{Options{}, "/grpc.health.v1.Health/Watch", 0, true},
 		{Options{}, "", 0, true},
 	} {
 		var log bytes.Buffer
