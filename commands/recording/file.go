@@ -17,7 +17,7 @@ import (
 
 // FileOptions adjusts a File.
 type FileOptions struct {
-	Max  int64 // the size in bytes beyond which another file is begun; 0: none
+	Max  int64 // the size in bytes, without the head, beyond which another file is begun; 0: none
 	Keep int   // how many older files are kept: PATH.1, the newest one, to PATH.N
 
 	// Head returns the lines with which a file begins: a HeaderLine, which has continued,
@@ -41,6 +41,7 @@ type File struct {
 	checked time.Time   // when it was still there
 
 	headless  bool   // the head is due
+	headSize  int64  // of the one at the beginning
 	hasLines  bool   // the file has more than its head
 	torn      string // the end of a part of a line that a pipe has
 	continued bool
@@ -48,10 +49,12 @@ type File struct {
 }
 
 // Create creates a recording at path, with mode 0600, and writes its head. A recording that
-// is there becomes PATH.1, unless it is empty. If somebody removes or renames the
-// file, another one is begun within a second. path may also be a pipe, for which Create waits
-// until it has a reader and room for the head, or ctx ends, or a device; a descriptor such as /dev/stdout is written
-// as it is, whatever file it has. The caller closes the File.
+// is there becomes PATH.1, unless it is empty. If somebody removes or renames the file, another
+// one is begun within a second.
+//
+// path may also be a device, or a pipe, for which Create waits until it has a reader and room for
+// the head, or ctx ends. A descriptor such as /dev/stdout is written as it is, whatever file it
+// has. The caller closes the File.
 //
 // The error is a *usage.Error if there is another file, at PATH.1 too, or another process
 // writes this one.
@@ -119,7 +122,7 @@ func (r *File) Write(lines []byte) (n int, err error) {
 // fitting returns the first lines, as many as the file has room for. An empty file has room
 // for any line.
 func (r *File) fitting(lines []byte) []byte {
-	room := r.opts.Max - r.size
+	room := r.opts.Max - (r.size - r.headSize) // a large schema would fill each file
 	if r.opts.Max == 0 || r.path == "" || int64(len(lines)) <= room {
 		return lines
 	}
@@ -181,6 +184,9 @@ func (r *File) writeHead() error {
 	default:
 		r.opts.Pcapng.Restart()
 	}
+	if r.size == 0 {
+		r.headSize = int64(len(head))
+	}
 	r.headless, r.torn = false, ""
 	return r.put(head)
 }
@@ -221,7 +227,7 @@ func (r *File) next() error {
 	_ = lock(f) // nobody else knows the file yet
 	r.info, _ = f.Stat()
 	r.checked = time.Now()
-	r.w, r.size, r.headless, r.hasLines = f, 0, true, false
+	r.w, r.size, r.headSize, r.headless, r.hasLines = f, 0, 0, true, false
 	return nil
 }
 

@@ -31,7 +31,7 @@ func TestFollowRotated(t *testing.T) {
 	l := recording.NewHeader("", start)
 	header := l.Append(nil)
 	file, err := recording.Create(t.Context(), path, &recording.FileOptions{
-		Max: int64(len(header)) + 1, Keep: 5, Head: func(bool) []byte { return header }, Logger: slog.New(slog.DiscardHandler),
+		Max: 1, Keep: 5, Head: func(bool) []byte { return header }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
