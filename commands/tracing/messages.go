@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -27,7 +28,8 @@ import (
 )
 
 const (
-	// shortBody is how much of a message is kept, in bytes, unless it is shown whole.
+	// shortBody is how much of a message is kept or decoded, in bytes, unless it is shown
+	// whole.
 	shortBody = 64 << 10
 
 	// maxInflated is how long a message may be when it is decompressed, in bytes.
@@ -120,9 +122,17 @@ func (ms *messages) format(e *trace.Event) *text {
 			return t
 		}
 	}
+	isCut := t.truncated
+	if !ms.full && len(data) > shortBody { // a decoded message may take 80 times as much memory
+		data, isCut = data[:shortBody], true
+		t.note = cmp.Or(t.note, "the rest isn't shown")
+	}
 	if md == nil {
 		t.json, err = message.Raw(ctx, data, ms.options())
 	} else {
+		if isCut {
+			data = repair(data, md, maxRepair)
+		}
 		t.unknown, err = ms.decode(ctx, t, data, md, types)
 	}
 	if err != nil {
@@ -141,9 +151,6 @@ func (ms *messages) find(ctx context.Context, e *trace.Event) (protoreflect.Mess
 
 // decode formats data, a message of type md, into t.json, and returns the number of its unknown fields.
 func (ms *messages) decode(ctx context.Context, t *text, data []byte, md protoreflect.MessageDescriptor, types reflection.TypeResolver) (unknown int, err error) {
-	if t.truncated {
-		data = repair(data, md, maxRepair)
-	}
 	m, odd, options := dynamicpb.NewMessage(md), false, ms.options()
 	message.Decode(data, m, types)
 	options.Note = func(string) { odd = true }

@@ -165,6 +165,9 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	default:
 		r.warn(e, t)
 		l.Data, l.Truncated = t.data, t.truncated
+		if len(t.data) > r.messages.short { // it was formatted for a filter
+			l.Message, l.Unknown, l.Note = nil, 0, ""
+		}
 		if len(l.Message) == 0 {
 			l.Schema = nil
 		}

@@ -323,3 +323,28 @@ func TestRecordNoSchema(t *testing.T) {
 		}
 	}
 }
+
+// A filter looks at the beginning of a long message, which is recorded whole.
+func TestRecordFiltered(t *testing.T) {
+	t.Parallel()
+	ts, end := newRecordTester(t, &Options{Filter: []string{"$.text=x*"}})
+	const size = 1 << 20
+	ts.event(0, trace.Event{Type: trace.ClientHeader, Method: "/wstun.demo.v1.Hub/Echo"})
+	e := messageEvent(trace.ClientMessage, &demo.EchoRequest{Text: strings.Repeat("x", size)})
+	e.Method = "/wstun.demo.v1.Hub/Echo"
+	ts.event(0, e)
+	l := &recording.Line{}
+	for line := range strings.Lines(end()) {
+		if err := json.Unmarshal([]byte(line), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(l.Data, e.Data) || l.Message != nil || l.Note != "" || l.Truncated {
+		t.Errorf("the last line has %d bytes, and %.100s, note %q", len(l.Data), l.Message, l.Note)
+	}
+	wide := nested(1, strings.Repeat("\x0a\x00", size))
+	got := ts.messages.format(&trace.Event{Type: trace.ServerMessage, Method: "/wstun.demo.v1.Hub/WatchKeys", Data: wide, Size: int64(len(wide))})
+	if len(got.json) > 10*shortBody || len(got.data) != len(wide)-2 { // without its end, which isn't a field
+		t.Errorf("a message with many others has %d bytes, and %d in JSON", len(got.data), len(got.json))
+	}
+}
