@@ -2,7 +2,8 @@
 //
 // Each command is a file: its flags, the struct of their values, the function that
 // parses the command line into it, and the command itself. Only this file, and the
-// command that completes command lines, use cli.Context.
+// commands that complete command lines and print help, use cli.Context. Each flag has a
+// group in groups.go, each command examples in examples.go, and both are in REFERENCE.md.
 //
 // The rules of the output: stdout is for results, stderr for everything else. An error
 // is one line after "wstun: ", and advice one line after "wstun: hint: ". With --output

@@ -143,7 +143,7 @@ func (h *helpText) head(summary, usage, description string) {
 	h.heading("Usage")
 	h.paragraphs(usage)
 	if description != "" {
-		h.WriteByte('\n')
+		fmt.Fprintln(h)
 		h.paragraphs(description)
 	}
 }
@@ -163,7 +163,7 @@ func (h *helpText) heading(text string) { fmt.Fprintf(h, "\n%s\n", strings.ToUpp
 func (h *helpText) paragraphs(text string) {
 	for i, paragraph := range strings.Split(text, "\n\n") {
 		if i > 0 {
-			h.WriteByte('\n')
+			fmt.Fprintln(h)
 		}
 		lines := strings.Split(paragraph, "\n")
 		if !strings.HasPrefix(paragraph, " ") {
@@ -179,7 +179,7 @@ func (h *helpText) examples(list []example) {
 	h.heading("Examples")
 	for i, e := range list {
 		if i > 0 {
-			h.WriteByte('\n')
+			fmt.Fprintln(h)
 		}
 		fmt.Fprintf(h, "  # %s\n  $ %s\n", e.purpose, strings.ReplaceAll(e.line, "\n", "\n  "))
 	}
@@ -220,7 +220,7 @@ func (h *helpText) rows(rows []row, column int) {
 // wrap breaks text into lines of at most width, unless a word is longer.
 func wrap(text string, width int) (lines []string) {
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
 			lines = append(lines, line)
 			line = ""

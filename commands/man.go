@@ -32,25 +32,18 @@ func (p *program) manCommand() *cli.Command {
 	}
 }
 
-var (
-	section   = regexp.MustCompile(`(?m)^## .*$`)
-	comments  = regexp.MustCompile(`(?m)^<!--.*-->\n+`)
-	tableHead = regexp.MustCompile(`(?m)^\|.*\n\|[-|]+\|\n`)
-	tableRow  = regexp.MustCompile(`(?m)^\| (.*?) \| (.*) \|$`)
-	title     = regexp.MustCompile(`(?m)^\.TH .*$`)
-)
-
 // manPage returns the reference as a man page. Its tables become lists of terms, because
 // md2man doesn't break lines in tables.
 func manPage() string {
 	_, text, _ := strings.Cut(reference, "\n") // without the title
-	text = section.ReplaceAllStringFunc(text, strings.ToUpper)
-	text = comments.ReplaceAllString(text, "")
-	text = tableHead.ReplaceAllString(text, "")
-	text = tableRow.ReplaceAllString(text, "$1\n: $2\n")
-	page := string(md2man.Render([]byte("wstun 1 \"\" \"wstun\" \"wstun's manual\"\n===\n\n" + text)))
-	page = title.ReplaceAllString(page, "$0\n.nr HY 0\n.ad l") // neither hyphenate nor justify
-	lines := strings.Split(page, "\n")
+	replace := func(pattern, with string) { text = regexp.MustCompile("(?m)"+pattern).ReplaceAllString(text, with) }
+	replace(`^<!--.*-->\n+`, "")
+	replace(`^\|.*\n\|[-|]+\|\n`, "") // the heads of tables
+	replace(`^\| (.*?) \| (.*) \|$`, "$1\n: $2\n")
+	text = regexp.MustCompile("(?m)^## .*$").ReplaceAllStringFunc(text, strings.ToUpper)
+	text = string(md2man.Render([]byte("wstun 1 \"\" \"wstun\" \"wstun's manual\"\n===\n\n" + text)))
+	replace(`^\.TH .*$`, "$0\n.nr HY 0\n.ad l") // neither hyphenate nor justify
+	lines := strings.Split(text, "\n")
 	for i, line := range lines {
 		if !strings.HasPrefix(line, ".") && !strings.HasPrefix(line, "'") {
 			lines[i] = strings.ReplaceAll(strings.ReplaceAll(line, `\-`, "-"), "-", `\-`) // flags have a minus, not a hyphen

@@ -35,9 +35,15 @@ func compareFile(t *testing.T, path, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got) != want {
-		t.Errorf("%s is out of date: go test ./commands -run 'Reference|Help' -update writes it again; it should be\n%s", path, want)
+	if string(got) == want {
+		return
 	}
+	gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(want, "\n")
+	line := 0
+	for line < min(len(gotLines), len(wantLines))-1 && gotLines[line] == wantLines[line] {
+		line++
+	}
+	t.Errorf("%s is out of date: go test ./commands -run 'Reference|Help' -update writes it again; line %d is\n%s\nwant\n%s", path, line+1, gotLines[line], wantLines[line])
 }
 
 // The generated parts of REFERENCE.md are those of the code.
