@@ -107,33 +107,31 @@ const variablesText = "Flags can also be set by variables, such as --log-level b
 // command writes the help of a command.
 func (h *helpText) command(cmd *cli.Command, all bool) {
 	h.head(cmd.Usage, cmd.UsageText, cmd.Description)
-	var shown []flagGroup
+	list := groupFlags(cmd)
 	var rows []row
-	rare, variables := 0, false
-	for _, g := range groupFlags(cmd) {
-		variables = true
-		rare += len(g.rare)
+	rare := 0
+	for i, g := range list {
 		if all {
-			g.flags = append(g.flags, g.rare...)
+			g.flags, g.rare = append(g.flags, g.rare...), nil
+			list[i] = g
 		}
-		if len(g.flags) > 0 {
-			shown = append(shown, g)
-			rows = append(rows, flagRows(g.flags)...)
-		}
+		rows = append(rows, flagRows(g.flags)...)
+		rare += len(g.rare)
 	}
 	column := column(rows)
-	for _, g := range shown {
-		h.heading(g.name)
-		h.rows(rows[:len(g.flags)], column)
-		rows = rows[len(g.flags):]
+	for _, g := range list {
+		if len(g.flags) > 0 {
+			h.heading(g.name)
+			h.rows(flagRows(g.flags), column)
+		}
 	}
 	h.examples(examples[cmd.Name])
-	if variables {
+	if len(list) > 0 {
 		h.heading("Learn more")
 		h.paragraphs(variablesText)
-		if rare > 0 && !all {
-			h.paragraphs(fmt.Sprintf("%s --help --all prints %d more flags.", "wstun "+cmd.Name, rare))
-		}
+	}
+	if rare > 0 {
+		h.paragraphs(fmt.Sprintf("wstun %s --help --all prints %d more flags.", cmd.Name, rare))
 	}
 }
 
