@@ -45,7 +45,7 @@ func session(t *testing.T) *tape {
 	}
 	echo.half().ok()
 	tp.call("Sum").send(&demo.SumRequest{Value: 2}).send(&demo.SumRequest{Value: 3}).half().receive(&demo.SumResponse{Sum: 5, Count: 2}).ok()
-	tp.call("Sleep").send(&demo.SleepRequest{Duration: durationpb.New(time.Minute)}).half().cancel(trace.Client, 20)
+	tp.call("Sleep", deadline(20)).send(&demo.SleepRequest{Duration: durationpb.New(time.Minute)}).half().cancel(trace.Client, 20)
 	tp.call("Echo").send(&demo.EchoRequest{Text: "x"}).receive(&demo.EchoResponse{Text: "x", Count: 1}).cancel(trace.Client, 0)
 	return tp
 }
@@ -338,6 +338,35 @@ func TestSentMetadata(t *testing.T) {
 	}
 	if slices.Contains(md["user-agent"], "test") {
 		t.Error("the recorded user agent is sent")
+	}
+}
+
+// A call whose deadline had passed gets the same one, whichever side has ended it.
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*taped){
+		"by the client":              func(c *taped) { c.cancel(trace.Client, 20) },
+		"by the server":              func(c *taped) { c.cancel(trace.Server, 20) },
+		"by the server, with status": func(c *taped) { c.end(codes.DeadlineExceeded, "context deadline exceeded") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tp := newTape(t)
+			end(tp.call("Sleep", deadline(20)).send(&demo.SleepRequest{Duration: durationpb.New(time.Minute)}).half())
+			if out := tp.replay(serveHub(t), nil); out.summary.Same != 1 {
+				t.Error(out.text)
+			}
+		})
+	}
+}
+
+// Some servers send a message with OK, which clients don't get.
+func TestMessageOfOK(t *testing.T) {
+	t.Parallel()
+	tp := newTape(t)
+	tp.call("Sum").half().receive(&demo.SumResponse{}).end(codes.OK, "OK")
+	if out := tp.replay(serveHub(t), nil); out.summary.Same != 1 {
+		t.Error(out.text)
 	}
 }
 
