@@ -21,7 +21,7 @@ import (
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
-// counts counts what a recording has of the calls of the demo service.
+// counts has numbers of a recording, for the calls of the demo service.
 type counts struct {
 	calls   uint64 // that have ended
 	bytes   int64  // of their messages
