@@ -1,8 +1,8 @@
 // Package commands is wstun's command line.
 //
 // Each command is a file: its flags, the struct of their values, the function that
-// parses the command line into it, and the command itself. Only this file, and the
-// command that completes command lines, use cli.Context.
+// parses the command line into it, and the command itself. Only this file, that
+// of named targets, and the command that completes command lines, use cli.Context.
 //
 // The rules of the output: stdout is for results, stderr for everything else. An error
 // is one line after "wstun: ", and advice one line after "wstun: hint: ". With --output
@@ -10,6 +10,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type program struct {
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
 	grpcLog        grpcLog
+	named          namedTarget
 	given          usage.Given // set by invocation
 
 	// pipes is set by commands that only print results: a closed pipe then ends them
@@ -109,7 +111,7 @@ func (p *program) addSecrets(args []string) {
 }
 
 func (p *program) app() *cli.App {
-	p.targets = map[string]*target.Options{}
+	p.targets, p.named = map[string]*target.Options{}, namedTarget{}
 	app := &cli.App{
 		Name:      "wstun",
 		Usage:     "gRPC through the WebSocket session between a Hub and its Workers",
@@ -128,6 +130,7 @@ func (p *program) app() *cli.App {
 			p.replayCommand(),
 			p.checkCommand(),
 			p.demoCommand(),
+			p.configCommand(),
 			p.completionCommand(),
 			p.versionCommand(),
 			p.helpCommand(),
@@ -157,6 +160,10 @@ func (p *program) app() *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
+		if targetIndex(cmd) >= 0 {
+			cmd.Flags = append(cmd.Flags, p.named.flags()...)
+			p.named.commands = append(p.named.commands, cmd)
+		}
 		if cmd.Name != "help" {
 			cmd.Subcommands = []*cli.Command{} // otherwise --help looks for its arguments among the App's commands
 		}
@@ -195,8 +202,9 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 		if err == nil {
 			err = run(c.Context, in)
 		}
-		if ue, ok := errors.AsType[*usage.Error](err); ok && ue.Advice == "" {
-			ue.Advice = helpHint(c.App, c.Command)
+		if ue, ok := errors.AsType[*usage.Error](err); ok {
+			p.named.locate(ue)
+			ue.Advice = cmp.Or(ue.Advice, helpHint(c.App, c.Command))
 		}
 		return err
 	}
@@ -205,7 +213,6 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 // invocation reads the command line. The arguments end at the first one that looks like
 // a flag, which is refused.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
-	usage.Store(c.Command.Flags)
 	p.given = given(c)
 	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
@@ -236,6 +243,10 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	if p.hasCommand && in.cmd != "dial" {
 		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
 	}
+	if err := p.applyTarget(c, in); err != nil {
+		return nil, err
+	}
+	usage.Store(c.Command.Flags)
 	return in, nil
 }
 

@@ -92,7 +92,7 @@ func TestCompleteWords(t *testing.T) {
 		line string // of words; the one after the last blank is to be completed
 		want []string
 	}{
-		{"c", []string{"call", "check", "completion"}},
+		{"c", []string{"call", "check", "config", "completion"}},
 		{"__", nil},
 		{"-", []string{"--help", "-h"}},
 		{"nonsense ", nil},
