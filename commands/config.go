@@ -27,17 +27,16 @@ func (p *program) configCommand() *cli.Command {
 		Usage:     "print the named targets, the settings that apply, and where they come from",
 		ArgsUsage: "[TARGET]",
 		UsageText: "wstun config [flags] [TARGET]",
-		Description: "Prints the path of the configuration, its targets, and the settings of TARGET, or of that of\n" +
-			"WSTUN_TARGET: those of variables, which override the configuration, those of the\n" +
-			"configuration with their lines, and the defaults. Secrets are masked.\n\n" +
-			"The configuration has values of flags, by their names, for each target:\n\n" +
-			"targets:\n" +
-			"  staging:\n" +
-			"    url: wss://worker.example/v1/ws/sync    # or the address of a gRPC server\n" +
-			"    token-file: staging.token               # relative to this file\n" +
-			"    header: [\"X-Env: staging\"]\n\n" +
-			"@staging or --target staging then stands for the URL or TARGET of any command, with these\n" +
-			"flags as far as the command has them.",
+		Description: "Prints the path of the configuration, its targets, and the settings of TARGET, or of that of " +
+			"WSTUN_TARGET: those of variables, those of the file with their lines, and the defaults. Secrets are masked.\n\n" +
+			"The file has values of flags, by their names, for each target:\n\n" +
+			"  targets:\n" +
+			"    staging:\n" +
+			"      url: wss://worker.example/v1/ws/sync  # or a gRPC server's address\n" +
+			"      token-file: staging.token             # relative to this file\n" +
+			"      header: [\"X-Env: staging\"]\n\n" +
+			"@staging or --target staging then stands for the URL or TARGET of any command, with those of the flags that the command has. " +
+			"The command line overrides variables, and these the file.",
 		Flags: []cli.Flag{
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: an object a setting", "text"),
 		},
