@@ -10,6 +10,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -42,6 +44,9 @@ type program struct {
 	pipes bool
 
 	helpErr error // set by helpBefore
+
+	color   string   // --color
+	restore []func() // undo changes of terminals, the last one first
 
 	// command is the part of the command line after "--".
 	command    []string
@@ -69,6 +74,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		p.stdout = stdout // unchanged, because the command writes there
 	}
 	p.addSecrets(args)
+	defer p.restoreTerminals()
 	err := p.app().RunContext(ctx, args)
 	if err == nil {
 		err = p.helpErr
@@ -80,6 +86,12 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		}
 	}
 	return p.report(err)
+}
+
+func (p *program) restoreTerminals() {
+	for _, undo := range slices.Backward(p.restore) {
+		undo()
+	}
 }
 
 func unsetEmptyVariables() {
@@ -157,6 +169,9 @@ func (p *program) app() *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
+		if len(cmd.Flags) > 0 && !cmd.Hidden && cmd.Name != "demo" {
+			cmd.Flags = append(cmd.Flags, p.colorFlag())
+		}
 		if cmd.Name != "help" {
 			cmd.Subcommands = []*cli.Command{} // otherwise --help looks for its arguments among the App's commands
 		}
@@ -207,6 +222,9 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	usage.Store(c.Command.Flags)
 	p.given = given(c)
+	if err := usage.OneOf("color", cmp.Or(p.color, "auto"), terminal.Modes...); err != nil {
+		return nil, err
+	}
 	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")

@@ -25,6 +25,11 @@ import (
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
+// colorFlag returns the flag that all commands have that print more than a line.
+func (p *program) colorFlag() cli.Flag {
+	return usage.String(&p.color, "color", "color the output `WHEN`: auto (on a terminal, unless NO_COLOR is set), always or never", "auto")
+}
+
 // logOptions are the values of the flags for the log.
 type logOptions struct{ level, format string }
 
