@@ -34,7 +34,7 @@ import (
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer               // cleaned
-	fail           context.CancelCauseFunc // ends the run in order, with an outputError
+	fail           context.CancelCauseFunc // ends the run in order, with an error
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
 	grpcLog        grpcLog
 	given          usage.Given // set by invocation
@@ -44,6 +44,8 @@ type program struct {
 	pipes bool
 
 	helpErr error // set by helpBefore
+
+	out *output // of the events; nil: the command has none
 
 	color   string   // --color
 	restore []func() // undo changes of terminals, the last one first
@@ -84,6 +86,8 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
 			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // silently, as the signal would
 		}
+	} else if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause // of fail
 	}
 	return p.report(err)
 }
