@@ -20,14 +20,15 @@ import (
 func (p *program) completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print the script with which a shell completes wstun's command lines",
+		Usage:     "print the script that completes wstun's command lines",
 		ArgsUsage: "SHELL",
 		UsageText: "wstun completion SHELL",
 		Description: "SHELL is bash, zsh, fish or powershell. To switch completion on:\n\n" +
-			"bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
-			"zsh, in ~/.zshrc, after compinit:    source <(wstun completion zsh)\n" +
-			"fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
-			"PowerShell, in $PROFILE:             wstun completion powershell | Out-String | Invoke-Expression\n\n" +
+			"  bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
+			"  zsh, in ~/.zshrc, after compinit:    source <(wstun completion zsh)\n" +
+			"  fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
+			"  PowerShell, in $PROFILE:\n" +
+			"      wstun completion powershell | Out-String | Invoke-Expression\n\n" +
 			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
 			"the TARGET: wstun asks it with the flags on the command line, for at most\n" +
 			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute.",
@@ -104,15 +105,14 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 		}
 		return &completion.Answer{Paths: completion.Files}
 	}
-	flags := append(slices.Clone(cmd.Flags), cli.HelpFlag)
-	l, ok := parseLine(flags, before[1:])
+	l, ok := parseLine(cmd.Flags, before[1:])
 	switch {
 	case !ok:
 		return &completion.Answer{}
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
 	case len(l.operands) == 0 && strings.HasPrefix(word, "-"):
-		return completeFlag(flags, l.used, word)
+		return completeFlag(cmd.Flags, l.used, word)
 	}
 	return c.completeOperand(ctx, cmd, before, l.operands, word)
 }

@@ -22,7 +22,7 @@ func (p *program) describeCommand() *cli.Command {
 	p.targets["describe"] = &o.target
 	return &cli.Command{
 		Name:      "describe",
-		Usage:     "describe services, methods, messages and other symbols as proto source",
+		Usage:     "describe services, methods and messages as proto source",
 		ArgsUsage: "[TARGET] [SYMBOL…]",
 		UsageText: "wstun describe [flags] [TARGET] [SYMBOL…]",
 		Description: targetDescription + "\n\n" +

@@ -30,7 +30,7 @@ func (p *program) dialCommand() *cli.Command {
 	o := &dialOptions{}
 	return &cli.Command{
 		Name:      "dial",
-		Usage:     "be the gRPC client end of a session: local ports for any gRPC client",
+		Usage:     "be the gRPC client end of a session: a local port for clients",
 		ArgsUsage: "[URL] [-- COMMAND [ARG…]]",
 		UsageText: "wstun dial [flags] [URL] [-- COMMAND [ARG…]]",
 		Description: "Listens at " + defaultListen + ", or at each --listen ADDR, and forwards connections\n" +
@@ -38,10 +38,10 @@ func (p *program) dialCommand() *cli.Command {
 			"connected; or accepts WebSockets at --accept ADDR, and uses the newest session.\n\n" +
 			"With COMMAND: waits for a session, runs COMMAND with WSTUN_ADDR set to the first local\n" +
 			"address, passes signals on to it, and ends with its exit status. stdout is COMMAND's:\n" +
-			"addresses, and the events of --output json, are not printed then. Of the log only warnings\n" +
-			"are, unless --log-level is given.",
+			"addresses, and the events of --output json, are not printed then. On stderr,\n" +
+			"wstun prints only warnings, unless --log-level is given.",
 		Flags: slices.Concat([]cli.Flag{
-			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
+			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
 			o.readyTimeout.flag(),
 		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),

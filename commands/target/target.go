@@ -73,7 +73,7 @@ type Options struct {
 // Flags returns the flags of commands with a TARGET.
 func (o *Options) Flags() []cli.Flag {
 	return slices.Concat(
-		[]cli.Flag{usage.Strings(&o.Endpoint.Header, "header", "send the header `'Name: value'` with the handshake; to a plain server as metadata, with every request; repeatable", "H")},
+		[]cli.Flag{usage.Strings(&o.Endpoint.Header, "header", "send the header `'Name: value'` with the handshake, or as metadata to a plain server; repeatable", "H")},
 		o.Endpoint.ConnectFlags(),
 		[]cli.Flag{
 			usage.Bool(&o.UseTLS, "tls", "speak TLS to a plain server"),
