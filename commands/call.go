@@ -20,9 +20,11 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
 )
 
@@ -51,6 +53,7 @@ func (p *program) callCommand() *cli.Command {
 			usage.Bool(&o.veryVerbose, "very-verbose", "print timings and sizes, too", "vv"),
 			usage.Int(&o.count, "count", "end the call after `N` responses; 0: when the server ends it", 0),
 			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
+			usage.Int(&o.retry, "retry", "make a call that ends with UNAVAILABLE before any response, neither headers nor a message, up to `N` more times; the server may have executed it", 0),
 		}, o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.call),
 	}
@@ -64,7 +67,7 @@ type callOptions struct {
 	rpcHeader                         []string
 	messages                          messageOptions
 	formatError, verbose, veryVerbose bool
-	count, repeat                     int
+	count, repeat, retry              int
 	target                            target.Options
 	log                               logOptions
 }
@@ -80,6 +83,10 @@ func (o *callOptions) parse(in *invocation) error {
 		return &usage.Error{Err: errors.New("no TARGET before the METHOD " + args[0]), Advice: target.NoTargetAdvice}
 	}
 	o.method, o.target.Calls, o.dataGiven = args[0], true, in.given.Set("data")
+	if o.retry > 0 {
+		o.target.Reconnect, o.target.Wait = true, tunnel.DefaultWait
+		o.target.Endpoint.MaxRetries = -1
+	}
 	if err := usage.OneOf("format", o.format, "json", "text"); err != nil {
 		return err
 	}
@@ -91,6 +98,9 @@ func (o *callOptions) parse(in *invocation) error {
 	}
 	if o.count < 0 {
 		return usage.Errorf("--count %d: want 0 or more", o.count)
+	}
+	if o.retry < 0 {
+		return usage.Errorf("--retry %d: want 0 or more", o.retry)
 	}
 	if o.repeat < 1 {
 		return usage.Errorf("--repeat %d: want 1 or more", o.repeat)
@@ -106,6 +116,8 @@ type calling struct {
 	method *call.Method
 	format message.Options
 	opts   call.Options
+
+	colors, statusColors terminal.Colors // of stdout and stderr
 
 	resolving time.Duration // the time that it took to find the method
 	printed   int           // responses
@@ -134,11 +146,15 @@ func (p *program) call(ctx context.Context, o *callOptions) error {
 	defer t.Close()
 	r.target = t
 	r.opts = call.Options{Metadata: metadata.Join(t.Header, header), MaxMsgSize: o.messages.maxMsgSize, MaxResponses: o.count}
+	r.colors, r.statusColors = p.colors(p.stdout), p.colors(p.stderr)
 	started := time.Now()
-	if r.method, err = t.Method(ctx, o.method); err != nil {
+	if err := r.resolve(ctx); err != nil {
 		return err
 	}
 	r.resolving = time.Since(started)
+	if err := r.checkRetry(data); err != nil {
+		return err
+	}
 	for range o.repeat {
 		if err := r.once(ctx, data); err != nil {
 			return err
@@ -161,20 +177,19 @@ func (o *callOptions) verbosity() int {
 // once makes one call.
 func (r *calling) once(ctx context.Context, data *requestData) error {
 	types := r.method.Types(ctx)
-	printer := &call.Printer{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed, Secrets: r.o.target.Endpoint.Secrets}
+	printer := &call.Printer{
+		Out: unmasked(r.p.stdout), Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed,
+		Colors: r.colors, StatusColors: r.statusColors, Timestamps: r.o.messages.timestamps, Secrets: r.o.target.Endpoint.Secrets,
+	}
 	events := printer.Events()
 	if r.o.output == "json" {
-		events = (&call.Recorder{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Secrets: r.o.target.Endpoint.Secrets}).Events()
+		events = (&call.Recorder{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Timestamps: r.o.messages.timestamps, Secrets: r.o.target.Endpoint.Secrets}).Events()
 	} else if r.o.veryVerbose {
 		fmt.Fprintf(r.p.stdout, "\nConnected in %v, method resolved in %v\n", r.target.Connecting, r.resolving)
 	}
-	requests, err := data.requests(ctx, r.method, types)
+	result, err := r.invoke(ctx, data, types, events)
 	if err != nil {
 		return err
-	}
-	result, err := call.Invoke(ctx, r.target.Conn, r.method, requests, &r.opts, events)
-	if err != nil {
-		return data.explain(err)
 	}
 	r.printed += result.Received
 	if result.Status.Code() == codes.OK {
@@ -183,7 +198,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 	if r.o.formatError {
 		r.printStatus(ctx, result.Status, types)
 	} else {
-		printer.Status(ctx, r.p.stderr, result.Status)
+		printer.Status(ctx, unmasked(r.p.stderr), result.Status)
 	}
 	return &rpcError{result.Status.Code()}
 }
@@ -229,7 +244,7 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 		return call.NoRequests, nil
 	}
 	opts := &call.RequestOptions{AllowUnknownFields: d.r.o.messages.allowUnknownFields}
-	if d.stdin && d.r.o.repeat > 1 {
+	if d.stdin && (d.r.o.repeat > 1 || d.r.o.retry > 0) {
 		if err := d.readAll(ctx); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
@@ -374,5 +375,12 @@ func TestWidth(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 		ts.out.Reset()
+	}
+	r := ts.render.(*textRenderer)
+	r.width, r.colors = func() int { return 150 }, terminal.NewColors("always", false) // which take no columns
+	ts.event(0, trace.Event{Type: trace.ServerTrailer, Code: codes.NotFound, Message: strings.Repeat("x", 200)})
+	line := strings.TrimSuffix(ts.out.String(), "\n")
+	if n := length(line); n < 147 || n > 150 || len(line) == n || !strings.Contains(line, string(terminal.Red)+"ERR") {
+		t.Errorf("%d columns: %q", n, line)
 	}
 }
