@@ -28,6 +28,7 @@ func TestReconnectToRestartedServer(t *testing.T) {
 	relay := startRelay(t, serve.find(t, `^ws://(.*)/$`))
 	dial := startDaemon(t, "wstun", "dial", "--output", "json", "--wait", "10m", "--max-retry-interval", "1h", "ws://"+relay.addr+"/")
 	addr := dial.find(t, `"address":"([^"]*)"`)
+	awaitEvent(t, dial, "session_up")
 	var times []string
 	for restart := range 12 {
 		relay.setTarget(t, "")
@@ -36,11 +37,11 @@ func TestReconnectToRestartedServer(t *testing.T) {
 		} else if err := serve.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		awaitRetry(t, dial) // the session is down
+		awaitEvent(t, dial, "session_down")
 		called := make(chan error, 1)
 		go func() { called <- createKey(t, addr, strconv.Itoa(restart)) }()
 		for range random.IntN(3) { // failed dials
-			awaitRetry(t, dial)
+			awaitEvent(t, dial, "retry")
 		}
 		serve = startDaemon(t, "wstun", "serve")
 		relay.setTarget(t, serve.find(t, `^ws://(.*)/$`))
@@ -53,15 +54,13 @@ func TestReconnectToRestartedServer(t *testing.T) {
 	t.Logf("from listening to a good call: %s", strings.Join(times, ", "))
 }
 
-// awaitRetry waits for the next event of a failed dial or a lost session.
-func awaitRetry(t *testing.T, dial *process) {
+// awaitEvent waits for the next event with a name.
+func awaitEvent(t *testing.T, dial *process, name string) {
 	t.Helper()
-	if _, err := dial.await(retryEvent); err != nil {
+	if _, err := dial.await(regexp.MustCompile(`"event":"` + name + `"`)); err != nil {
 		t.Fatal(err)
 	}
 }
-
-var retryEvent = regexp.MustCompile(`"event":"retry"`)
 
 // createKey calls CreateKey on a new connection.
 func createKey(t *testing.T, addr, name string) error {
