@@ -26,6 +26,7 @@ import (
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // program is one run of wstun: the state that all subcommands share.
@@ -41,7 +42,9 @@ type program struct {
 	// without a message.
 	pipes bool
 
-	helpErr error // set by helpBefore
+	// words are the command line after the command, as given, and line is their meaning.
+	words []string
+	line  line
 
 	// command is the part of the command line after "--".
 	command    []string
@@ -69,10 +72,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		p.stdout = stdout // unchanged, because the command writes there
 	}
 	p.addSecrets(args)
-	err := p.app().RunContext(ctx, args)
-	if err == nil {
-		err = p.helpErr
-	}
+	err := p.run(ctx, p.app(), args)
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
@@ -133,11 +133,15 @@ func (p *program) app() *cli.App {
 			p.helpCommand(),
 			p.completeCommand(),
 		},
-		Flags: []cli.Flag{cli.HelpFlag}, // cli adds it only together with its own help command
-		// Runs without a subcommand, and with an unknown one.
+		Flags: []cli.Flag{
+			cli.HelpFlag, // cli adds it only together with its own help command
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+		},
+		// Runs without a command.
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return unknownCommand(c.App, c.Args().First())
+			if c.Bool("version") {
+				p.printVersion()
+				return nil
 			}
 			if p.hasCommand {
 				return &usage.Error{Err: errors.New("no command before --"), Advice: "see wstun --help"}
@@ -150,12 +154,12 @@ func (p *program) app() *cli.App {
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true, // -H 'Accept: a, b' is one header
 		ExitErrHandler:            func(*cli.Context, error) {},
-		CommandNotFound:           p.helpBefore,
-		OnUsageError:              onUsageError,
+		CommandNotFound:           func(c *cli.Context, _ string) { _ = cli.ShowSubcommandHelp(c) }, // of wstun COMMAND --help NAME
+		OnUsageError:              p.onUsageError,
 		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
 	}
 	for _, cmd := range app.Commands {
-		cmd.OnUsageError = onUsageError // the App's applies to the root alone
+		cmd.OnUsageError = p.onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
 		if cmd.Name != "help" {
 			cmd.Subcommands = []*cli.Command{} // otherwise --help looks for its arguments among the App's commands
@@ -170,6 +174,10 @@ type invocation struct {
 	args    []string // without flags
 	given   usage.Given
 	secrets *escape.Secrets // of the program
+
+	p       *program
+	command *cli.Command
+	before  []string // the arguments before args
 }
 
 // action returns the action of a command with options: it parses the command line and
@@ -202,12 +210,11 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 	}
 }
 
-// invocation reads the command line. The arguments end at the first one that looks like
-// a flag, which is refused.
+// invocation reads the command line.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	usage.Store(c.Command.Flags)
 	p.given = given(c)
-	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets}
+	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets, p: p, command: c.Command}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")
 	}
@@ -222,15 +229,6 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 		}
 		if slices.Contains(values, "") { // such as "$FILE" without that variable
 			return nil, &usage.Error{Err: fmt.Errorf("--%s is empty", name), Advice: "leave it out, or set the variable that its value comes from"}
-		}
-	}
-	for _, arg := range in.args {
-		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
-			flag := arg
-			if i := strings.IndexAny(arg, "=: "); i > 0 { // the rest may be a secret
-				flag = arg[:i]
-			}
-			return nil, &usage.Error{Err: errors.New("flag " + flag + " after the arguments"), Advice: "put the flags first: wstun " + in.cmd + " " + flag + " … " + endpoint.Redact(in.args[0])}
 		}
 	}
 	if p.hasCommand && in.cmd != "dial" {
@@ -273,20 +271,63 @@ func (in *invocation) argument() (string, error) {
 	return args[0], err
 }
 
+// url returns the URL, "" without one.
+func (in *invocation) url() (string, error) {
+	arg, err := in.argument()
+	if err != nil && in.cmd == "dial" && !in.p.hasCommand {
+		if words := meantDial(in.command.Flags, in.p.words); words != nil {
+			err = &usage.Error{Err: err, Advice: in.p.didYouMean(in.command, words...)}
+		}
+	}
+	if err != nil || arg == "" || in.given["accept"] {
+		return arg, err
+	}
+	if words := meantURL(in.cmd, arg); words != nil {
+		if _, err = outbound.ParseURL(arg); err != nil {
+			err = &usage.Error{Err: err, Advice: in.didYouMean(words...)}
+		}
+	}
+	return arg, err
+}
+
+// didYouMean returns advice to give the same flags, and words in place of the arguments.
+func (in *invocation) didYouMean(words ...string) string {
+	return in.p.didYouMean(in.command, slices.Concat(in.p.line.flagWords(), in.before, words)...)
+}
+
+// takeTarget sets the address of o if the first argument is a TARGET, and returns the
+// other arguments.
+func (in *invocation) takeTarget(o *target.Options) (rest []string) {
+	switch {
+	case len(in.args) > 0 && o.Unix && !target.IsURL(in.args[0]):
+		o.Addr = "unix:" + strings.TrimPrefix(in.args[0], "unix:")
+	case len(in.args) > 0 && target.IsTarget(in.args[0]):
+		o.Addr = in.args[0]
+	default:
+		return in.args
+	}
+	return in.args[1:]
+}
+
 // targetArguments returns the TARGET, if there is one, and the other arguments, of which
 // a negative most allows any number. With --accept there is no TARGET.
 func (in *invocation) targetArguments(o *target.Options, most int) (rest []string, err error) {
-	rest = in.args
 	o.Given, o.Endpoint.Secrets = in.given, in.secrets
-	if len(rest) > 0 && target.IsTarget(rest[0]) {
-		o.Addr, rest = rest[0], rest[1:]
+	rest = in.takeTarget(o)
+	notTarget := func(advice string) error {
+		return &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(in.args[0])), Advice: advice}
+	}
+	if len(in.args) > 0 && !o.Unix && (o.Addr == "" && o.Endpoint.Accept == "" || target.IsTarget(in.args[0])) {
+		if words := meantTarget(in.args, !o.Calls && len(o.Descriptors.Protos)+len(o.Descriptors.Protosets) > 0); words != nil {
+			return nil, notTarget(in.didYouMean(words...))
+		}
 	}
 	if o.Addr != "" && in.given["accept"] {
 		return nil, usage.Errorf("both --accept %s and the TARGET %s: a session is either accepted or dialed", o.Endpoint.Accept, endpoint.Redact(o.Addr))
 	}
 	if most >= 0 && len(rest) > most {
 		if o.Addr == "" && len(rest) == most+1 {
-			return nil, &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(rest[0])), Advice: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
+			return nil, notTarget("want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server")
 		}
 		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
 	}
@@ -317,15 +358,8 @@ func (p *program) helpCommand() *cli.Command {
 	}
 }
 
-// helpBefore prints the help of --help NAME, where cli takes NAME for a command.
-func (p *program) helpBefore(c *cli.Context, name string) {
-	if c.App.Command(c.Command.Name) == nil { // wstun --help NAME
-		p.helpErr = unknownCommand(c.App, name)
-		return
-	}
-	_ = cli.ShowSubcommandHelp(c)
-}
-
 // onUsageError turns err, an error of package flag or cli's about an environment
 // variable, into a usage.Error with a hint.
-func onUsageError(c *cli.Context, err error, _ bool) error { return flagError(c.App, c.Command, err) }
+func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
+	return p.flagError(c.App, c.Command, err)
+}

@@ -16,12 +16,14 @@ import (
 )
 
 // completeOperand completes an argument that is not a flag, of the kinds in the command's
-// ArgsUsage. before is the command line before the word, and operands its arguments.
-func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, before, operands []string, word string) *completion.Answer {
+// ArgsUsage. before is the command line before the word, with the command first, and l the
+// part after the command.
+func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, before []string, l *line, word string) *completion.Answer {
+	operands := l.operands
 	usage, _, _ := strings.Cut(cmd.ArgsUsage, "[--")
 	kinds := strings.Fields(usage)
 	all := &completion.Answer{}
-	if len(kinds) > 0 && kinds[0] == "[TARGET]" {
+	if len(kinds) > 0 && kinds[0] == "[TARGET]" && !l.uses("unix") {
 		switch {
 		case len(operands) > 0 && !target.IsTarget(operands[0]): // descriptors are local
 			kinds = kinds[1:]
@@ -91,14 +93,12 @@ func (c *completer) names(ctx context.Context, kind string, words []string) []co
 	app := p.app()
 	opts := p.targets[words[0]]
 	app.Command(words[0]).Action = p.action(func(ctx context.Context, in *invocation) (err error) {
-		if len(in.args) > 0 && target.IsTarget(in.args[0]) {
-			opts.Addr = in.args[0]
-		}
+		in.takeTarget(opts)
 		opts.Given = in.given
 		names, err = c.ask(ctx, p, opts, kind)
 		return err
 	})
-	_ = app.RunContext(ctx, append([]string{app.Name}, words...)) // on error there are no names
+	_ = p.run(ctx, app, append([]string{app.Name}, words...)) // on error there are no names
 	return names
 }
 

@@ -88,33 +88,39 @@ type completer struct {
 func (c *completer) complete(ctx context.Context, words []string) *completion.Answer {
 	before, word := words[:len(words)-1], words[len(words)-1]
 	app := quietProgram().app()
-	switch {
-	case len(before) == 0 && strings.HasPrefix(word, "-"):
-		return completeFlag(app.Flags, nil, word)
-	case len(before) == 0:
-		return answer(word, commandNames(app))
-	}
-	cmd := app.Command(before[0])
-	if cmd == nil || cmd.Hidden {
-		return &completion.Answer{}
-	}
-	if slices.Contains(before, "--") {
-		if cmd.Name != "dial" {
-			return &completion.Answer{}
-		}
-		return &completion.Answer{Paths: completion.Files}
+	cmd, others := findCommand(app, before)
+	if cmd == nil {
+		return completeCommandName(app, before, word)
 	}
 	flags := append(slices.Clone(cmd.Flags), cli.HelpFlag)
-	l, ok := parseLine(flags, before[1:])
+	l := parseLine(flags, others)
 	switch {
-	case !ok:
+	case cmd.Hidden, !l.knows():
+		return &completion.Answer{}
+	case l.rest != nil && cmd.Name == "dial":
+		return &completion.Answer{Paths: completion.Files}
+	case l.rest != nil:
 		return &completion.Answer{}
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
-	case len(l.operands) == 0 && strings.HasPrefix(word, "-"):
-		return completeFlag(flags, l.used, word)
+	case strings.HasPrefix(word, "-"):
+		return completeFlag(flags, &l, word)
 	}
-	return c.completeOperand(ctx, cmd, before, l.operands, word)
+	return c.completeOperand(ctx, cmd, slices.Insert(others, 0, cmd.Name), &l, word)
+}
+
+// completeCommandName completes a word before which there is no command.
+func completeCommandName(app *cli.App, before []string, word string) *completion.Answer {
+	l := parseLine(allFlags(app), before)
+	switch {
+	case l.pending != nil:
+		return completeValue(l.pending, "", word)
+	case len(l.operands) > 0, l.rest != nil, !l.knows():
+		return &completion.Answer{}
+	case strings.HasPrefix(word, "-"):
+		return completeFlag(app.Flags, &l, word)
+	}
+	return answer(word, commandNames(app))
 }
 
 // quietProgram returns a program that only parses command lines.

@@ -24,7 +24,7 @@ import (
 func parse(t *testing.T, args ...string) (options any, err error) {
 	t.Helper()
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}, parsed: func(o any) { options = o }}
-	err = p.app().RunContext(t.Context(), append([]string{"wstun"}, args...))
+	err = p.run(t.Context(), p.app(), append([]string{"wstun"}, args...))
 	return options, err
 }
 
@@ -343,7 +343,7 @@ func TestEveryHelp(t *testing.T) {
 		}
 		var stdout strings.Builder
 		p := &program{stdout: &stdout, stderr: &strings.Builder{}}
-		if err := p.app().RunContext(t.Context(), []string{"wstun", cmd.Name, "--help"}); err != nil {
+		if err := p.run(t.Context(), p.app(), []string{"wstun", cmd.Name, "--help"}); err != nil {
 			t.Errorf("wstun %s --help: %v", cmd.Name, err)
 		}
 		for _, f := range cmd.Flags {

@@ -42,7 +42,7 @@ func (o *serveOptions) parse(in *invocation) (err error) {
 	o.endpoint.Secrets, o.backend.Secrets = in.secrets, in.secrets
 	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
 	o.endpoint.DefaultAccept = endpoint.DefaultAccept
-	o.endpoint.URL, err = in.argument()
+	o.endpoint.URL, err = in.url()
 	return err
 }
 

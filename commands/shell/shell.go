@@ -62,6 +62,9 @@ type Shell struct {
 	// until the server can be reached, or returns why it can't.
 	Ready func(ctx context.Context) error
 
+	// Failed, if set, is called after the status of a call that failed was printed.
+	Failed func(*status.Status)
+
 	// MaxTime bounds each command. Default: no limit.
 	MaxTime time.Duration
 
@@ -324,6 +327,9 @@ func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, pr
 	defer cancel()
 	printer.Types = m.Types(ctx)
 	printer.Status(ctx, s.Stderr, r.Status)
+	if s.Failed != nil {
+		s.Failed(r.Status)
+	}
 	return &StatusError{r.Status}
 }
 
