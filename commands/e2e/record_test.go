@@ -164,19 +164,24 @@ func TestRecordRotated(t *testing.T) {
 func TestRecordDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	mount := `mount -t tmpfs -o size=64k tmpfs "$1" && head -c 49152 /dev/zero >"$1/ballast" && exec wstun serve --accept 127.0.0.1:0 --record "$1/hub.rec"`
+	mount := `mount -t tmpfs -o size=64k tmpfs "$1" && head -c 57344 /dev/zero >"$1/ballast" && exec wstun serve --accept 127.0.0.1:0 --record "$1/hub.rec"`
 	if out, err := exec.CommandContext(t.Context(), "unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Skipf("a user can't mount a file system: %v, %s", err, out)
 	}
 	serve := startDaemon(t, "unshare", "-rm", "sh", "-c", mount, "sh", dir)
 	url := serve.find(t, `^ws://\S+$`)
-	echo(t, url, 100)
+	protoset := hubProtoset(t)
+	call := func() {
+		t.Helper()
+		runCommand(t, fmt.Sprintf(`wstun call --protoset %s -d '{"text":"%2000d"}' %s Hub/Echo`, protoset, 0, url))
+	}
+	call()
 	serve.find(t, `level=WARN msg="not recorded" err="write .*hub.rec: no space left on device" lost_lines=\d+`)
 	inside := fmt.Sprintf("/proc/%d/root%s/", serve.cmd.Process.Pid, dir)
 	if err := os.Remove(inside + "ballast"); err != nil {
 		t.Fatal(err)
 	}
-	echo(t, url, 1)
+	call()
 	serve.find(t, `level=INFO msg="recording again" lost_lines=\d+`)
 	eventually(t, "the last call is recorded", func() bool {
 		rec := readRecording(t, true, inside+"hub.rec")
@@ -190,7 +195,7 @@ func TestRecordDiskFull(t *testing.T) {
 	if err != nil || !bytes.Contains(text, []byte(`"type":"lost","lost":{"lines":`)) {
 		t.Errorf("the recording doesn't report the loss: %v", err)
 	}
-	echo(t, url, 20)
+	call()
 }
 
 // A recording in a pipe is written while it is read, and its reader may leave.

@@ -36,8 +36,8 @@ type File struct {
 	w    io.WriteCloser // nil: the file must be created again
 	size int64          // of the current file
 
-	headless  bool   // the head must be written
-	headEnd   int64  // where it ended
+	headless  bool   // the head is due
+	hasLines  bool   // the file has more than its head
 	torn      string // the end of a part of a line that a pipe has
 	continued bool
 	failure   failure
@@ -135,28 +135,35 @@ func (r *File) fitting(lines []byte) []byte {
 	if r.opts.Max == 0 || r.path == "" || int64(len(lines)) <= room {
 		return lines
 	}
-	if end := bytes.LastIndexByte(lines[:max(0, room)], '\n'); end >= 0 || r.size > r.headEnd {
+	if end := bytes.LastIndexByte(lines[:max(0, room)], '\n'); end >= 0 || r.hasLines {
 		return lines[:end+1]
 	}
 	return lines[:bytes.IndexByte(lines, '\n')+1]
 }
 
+// write writes lines, and before them the head if it is due, or nothing.
 func (r *File) write(lines []byte) error {
 	if r.w == nil {
 		if err := r.next(); err != nil {
 			return err
 		}
 	}
-	if err := r.writeHead(); err != nil {
-		return err
+	size := r.size
+	err := r.writeHead()
+	if err == nil {
+		if r.opts.Pcapng != nil {
+			lines = r.opts.Pcapng.Append(nil, lines)
+		}
+		err = r.put(lines)
 	}
-	if r.opts.Pcapng != nil {
-		lines = r.opts.Pcapng.Append(nil, lines)
+	if err != nil {
+		return r.undo(size, err)
 	}
-	return r.put(lines)
+	r.hasLines = true
+	return nil
 }
 
-// writeHead writes the head, if it must be written.
+// writeHead writes the head, if it is due.
 func (r *File) writeHead() error {
 	if !r.headless {
 		return nil
@@ -171,31 +178,28 @@ func (r *File) writeHead() error {
 	default:
 		r.opts.Pcapng.Restart()
 	}
-	if err := r.put(head); err != nil {
-		return err
-	}
-	r.headless, r.headEnd, r.torn = false, r.size, ""
-	return nil
+	r.headless, r.torn = false, ""
+	return r.put(head)
 }
 
-// put writes p, or nothing.
 func (r *File) put(p []byte) error {
 	n, err := r.w.Write(p)
-	if err == nil {
-		r.size += int64(n)
-		return nil
-	}
-	r.headless, r.continued = true, r.size > 0 || r.continued // lost lines may have had descriptors
-	f, ok := r.w.(*os.File)
-	switch {
-	case n == 0:
-	case !ok || r.path == "":
-		r.torn = "\n"
-	default: // the end of the file is that of the last whole line
-		_, serr := f.Seek(r.size, io.SeekStart)
-		err = errors.Join(err, f.Truncate(r.size), serr)
-	}
+	r.size += int64(n)
 	return err
+}
+
+// undo cuts the file to its size before a failed write, and returns the error. The next
+// write begins with the head, because lost lines may have had descriptors.
+func (r *File) undo(size int64, err error) error {
+	r.headless, r.continued = true, r.continued || size > 0
+	f, ok := r.w.(*os.File)
+	if !ok || r.path == "" {
+		r.torn = "\n"
+		return err
+	}
+	r.size = size
+	_, serr := f.Seek(size, io.SeekStart)
+	return errors.Join(err, f.Truncate(size), serr)
 }
 
 // next begins the next file at path.
@@ -212,7 +216,7 @@ func (r *File) next() error {
 		return err
 	}
 	_ = lock(f) // nobody else knows the file yet
-	r.w, r.size, r.headless = f, 0, true
+	r.w, r.size, r.headless, r.hasLines = f, 0, true, false
 	return nil
 }
 
@@ -223,6 +227,9 @@ func (r *File) Close() {
 	}
 	r.failure.close()
 }
+
+// IsPipe reports whether the recording isn't a regular file.
+func (r *File) IsPipe() bool { return r.path == "" }
 
 // numbered returns the path of the nth older file, of the current one for 0.
 func numbered(path string, n int) string {

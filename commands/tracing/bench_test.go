@@ -58,7 +58,7 @@ func BenchmarkRecord(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer f.close()
+			defer f.Close()
 			e := &trace.Event{Type: trace.ServerMessage, Time: time.Now(), Call: 1, Method: "/wstun.demo.v1.Hub/CreateKey", Size: int64(size), Data: make([]byte, size)}
 			b.SetBytes(int64(size))
 			b.ReportAllocs()

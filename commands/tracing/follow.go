@@ -60,6 +60,9 @@ type follower struct {
 
 	summarize bool               // print a summary at the end
 	end       func(trace.Losses) // called at the end; may be nil
+	patience  time.Duration      // how long to wait for the end
+	closed    chan struct{}      // closed at the end
+	stuck     func()             // called if it is too late
 
 	calls     map[uint64]*call
 	stages    []stage
@@ -314,9 +317,9 @@ func (f *follower) write(lines []byte) {
 	}
 }
 
-// close writes the rest, and a summary, unless there was no event: a command that can't
+// Close implements trace.Sink. It writes the rest, and a summary, unless there was no event: a command that can't
 // start has one line to say. It is called after the last event.
-func (f *follower) close() {
+func (f *follower) Close() {
 	for _, c := range f.calls {
 		switch {
 		case c.verdict == shown:
@@ -332,4 +335,5 @@ func (f *follower) close() {
 	if f.end != nil {
 		f.end(f.summary.lost)
 	}
+	close(f.closed)
 }

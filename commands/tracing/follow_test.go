@@ -238,7 +238,7 @@ func TestInfrastructure(t *testing.T) {
 	ts := newTester(t, &Options{}, false)
 	run(ts, okEnd)
 	ts.expect()
-	ts.close()
+	ts.Close()
 	ts.expect("trace: 0 calls, 1 hidden: reflection, health and channelz (--filter '*' shows them)")
 
 	ts = newTester(t, &Options{}, false)
@@ -333,7 +333,7 @@ func TestJSON(t *testing.T) {
 		Metadata: []hpack.HeaderField{{Name: "grpc-status-details-bin", Value: details}},
 	})
 	ts.event(0, trace.Event{Type: trace.Lost, Lost: trace.Losses{Calls: 2}})
-	ts.close()
+	ts.Close()
 	at := func(d time.Duration) string { return start.Add(d).UTC().Format(time.RFC3339Nano) }
 	rpc := func(d time.Duration, rest string) string {
 		return fmt.Sprintf(`{"event":"rpc","time":%q,%s}`, at(d), rest)

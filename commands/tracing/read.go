@@ -66,7 +66,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 		}
 		f.flush()
 	}
-	f.close()
+	f.Close()
 	if !found && lines.Lines > 0 && lines.Version == 0 {
 		return fmt.Errorf("no events in %d lines: want a recording, or those of --trace with --output json or --log-format json", lines.Lines)
 	}

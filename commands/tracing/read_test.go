@@ -34,7 +34,7 @@ func TestPrint(t *testing.T) {
 		ts.event(0, trace.Event{Type: trace.GoAway, Side: trace.Server, HTTP2Code: http2.ErrCodeEnhanceYourCalm, Message: "calm"})
 		ts.event(0, trace.Event{Type: trace.Other, Stream: 3, Duration: time.Second, Sent: trace.Count{Bytes: 5}, Received: trace.Count{Bytes: 6}})
 		ts.event(0, trace.Event{Type: trace.Lost, Lost: trace.Losses{Events: 3}})
-		ts.close()
+		ts.Close()
 	}
 	lines, events := newTester(t, &Options{Messages: true}, false), newTester(t, &Options{Messages: true}, true)
 	run(lines)

@@ -90,6 +90,11 @@ func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*foll
 	r.follower = &follower{
 		out: file, render: r, messages: ms, filter: f, calls: map[uint64]*call{}, stages: newStages(),
 		maxHeld: maxRecordHeld, maxAllHeld: maxAllRecordHeld, end: r.end,
+		patience: diskPatience, closed: make(chan struct{}),
+		stuck: func() { out.Logger.Warn("the end of the recording is missing: it could not be written in time") },
+	}
+	if file.IsPipe() {
+		r.follower.patience = readerPatience
 	}
 	r.file, r.logger = file, out.Logger
 	return r.follower, &trace.Output{Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets}, nil

@@ -178,6 +178,7 @@ func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) 
 	follow := &follower{
 		out: out.Writer, messages: ms, filter: f, hide: !f.any(func(t condition) bool { return t.method }),
 		calls: map[uint64]*call{}, stages: newStages(), maxHeld: maxHeld, maxAllHeld: maxAllHeld, summarize: out.Summary,
+		patience: readerPatience, closed: make(chan struct{}), stuck: func() {},
 	}
 	opts := &trace.Output{Sink: follow, Body: ms.body(), IsSecret: o.isSecret(out)}
 	if out.JSON {
@@ -246,20 +247,27 @@ func (t *Tracing) Forget() {
 	}
 }
 
-// closeTimeout is how long Close waits for a slow reader.
-const closeTimeout = time.Second
+// How long Close waits for a slow reader, and for a disk.
+const (
+	readerPatience = time.Second
+	diskPatience   = 10 * time.Second
+)
 
-// Close prints the rest of the trace, and ends the recording. It takes at most a second.
+// Close prints the rest of the trace, and ends the recording. If a reader is stuck, it
+// takes a second; if a disk is, ten.
 func (t *Tracing) Close() {
 	if t == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	if t.tracer.Close(ctx) != nil {
-		return // a reader is stuck, and so is the follower
-	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = t.tracer.Close(ended) // which doesn't wait
+	started := time.Now()
 	for _, follow := range t.followers {
-		follow.close()
+		select {
+		case <-follow.closed:
+		case <-time.After(time.Until(started.Add(follow.patience))):
+			follow.stuck()
+		}
 	}
 }

@@ -157,6 +157,7 @@ func (r *recorder) Event(e *trace.Event) {
 }
 
 func (*recorder) Flush(time.Time) time.Time { return time.Time{} }
+func (*recorder) Close()                    {}
 
 // serveWebSockets returns the URL of a server of WebSockets, which closes them after serve.
 func serveWebSockets(t *testing.T, upgrader websocket.Upgrader, serve func(*websocket.Conn)) string {

@@ -72,6 +72,7 @@ type nothing struct{}
 
 func (nothing) Event(*Event)                  {}
 func (nothing) Flush(time.Time) (_ time.Time) { return }
+func (nothing) Close()                        {}
 
 // BenchmarkCall measures a small unary call on a warm connection: only decoded, or with
 // its events received by a sink that ignores them.

@@ -30,6 +30,7 @@ func (r *recorder) Event(e *Event) {
 }
 
 func (r *recorder) Flush(time.Time) time.Time { return time.Time{} }
+func (r *recorder) Close()                    {}
 
 // newTracer returns a Tracer, and a function that closes it and returns its events.
 func newTracer(tb testing.TB, memory int64, o Output) (*Tracer, func() []Event) {

@@ -191,6 +191,7 @@ func (b *batch) reset() {
 // run calls sink until the queue is closed and empty. A nil secrets keeps secrets.
 func (q *queue) run(sink Sink, secrets *redactor) {
 	defer close(q.done)
+	defer sink.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time

@@ -239,6 +239,8 @@ type sleeper struct {
 	flushes []time.Time
 }
 
+func (s *sleeper) Close() {}
+
 func (s *sleeper) Flush(now time.Time) (next time.Time) {
 	s.flushes = append(s.flushes, now)
 	if len(s.flushes) == 1 {

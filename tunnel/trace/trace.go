@@ -44,6 +44,9 @@ type Sink interface {
 	// Flush is called when no event is waiting, and again at the time that it
 	// returns, unless there is an event before. The zero time means never.
 	Flush(now time.Time) (next time.Time)
+
+	// Close is called once, after all others.
+	Close()
 }
 
 // The defaults of New and of an Output.

@@ -12,8 +12,8 @@ import (
 
 // heldHeaders is the live heap in MiB that a session's header lists may need. They are
 // limited to 16 MiB in the sense of RFC 9113 §6.5.2, which counts 34 bytes for a field
-// that takes about three times as many.
-const heldHeaders = 64
+// that takes about three times as many; and as much again for those that are being refused.
+const heldHeaders = 128
 
 var headerAttacks = []attack{
 	{name: "header bombs", target: hub, sessions: 1, held: heldHeaders, run: inSession(headerBombs)},
