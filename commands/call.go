@@ -37,17 +37,17 @@ func (p *program) callCommand() *cli.Command {
 			"Responses are printed as they arrive: on a terminal with line breaks, otherwise one a\n" +
 			"line. If the call ends with a status other than OK, the exit status is 64 plus its code.",
 		Flags: slices.Concat([]cli.Flag{
-			usage.String(&o.data, "data", "send the messages `DATA`, one after the other; @ for those on standard input, @FILE for those in FILE", "", "d"),
+			usage.String(&o.data, "data", "send the messages `DATA`, those in a file with @FILE, or those on standard input with @", "", "d"),
 			usage.String(&o.format, "format", "read and write messages as `FORMAT`: json or text", "json"),
 			usage.Strings(&o.rpcHeader, "rpc-header", "send the metadata `'name: value'` with the call; repeatable"),
 		}, o.messages.flags(), []cli.Flag{
-			usage.String(&o.output, "output", "print as `FORMAT`: text (the responses), or json: each call on one line, when it has ended", "text"),
+			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: a line for each call that has ended", "text"),
 			usage.Bool(&o.formatError, "format-error", "print the status of a call that fails as --format says"),
 			usage.Bool(&o.verbose, "verbose", "print the method, metadata and counts, too", "v"),
 			usage.Bool(&o.veryVerbose, "very-verbose", "print timings and sizes, too", "vv"),
-			usage.Int(&o.count, "count", "end the call after `N` responses, with success; 0: when the server ends it", 0),
+			usage.Int(&o.count, "count", "end the call after `N` responses; 0: when the server ends it", 0),
 			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
-		}, o.export.flags(), o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
+		}, o.export.flags("the method and its"), o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.call),
 	}
 }

@@ -24,7 +24,7 @@ func (p *program) checkCommand() *cli.Command {
 	o := &checkOptions{}
 	return &cli.Command{
 		Name:      "check",
-		Usage:     "probe each layer to a gRPC service behind a WebSocket and name the one that fails",
+		Usage:     "probe each layer to a gRPC service and name the one that fails",
 		ArgsUsage: "URL",
 		UsageText: "wstun check [flags] URL",
 		Description: "Prints a line for each layer, in order, and stops at the first that fails: dns, tcp, proxy,\n" +

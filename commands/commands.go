@@ -2,7 +2,8 @@
 //
 // Each command is a file: its flags, the struct of their values, the function that
 // parses the command line into it, and the command itself. Only this file, and the
-// command that completes command lines, use cli.Context.
+// commands that complete command lines and print help, use cli.Context. Each flag has a
+// group in groups.go, each command examples in examples.go, and both are in REFERENCE.md.
 //
 // The rules of the output: stdout is for results, stderr for everything else. An error
 // is one line after "wstun: ", and advice one line after "wstun: hint: ". With --output
@@ -17,6 +18,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -108,35 +110,26 @@ func (p *program) addSecrets(args []string) {
 	}
 }
 
+// disableCLIHelp turns cli's own help off, which is the same for all Apps.
+var disableCLIHelp = sync.OnceFunc(func() { cli.HelpFlag = nil })
+
 func (p *program) app() *cli.App {
+	disableCLIHelp()
 	p.targets = map[string]*target.Options{}
 	app := &cli.App{
 		Name:      "wstun",
 		Usage:     "gRPC through the WebSocket session between a Hub and its Workers",
 		UsageText: "wstun COMMAND [flags] [arguments]",
-		Description: "wstun serve is the gRPC server end of a session, wstun dial the gRPC client end.\n" +
-			"Either can dial the WebSocket or accept it. Try it: wstun demo",
-		Commands: []*cli.Command{
-			p.serveCommand(),
-			p.dialCommand(),
-			p.listCommand(),
-			p.describeCommand(),
-			p.callCommand(),
-			p.shellCommand(),
-			p.tapCommand(),
-			p.traceCommand(),
-			p.replayCommand(),
-			p.checkCommand(),
-			p.demoCommand(),
-			p.completionCommand(),
-			p.versionCommand(),
-			p.helpCommand(),
-			p.completeCommand(),
-		},
-		Flags: []cli.Flag{
-			cli.HelpFlag, // cli adds it only together with its own help command
-			&cli.BoolFlag{Name: "version", Usage: "print the version"},
-		},
+		Description: "wstun serve is the gRPC server end of a session, wstun dial the gRPC client end. " +
+			"Either can dial the WebSocket or accept it.",
+		Commands: slices.Concat(
+			category("Sessions", p.serveCommand(), p.dialCommand(), p.tapCommand(), p.checkCommand()),
+			category("Calls", p.listCommand(), p.describeCommand(), p.callCommand(), p.shellCommand()),
+			category("Traces and recordings", p.traceCommand(), p.replayCommand()),
+			category("More", p.demoCommand(), p.completionCommand(), p.manCommand(), p.versionCommand(), p.helpCommand()),
+			[]*cli.Command{p.completeCommand()},
+		),
+		Flags: append(helpFlags(), &cli.BoolFlag{Name: "version", Usage: "print the version"}),
 		// Runs without a command.
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
@@ -146,7 +139,7 @@ func (p *program) app() *cli.App {
 			if p.hasCommand {
 				return &usage.Error{Err: errors.New("no command before --"), Advice: "see wstun --help"}
 			}
-			return cli.ShowAppHelp(c)
+			return p.printHelp(c.App, nil, false)
 		},
 		Reader:                    p.stdin,
 		Writer:                    p.stdout,
@@ -154,18 +147,25 @@ func (p *program) app() *cli.App {
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true, // -H 'Accept: a, b' is one header
 		ExitErrHandler:            func(*cli.Context, error) {},
-		CommandNotFound:           func(c *cli.Context, _ string) { _ = cli.ShowSubcommandHelp(c) }, // of wstun COMMAND --help NAME
 		OnUsageError:              p.onUsageError,
 		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
 	}
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = p.onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
-		if cmd.Name != "help" {
-			cmd.Subcommands = []*cli.Command{} // otherwise --help looks for its arguments among the App's commands
+		if !cmd.SkipFlagParsing {
+			cmd.Flags = append(cmd.Flags, helpFlags()...)
 		}
 	}
 	return app
+}
+
+// category sets the category of commands in the help.
+func category(name string, commands ...*cli.Command) []*cli.Command {
+	for _, cmd := range commands {
+		cmd.Category = name
+	}
+	return commands
 }
 
 // invocation is one use of a command.
@@ -199,6 +199,9 @@ func action[O interface{ parse(in *invocation) error }](p *program, o O, run fun
 // adds a hint to usage errors without one.
 func (p *program) action(run func(ctx context.Context, in *invocation) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
+		if c.Bool("help") {
+			return p.printHelp(c.App, c.Command, c.Bool("all"))
+		}
 		in, err := p.invocation(c)
 		if err == nil {
 			err = run(c.Context, in)
@@ -230,6 +233,9 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 		if slices.Contains(values, "") { // such as "$FILE" without that variable
 			return nil, &usage.Error{Err: fmt.Errorf("--%s is empty", name), Advice: "leave it out, or set the variable that its value comes from"}
 		}
+	}
+	if in.given["all"] && in.cmd != "help" {
+		return nil, usage.Errorf("--all is for --help")
 	}
 	if p.hasCommand && in.cmd != "dial" {
 		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
@@ -332,30 +338,6 @@ func (in *invocation) targetArguments(o *target.Options, most int) (rest []strin
 		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
 	}
 	return rest, nil
-}
-
-// helpCommand replaces cli's own, which reports errors in its own way.
-func (p *program) helpCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "help",
-		Usage:     "print the commands, or the flags of one",
-		ArgsUsage: "[COMMAND]",
-		UsageText: "wstun help [COMMAND]",
-		Action: func(c *cli.Context) error {
-			return p.action(func(_ context.Context, in *invocation) error {
-				name, err := in.argument()
-				switch {
-				case err != nil:
-					return err
-				case name == "":
-					return cli.ShowAppHelp(c)
-				case c.App.Command(name) == nil:
-					return unknownCommand(c.App, name)
-				}
-				return cli.ShowCommandHelp(c, name)
-			})(c)
-		},
-	}
 }
 
 // onUsageError turns err, an error of package flag or cli's about an environment

@@ -92,9 +92,9 @@ func TestCompleteWords(t *testing.T) {
 		line string // of words; the one after the last blank is to be completed
 		want []string
 	}{
-		{"c", []string{"call", "check", "completion"}},
+		{"c", []string{"check", "call", "completion"}},
 		{"__", nil},
-		{"-", []string{"--help", "-h", "--version"}},
+		{"-", []string{"--help", "-h", "--all", "--version"}},
 		{"nonsense ", nil},
 		{"help ca", []string{"call"}},
 		{"help call ", nil},

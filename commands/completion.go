@@ -20,14 +20,15 @@ import (
 func (p *program) completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print the script with which a shell completes wstun's command lines",
+		Usage:     "print the script that completes wstun's command lines",
 		ArgsUsage: "SHELL",
 		UsageText: "wstun completion SHELL",
 		Description: "SHELL is bash, zsh, fish or powershell. To switch completion on:\n\n" +
-			"bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
-			"zsh, in ~/.zshrc, after compinit:    source <(wstun completion zsh)\n" +
-			"fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
-			"PowerShell, in $PROFILE:             wstun completion powershell | Out-String | Invoke-Expression\n\n" +
+			"  bash, in ~/.bashrc:                  source <(wstun completion bash)\n" +
+			"  zsh, in ~/.zshrc, after compinit:    source <(wstun completion zsh)\n" +
+			"  fish, in ~/.config/fish/config.fish: wstun completion fish | source\n" +
+			"  PowerShell, in $PROFILE:\n" +
+			"      wstun completion powershell | Out-String | Invoke-Expression\n\n" +
 			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
 			"the TARGET: wstun asks it with the flags on the command line, for at most\n" +
 			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute.",
@@ -92,8 +93,7 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 	if cmd == nil {
 		return completeCommandName(app, before, word)
 	}
-	flags := append(slices.Clone(cmd.Flags), cli.HelpFlag)
-	l := parseLine(flags, others)
+	l := parseLine(cmd.Flags, others)
 	switch {
 	case cmd.Hidden, !l.knows():
 		return &completion.Answer{}
@@ -104,7 +104,7 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
 	case strings.HasPrefix(word, "-"):
-		return completeFlag(flags, &l, word)
+		return completeFlag(cmd.Flags, &l, word)
 	}
 	return c.completeOperand(ctx, cmd, slices.Insert(others, 0, cmd.Name), &l, word)
 }

@@ -30,7 +30,7 @@ func (p *program) dialCommand() *cli.Command {
 	o := &dialOptions{}
 	return &cli.Command{
 		Name:      "dial",
-		Usage:     "be the gRPC client end of a session: local ports for any gRPC client",
+		Usage:     "be the gRPC client end of a session: a local port for clients",
 		ArgsUsage: "[URL] [-- COMMAND [ARG…]]",
 		UsageText: "wstun dial [flags] [URL] [-- COMMAND [ARG…]]",
 		Description: "Listens at " + defaultListen + ", or at each --listen ADDR, and forwards connections\n" +
@@ -40,7 +40,7 @@ func (p *program) dialCommand() *cli.Command {
 			"address, passes signals on to it, and ends with its exit status. stdout is COMMAND's:\n" +
 			"addresses, and the events of --output json, are not printed then.",
 		Flags: slices.Concat([]cli.Flag{
-			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`: host:port, :port (loopback) or unix:PATH; port 0 picks one; repeatable (default: "+defaultListen+")"),
+			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
 		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),

@@ -149,7 +149,7 @@ func TestGrpcurlFlags(t *testing.T) {
 		{"list -plaintext=false ws://h/", "leave it out, or use wss:// instead of ws://"},
 		{"list -plaintext -insecure :1", "use --tls instead of --plaintext"},
 		{"list -unix ws://h/", "see wstun list --help"},
-		{"call :1 M -d", "--data DATA: send the messages DATA, one after the other; @ for those on standard input, @FILE for those in FILE"},
+		{"call :1 M -d", "--data DATA: send the messages DATA, those in a file with @FILE, or those on standard input with @"},
 		{"call :1 M {} -d {}", "see wstun call --help"},
 		{"list -connect-timeout soon :1", "see wstun list --help"},
 	} {

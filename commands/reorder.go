@@ -127,7 +127,7 @@ func (p *program) run(ctx context.Context, app *cli.App, args []string) error {
 	if cmd == nil || cmd.SkipFlagParsing {
 		return app.RunContext(ctx, args)
 	}
-	p.words, p.line = words, parseLine(append(slices.Clone(cmd.Flags), cli.HelpFlag), words)
+	p.words, p.line = words, parseLine(cmd.Flags, words)
 	if f := p.line.pending; f != nil {
 		text, value := describeFlag(f)
 		name := dashes(f.Names()[0]) + f.Names()[0]

@@ -14,7 +14,7 @@ import (
 // Flags may stand anywhere before "--". A word of "=" stands between flags, operands and
 // the rest in want.
 func TestParseLine(t *testing.T) {
-	flags := append(slices.Clone(quietProgram().app().Command("call").Flags), cli.HelpFlag)
+	flags := quietProgram().app().Command("call").Flags
 	for _, tt := range []struct {
 		line, want string
 		pending    string
@@ -128,7 +128,7 @@ func FuzzParseLine(f *testing.F) {
 	} {
 		f.Add(strings.ReplaceAll(line, " ", "\x00"))
 	}
-	flags := append(slices.Clone(quietProgram().app().Command("call").Flags), cli.HelpFlag)
+	flags := quietProgram().app().Command("call").Flags
 	f.Fuzz(func(t *testing.T, line string) {
 		words := strings.Split(line, "\x00")
 		l := parseLine(flags, words)

@@ -43,7 +43,7 @@ func (p *program) replayCommand() *cli.Command {
 			"The exit status is 0 if all calls are the same, 1 if any differs, 4 without a connection to\n" +
 			"TARGET, and 5 if any call failed or couldn't be made.",
 		Flags: slices.Concat([]cli.Flag{
-			usage.Strings(&o.filter, "filter", "make only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
+			usage.Strings(&o.filter, "filter", "make only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable"),
 			usage.Strings(&o.ignore, "ignore", "don't compare the fields at `PATH`; repeatable"),
 			usage.Strings(&o.unordered, "unordered", "compare the repeated field at `PATH` in any order; repeatable"),
 			usage.Bool(&o.compareMetadata, "compare-metadata", "compare the metadata of responses, too"),

@@ -54,7 +54,7 @@ type Options struct {
 // Flags returns the flags that choose a backend. Without any it is the demo Hub.
 func (o *Options) Flags() []cli.Flag {
 	return append([]cli.Flag{
-		usage.Strings(&o.Upstreams, "upstream", "serve the gRPC server at `ADDR`: host:port, :port (loopback) or unix:PATH; repeatable, calls are routed by service"),
+		usage.Strings(&o.Upstreams, "upstream", "serve the gRPC server at `ADDR`; repeatable, calls are routed by service"),
 		usage.Bool(&o.UseTLS, "upstream-tls", "speak TLS to the upstreams"),
 		usage.Path(&o.TLS.CACert, "upstream-cacert", "trust the authority in `PATH` for the upstreams' certificates"),
 		usage.Path(&o.TLS.Cert, "upstream-cert", "client certificate `PATH` for the upstreams"),
@@ -63,11 +63,11 @@ func (o *Options) Flags() []cli.Flag {
 		usage.Bool(&o.TLS.Insecure, "upstream-insecure", "don't verify the upstreams' certificates"),
 		usage.String(&o.Authority, "upstream-authority", "call the upstreams with the authority `NAME` instead of the caller's", ""),
 		usage.Bool(&o.Raw, "raw", "forward bytes to the one upstream unchanged: it sees the peer's own HTTP/2"),
-		usage.Path(&o.Stub, "stub", "answer calls from the YAML `FILE`, with the descriptors of --proto or --protoset, or as in a recording, which has its own"),
+		usage.Path(&o.Stub, "stub", "answer calls from `FILE`: YAML, with --proto or --protoset, or a recording"),
 		usage.Bool(&o.NoStubDelays, "no-stub-delays", "answer calls as in the recording of --stub, but without its delays"),
-		usage.Strings(&o.Descriptors.Protos, "proto", "take descriptors from the source `FILE`, for services that the upstreams' reflection lacks; repeatable"),
+		usage.Strings(&o.Descriptors.Protos, "proto", "take descriptors that reflection lacks from the source `FILE`; repeatable"),
 		usage.Strings(&o.Descriptors.ImportPaths, "import-path", "look for --proto files and their imports in `DIR`; repeatable (default: the current folder)"),
-		usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, for services that the upstreams' reflection lacks; repeatable"),
+		usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors that reflection lacks from the compiled `FILE`; repeatable"),
 		usage.Bool(&o.NoReflection, "no-reflection", "in front of upstreams, serve no reflection, not even theirs"),
 		usage.Strings(&o.ReflectHeader, "reflect-header", "send the metadata `'name: value'` when asking upstreams for reflection; repeatable"),
 	}, o.limitFlags()...)

@@ -29,9 +29,12 @@ var hubCases = []string{
 	"large", "deadline", "cancel", "gzip", "metadata",
 }
 
-// TestNode tests a client and a server of Node's @grpc/grpc-js.
-func TestNode(t *testing.T) {
-	t.Parallel()
+// language has the commands of the programs in testdata/interop in another language.
+type language struct{ client, server, status []string }
+
+// node returns the programs with Node's @grpc/grpc-js, or skips t if that isn't installed.
+func node(t *testing.T) *language {
+	t.Helper()
 	dir := filepath.Join("testdata", "interop", "node")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
 		t.Skipf("no gRPC for Node: npm ci in %s installs it", dir)
@@ -40,48 +43,58 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Skip("no Node: ", err)
 	}
-	testLanguage(t,
-		[]string{node, filepath.Join(dir, "client.js")},
-		[]string{node, filepath.Join(dir, "server.js")})
-	testOddResponses(t, node, filepath.Join(dir, "status.js"))
-	testTrace(t, []string{node, filepath.Join(dir, "client.js")}, []string{node, filepath.Join(dir, "status.js")})
+	command := func(name string) []string { return []string{node, filepath.Join(dir, name)} }
+	return &language{command("client.js"), command("server.js"), command("status.js")}
 }
 
-// TestPython tests a client and a server of Python's grpcio, which wraps gRPC's
-// C++ library.
-func TestPython(t *testing.T) {
-	t.Parallel()
+// python returns the programs with Python's grpcio, which wraps gRPC's C++ library, or skips t
+// if that isn't installed.
+func python(t *testing.T) *language {
+	t.Helper()
 	dir := filepath.Join("testdata", "interop", "python")
-	env := []string{"env", "PYTHONDONTWRITEBYTECODE=1", "HUB_PROTOSET=" + hubProtoset(t)}
 	for _, python := range []string{"python3", "/usr/bin/python3"} { // the latter has the distribution's packages
 		if exec.CommandContext(t.Context(), python, "-c", "import grpc, google.protobuf").Run() != nil {
 			continue
 		}
-		testLanguage(t,
-			append(env, python, filepath.Join(dir, "client.py")),
-			append(env, python, filepath.Join(dir, "server.py")))
-		testOddResponses(t, append(env, python, filepath.Join(dir, "status.py"))...)
-		testTrace(t, append(env, python, filepath.Join(dir, "client.py")), append(env, python, filepath.Join(dir, "status.py")))
-		return
+		protoset := hubProtoset(t)
+		command := func(name string) []string {
+			return []string{"env", "PYTHONDONTWRITEBYTECODE=1", "HUB_PROTOSET=" + protoset, python, filepath.Join(dir, name)}
+		}
+		return &language{command("client.py"), command("server.py"), command("status.py")}
 	}
 	t.Skip("no gRPC for Python: it needs the packages grpcio and protobuf (on Debian python3-grpcio)")
+	return nil
+}
+
+// TestNode tests a client and a server of Node's @grpc/grpc-js.
+func TestNode(t *testing.T) {
+	t.Parallel()
+	testLanguage(t, node(t))
+}
+
+// TestPython tests a client and a server of Python's grpcio.
+func TestPython(t *testing.T) {
+	t.Parallel()
+	testLanguage(t, python(t))
 }
 
 // testLanguage runs the client of another language against the demo Hub and against the server, and
-// a client in Go against the server.
-func testLanguage(t *testing.T, client, server []string) {
+// a client in Go against the server. It tests traces of its calls, and unusual responses, too.
+func testLanguage(t *testing.T, l *language) {
 	t.Helper()
+	testOddResponses(t, l.status)
+	testTrace(t, l)
 	for _, r := range routes {
 		t.Run("Hub, "+r.name, func(t *testing.T) {
 			t.Parallel()
-			runHubClient(t, client, r.open(t, startHub(t)), hubCases[:len(hubCases)-1]) // all but metadata, which the Hub doesn't echo
+			runHubClient(t, l.client, r.open(t, startHub(t)), hubCases[:len(hubCases)-1]) // all but metadata, which the Hub doesn't echo
 		})
 		t.Run("server, "+r.name, func(t *testing.T) {
 			t.Parallel()
-			s := startDaemon(t, server[0], server[1:]...)
+			s := startDaemon(t, l.server[0], l.server[1:]...)
 			addr := r.open(t, s.find(t, `^127\.0\.0\.1:\d+$`))
-			t.Run("own client", func(t *testing.T) { runHubClient(t, client, addr, hubCases) })
-			t.Run("Go client", func(t *testing.T) { goHubClient(t, addr) })
+			t.Run("own client", func(t *testing.T) { runHubClient(t, l.client, addr, hubCases) })
+			t.Run("Go client", func(t *testing.T) { goHubClient(t, addr, hubCases) })
 			// The server sees the deadline and the cancellation of both clients.
 			s.find(t, `(?s)(given up: Sleep.*){2}`)
 			s.find(t, `(?s)(given up: WatchKeys.*){2}`)
@@ -105,10 +118,20 @@ func startHub(t *testing.T) string {
 
 func runHubClient(t *testing.T, client []string, addr string, cases []string) {
 	t.Helper()
+	startHubClient(t, client, addr, cases)()
+}
+
+// startHubClient starts a client. The result waits for its end, and expects that all cases
+// succeed.
+func startHubClient(t *testing.T, client []string, addr string, cases []string) (wait func()) {
+	t.Helper()
 	c := startDaemon(t, client[0], append(append(client[1:len(client):len(client)], addr), cases...)...)
-	_, err := c.exitStatus()
-	if want := "ok " + strings.Join(cases, "\nok ") + "\n"; err != nil || c.String() != want {
-		t.Errorf("%v; it prints\n%swant\n%s", err, c, want)
+	return func() {
+		t.Helper()
+		_, err := c.exitStatus()
+		if want := "ok " + strings.Join(cases, "\nok ") + "\n"; err != nil || c.String() != want {
+			t.Errorf("%v; it prints\n%swant\n%s", err, c, want)
+		}
 	}
 }
 

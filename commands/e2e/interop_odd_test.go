@@ -22,7 +22,7 @@ type oddStatus struct {
 
 // testOddResponses expects that a client of another language sees the same statuses
 // of unusual responses through a tunnel as without one.
-func testOddResponses(t *testing.T, client ...string) {
+func testOddResponses(t *testing.T, client []string) {
 	t.Helper()
 	for _, r := range routes {
 		t.Run("odd responses, "+r.name, func(t *testing.T) {

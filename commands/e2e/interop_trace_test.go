@@ -48,13 +48,13 @@ func stopTraced(t *testing.T, dial *process) (ends []tracedEnd) {
 }
 
 // testTrace expects that the trace of a client's calls has the right methods and statuses.
-func testTrace(t *testing.T, client, oddClient []string) {
+func testTrace(t *testing.T, l *language) {
 	t.Helper()
 	t.Run("trace of odd responses", func(t *testing.T) {
 		t.Parallel()
 		upstream := startDaemon(t, "oddserver").find(t, `^127\.0\.0\.1:\d+$`)
 		dial, addr := startTraced(t, upstream)
-		statuses := oddStatuses(t, oddClient, addr)
+		statuses := oddStatuses(t, l.status, addr)
 		ends := map[string]tracedEnd{}
 		for _, e := range stopTraced(t, dial) {
 			ends[e.Method[strings.LastIndexByte(e.Method, '/')+1:]] = e
@@ -78,12 +78,12 @@ func testTrace(t *testing.T, client, oddClient []string) {
 	})
 	t.Run("recording of the Hub", func(t *testing.T) {
 		t.Parallel()
-		testPcapng(t, func(addr string) { runHubClient(t, client, addr, hubCases[:len(hubCases)-1]) })
+		testPcapng(t, func(addr string) { runHubClient(t, l.client, addr, hubCases[:len(hubCases)-1]) })
 	})
 	t.Run("trace of the Hub", func(t *testing.T) {
 		t.Parallel()
 		dial, addr := startTraced(t, startHub(t))
-		runHubClient(t, client, addr, hubCases[:len(hubCases)-1])
+		runHubClient(t, l.client, addr, hubCases[:len(hubCases)-1])
 		got := map[string]int{}
 		for _, e := range stopTraced(t, dial) {
 			end := e.Type + e.By

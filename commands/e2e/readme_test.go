@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -44,6 +46,41 @@ func TestReadmeQuickStart(t *testing.T) {
 			}
 			replaced = append(replaced, port.FindString(want), port.FindString(got))
 			ports = strings.NewReplacer(replaced...)
+		}
+	}
+}
+
+// The README's examples for jq print something for a recording of the demo.
+func TestReadmeRecording(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("no jq: ", err)
+	}
+	dir := t.TempDir()
+	serve := startDaemon(t, "wstun", "serve", "--accept", "127.0.0.1:0", "--record", filepath.Join(dir, "hub.rec"))
+	url := serve.find(t, `^ws://\S+$`)
+	runCommand(t, "wstun shell "+url+` <<'END'
+call CreateKey {"name":"z9"}
+call DeleteKey {"name":"none"}
+call Sleep {"duration":"0.2s"}
+END`)
+	_ = serve.cmd.Process.Signal(os.Interrupt)
+	if status, err := serve.exitStatus(); status != 0 || err != nil {
+		t.Fatal(status, err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Recording\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	examples := regexp.MustCompile("(?m)^jq .*").FindAllString(section, -1)
+	if len(examples) < 3 {
+		t.Errorf("%d examples for jq", len(examples))
+	}
+	for _, example := range examples {
+		if runCommand(t, "cd "+dir+" && "+example) == "" {
+			t.Errorf("$ %s\nprints nothing", example)
 		}
 	}
 }

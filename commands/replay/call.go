@@ -50,12 +50,13 @@ func newScript(c *recording.Call) *script {
 			s.trailers = e.Metadata
 		}
 	}
+	timeout := c.Events[0].Timeout
 	if s.end != nil {
-		s.status, s.reset = endStatus(s.end)
+		s.status, s.reset = endStatus(s.end, timeout)
 		s.ends = s.status != nil
 	}
-	if hitDeadline(s.end) {
-		s.timeout = s.end.Timeout
+	if hitDeadline(s.end, timeout) {
+		s.timeout = timeout
 	}
 	return s
 }

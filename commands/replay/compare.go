@@ -187,12 +187,13 @@ func (d *diff) metadata(p *place, recorded []hpack.HeaderField, got metadata.MD)
 			}
 			values = append(values, strings.TrimRight(value, "="))
 		}
-		if !slices.Equal(want[name], values) {
-			d.report(q, func() (string, string) { return quoteAll(want[name]), quoteAll(values) })
+		if a, b := quoteAll(want[name]), quoteAll(values); a != b {
+			d.report(q, func() (string, string) { return a, b })
 		}
 	}
 }
 
+// quoteAll joins the values of metadata, as servers may do, too (RFC 9110 §5.3).
 func quoteAll(values []string) string {
 	if len(values) == 0 {
 		return ""
@@ -202,7 +203,7 @@ func quoteAll(values []string) string {
 
 // isProtocol reports whether metadata belongs to gRPC or HTTP, and not to the application.
 func isProtocol(name string) bool {
-	return call.Reserved(name) != "" || strings.HasPrefix(name, "grpc-") && name != "grpc-trace-bin" && name != "grpc-tags-bin"
+	return call.Reserved(name) != "" || name == "date" || strings.HasPrefix(name, "grpc-") && name != "grpc-trace-bin" && name != "grpc-tags-bin"
 }
 
 // describe describes the end of the call.
@@ -237,24 +238,27 @@ func (o *outcome) code() codes.Code {
 // deadlineLeeway is how much earlier than its deadline a call may end because of it.
 const deadlineLeeway = 5 * time.Millisecond
 
-// hitDeadline reports whether a call ended because of its deadline.
-func hitDeadline(end *recording.Event) bool {
-	return end != nil && end.Timeout > 0 &&
+// hitDeadline reports whether a call ended because of its deadline, timeout after its
+// beginning.
+func hitDeadline(end *recording.Event, timeout time.Duration) bool {
+	return end != nil && timeout > 0 &&
 		(end.Type == trace.ServerTrailer && end.Code == codes.DeadlineExceeded ||
-			end.Type == trace.Cancel && end.Duration+deadlineLeeway >= end.Timeout)
+			end.Type == trace.Cancel && end.Duration+deadlineLeeway >= timeout)
 }
 
 // endStatus returns the status that the client of a recorded call has received; reset says
 // that the server didn't send it, so that only the code is known. It returns nil if the
 // client has cancelled the call.
-func endStatus(end *recording.Event) (s *status.Status, reset bool) {
+func endStatus(end *recording.Event, timeout time.Duration) (s *status.Status, reset bool) {
 	switch {
-	case hitDeadline(end):
+	case hitDeadline(end, timeout):
 		return status.New(codes.DeadlineExceeded, "the deadline passed"), true
 	case end.Type == trace.Cancel && end.Side == trace.Client:
 		return nil, false
 	case end.Type == trace.Cancel:
 		return status.New(resetCode(end.HTTP2Code), "stream reset with "+recording.CodeName(end.HTTP2Code)), true
+	case end.Code == codes.OK: // clients don't get the message that some servers send with it
+		return status.New(codes.OK, ""), false
 	case end.Details != nil:
 		return status.FromProto(&spb.Status{Code: int32(end.Code), Message: end.Details.GetMessage(), Details: end.Details.GetDetails()}), false //nolint:gosec // codes are small
 	}

@@ -333,10 +333,10 @@ func TestMetadata(t *testing.T) {
 	t.Parallel()
 	s, o := ended("/test.S/Get", nil, nil)
 	line := recording.Line{Event: recording.RPCLine, Time: time.Now().Format(time.RFC3339Nano), Type: "server_header", Metadata: map[string][]string{
-		"content-type": {"application/grpc"}, "x-a": {"1", "2"}, "x-b-bin": {"AAE="}, "x-token": {trace.Redacted}, "x-c": {"1"}, "grpc-encoding": {"gzip"},
+		"content-type": {"application/grpc"}, "x-a": {"1", "2"}, "x-b-bin": {"AAE="}, "x-token": {trace.Redacted}, "x-c": {"1"}, "x-f": {"1, 2"}, "grpc-encoding": {"gzip"}, "date": {"Fri, 02 Jan 2026 15:04:05 GMT"},
 	}}
 	s.headers = line.ToEvent().Metadata
-	o.headers = metadata.MD{"content-type": {"application/grpc+proto"}, "x-a": {"1", "2"}, "x-b-bin": {"\x00\x01"}, "x-token": {"secret"}, "x-d": {"2"}}
+	o.headers = metadata.MD{"content-type": {"application/grpc+proto"}, "x-a": {"1", "2"}, "x-b-bin": {"\x00\x01"}, "x-token": {"secret"}, "x-d": {"2"}, "x-f": {"1", "2"}}
 	o.trailers = metadata.MD{"x-e": {"3"}}
 	found, _ := newComparer(t, nil, nil).compare(t.Context(), s, o)
 	if got, want := describeAll(found), `header.x-c: "1" | ; header.x-d:  | "2"; trailer.x-e:  | "3"`; got != want {

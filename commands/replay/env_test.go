@@ -80,6 +80,11 @@ func (tp *tape) call(method string, change ...func(*recording.Line)) *taped {
 	return c
 }
 
+// deadline sets the timeout of a call, in milliseconds.
+func deadline(timeout recording.Milliseconds) func(*recording.Line) {
+	return func(l *recording.Line) { l.Timeout = timeout }
+}
+
 func (c *taped) event(kind trace.Type, change ...func(*recording.Line)) *taped {
 	c.seq++
 	l := recording.New(kind.String(), c.clock)
@@ -114,9 +119,9 @@ func (c *taped) end(code codes.Code, text string, details ...*spb.Status) {
 
 func (c *taped) ok() { c.end(codes.OK, "") }
 
-// cancel ends the call from one side, with the timeout in milliseconds if there is one.
-func (c *taped) cancel(by trace.Side, timeout recording.Milliseconds) {
-	c.event(trace.Cancel, func(l *recording.Line) { l.By, l.Code, l.Timeout, l.Duration = by.String(), "CANCEL", timeout, timeout })
+// cancel ends the call from one side, after a number of milliseconds.
+func (c *taped) cancel(by trace.Side, after recording.Milliseconds) {
+	c.event(trace.Cancel, func(l *recording.Line) { l.By, l.Code, l.Duration = by.String(), "CANCEL", after })
 }
 
 // unary adds a call with one request and one response.

@@ -45,7 +45,7 @@ func session(t *testing.T) *tape {
 	}
 	echo.half().ok()
 	tp.call("Sum").send(&demo.SumRequest{Value: 2}).send(&demo.SumRequest{Value: 3}).half().receive(&demo.SumResponse{Sum: 5, Count: 2}).ok()
-	tp.call("Sleep").send(&demo.SleepRequest{Duration: durationpb.New(time.Minute)}).half().cancel(trace.Client, 20)
+	tp.call("Sleep", deadline(20)).send(&demo.SleepRequest{Duration: durationpb.New(time.Minute)}).half().cancel(trace.Client, 20)
 	tp.call("Echo").send(&demo.EchoRequest{Text: "x"}).receive(&demo.EchoResponse{Text: "x", Count: 1}).cancel(trace.Client, 0)
 	return tp
 }

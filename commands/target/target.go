@@ -73,7 +73,7 @@ type Options struct {
 // Flags returns the flags of commands with a TARGET.
 func (o *Options) Flags() []cli.Flag {
 	return slices.Concat(
-		[]cli.Flag{usage.Strings(&o.Endpoint.Header, "header", "send the header `'Name: value'` with the handshake; to a plain server as metadata, with every request; repeatable", "H")},
+		[]cli.Flag{usage.Strings(&o.Endpoint.Header, "header", "send the header `'Name: value'` with the handshake, or as metadata to a plain server; repeatable", "H")},
 		o.Endpoint.ConnectFlags(),
 		[]cli.Flag{
 			usage.Bool(&o.UseTLS, "tls", "speak TLS to a plain server"),
@@ -86,7 +86,7 @@ func (o *Options) Flags() []cli.Flag {
 			usage.Strings(&o.Descriptors.ImportPaths, "import-path", "look for --proto files and their imports in `DIR`; repeatable (default: the current folder)"),
 			usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, not from the server; repeatable"),
 			usage.Bool(&o.UseReflection, "use-reflection", "ask the server as well as --proto or --protoset; =false: never"),
-			usage.Seconds(&o.MaxTime, "max-time", "give up after `TIME`, in seconds or as 1m30s; 0 for never", 0),
+			usage.Seconds(&o.MaxTime, "max-time", "give up after `TIME`, in seconds or as 1m30s (default: never)", 0),
 		})
 }
 

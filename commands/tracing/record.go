@@ -35,7 +35,7 @@ const (
 // processes would share it.
 func (o *Options) recordFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.PathFlag{Name: "record", Usage: "record each RPC in `FILE`, for wstun trace, replay and serve --stub; FILE.pcapng is for Wireshark", Destination: &o.Record},
+		&cli.PathFlag{Name: "record", Usage: "record each RPC in `FILE`; FILE.pcapng is for Wireshark", Destination: &o.Record},
 		usage.String(&o.RecordFormat, "record-format", "record as `FORMAT`: json or pcapng (default: as the name of the file says)", ""),
 		usage.Size(&o.RecordMax, "record-max", "begin another file at `SIZE`, and rename the old one to FILE.1; 0 for no limit", 1<<30),
 		usage.Int(&o.RecordKeep, "record-keep", "keep `N` older files", 5),

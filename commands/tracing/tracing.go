@@ -44,10 +44,10 @@ type Options struct {
 // Flags returns the flags of commands with a session.
 func (o *Options) Flags() []cli.Flag {
 	return append([]cli.Flag{
-		usage.Bool(&o.Trace, "trace", "print each RPC of the session on stderr: when it ends, when it has been open for 200ms, and while it stays open"),
+		usage.Bool(&o.Trace, "trace", "print each RPC of the session on stderr"),
 		usage.Bool(&o.Messages, "trace-messages", "also print each message as it passes"),
 		usage.Bool(&o.Full, "trace-full", "also print long messages whole"),
-		usage.Strings(&o.Filter, "filter", "trace and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
+		usage.Strings(&o.Filter, "filter", "trace and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable"),
 		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB` in the trace and in the recording; repeatable"),
 	}, o.recordFlags()...)
 }
@@ -57,7 +57,7 @@ func (o *Options) PrintFlags() []cli.Flag {
 	return append([]cli.Flag{
 		usage.Bool(&o.Messages, "trace-messages", "also print each message"),
 		usage.Bool(&o.Full, "trace-full", "also print long messages whole"),
-		usage.Strings(&o.Filter, "filter", "print and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable: any of them"),
+		usage.Strings(&o.Filter, "filter", "print and record only calls that fulfil the `TERMS`, such as 'Hub/* status!=OK'; repeatable"),
 		usage.Strings(&o.Redact, "redact", "hide the values of message fields and metadata named `GLOB`; repeatable"),
 	}, o.recordFlags()...)
 }

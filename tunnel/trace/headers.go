@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -49,7 +50,7 @@ type headerList struct {
 	path, authority, timeout, contentType, encoding string
 	status, grpcStatus, grpcMessage                 string
 
-	fields  []hpack.HeaderField // without pseudo-header fields
+	fields  []hpack.HeaderField // without pseudo-header fields; -bin has base64
 	size    int                 // of fields, see maxFields
 	omitted bool                // there are more fields
 	err     error               // it couldn't be decoded
@@ -168,12 +169,31 @@ func (l *headerList) add(f hpack.HeaderField) {
 	if f.Name != "" && f.Name[0] == ':' {
 		return
 	}
-	if size := len(f.Name) + len(f.Value) + 32; l.size+size <= maxFields {
-		l.size += size
-		l.fields = append(l.fields, f)
-	} else {
-		l.omitted = true
+	data, isBinary := binaryValue(&f)
+	length := len(f.Value)
+	if isBinary {
+		length = base64.RawStdEncoding.EncodedLen(len(data))
 	}
+	size := len(f.Name) + length + 32
+	if l.size+size > maxFields {
+		l.omitted = true
+		return
+	}
+	if isBinary {
+		f.Value = base64.RawStdEncoding.EncodeToString([]byte(data))
+	}
+	l.size += size
+	l.fields = append(l.fields, f)
+}
+
+// binaryValue returns the bytes of metadata that is sent as such, with a NUL byte before
+// them, and not in base64, as between two peers with gRPC's C++ library.
+// See https://github.com/grpc/proposal/blob/master/G1-true-binary-metadata.md.
+func binaryValue(f *hpack.HeaderField) (data string, ok bool) {
+	if !strings.HasSuffix(f.Name, "-bin") {
+		return "", false
+	}
+	return strings.CutPrefix(f.Value, "\x00")
 }
 
 // parseTimeout returns the value of grpc-timeout (PROTOCOL-HTTP2.md of gRPC, Timeout),

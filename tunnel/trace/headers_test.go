@@ -39,6 +39,24 @@ func TestUnescapeMessage(t *testing.T) {
 	}
 }
 
+// Metadata that is sent as bytes becomes base64, also that which fits only as bytes.
+func TestBinaryMetadata(t *testing.T) {
+	t.Parallel()
+	tracer, events := newTracer(t, 0, Output{})
+	h := newHostile(tracer, 4096)
+	h.request(1, hpack.HeaderField{Name: "x-bin", Value: "\x00\x00\x01\xfe\xff"}, hpack.HeaderField{Name: "y-bin", Value: "\x00"},
+		hpack.HeaderField{Name: "z-bin", Value: "AAH+/w=="}, hpack.HeaderField{Name: "x", Value: "\x00\x01"})
+	h.request(3, hpack.HeaderField{Name: "x-bin", Value: strings.Repeat("\x00", maxFields-200)})
+	h.o.End(nil)
+	got := events()[:2]
+	check(t, got,
+		"1.1 client_header /test.S/M content-type=application/grpc x-bin=AAH+/w y-bin= z-bin=AAH+/w== x=\x00\x01",
+		"2.1 client_header /test.S/M content-type=application/grpc")
+	if got[0].Omitted || !got[1].Omitted {
+		t.Errorf("metadata is omitted: %t, %t, want that of the second call", got[0].Omitted, got[1].Omitted)
+	}
+}
+
 func TestIsSecret(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{

@@ -1,0 +1,125 @@
+//go:build unix
+
+package e2e
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestHelpExamples runs each example of each command's help, with addresses of its own in
+// place of the example's. Commands that run until stopped are stopped once they are ready.
+func TestHelpExamples(t *testing.T) {
+	t.Parallel()
+	hub := startDaemon(t, "wstun", "serve").find(t, `^(ws://.*)$`)
+	plain := startDaemon(t, "wstun", "dial", hub).find(t, `^(127\.0\.0\.1:\d+)$`)
+	worker := startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`)
+	recording := filepath.Join(t.TempDir(), "recording")
+	runCommand(t, `wstun call --record `+recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
+
+	topics := []string{""}
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+) {2,}\S`).FindAllStringSubmatch(runCommand(t, "wstun help"), -1) {
+		topics = append(topics, m[1])
+	}
+	if len(topics) < 10 {
+		t.Fatalf("only %q in the help", topics)
+	}
+	for _, topic := range topics {
+		for _, line := range helpExamples(t, topic) {
+			t.Run(line, func(t *testing.T) {
+				t.Parallel()
+				dir := exampleFolder(t, recording)
+				url := hub
+				if strings.Contains(line, "wstun serve") {
+					url = worker // the other end of a server is a client
+				}
+				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, " :9000", " "+plain, " :8443", " 127.0.0.1:0").Replace(line)
+				runExample(t, dir, line)
+			})
+		}
+	}
+}
+
+// helpExamples returns the examples in the help of a command.
+func helpExamples(t *testing.T, command string) (lines []string) {
+	t.Helper()
+	help := runCommand(t, "wstun help "+command)
+	for _, m := range regexp.MustCompile(`(?m)^  \$ ((?:.*\\\n)*.*)$`).FindAllStringSubmatch(help, -1) {
+		lines = append(lines, m[1])
+	}
+	if len(lines) == 0 {
+		t.Errorf("no examples in the help of %s:\n%s", command, help)
+	}
+	return lines
+}
+
+// exampleFolder returns a folder with the files that examples use.
+func exampleFolder(t *testing.T, recording string) string {
+	t.Helper()
+	dir := t.TempDir()
+	writeCertificates(dir, func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	proto, err := filepath.Abs("commands/demo/hub.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"cert.pem": "server.pem", "key.pem": "server.key", "hub.proto": proto, "recording": recording,
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"token":    "s3cret-token\n",
+		"hub.yaml": "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
+		"script":   "call Echo {\"text\": \"a\"}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// runExample runs a command line in bash, and requires exit status 0.
+func runExample(t *testing.T, dir, line string) {
+	t.Helper()
+	for _, program := range []string{"bash", "man"} {
+		if _, err := exec.LookPath(program); err != nil && (program == "bash" || strings.Contains(line, "&& "+program)) {
+			t.Skip(err)
+		}
+	}
+	stops := regexp.MustCompile(`^wstun (serve|dial|tap|demo)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
+	if stops {
+		line = "exec " + line // for the signal
+	}
+	cmd := exec.Command("bash", "-c", line)
+	cmd.Dir, cmd.Env = dir, append(environ(), "HOME="+dir)
+	p, err := startProcess(cmd, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	if stops {
+		ready := `msg=ready|until Ctrl-C`
+		if strings.Contains(line, "dial --accept") {
+			ready = `msg=listening` // ready needs a session
+		}
+		p.find(t, ready)
+		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, err := p.exitStatus(); err != nil || status != 0 {
+		t.Errorf("$ %s\nstatus %d, %v\n%s", line, status, err, p)
+	}
+}
