@@ -75,7 +75,7 @@ func (o *callOptions) parse(in *invocation) error {
 	case len(args) == 0:
 		advice := "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"
 		if o.target.Addr != "" {
-			advice = "to see the services: " + in.p.otherCommand("list", in.args[0])
+			advice = "to see the services: " + in.p.otherCommand("list")
 		}
 		return &usage.Error{Err: errors.New("no METHOD"), Advice: advice}
 	case o.target.Addr == "" && o.target.Endpoint.Accept == "":

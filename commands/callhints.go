@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -43,10 +42,9 @@ func (r *calling) explainName(ctx context.Context, err error) error {
 	if serr != nil {
 		return err
 	}
-	operands := []string{reflection.Name(s.Descriptor)}
-	err = fmt.Errorf("%s is a service: no METHOD of it", operands[0])
-	if addr := r.o.target.Addr; addr != "" {
-		operands = slices.Insert(operands, 0, addr)
+	name := reflection.Name(s.Descriptor)
+	return &usage.Error{
+		Err:    fmt.Errorf("%s is a service: no METHOD of it", name),
+		Advice: "to see its methods: " + r.p.otherCommand("list", name),
 	}
-	return &usage.Error{Err: err, Advice: "to see its methods: " + r.p.otherCommand("list", operands...)}
 }

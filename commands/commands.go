@@ -1,8 +1,8 @@
 // Package commands is wstun's command line.
 //
 // Each command is a file: its flags, the struct of their values, the function that
-// parses the command line into it, and the command itself. Only this file, and the
-// commands that complete command lines and print help, use cli.Context. Each flag has a
+// parses the command line into it, and the command itself. Only this file, that of
+// named targets, and the commands that complete command lines and print help, use cli.Context. Each flag has a
 // group in groups.go, each command examples in examples.go, and both are in REFERENCE.md.
 //
 // The rules of the output: stdout is for results, stderr for everything else. An error
@@ -11,6 +11,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type program struct {
 	fail           context.CancelCauseFunc // ends the run in order, with an outputError
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
 	grpcLog        grpcLog
+	named          namedTarget
 	given          usage.Given // set by invocation
 
 	// pipes is set by commands that only print results: a closed pipe then ends them
@@ -115,7 +117,7 @@ var disableCLIHelp = sync.OnceFunc(func() { cli.HelpFlag = nil })
 
 func (p *program) app() *cli.App {
 	disableCLIHelp()
-	p.targets = map[string]*target.Options{}
+	p.targets, p.named = map[string]*target.Options{}, namedTarget{}
 	app := &cli.App{
 		Name:      "wstun",
 		Usage:     "gRPC through the WebSocket session between a Hub and its Workers",
@@ -126,7 +128,7 @@ func (p *program) app() *cli.App {
 			category("Sessions", p.serveCommand(), p.dialCommand(), p.tapCommand(), p.checkCommand()),
 			category("Calls", p.listCommand(), p.describeCommand(), p.callCommand(), p.shellCommand()),
 			category("Traces and recordings", p.traceCommand(), p.replayCommand()),
-			category("More", p.demoCommand(), p.completionCommand(), p.manCommand(), p.versionCommand(), p.helpCommand()),
+			category("More", p.demoCommand(), p.configCommand(), p.completionCommand(), p.manCommand(), p.versionCommand(), p.helpCommand()),
 			[]*cli.Command{p.completeCommand()},
 		),
 		Flags: append(helpFlags(), &cli.BoolFlag{Name: "version", Usage: "print the version"}),
@@ -153,6 +155,10 @@ func (p *program) app() *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = p.onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
+		if targetIndex(cmd) >= 0 {
+			cmd.Flags = append(cmd.Flags, p.named.flags()...)
+			p.named.commands = append(p.named.commands, cmd)
+		}
 		if !cmd.SkipFlagParsing {
 			cmd.Flags = append(cmd.Flags, helpFlags()...)
 		}
@@ -206,8 +212,9 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 		if err == nil {
 			err = run(c.Context, in)
 		}
-		if ue, ok := errors.AsType[*usage.Error](err); ok && ue.Advice == "" {
-			ue.Advice = helpHint(c.App, c.Command)
+		if ue, ok := errors.AsType[*usage.Error](err); ok {
+			p.named.locate(ue)
+			ue.Advice = cmp.Or(ue.Advice, helpHint(c.App, c.Command))
 		}
 		return err
 	}
@@ -215,7 +222,6 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 
 // invocation reads the command line.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
-	usage.Store(c.Command.Flags)
 	p.given = given(c)
 	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets, p: p, command: c.Command}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
@@ -240,6 +246,10 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	if p.hasCommand && in.cmd != "dial" {
 		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
 	}
+	if err := p.applyTarget(c, in); err != nil {
+		return nil, err
+	}
+	usage.Store(c.Command.Flags)
 	return in, nil
 }
 

@@ -88,21 +88,31 @@ func completeFlag(flags []cli.Flag, l *line, word string) *completion.Answer {
 func completeValue(f cli.Flag, before, value string) *completion.Answer {
 	name := f.Names()[0]
 	_, kind := describeFlag(f)
+	paths := pathsOf(f)
 	switch {
 	case !takesValue(f):
 		return completeOneOf(before, value, "true", "false")
 	case flagValues[name] != nil:
 		return completeOneOf(before, value, flagValues[name]...)
-	case kind == "DIR":
-		return &completion.Answer{Paths: completion.Folders, Prefix: before}
-	case kind == "FILE", kind == "PATH" && name != "path": // --path is the path of a URL
-		return &completion.Answer{Paths: completion.Files, Prefix: before}
+	case paths != completion.NoPaths:
+		return &completion.Answer{Paths: paths, Prefix: before}
 	case name == "data" && strings.HasPrefix(value, "@"):
 		return &completion.Answer{Paths: completion.Files, Prefix: before + "@"}
 	case kind == "ADDR" && strings.HasPrefix(value, "unix:"):
 		return &completion.Answer{Paths: completion.Files, Prefix: before + "unix:"}
 	}
 	return &completion.Answer{}
+}
+
+// pathsOf returns the kind of paths that a flag takes as its value.
+func pathsOf(f cli.Flag) completion.Paths {
+	switch _, kind := describeFlag(f); {
+	case kind == "DIR":
+		return completion.Folders
+	case kind == "FILE", kind == "PATH" && !slices.Contains([]string{"path", "ignore", "unordered"}, f.Names()[0]): // of a URL, of fields
+		return completion.Files
+	}
+	return completion.NoPaths
 }
 
 // completeOneOf completes value, which follows before in the word, to one of choices.

@@ -3,13 +3,16 @@ package commands
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/completion"
+	"github.com/wstun/wstun/commands/config"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/reflection"
@@ -19,9 +22,13 @@ import (
 // ArgsUsage. before is the command line before the word, with the command first, and l the
 // part after the command.
 func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, before []string, l *line, word string) *completion.Answer {
-	operands := l.operands
 	usage, _, _ := strings.Cut(cmd.ArgsUsage, "[--")
-	kinds := strings.Fields(usage)
+	kinds, operands := strings.Fields(usage), l.operands
+	if i := targetIndex(cmd); i >= 0 && l.uses("target") {
+		kinds = slices.Delete(kinds, i, i+1)
+	} else if i == 0 && kinds[0] == "TARGET" && os.Getenv("WSTUN_TARGET") != "" {
+		kinds[0] = "[TARGET]"
+	}
 	all := &completion.Answer{}
 	if len(kinds) > 0 && kinds[0] == "[TARGET]" && !l.uses("unix") {
 		switch {
@@ -41,7 +48,7 @@ func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, befor
 	} else if !strings.Contains(kind, "…") {
 		return &completion.Answer{}
 	}
-	if kind != "[URL]" { // an optional URL isn't suggested
+	if kind != "[URL]" {
 		kind = strings.Trim(kind, "[]…")
 	}
 	more := c.completeKind(ctx, kind, before, word)
@@ -58,17 +65,46 @@ func (c *completer) completeKind(ctx context.Context, kind string, before []stri
 		return completeOneOf("", word, completion.Shells...)
 	case "FILE":
 		return &completion.Answer{Paths: completion.Files}
+	case "[URL]": // the default isn't suggested
+		return c.completeTarget(ctx, before, "@", word)
 	case "URL":
-		return completeOneOf("", word, endpoint.DefaultURL)
+		all := completeOneOf("", word, endpoint.DefaultURL)
+		all.Candidates = append(all.Candidates, c.completeTarget(ctx, before, "@", word).Candidates...)
+		return all
 	case "TARGET":
 		if strings.HasPrefix(word, "unix:") {
 			return &completion.Answer{Paths: completion.Files, Prefix: "unix:"}
 		}
-		return completeOneOf("", word, endpoint.DefaultURL, defaultListen)
+		all := completeOneOf("", word, endpoint.DefaultURL, defaultListen)
+		all.Candidates = append(all.Candidates, c.completeTarget(ctx, before, "@", word).Candidates...)
+		return all
 	case "SERVICE", "METHOD", "SYMBOL":
 		return &completion.Answer{Candidates: matchNames(word, c.names(ctx, kind, before))}
 	}
 	return &completion.Answer{}
+}
+
+// completeTarget completes the name of a target, which follows prefix in the word, or also an
+// @. before is the command line before the word.
+func (c *completer) completeTarget(ctx context.Context, before []string, prefix, word string) *completion.Answer {
+	if strings.HasPrefix(word, prefix+"@") {
+		prefix += "@"
+	}
+	var names []completion.Candidate
+	p := quietProgram()
+	app := p.app()
+	app.Command(before[0]).Action = func(c *cli.Context) error {
+		file, err := p.loadConfig(given(c))
+		if err != nil || file == nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(file.Targets)) {
+			names = append(names, completion.Candidate{Text: prefix + name, Description: endpoint.Redact(strings.Join(file.Targets[name].Get(config.URL), ""))})
+		}
+		return nil
+	}
+	_ = p.run(ctx, app, append([]string{app.Name}, before...)) // on error there are no names
+	return answer(word, names)
 }
 
 // matchNames returns the completions of a name.

@@ -92,7 +92,7 @@ func TestCompleteWords(t *testing.T) {
 		line string // of words; the one after the last blank is to be completed
 		want []string
 	}{
-		{"c", []string{"check", "call", "completion"}},
+		{"c", []string{"check", "call", "config", "completion"}},
 		{"__", nil},
 		{"-", []string{"--help", "-h", "--all", "--version"}},
 		{"nonsense ", nil},

@@ -31,7 +31,8 @@ func (p *program) completionCommand() *cli.Command {
 			"      wstun completion powershell | Out-String | Invoke-Expression\n\n" +
 			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
 			"the TARGET: wstun asks it with the flags on the command line, for at most\n" +
-			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute.",
+			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute. In PowerShell, where\n" +
+			"@NAME is a variable, name a target with --target NAME.",
 		Action: p.action(func(_ context.Context, in *invocation) error {
 			name, err := in.argument()
 			if err != nil {
@@ -73,6 +74,9 @@ func (p *program) completeCommand() *cli.Command {
 				completer.cache.Dir = filepath.Join(dir, "wstun", "completion")
 			}
 			answer := completer.complete(c.Context, completion.Words(words[0], words[1:]))
+			if words[0] == "powershell" { // to which @NAME is a variable
+				answer.Candidates = slices.DeleteFunc(answer.Candidates, func(c completion.Candidate) bool { return strings.HasPrefix(c.Text, "@") })
+			}
 			_, err := answer.WriteTo(p.stdout)
 			return err
 		},
@@ -94,6 +98,7 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 		return completeCommandName(app, before, word)
 	}
 	l := parseLine(cmd.Flags, others)
+	before = slices.Insert(others, 0, cmd.Name)
 	switch {
 	case cmd.Hidden, !l.knows():
 		return &completion.Answer{}
@@ -101,12 +106,17 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 		return &completion.Answer{Paths: completion.Files}
 	case l.rest != nil:
 		return &completion.Answer{}
+	case l.pending != nil && l.pending.Names()[0] == "target":
+		return c.completeTarget(ctx, before[:len(before)-1], "", word)
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
 	case strings.HasPrefix(word, "-"):
+		if name, _, ok := strings.Cut(word, "="); ok && flagName(name) == "target" {
+			return c.completeTarget(ctx, before, name+"=", word)
+		}
 		return completeFlag(cmd.Flags, &l, word)
 	}
-	return c.completeOperand(ctx, cmd, slices.Insert(others, 0, cmd.Name), &l, word)
+	return c.completeOperand(ctx, cmd, before, &l, word)
 }
 
 // completeCommandName completes a word before which there is no command.

@@ -71,6 +71,10 @@ var examples = map[string][]example{
 		{"Try it, until Ctrl-C", "wstun demo"},
 		{"Only show the calls", "wstun demo --once"},
 	},
+	"config": {
+		{"Print the targets, and the settings that apply without one", "wstun config"},
+		{"Print the settings of a target", "wstun config --config config.yaml @staging"},
+	},
 	"completion": {
 		{"Switch completion on in this bash", "source <(wstun completion bash)"},
 		{"Write the script for zsh to a folder in its fpath", "wstun completion zsh >_wstun"},

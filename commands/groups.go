@@ -21,8 +21,8 @@ var groups = []struct {
 	},
 	{
 		"Session",
-		"header accept path listen wait proxy",
-		"unix subprotocol origin yamux-role keep-extensions",
+		"header accept path listen wait proxy target config/config",
+		"config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{
 		"TLS and credentials",

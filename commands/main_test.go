@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -8,4 +9,7 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, tunneltest.LingeringHTTP()) }
+func TestMain(m *testing.M) {
+	_ = os.Setenv("WSTUN_CONFIG", "none") // not the user's
+	goleak.VerifyTestMain(m, tunneltest.LingeringHTTP())
+}

@@ -148,7 +148,7 @@ func meantDial(flags []cli.Flag, words []string) []string {
 	l := parseLine(flags, words)
 	var url []string // or none
 	if len(l.operands) > 0 {
-		if target.IsURL(l.operands[0]) {
+		if target.IsURL(l.operands[0]) || strings.HasPrefix(l.operands[0], "@") {
 			url = l.operands[:1]
 		} else {
 			url = meantURL("dial", l.operands[0])

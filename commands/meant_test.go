@@ -1,8 +1,11 @@
 package commands
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
 // runLine runs wstun with the words of a line, of which "…" is one, and returns its output
@@ -100,6 +103,14 @@ func TestMeant(t *testing.T) {
 		if first != "wstun: "+tt.err || found != (tt.meant != "") || meant != tt.meant || status != exitUsage || stdout != "" {
 			t.Errorf("wstun %s: status %d\n%s%swant %s\nand %s", tt.line, status, stdout, stderr, tt.err, tt.meant)
 		}
+	}
+}
+
+// A named target before a COMMAND stays.
+func TestMeantDialNamed(t *testing.T) {
+	want := []string{"-v", "@staging", "--", "echo", "-v"}
+	if got := meantDial([]cli.Flag{&cli.BoolFlag{Name: "v"}}, []string{"@staging", "-v", "echo", "-v"}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

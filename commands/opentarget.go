@@ -9,7 +9,7 @@ import (
 )
 
 const targetDescription = "TARGET is the URL of a WebSocket, to call through a session: ws://, wss://, http:// or\n" +
-	"https://; or a gRPC server's host:port, :port (loopback) or unix:PATH."
+	"https://; a gRPC server's host:port, :port (loopback) or unix:PATH; or @NAME, see wstun config."
 
 // openTarget opens the TARGET of a command that prints results.
 func (p *program) openTarget(ctx context.Context, o *target.Options, log *logOptions) (context.Context, *target.Target, error) {

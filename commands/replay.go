@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -73,7 +74,7 @@ type replayOptions struct {
 }
 
 func (o *replayOptions) parse(in *invocation) (err error) {
-	if len(in.args) == 0 || len(in.args) == 1 && target.IsURL(in.args[0]) {
+	if len(in.args) == 0 || len(in.args) == 1 && (target.IsURL(in.args[0]) || strings.HasPrefix(in.args[0], "@")) {
 		return &usage.Error{Err: errors.New("no FILE"), Advice: "wstun replay FILE TARGET makes the calls of the recording in FILE"}
 	}
 	if target.IsURL(in.args[0]) || len(in.args) == 2 && target.IsTarget(in.args[0]) && !target.IsTarget(in.args[1]) {

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/target"
 )
 
 // shellLine returns a command line for a POSIX shell: wstun, the command and words, with
@@ -27,11 +28,14 @@ func shellLine(cmd *cli.Command, words ...string) string {
 	return strings.Join(all, " ")
 }
 
-// otherCommand returns a command line of another command, with the operands and those of
-// the flags that it has.
+// otherCommand returns a command line of another command, with the TARGET, those of the flags
+// that it has, and the operands.
 func (p *program) otherCommand(name string, operands ...string) string {
 	cmd := quietProgram().app().Command(name)
 	var words []string
+	if given := p.line.operands; len(given) > 0 && (target.IsTarget(given[0]) || p.line.uses("unix")) {
+		words = given[:1:1]
+	}
 	for _, f := range p.line.flags {
 		if f.flag != nil && findFlag(cmd.Flags, f.flag.Names()[0]) != nil {
 			words = append(words, f.words...)

@@ -79,9 +79,10 @@ func exampleFolder(t *testing.T, recording string) string {
 		}
 	}
 	for name, text := range map[string]string{
-		"token":    "s3cret-token\n",
-		"hub.yaml": "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
-		"script":   "call Echo {\"text\": \"a\"}\n",
+		"token":       "s3cret-token\n",
+		"config.yaml": "targets: {staging: {url: 'wss://worker.example/v1/ws/sync'}}\n",
+		"hub.yaml":    "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
+		"script":      "call Echo {\"text\": \"a\"}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

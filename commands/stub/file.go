@@ -1,7 +1,6 @@
 package stub
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,69 +10,45 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"github.com/wstun/wstun/reflection/suggest"
+	"github.com/wstun/wstun/commands/yamlfile"
 	"github.com/wstun/wstun/reflection/types"
 )
 
-// maxErrors bounds the errors that Parse returns.
-const maxErrors = 10
-
 // A parser parses one file into methods or errors.
 type parser struct {
-	name    string // of the file
+	yamlfile.File
 	files   *protoregistry.Files
 	types   types.Resolver
 	methods map[string]*method
-	errs    []mistake
-}
-
-// A mistake is an error with its line.
-type mistake struct {
-	line int
-	text string
-}
-
-// errorf records a mistake.
-func (p *parser) errorf(line int, format string, args ...any) {
-	if !p.full() {
-		p.errs = append(p.errs, mistake{line, fmt.Sprintf(format, args...)})
-	}
-}
-
-// full reports whether there are maxErrors mistakes, so that parsing can stop.
-func (p *parser) full() bool { return len(p.errs) >= maxErrors }
-
-// mistakes returns the errors, sorted by line.
-func (p *parser) mistakes() []error {
-	slices.SortStableFunc(p.errs, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
-	var errs []error
-	for _, m := range p.errs {
-		errs = append(errs, fmt.Errorf("%s:%d: %s", p.name, m.line, m.text))
-	}
-	return errs
 }
 
 // file parses the whole file.
 func (p *parser) file(text []byte) {
-	root := p.document(text)
-	if root == nil || !p.mapping(root, "the file", "methods") {
-		return
-	}
-	methods := root.get("methods")
-	switch {
-	case methods == nil:
-		if len(p.errs) == 0 {
-			p.errorf(root.line, "the file has no methods")
+	root := p.Parse(text)
+	if root == nil {
+		if p.Mistakes() == 0 {
+			p.Errorf(1, "the file is empty")
 		}
 		return
-	case methods.kind != yaml.MappingNode:
-		p.errorf(methods.line, "methods must be a mapping, not %s", methods.describe())
-		return
-	case len(methods.fields) == 0:
-		p.errorf(methods.line, "methods is empty")
 	}
-	for _, f := range methods.fields {
-		if p.full() {
+	if !p.mapping(root, "the file", "methods") {
+		return
+	}
+	methods := root.Get("methods")
+	switch {
+	case methods == nil:
+		if p.Mistakes() == 0 {
+			p.Errorf(root.Line, "the file has no methods")
+		}
+		return
+	case methods.Kind != yaml.MappingNode:
+		p.Errorf(methods.Line, "methods must be a mapping, not %s", methods.Describe())
+		return
+	case len(methods.Fields) == 0:
+		p.Errorf(methods.Line, "methods is empty")
+	}
+	for _, f := range methods.Fields {
+		if p.Full() {
 			return
 		}
 		p.method(f)
@@ -81,42 +56,42 @@ func (p *parser) file(text []byte) {
 }
 
 // method parses one method and its rules.
-func (p *parser) method(f field) {
+func (p *parser) method(f yamlfile.Field) {
 	desc := p.find(f)
 	if desc == nil {
 		return
 	}
 	m := &method{
 		name: fmt.Sprintf("/%s/%s", desc.Parent().FullName(), desc.Name()),
-		line: f.line,
+		line: f.Line,
 		desc: desc,
 	}
 	if other := p.methods[m.name]; other != nil {
-		p.errorf(f.line, "duplicate method %s, first on line %d", quote(f.key), other.line)
+		p.Errorf(f.Line, "duplicate method %s, first on line %d", yamlfile.Quote(f.Key), other.line)
 		return
 	}
 	p.methods[m.name] = m
 	for _, md := range []protoreflect.MessageDescriptor{desc.Input(), desc.Output()} {
 		if md.IsPlaceholder() {
-			p.errorf(f.line, "method %s needs %s, which the descriptors lack", quote(f.key), md.FullName())
+			p.Errorf(f.Line, "method %s needs %s, which the descriptors lack", yamlfile.Quote(f.Key), md.FullName())
 			return
 		}
 	}
-	rules := f.value.items
+	rules := f.Value.Items
 	switch {
-	case f.value.kind == yaml.MappingNode:
-		rules = []*node{f.value}
+	case f.Value.Kind == yaml.MappingNode:
+		rules = []*yamlfile.Node{f.Value}
 	case len(rules) == 0:
-		p.errorf(f.value.line, "method %s needs a rule", quote(f.key))
+		p.Errorf(f.Value.Line, "method %s needs a rule", yamlfile.Quote(f.Key))
 		return
 	}
 	var always *rule
 	for _, n := range rules {
-		if p.full() {
+		if p.Full() {
 			return
 		}
 		if always != nil {
-			p.errorf(n.line, "this rule is never reached: the one on line %d matches everything", always.line)
+			p.Errorf(n.Line, "this rule is never reached: the one on line %d matches everything", always.line)
 			return
 		}
 		r := p.rule(n, desc)
@@ -128,21 +103,21 @@ func (p *parser) method(f field) {
 }
 
 // find returns the method named by f.key, nil after an error.
-func (p *parser) find(f field) protoreflect.MethodDescriptor {
-	name := strings.TrimPrefix(f.key, "/")
+func (p *parser) find(f yamlfile.Field) protoreflect.MethodDescriptor {
+	name := strings.TrimPrefix(f.Key, "/")
 	service, method, ok := strings.Cut(name, "/")
 	if !ok {
 		i := max(strings.LastIndexByte(name, '.'), 0)
 		service, method = name[:i], strings.TrimPrefix(name[i:], ".")
 	}
 	if service == "" || method == "" {
-		p.errorf(f.line, "method %s must have the form package.Service/Method", quote(f.key))
+		p.Errorf(f.Line, "method %s must have the form package.Service/Method", yamlfile.Quote(f.Key))
 		return nil
 	}
 	d, _ := p.files.FindDescriptorByName(protoreflect.FullName(service))
 	sd, ok := d.(protoreflect.ServiceDescriptor)
 	if !ok {
-		p.errorf(f.line, "unknown service %s%s", quote(service), didYouMean(service, p.services()))
+		p.Errorf(f.Line, "unknown service %s%s", yamlfile.Quote(service), yamlfile.DidYouMean(service, p.services()))
 		return nil
 	}
 	md := sd.Methods().ByName(protoreflect.Name(method))
@@ -151,7 +126,7 @@ func (p *parser) find(f field) protoreflect.MethodDescriptor {
 		for i := range sd.Methods().Len() {
 			names = append(names, string(sd.Methods().Get(i).Name()))
 		}
-		p.errorf(f.line, "service %s has no method %s%s", service, quote(method), didYouMean(method, names))
+		p.Errorf(f.Line, "service %s has no method %s%s", service, yamlfile.Quote(method), yamlfile.DidYouMean(method, names))
 	}
 	return md
 }
@@ -171,20 +146,20 @@ func (p *parser) services() []string {
 
 // mapping reports whether n is a mapping. It records a mistake for each key that isn't
 // in known. subject names the mapping in errors.
-func (p *parser) mapping(n *node, subject string, known ...string) bool {
-	if n.kind != yaml.MappingNode {
-		p.errorf(n.line, "%s must be a mapping with %s, not %s", subject, strings.Join(known, ", "), n.describe())
+func (p *parser) mapping(n *yamlfile.Node, subject string, known ...string) bool {
+	if n.Kind != yaml.MappingNode {
+		p.Errorf(n.Line, "%s must be a mapping with %s, not %s", subject, strings.Join(known, ", "), n.Describe())
 		return false
 	}
-	for _, f := range n.fields {
-		if !slices.Contains(known, f.key) {
-			hint := didYouMean(f.key, known)
+	for _, f := range n.Fields {
+		if !slices.Contains(known, f.Key) {
+			hint := yamlfile.DidYouMean(f.Key, known)
 			if hint == "" {
 				hint = "; the keys are " + strings.Join(known, ", ")
 			}
-			p.errorf(f.line, "%s cannot have the key %s%s", subject, quote(f.key), hint)
+			p.Errorf(f.Line, "%s cannot have the key %s%s", subject, yamlfile.Quote(f.Key), hint)
 		}
-		if p.full() {
+		if p.Full() {
 			return false
 		}
 	}
@@ -192,62 +167,28 @@ func (p *parser) mapping(n *node, subject string, known ...string) bool {
 }
 
 // duration parses a delay. It returns 0 for a nil node.
-func (p *parser) duration(n *node) time.Duration {
+func (p *parser) duration(n *yamlfile.Node) time.Duration {
 	if n == nil {
 		return 0
 	}
-	d, err := time.ParseDuration(n.text)
+	d, err := time.ParseDuration(n.Text)
 	switch {
-	case n.kind != yaml.ScalarNode || err != nil:
-		p.errorf(n.line, "delay must be a duration such as 100ms or 1m30s, not %s", n.describe())
+	case n.Kind != yaml.ScalarNode || err != nil:
+		p.Errorf(n.Line, "delay must be a duration such as 100ms or 1m30s, not %s", n.Describe())
 	case d < 0:
-		p.errorf(n.line, "delay must not be negative, not %s", n.describe())
+		p.Errorf(n.Line, "delay must not be negative, not %s", n.Describe())
 	}
 	return max(d, 0)
 }
 
 // boolean parses a boolean. It returns false for a nil node.
-func (p *parser) boolean(n *node, key string) bool {
+func (p *parser) boolean(n *yamlfile.Node, key string) bool {
 	if n == nil {
 		return false
 	}
-	v, ok := n.boolean()
+	v, ok := n.Bool()
 	if !ok {
-		p.errorf(n.line, "%s must be true or false, not %s", key, n.describe())
+		p.Errorf(n.Line, "%s must be true or false, not %s", key, n.Describe())
 	}
 	return v
-}
-
-// boolean returns the value of a scalar with the tag !!bool.
-func (n *node) boolean() (value, ok bool) {
-	if n.kind != yaml.ScalarNode || n.tag != "!!bool" {
-		return false, false
-	}
-	switch strings.ToLower(n.text) {
-	case "true":
-		return true, true
-	case "false":
-		return false, true
-	}
-	return false, false
-}
-
-// truncate shortens a text from the file for use in an error.
-func truncate(s string) string {
-	const limit = 200
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
-
-func quote(s string) string { return fmt.Sprintf("%q", truncate(s)) }
-
-// didYouMean returns the end of an error about an unknown name: the most similar name,
-// or "".
-func didYouMean(name string, names []string) string {
-	if near := suggest.Near(name, names); len(near) > 0 {
-		return fmt.Sprintf("; did you mean %q?", near[0])
-	}
-	return ""
 }

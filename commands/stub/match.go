@@ -4,6 +4,8 @@ import (
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/commands/yamlfile"
 )
 
 // A matcher reports whether a message matches.
@@ -13,7 +15,7 @@ type matcher func(protoreflect.Message) bool
 type valueMatcher func(protoreflect.Value) bool
 
 // when parses the condition of a rule. It never returns nil.
-func (p *parser) when(n *node, md protoreflect.MessageDescriptor) matcher {
+func (p *parser) when(n *yamlfile.Node, md protoreflect.MessageDescriptor) matcher {
 	want := dynamicpb.NewMessage(md)
 	if !p.unmarshal(n, want, "when", true) {
 		return func(protoreflect.Message) bool { return false }
@@ -22,26 +24,26 @@ func (p *parser) when(n *node, md protoreflect.MessageDescriptor) matcher {
 }
 
 // matchMessage matches the fields that n has. want is the message parsed from n.
-func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
+func (p *parser) matchMessage(n *yamlfile.Node, want protoreflect.Message) matcher {
 	md := want.Descriptor()
-	if hasOwnJSON(md) || n.kind != yaml.MappingNode {
+	if hasOwnJSON(md) || n.Kind != yaml.MappingNode {
 		return func(got protoreflect.Message) bool {
 			return protoreflect.ValueOfMessage(want).Equal(protoreflect.ValueOfMessage(got))
 		}
 	}
 	var all []matcher
-	for _, f := range n.fields {
-		fd := md.Fields().ByJSONName(f.key)
+	for _, f := range n.Fields {
+		fd := md.Fields().ByJSONName(f.Key)
 		if fd == nil {
-			fd = md.Fields().ByTextName(f.key)
+			fd = md.Fields().ByTextName(f.Key)
 		}
 		switch {
 		case fd == nil: // n parsed, so it can only be an extension
-			p.errorf(f.line, "when cannot match the extension %s", quote(f.key))
-		case f.value.isNull() && !want.Has(fd):
+			p.Errorf(f.Line, "when cannot match the extension %s", yamlfile.Quote(f.Key))
+		case f.Value.IsNull() && !want.Has(fd):
 			all = append(all, func(got protoreflect.Message) bool { return !got.Has(fd) })
 		default:
-			match, presence := p.matchField(f.value, fd, want.Get(fd)), fd.HasPresence()
+			match, presence := p.matchField(f.Value, fd, want.Get(fd)), fd.HasPresence()
 			all = append(all, func(got protoreflect.Message) bool {
 				return (!presence || got.Has(fd)) && match(got.Get(fd))
 			})
@@ -58,7 +60,7 @@ func (p *parser) matchMessage(n *node, want protoreflect.Message) matcher {
 }
 
 // matchField matches the value of a field.
-func (p *parser) matchField(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
+func (p *parser) matchField(n *yamlfile.Node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
 	switch {
 	case fd.IsMap():
 		return p.matchMap(n, fd, want.Map())
@@ -70,7 +72,7 @@ func (p *parser) matchField(n *node, fd protoreflect.FieldDescriptor, want proto
 }
 
 // matchValue matches a single value.
-func (p *parser) matchValue(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
+func (p *parser) matchValue(n *yamlfile.Node, fd protoreflect.FieldDescriptor, want protoreflect.Value) valueMatcher {
 	if fd.Message() == nil {
 		return want.Equal
 	}
@@ -79,10 +81,10 @@ func (p *parser) matchValue(n *node, fd protoreflect.FieldDescriptor, want proto
 }
 
 // matchList matches lists of the same length, element by element.
-func (p *parser) matchList(n *node, fd protoreflect.FieldDescriptor, want protoreflect.List) valueMatcher {
+func (p *parser) matchList(n *yamlfile.Node, fd protoreflect.FieldDescriptor, want protoreflect.List) valueMatcher {
 	var all []valueMatcher
 	for i := range want.Len() {
-		all = append(all, p.matchValue(n.items[i], fd, want.Get(i)))
+		all = append(all, p.matchValue(n.Items[i], fd, want.Get(i)))
 	}
 	return func(got protoreflect.Value) bool {
 		list := got.List()
@@ -99,10 +101,10 @@ func (p *parser) matchList(n *node, fd protoreflect.FieldDescriptor, want protor
 }
 
 // matchMap matches maps with at least the entries of n.
-func (p *parser) matchMap(n *node, fd protoreflect.FieldDescriptor, want protoreflect.Map) valueMatcher {
-	nodes := make(map[string]*node)
-	for _, f := range n.fields {
-		nodes[f.key] = f.value
+func (p *parser) matchMap(n *yamlfile.Node, fd protoreflect.FieldDescriptor, want protoreflect.Map) valueMatcher {
+	nodes := make(map[string]*yamlfile.Node)
+	for _, f := range n.Fields {
+		nodes[f.Key] = f.Value
 	}
 	type entry struct {
 		key   protoreflect.MapKey

@@ -12,10 +12,12 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/commands/yamlfile"
 )
 
 // message parses a reply. It never returns nil; after an error, ignore the result.
-func (p *parser) message(n *node, md protoreflect.MessageDescriptor) *dynamicpb.Message {
+func (p *parser) message(n *yamlfile.Node, md protoreflect.MessageDescriptor) *dynamicpb.Message {
 	m := dynamicpb.NewMessage(md)
 	p.unmarshal(n, m, "reply", false)
 	return m
@@ -23,11 +25,11 @@ func (p *parser) message(n *node, md protoreflect.MessageDescriptor) *dynamicpb.
 
 // unmarshal parses n, the JSON form of a message, into m. If partial is true, required
 // fields may be missing. subject names the message in errors.
-func (p *parser) unmarshal(n *node, m proto.Message, subject string, partial bool) bool {
+func (p *parser) unmarshal(n *yamlfile.Node, m proto.Message, subject string, partial bool) bool {
 	md := m.ProtoReflect().Descriptor()
 	name := md.FullName()
-	if n.kind != yaml.MappingNode && !hasOwnJSON(md) {
-		p.errorf(n.line, "%s must be a mapping with the fields of %s, not %s", subject, name, n.describe())
+	if n.Kind != yaml.MappingNode && !hasOwnJSON(md) {
+		p.Errorf(n.Line, "%s must be a mapping with the fields of %s, not %s", subject, name, n.Describe())
 		return false
 	}
 	var j jsonText
@@ -39,14 +41,14 @@ func (p *parser) unmarshal(n *node, m proto.Message, subject string, partial boo
 	}
 	line, text := j.explain(err)
 	if line == 0 {
-		line = n.line
+		line = n.Line
 	}
-	if url := n.get("@type"); url != nil && name == "google.protobuf.Any" {
-		if mt, err := p.types.FindMessageByURL(url.text); err == nil {
+	if url := n.Get("@type"); url != nil && name == "google.protobuf.Any" {
+		if mt, err := p.types.FindMessageByURL(url.Text); err == nil {
 			name = mt.Descriptor().FullName()
 		}
 	}
-	p.errorf(line, "%s is not a valid %s: %s", subject, name, truncate(text))
+	p.Errorf(line, "%s is not a valid %s: %s", subject, name, yamlfile.Truncate(text))
 	return false
 }
 
@@ -72,32 +74,32 @@ func (j *jsonText) appendToken(line int, token string) {
 }
 
 // appendValue appends n.
-func (j *jsonText) appendValue(n *node) {
-	switch n.kind {
+func (j *jsonText) appendValue(n *yamlfile.Node) {
+	switch n.Kind {
 	case yaml.MappingNode:
-		j.appendToken(n.line, "{")
-		for i, f := range n.fields {
+		j.appendToken(n.Line, "{")
+		for i, f := range n.Fields {
 			if i > 0 {
-				j.appendToken(f.line, ",")
+				j.appendToken(f.Line, ",")
 			}
-			j.appendToken(f.line, jsonString(f.key)+":")
+			j.appendToken(f.Line, jsonString(f.Key)+":")
 			outer := j.field
-			j.field = f.key
-			j.appendValue(f.value)
+			j.field = f.Key
+			j.appendValue(f.Value)
 			j.field = outer
 		}
-		j.appendToken(n.line, "}")
+		j.appendToken(n.Line, "}")
 	case yaml.SequenceNode:
-		j.appendToken(n.line, "[")
-		for i, item := range n.items {
+		j.appendToken(n.Line, "[")
+		for i, item := range n.Items {
 			if i > 0 {
-				j.appendToken(item.line, ",")
+				j.appendToken(item.Line, ",")
 			}
 			j.appendValue(item)
 		}
-		j.appendToken(n.line, "]")
+		j.appendToken(n.Line, "]")
 	default:
-		j.appendToken(n.line, scalar(n))
+		j.appendToken(n.Line, scalar(n))
 	}
 }
 
@@ -113,30 +115,30 @@ func jsonString(s string) string {
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
 // scalar returns n in JSON. Values that JSON doesn't have become strings.
-func scalar(n *node) string {
-	switch n.tag {
+func scalar(n *yamlfile.Node) string {
+	switch n.Tag {
 	case "!!null":
 		return "null"
 	case "!!bool":
-		if v, ok := n.boolean(); ok {
+		if v, ok := n.Bool(); ok {
 			return strconv.FormatBool(v)
 		}
 	case "!!binary":
-		return jsonString(strings.Join(strings.Fields(n.text), ""))
+		return jsonString(strings.Join(strings.Fields(n.Text), ""))
 	case "!!int", "!!float":
-		if jsonNumber.MatchString(n.text) {
-			return n.text
+		if jsonNumber.MatchString(n.Text) {
+			return n.Text
 		}
-		if i, err := strconv.ParseInt(n.text, 0, 64); err == nil {
+		if i, err := strconv.ParseInt(n.Text, 0, 64); err == nil {
 			return strconv.FormatInt(i, 10)
 		}
-		if u, err := strconv.ParseUint(n.text, 0, 64); err == nil {
+		if u, err := strconv.ParseUint(n.Text, 0, 64); err == nil {
 			return strconv.FormatUint(u, 10)
 		}
-		if f, err := strconv.ParseFloat(n.text, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		if f, err := strconv.ParseFloat(n.Text, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
 			return strconv.FormatFloat(f, 'g', -1, 64)
 		}
-		switch strings.ToLower(n.text) {
+		switch strings.ToLower(n.Text) {
 		case ".inf", "+.inf":
 			return `"Infinity"`
 		case "-.inf":
@@ -145,7 +147,7 @@ func scalar(n *node) string {
 			return `"NaN"`
 		}
 	}
-	return jsonString(n.text)
+	return jsonString(n.Text)
 }
 
 // position matches the position in an error of protojson.
@@ -171,7 +173,7 @@ func (j *jsonText) explain(err error) (line int, text string) {
 	}
 	where := ""
 	if field != "" {
-		where = " in field " + quote(field)
+		where = " in field " + yamlfile.Quote(field)
 	}
 	switch token, ok := strings.CutPrefix(text, "unexpected token "); {
 	case ok:

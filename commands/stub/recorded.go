@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/wstun/wstun/commands/recording"
+	"github.com/wstun/wstun/commands/yamlfile"
 )
 
 // recorded has the recorded calls of a method.
@@ -109,7 +110,7 @@ type SchemaError struct {
 }
 
 func (e *SchemaError) Error() string {
-	text := "no descriptors for the recorded method " + quote(e.Methods[0])
+	text := "no descriptors for the recorded method " + yamlfile.Quote(e.Methods[0])
 	switch more := len(e.Methods) - 1; more {
 	case 0:
 		return text

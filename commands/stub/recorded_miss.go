@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/wstun/wstun/commands/yamlfile"
 )
 
 const (
@@ -83,7 +85,7 @@ func (d *differences) String() string {
 func (d *differences) add(path, values string) {
 	d.count++
 	if len(d.shown) < maxShown {
-		d.shown = append(d.shown, truncate(path)+values)
+		d.shown = append(d.shown, yamlfile.Truncate(path)+values)
 	}
 }
 
@@ -144,7 +146,7 @@ func (d *differences) value(path string, fd protoreflect.FieldDescriptor, want, 
 func formatValue(fd protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch fd.Kind() {
 	case protoreflect.StringKind:
-		return quote(v.String())
+		return yamlfile.Quote(v.String())
 	case protoreflect.BytesKind:
 		return fmt.Sprintf("%d bytes", len(v.Bytes()))
 	case protoreflect.EnumKind:

@@ -14,83 +14,85 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/wstun/wstun/commands/yamlfile"
 )
 
 // rule parses a rule for the method desc. It returns nil after an error.
-func (p *parser) rule(n *node, desc protoreflect.MethodDescriptor) *rule {
-	before := len(p.errs)
+func (p *parser) rule(n *yamlfile.Node, desc protoreflect.MethodDescriptor) *rule {
+	before := p.Mistakes()
 	if !p.mapping(n, "a rule", "when", "delay", "headers", "reply", "stream", "stay_open", "error", "trailers") {
 		return nil
 	}
 	r := &rule{
-		line:     n.line,
-		delay:    p.duration(n.get("delay")),
-		headers:  p.metadata(n.get("headers"), "headers"),
-		stayOpen: p.boolean(n.get("stay_open"), "stay_open"),
-		trailers: p.metadata(n.get("trailers"), "trailers"),
+		line:     n.Line,
+		delay:    p.duration(n.Get("delay")),
+		headers:  p.metadata(n.Get("headers"), "headers"),
+		stayOpen: p.boolean(n.Get("stay_open"), "stay_open"),
+		trailers: p.metadata(n.Get("trailers"), "trailers"),
 	}
-	if when := n.get("when"); when != nil {
+	if when := n.Get("when"); when != nil {
 		r.when = p.when(when, desc.Input())
 	}
-	if failure := n.get("error"); failure != nil {
+	if failure := n.Get("error"); failure != nil {
 		r.err = p.status(failure)
 	}
-	if message := n.get("reply"); message != nil {
+	if message := n.Get("reply"); message != nil {
 		r.replies = []reply{{message: p.message(message, desc.Output())}}
 	}
-	if stream := n.get("stream"); stream != nil {
+	if stream := n.Get("stream"); stream != nil {
 		r.replies = p.stream(stream, desc.Output())
 	}
-	if len(p.errs) == before {
+	if p.Mistakes() == before {
 		p.checkKind(n, r, desc)
 	}
-	if len(p.errs) > before {
+	if p.Mistakes() > before {
 		return nil
 	}
 	return r
 }
 
 // checkKind checks that r, parsed from n, is valid for the kind of its method.
-func (p *parser) checkKind(n *node, r *rule, desc protoreflect.MethodDescriptor) {
-	message, stream, name := n.get("reply"), n.get("stream"), desc.Name()
+func (p *parser) checkKind(n *yamlfile.Node, r *rule, desc protoreflect.MethodDescriptor) {
+	message, stream, name := n.Get("reply"), n.Get("stream"), desc.Name()
 	one := !desc.IsStreamingServer()
 	switch {
 	case one && stream != nil:
-		p.errorf(stream.line, "%s has one response: use reply instead of stream", name)
+		p.Errorf(stream.Line, "%s has one response: use reply instead of stream", name)
 	case one && r.stayOpen:
-		p.errorf(n.get("stay_open").line, "%s has one response and cannot stay open", name)
+		p.Errorf(n.Get("stay_open").Line, "%s has one response and cannot stay open", name)
 	case one && message != nil && r.err != nil:
-		p.errorf(n.get("error").line, "%s cannot have both a reply and an error", name)
+		p.Errorf(n.Get("error").Line, "%s cannot have both a reply and an error", name)
 	case one && message == nil && r.err == nil:
-		p.errorf(n.line, "%s needs a reply or an error", name)
+		p.Errorf(n.Line, "%s needs a reply or an error", name)
 	case message != nil && stream != nil:
-		p.errorf(stream.line, "a rule cannot have both reply and stream")
+		p.Errorf(stream.Line, "a rule cannot have both reply and stream")
 	case r.stayOpen && r.err != nil:
-		p.errorf(n.get("error").line, "a rule cannot have both stay_open and error")
+		p.Errorf(n.Get("error").Line, "a rule cannot have both stay_open and error")
 	case message == nil && stream == nil && !r.stayOpen && r.err == nil:
-		p.errorf(n.line, "the rule has no reply, stream or error; to send no responses, use stream: []")
+		p.Errorf(n.Line, "the rule has no reply, stream or error; to send no responses, use stream: []")
 	}
 }
 
 // stream parses a list of replies.
-func (p *parser) stream(n *node, md protoreflect.MessageDescriptor) []reply {
-	if n.kind != yaml.SequenceNode {
-		p.errorf(n.line, "stream must be a list of items with delay, reply, not %s", n.describe())
+func (p *parser) stream(n *yamlfile.Node, md protoreflect.MessageDescriptor) []reply {
+	if n.Kind != yaml.SequenceNode {
+		p.Errorf(n.Line, "stream must be a list of items with delay, reply, not %s", n.Describe())
 		return nil
 	}
-	replies := make([]reply, 0, len(n.items))
-	for _, item := range n.items {
-		if p.full() {
+	replies := make([]reply, 0, len(n.Items))
+	for _, item := range n.Items {
+		if p.Full() {
 			break
 		}
 		if !p.mapping(item, "an item of stream", "delay", "reply") {
 			continue
 		}
-		next := reply{delay: p.duration(item.get("delay"))}
-		if message := item.get("reply"); message != nil {
+		next := reply{delay: p.duration(item.Get("delay"))}
+		if message := item.Get("reply"); message != nil {
 			next.message = p.message(message, md)
-		} else if item.get("delay") == nil {
-			p.errorf(item.line, "an item of stream needs a reply, a delay or both")
+		} else if item.Get("delay") == nil {
+			p.Errorf(item.Line, "an item of stream needs a reply, a delay or both")
 		}
 		replies = append(replies, next)
 	}
@@ -98,32 +100,32 @@ func (p *parser) stream(n *node, md protoreflect.MessageDescriptor) []reply {
 }
 
 // status parses an error.
-func (p *parser) status(n *node) error {
+func (p *parser) status(n *yamlfile.Node) error {
 	if !p.mapping(n, "error", "code", "message", "details") {
 		return nil
 	}
 	s := &spb.Status{}
-	if code := n.get("code"); code != nil {
+	if code := n.Get("code"); code != nil {
 		s.Code = int32(p.code(code)) //nolint:gosec // at most 16
 	} else {
-		p.errorf(n.line, "error needs a code")
+		p.Errorf(n.Line, "error needs a code")
 	}
-	if message := n.get("message"); message != nil {
-		if message.kind != yaml.ScalarNode || message.isNull() {
-			p.errorf(message.line, "message must be a string, not %s", message.describe())
+	if message := n.Get("message"); message != nil {
+		if message.Kind != yaml.ScalarNode || message.IsNull() {
+			p.Errorf(message.Line, "message must be a string, not %s", message.Describe())
 		}
-		s.Message = message.text
+		s.Message = message.Text
 	}
-	details := n.get("details")
+	details := n.Get("details")
 	if details == nil {
 		return status.ErrorProto(s)
 	}
-	if details.kind != yaml.SequenceNode {
-		p.errorf(details.line, "details must be a list, not %s", details.describe())
+	if details.Kind != yaml.SequenceNode {
+		p.Errorf(details.Line, "details must be a list, not %s", details.Describe())
 		return nil
 	}
-	for _, item := range details.items {
-		if p.full() {
+	for _, item := range details.Items {
+		if p.Full() {
 			break
 		}
 		if detail := p.detail(item); detail != nil {
@@ -134,22 +136,22 @@ func (p *parser) status(n *node) error {
 }
 
 // detail parses a detail of an error.
-func (p *parser) detail(n *node) *anypb.Any {
-	i := slices.IndexFunc(n.fields, func(f field) bool { return f.key == "@type" })
+func (p *parser) detail(n *yamlfile.Node) *anypb.Any {
+	i := slices.IndexFunc(n.Fields, func(f yamlfile.Field) bool { return f.Key == "@type" })
 	if i < 0 {
-		p.errorf(n.line, "a detail must be a mapping with @type, such as type.googleapis.com/google.rpc.ErrorInfo")
+		p.Errorf(n.Line, "a detail must be a mapping with @type, such as type.googleapis.com/google.rpc.ErrorInfo")
 		return nil
 	}
-	url := n.fields[i].value
-	if _, err := p.types.FindMessageByURL(url.text); err != nil {
-		p.errorf(url.line, "unknown @type %s", quote(url.text))
+	url := n.Fields[i].Value
+	if _, err := p.types.FindMessageByURL(url.Text); err != nil {
+		p.Errorf(url.Line, "unknown @type %s", yamlfile.Quote(url.Text))
 		return nil
 	}
-	if !strings.Contains(url.text, "/") {
+	if !strings.Contains(url.Text, "/") {
 		full := *url
-		full.text = "type.googleapis.com/" + url.text
-		n = &node{kind: n.kind, line: n.line, fields: slices.Clone(n.fields)}
-		n.fields[i].value = &full
+		full.Text = "type.googleapis.com/" + url.Text
+		n = &yamlfile.Node{Kind: n.Kind, Line: n.Line, Fields: slices.Clone(n.Fields)}
+		n.Fields[i].Value = &full
 	}
 	detail := new(anypb.Any)
 	if !p.unmarshal(n, detail, "detail", false) {
@@ -159,18 +161,18 @@ func (p *parser) detail(n *node) *anypb.Any {
 }
 
 // code parses a status code.
-func (p *parser) code(n *node) codes.Code {
-	i := slices.IndexFunc(codeNames, func(name string) bool { return strings.EqualFold(n.text, name) })
-	if number, err := strconv.Atoi(n.text); err == nil && number >= 0 && number < len(codeNames) {
+func (p *parser) code(n *yamlfile.Node) codes.Code {
+	i := slices.IndexFunc(codeNames, func(name string) bool { return strings.EqualFold(n.Text, name) })
+	if number, err := strconv.Atoi(n.Text); err == nil && number >= 0 && number < len(codeNames) {
 		i = number
 	}
 	switch {
-	case n.kind != yaml.ScalarNode || n.isNull():
-		p.errorf(n.line, "code must be a name such as NOT_FOUND or a number, not %s", n.describe())
+	case n.Kind != yaml.ScalarNode || n.IsNull():
+		p.Errorf(n.Line, "code must be a name such as NOT_FOUND or a number, not %s", n.Describe())
 	case i < 0:
-		p.errorf(n.line, "unknown code %s%s", quote(n.text), didYouMean(n.text, codeNames[1:]))
+		p.Errorf(n.Line, "unknown code %s%s", yamlfile.Quote(n.Text), yamlfile.DidYouMean(n.Text, codeNames[1:]))
 	case i == 0:
-		p.errorf(n.line, "an error cannot have the code %s", n.text)
+		p.Errorf(n.Line, "an error cannot have the code %s", n.Text)
 	default:
 		return codes.Code(i) //nolint:gosec // at most 16
 	}
@@ -186,32 +188,32 @@ var codeNames = []string{
 
 // metadata parses headers or trailers. It returns nil for a nil node. subject names them
 // in errors.
-func (p *parser) metadata(n *node, subject string) metadata.MD {
+func (p *parser) metadata(n *yamlfile.Node, subject string) metadata.MD {
 	if n == nil {
 		return nil
 	}
-	if n.kind != yaml.MappingNode {
-		p.errorf(n.line, "%s must be a mapping of names to values, not %s", subject, n.describe())
+	if n.Kind != yaml.MappingNode {
+		p.Errorf(n.Line, "%s must be a mapping of names to values, not %s", subject, n.Describe())
 		return nil
 	}
 	md := make(metadata.MD)
-	for _, f := range n.fields {
-		if p.full() {
+	for _, f := range n.Fields {
+		if p.Full() {
 			break
 		}
-		name := strings.ToLower(f.key)
+		name := strings.ToLower(f.Key)
 		if reason := checkName(name); reason != "" {
-			p.errorf(f.line, "the name %s in %s %s", quote(f.key), subject, reason)
+			p.Errorf(f.Line, "the name %s in %s %s", yamlfile.Quote(f.Key), subject, reason)
 			continue
 		}
-		values := f.value.items
-		if f.value.kind != yaml.SequenceNode {
-			values = []*node{f.value}
+		values := f.Value.Items
+		if f.Value.Kind != yaml.SequenceNode {
+			values = []*yamlfile.Node{f.Value}
 		}
 		for _, v := range values {
 			text, expected := metadataValue(name, v)
 			if expected != "" {
-				p.errorf(v.line, "%s in %s must be %s", quote(f.key), subject, expected)
+				p.Errorf(v.Line, "%s in %s must be %s", yamlfile.Quote(f.Key), subject, expected)
 				break
 			}
 			md.Append(name, text)
@@ -242,21 +244,21 @@ func checkName(name string) string {
 
 // metadataValue returns the value of n for metadata with that name. If n isn't valid,
 // expected completes the error "must be …".
-func metadataValue(name string, n *node) (text, expected string) {
-	if n.kind != yaml.ScalarNode || n.isNull() {
-		return "", "a string or a list of strings, not " + n.describe()
+func metadataValue(name string, n *yamlfile.Node) (text, expected string) {
+	if n.Kind != yaml.ScalarNode || n.IsNull() {
+		return "", "a string or a list of strings, not " + n.Describe()
 	}
 	if strings.HasSuffix(name, "-bin") {
-		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(n.text, "="))
+		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(n.Text, "="))
 		if err != nil {
-			return "", "base64, not " + n.describe()
+			return "", "base64, not " + n.Describe()
 		}
 		return string(data), ""
 	}
-	if !isPrintable(n.text) {
-		return "", "printable ASCII, not " + n.describe()
+	if !isPrintable(n.Text) {
+		return "", "printable ASCII, not " + n.Describe()
 	}
-	return n.text, ""
+	return n.Text, ""
 }
 
 // isPrintable reports whether text can be the value of metadata.

@@ -120,7 +120,6 @@
 package stub
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -129,6 +128,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	"github.com/wstun/wstun/commands/yamlfile"
 	"github.com/wstun/wstun/reflection/types"
 )
 
@@ -152,14 +152,14 @@ type Stub struct {
 // expansion of aliases.
 func Parse(name string, text []byte, files *protoregistry.Files) (*Stub, error) {
 	p := &parser{
-		name:    name,
+		File:    yamlfile.File{Name: name},
 		files:   files,
 		types:   types.Resolvers{dynamicpb.NewTypes(files)},
 		methods: make(map[string]*method),
 	}
 	p.file(text)
-	if len(p.errs) > 0 {
-		return nil, errors.Join(p.mistakes()...)
+	if err := p.Err(); err != nil {
+		return nil, err
 	}
 	return &Stub{files: []*protoregistry.Files{files}, methods: p.methods, closed: make(chan struct{})}, nil
 }

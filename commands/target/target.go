@@ -259,8 +259,8 @@ func (t *Target) Ready(ctx context.Context) error { return t.client.ready(ctx) }
 func (t *Target) OnReconnect(f func()) { t.client.setOnUp(f) }
 
 // IsTarget reports whether arg is a TARGET and not a symbol: URLs and addresses contain a
-// colon.
-func IsTarget(arg string) bool { return strings.Contains(arg, ":") }
+// colon, and named targets begin with @.
+func IsTarget(arg string) bool { return strings.Contains(arg, ":") || strings.HasPrefix(arg, "@") }
 
 // IsURL reports whether target is the URL of a WebSocket and not the address of a gRPC
 // server, such as unix:///PATH.

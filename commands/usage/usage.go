@@ -67,10 +67,12 @@ func OneOf(name, value string, values ...string) error {
 	return Errorf("--%s %q: want %s or %s", name, value, strings.Join(values[:last], ", "), values[last])
 }
 
-// env returns the environment variable of a flag.
-func env(flag string) []string {
-	return []string{"WSTUN_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+// Variable returns the environment variable of a flag.
+func Variable(flag string) string {
+	return "WSTUN_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
+
+func env(flag string) []string { return []string{Variable(flag)} }
 
 // String returns a flag with a text as its value.
 func String(p *string, name, text, value string, aliases ...string) cli.Flag {

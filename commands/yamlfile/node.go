@@ -1,4 +1,4 @@
-package stub
+package yamlfile
 
 import (
 	"bytes"
@@ -13,80 +13,94 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A node is a value in the file, with aliases and merge keys resolved.
-type node struct {
-	kind   yaml.Kind // ScalarNode, SequenceNode or MappingNode
-	line   int
-	tag    string  // of a scalar: !!str, !!int, …
-	text   string  // of a scalar
-	items  []*node // of a sequence
-	fields []field // of a mapping, with unique keys
+// A Node is a value in the file, with aliases and merge keys resolved.
+type Node struct {
+	Kind   yaml.Kind // ScalarNode, SequenceNode or MappingNode
+	Line   int
+	Tag    string  // of a scalar: !!str, !!int, …
+	Text   string  // of a scalar
+	Items  []*Node // of a sequence
+	Fields []Field // of a mapping, with unique keys
 }
 
-// A field is an entry of a mapping.
-type field struct {
-	key   string
-	line  int
-	value *node
+// A Field is an entry of a mapping.
+type Field struct {
+	Key   string
+	Line  int
+	Value *Node
 }
 
-// get returns the value of key, nil if there is none.
-func (n *node) get(key string) *node {
-	if i := slices.IndexFunc(n.fields, func(f field) bool { return f.key == key }); i >= 0 {
-		return n.fields[i].value
+// Get returns the value of key, nil if there is none.
+func (n *Node) Get(key string) *Node {
+	if i := slices.IndexFunc(n.Fields, func(f Field) bool { return f.Key == key }); i >= 0 {
+		return n.Fields[i].Value
 	}
 	return nil
 }
 
-func (n *node) isNull() bool { return n.kind == yaml.ScalarNode && n.tag == "!!null" }
+// IsNull reports whether n is the scalar null, or nothing at all.
+func (n *Node) IsNull() bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// describe describes n in an error.
-func (n *node) describe() string {
+// Bool returns the value of a scalar with the tag !!bool; ok is false for other nodes.
+func (n *Node) Bool() (value, ok bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
+		return false, false
+	}
+	switch strings.ToLower(n.Text) {
+	case "true":
+		return true, true
+	case "false":
+		return false, true
+	}
+	return false, false
+}
+
+// Describe describes n in an error.
+func (n *Node) Describe() string {
 	switch {
-	case n.kind == yaml.MappingNode:
+	case n.Kind == yaml.MappingNode:
 		return "a mapping"
-	case n.kind == yaml.SequenceNode:
+	case n.Kind == yaml.SequenceNode:
 		return "a list"
-	case n.isNull():
+	case n.IsNull():
 		return "nothing"
 	default:
-		return quote(n.text)
+		return Quote(n.Text)
 	}
 }
 
-// document parses text, which must contain one document, and returns its root, nil after
-// an error.
-func (p *parser) document(text []byte) *node {
+// Parse parses text, which must contain at most one document, and returns its root: nil for
+// an empty file and after a mistake.
+func (f *File) Parse(text []byte) *Node {
 	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
-		p.syntax(text, err)
+		f.syntax(text, err)
 		return nil
 	}
 	var doc, second yaml.Node
 	if err := loader.Load(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		p.errorf(1, "the file is empty")
 		return nil
 	} else if err != nil {
-		p.syntax(text, err)
+		f.syntax(text, err)
 		return nil
 	}
 	if err := loader.Load(&second); err == nil {
-		p.errorf(max(second.Line, 1), "the file has a second document")
+		f.Errorf(max(second.Line, 1), "the file has a second document")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
-		p.syntax(text, err)
+		f.syntax(text, err)
 		return nil
 	}
-	r := resolver{parser: p, open: make(map[*yaml.Node]bool)}
+	r := resolver{File: f, open: make(map[*yaml.Node]bool)}
 	root := r.resolve(doc.Content[0])
-	if len(p.errs) > 0 {
+	if len(f.mistakes) > 0 {
 		return nil
 	}
 	return root
 }
 
 // syntax records an error of the YAML library.
-func (p *parser) syntax(text []byte, err error) {
+func (f *File) syntax(text []byte, err error) {
 	line, message := 0, err.Error()
 	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
 		line, message = le.Mark.Line, le.Message
@@ -103,7 +117,7 @@ func (p *parser) syntax(text []byte, err error) {
 		})
 		line = 1 + bytes.Count(text[:max(bad, 0)], []byte("\n"))
 	}
-	p.errorf(line, "%s", truncate(message))
+	f.Errorf(line, "%s", Truncate(message))
 }
 
 // tabIndents reports whether the indentation of a line contains a tab.
@@ -118,21 +132,21 @@ func tabIndents(text []byte, line int) bool {
 
 // A resolver converts the nodes of the YAML library.
 type resolver struct {
-	*parser
+	*File
 	open map[*yaml.Node]bool // the anchors whose aliases contain the current node
 }
 
 // resolve returns the node for y, nil after an error.
-func (r *resolver) resolve(y *yaml.Node) *node {
-	if r.full() {
+func (r *resolver) resolve(y *yaml.Node) *Node {
+	if r.Full() {
 		return nil
 	}
 
-	n := &node{kind: y.Kind, line: y.Line, tag: y.ShortTag(), text: y.Value}
+	n := &Node{Kind: y.Kind, Line: y.Line, Tag: y.ShortTag(), Text: y.Value}
 	switch y.Kind {
 	case yaml.AliasNode:
 		if r.open[y.Alias] {
-			r.errorf(y.Line, "alias *%s is inside its own anchor", truncate(y.Value))
+			r.Errorf(y.Line, "alias *%s is inside its own anchor", Truncate(y.Value))
 			return nil
 		}
 		r.open[y.Alias] = true
@@ -140,10 +154,10 @@ func (r *resolver) resolve(y *yaml.Node) *node {
 		delete(r.open, y.Alias)
 	case yaml.SequenceNode:
 		r.checkTag(y, "!!seq")
-		n.items = make([]*node, 0, len(y.Content))
+		n.Items = make([]*Node, 0, len(y.Content))
 		for _, item := range y.Content {
 			if item := r.resolve(item); item != nil {
-				n.items = append(n.items, item)
+				n.Items = append(n.Items, item)
 			}
 		}
 	case yaml.MappingNode:
@@ -156,8 +170,8 @@ func (r *resolver) resolve(y *yaml.Node) *node {
 }
 
 // mapping adds the entries of y to n, those that it merges last.
-func (r *resolver) mapping(n *node, y *yaml.Node) {
-	var merged []*node
+func (r *resolver) mapping(n *Node, y *yaml.Node) {
+	var merged []*Node
 	lines := make(map[string]int)
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		key := r.resolve(y.Content[i])
@@ -165,28 +179,28 @@ func (r *resolver) mapping(n *node, y *yaml.Node) {
 		if key == nil || value == nil {
 			continue
 		}
-		switch line, twice := lines[key.text]; {
-		case key.kind != yaml.ScalarNode || key.isNull():
-			r.errorf(key.line, "a key must be a string, not %s", key.describe())
-		case key.tag == "!!merge" && value.kind == yaml.SequenceNode:
-			merged = append(merged, value.items...)
-		case key.tag == "!!merge":
+		switch line, twice := lines[key.Text]; {
+		case key.Kind != yaml.ScalarNode || key.IsNull():
+			r.Errorf(key.Line, "a key must be a string, not %s", key.Describe())
+		case key.Tag == "!!merge" && value.Kind == yaml.SequenceNode:
+			merged = append(merged, value.Items...)
+		case key.Tag == "!!merge":
 			merged = append(merged, value)
 		case twice:
-			r.errorf(key.line, "duplicate key %s, first on line %d", quote(key.text), line)
+			r.Errorf(key.Line, "duplicate key %s, first on line %d", Quote(key.Text), line)
 		default:
-			lines[key.text] = key.line
-			n.fields = append(n.fields, field{key.text, key.line, value})
+			lines[key.Text] = key.Line
+			n.Fields = append(n.Fields, Field{key.Text, key.Line, value})
 		}
 	}
 	for _, m := range merged {
-		if m.kind != yaml.MappingNode {
-			r.errorf(m.line, "<< merges mappings, not %s", m.describe())
+		if m.Kind != yaml.MappingNode {
+			r.Errorf(m.Line, "<< merges mappings, not %s", m.Describe())
 		}
-		for _, f := range m.fields {
-			if lines[f.key] == 0 {
-				lines[f.key] = f.line
-				n.fields = append(n.fields, f)
+		for _, f := range m.Fields {
+			if lines[f.Key] == 0 {
+				lines[f.Key] = f.Line
+				n.Fields = append(n.Fields, f)
 			}
 		}
 	}
@@ -195,6 +209,6 @@ func (r *resolver) mapping(n *node, y *yaml.Node) {
 // checkTag records a mistake if the tag of y isn't one of tags.
 func (r *resolver) checkTag(y *yaml.Node, tags ...string) {
 	if tag := y.ShortTag(); !slices.Contains(tags, tag) {
-		r.errorf(y.Line, "tag %s is not supported here", quote(tag))
+		r.Errorf(y.Line, "tag %s is not supported here", Quote(tag))
 	}
 }
