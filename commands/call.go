@@ -18,8 +18,10 @@ import (
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel"
 )
 
 func (p *program) callCommand() *cli.Command {
@@ -47,6 +49,7 @@ func (p *program) callCommand() *cli.Command {
 			usage.Bool(&o.veryVerbose, "very-verbose", "print timings and sizes, too", "vv"),
 			usage.Int(&o.count, "count", "end the call after `N` responses; 0: when the server ends it", 0),
 			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
+			usage.Int(&o.retry, "retry", "make a call that ends with UNAVAILABLE before any response, neither headers nor a message, up to `N` more times; the server may have executed it", 0),
 		}, o.export.flags("the method and its"), o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.call),
 	}
@@ -60,7 +63,7 @@ type callOptions struct {
 	rpcHeader                         []string
 	messages                          messageOptions
 	formatError, verbose, veryVerbose bool
-	count, repeat                     int
+	count, repeat, retry              int
 	export                            exportOptions
 	target                            target.Options
 	log                               logOptions
@@ -87,6 +90,10 @@ func (o *callOptions) parse(in *invocation) error {
 			return err
 		}
 	}
+	if o.retry > 0 {
+		o.target.Reconnect, o.target.Wait = true, tunnel.DefaultWait
+		o.target.Endpoint.MaxRetries = -1
+	}
 	if err := usage.OneOf("format", o.format, "json", "text"); err != nil {
 		return err
 	}
@@ -98,6 +105,9 @@ func (o *callOptions) parse(in *invocation) error {
 	}
 	if o.count < 0 {
 		return usage.Errorf("--count %d: want 0 or more", o.count)
+	}
+	if o.retry < 0 {
+		return usage.Errorf("--retry %d: want 0 or more", o.retry)
 	}
 	if o.repeat < 1 {
 		return usage.Errorf("--repeat %d: want 1 or more", o.repeat)
@@ -129,6 +139,8 @@ type calling struct {
 	opts   call.Options
 	failed func(*status.Status) // called after printing a status
 
+	colors, statusColors terminal.Colors // of stdout and stderr
+
 	resolving time.Duration // the time that it took to find the method
 	printed   int           // responses
 }
@@ -156,11 +168,15 @@ func (p *program) call(ctx context.Context, o *callOptions) error {
 	defer t.Close()
 	r.target = t
 	r.opts = call.Options{Metadata: metadata.Join(t.Header, header), MaxMsgSize: o.messages.maxMsgSize, MaxResponses: o.count}
+	r.colors, r.statusColors = p.colors(p.stdout), p.colors(p.stderr)
 	started := time.Now()
-	if r.method, err = t.Method(ctx, o.method); err != nil {
+	if err := r.resolve(ctx); err != nil {
 		return r.explainName(ctx, err)
 	}
 	r.resolving = time.Since(started)
+	if err := r.checkRetry(data); err != nil {
+		return err
+	}
 	if err := o.export.write([]protoreflect.Descriptor{r.method.MethodDescriptor}); err != nil {
 		return err
 	}
@@ -189,20 +205,19 @@ func (o *callOptions) verbosity() int {
 // once makes one call.
 func (r *calling) once(ctx context.Context, data *requestData) error {
 	types := r.method.Types(ctx)
-	printer := &call.Printer{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed, Secrets: r.o.target.Endpoint.Secrets}
+	printer := &call.Printer{
+		Out: unmasked(r.p.stdout), Types: types, Format: r.format, Verbosity: r.o.verbosity(), Printed: r.printed,
+		Colors: r.colors, StatusColors: r.statusColors, Timestamps: r.o.messages.timestamps, Secrets: r.o.target.Endpoint.Secrets,
+	}
 	events := printer.Events()
 	if r.o.output == "json" {
-		events = (&call.Recorder{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Secrets: r.o.target.Endpoint.Secrets}).Events()
+		events = (&call.Recorder{Out: unmasked(r.p.stdout), Types: types, Format: r.format, Timestamps: r.o.messages.timestamps, Secrets: r.o.target.Endpoint.Secrets}).Events()
 	} else if r.o.veryVerbose {
 		fmt.Fprintf(r.p.stdout, "\nConnected in %v, method resolved in %v\n", r.target.Connecting, r.resolving)
 	}
-	requests, err := data.requests(ctx, r.method, types)
+	result, err := r.invoke(ctx, data, types, events)
 	if err != nil {
 		return err
-	}
-	result, err := call.Invoke(ctx, r.target.Conn, r.method, requests, &r.opts, events)
-	if err != nil {
-		return data.explain(err)
 	}
 	r.printed += result.Received
 	if result.Status.Code() == codes.OK {
@@ -211,7 +226,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 	if r.o.formatError {
 		r.printStatus(ctx, result.Status, types)
 	} else {
-		printer.Status(ctx, r.p.stderr, result.Status)
+		printer.Status(ctx, unmasked(r.p.stderr), result.Status)
 		r.failed(result.Status)
 	}
 	return &rpcError{result.Status.Code()}

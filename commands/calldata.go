@@ -48,7 +48,7 @@ func (d *requestData) requests(ctx context.Context, m *call.Method, types reflec
 		return call.NoRequests, nil
 	}
 	opts := &call.RequestOptions{AllowUnknownFields: d.r.o.messages.allowUnknownFields}
-	if d.stdin && d.r.o.repeat > 1 {
+	if d.stdin && (d.r.o.repeat > 1 || d.r.o.retry > 0) {
 		if err := d.readAll(ctx); err != nil {
 			return nil, err
 		}

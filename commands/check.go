@@ -15,6 +15,7 @@ import (
 
 	"github.com/wstun/wstun/commands/check"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -77,6 +78,7 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	}
 	catchBrokenPipes() // otherwise the session would not be closed gracefully
 	p.pipes = true
+	colors := p.colors(p.stdout)
 	var failed error
 	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger, Secrets: o.endpoint.Secrets}, func(r check.Result) {
 		if r.Err != nil {
@@ -87,7 +89,9 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 			writeResult(p.stdout, r)
 			return
 		}
-		fmt.Fprintf(p.stdout, "%-4s  %-10s %8s  %s\n", verdict(r), r.Layer, milliseconds(r.Took), r.Detail)
+		word, c := verdict(r)
+		rest := fmt.Sprintf("%*s  %-10s %8s  %s\n", 4-len(word), "", r.Layer, milliseconds(r.Took), r.Detail)
+		_, _ = io.WriteString(unmasked(p.stdout), colors.Paint(c, word)+escape.Text(p.secrets.Mask(rest)))
 		if r.Hint != "" {
 			fmt.Fprintf(p.stderr, "wstun: hint: %s\n", r.Hint)
 		}
@@ -128,14 +132,15 @@ func layerStatus(r check.Result) int {
 	return exitLayer + slices.Index(check.Layers(), r.Layer)
 }
 
-func verdict(r check.Result) string {
+// verdict returns the verdict on a layer, and its color.
+func verdict(r check.Result) (string, terminal.Color) {
 	switch {
 	case r.Err != nil:
-		return "FAIL"
+		return "FAIL", terminal.Red
 	case r.Note:
-		return "note"
+		return "note", terminal.Yellow
 	}
-	return "ok"
+	return "ok", terminal.Green
 }
 
 func milliseconds(d time.Duration) string {

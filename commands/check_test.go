@@ -32,7 +32,7 @@ func TestVerdict(t *testing.T) {
 		"note": {Note: true},
 		"FAIL": {Err: errors.New("no")},
 	} {
-		if got := verdict(r); got != want {
+		if got, _ := verdict(r); got != want {
 			t.Errorf("verdict(%+v) = %q, want %q", r, got, want)
 		}
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/outbound"
@@ -36,7 +37,7 @@ import (
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer               // cleaned
-	fail           context.CancelCauseFunc // ends the run in order, with an outputError
+	fail           context.CancelCauseFunc // ends the run in order, with an error
 	secrets        escape.Secrets          // of the command line, the environment and the token's file
 	grpcLog        grpcLog
 	named          namedTarget
@@ -49,6 +50,11 @@ type program struct {
 	// words are the command line after the command, as given, and line is their meaning.
 	words []string
 	line  line
+
+	out *output // of the events; nil: the command has none
+
+	color   string   // --color
+	restore []func() // undo changes of terminals, the last one first
 
 	// command is the part of the command line after "--".
 	command    []string
@@ -76,14 +82,23 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		p.stdout = stdout // unchanged, because the command writes there
 	}
 	p.addSecrets(args)
+	defer p.restoreTerminals()
 	err := p.run(ctx, p.app(), args)
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
 			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // silently, as the signal would
 		}
+	} else if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause // of fail
 	}
 	return p.report(err)
+}
+
+func (p *program) restoreTerminals() {
+	for _, undo := range slices.Backward(p.restore) {
+		undo()
+	}
 }
 
 func unsetEmptyVariables() {
@@ -155,6 +170,9 @@ func (p *program) app() *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = p.onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
+		if len(cmd.Flags) > 0 && !cmd.Hidden && cmd.Name != "demo" {
+			cmd.Flags = append(cmd.Flags, p.colorFlag())
+		}
 		if targetIndex(cmd) >= 0 {
 			cmd.Flags = append(cmd.Flags, p.named.flags()...)
 			p.named.commands = append(p.named.commands, cmd)
@@ -223,6 +241,9 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 // invocation reads the command line.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	p.given = given(c)
+	if err := usage.OneOf("color", cmp.Or(p.color, "auto"), terminal.Modes...); err != nil {
+		return nil, err
+	}
 	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets, p: p, command: c.Command}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")

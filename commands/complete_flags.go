@@ -7,10 +7,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/completion"
+	"github.com/wstun/wstun/commands/terminal"
 )
 
 // flagValues has the values to suggest for a flag, by its name.
 var flagValues = map[string][]string{
+	"color":         terminal.Modes,
 	"format":        {"json", "text"},
 	"log-format":    {"text", "json"},
 	"log-level":     {"debug", "info", "warn", "error"},

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/wstun/wstun/commands/shell"
+	"github.com/wstun/wstun/commands/terminal"
 )
 
 // console is the terminal of an interactive shell.
@@ -51,7 +52,8 @@ func (c *console) run(ctx context.Context, s *shell.Shell) error {
 		return err
 	}
 	defer term.Restore(int(c.in.Fd()), state) //nolint:errcheck // the shell ends anyway
-	defer enableEscapeSequences(c.out)()
+	undo, _ := enableEscapeSequences(c.out)
+	defer undo()
 	defer c.Close()
 	return s.Run(ctx)
 }
@@ -62,6 +64,20 @@ func (c *console) size() (width, height int) {
 		return 0, 0
 	}
 	return width, height
+}
+
+// colors returns the colors of w, which is stdout or stderr. A terminal interprets them
+// until Main returns.
+func (p *program) colors(w io.Writer) terminal.Colors {
+	colors := terminal.NewColors(p.color, isTerminal(w))
+	if colors.On() && isTerminal(w) {
+		undo, ok := enableEscapeSequences(fileOf(w))
+		p.restore = append(p.restore, undo)
+		if !ok {
+			return terminal.Colors{}
+		}
+	}
+	return colors
 }
 
 // isTerminal reports whether f is a terminal.

@@ -6,4 +6,4 @@ import "os"
 
 // enableEscapeSequences does nothing, because terminals always interpret escape sequences.
 // undo does nothing, either.
-func enableEscapeSequences(*os.File) (undo func()) { return func() {} }
+func enableEscapeSequences(*os.File) (undo func(), ok bool) { return func() {}, true }

@@ -38,10 +38,12 @@ func (p *program) dialCommand() *cli.Command {
 			"connected; or accepts WebSockets at --accept ADDR, and uses the newest session.\n\n" +
 			"With COMMAND: waits for a session, runs COMMAND with WSTUN_ADDR set to the first local\n" +
 			"address, passes signals on to it, and ends with its exit status. stdout is COMMAND's:\n" +
-			"addresses, and the events of --output json, are not printed then.",
+			"addresses, and the events of --output json, are not printed then. On stderr,\n" +
+			"wstun prints only warnings, unless --log-level is given.",
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
+			o.readyTimeout.flag(),
 		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
@@ -55,6 +57,8 @@ type dialOptions struct {
 	trace       tracing.Options
 	descriptors backend.Descriptors // for the trace
 	output      outputOptions
+
+	readyTimeout readyTimeout
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
@@ -66,6 +70,9 @@ func (o *dialOptions) parse(in *invocation) (err error) {
 	if len(o.listen) == 0 {
 		o.listen = []string{defaultListen}
 	}
+	if err := o.readyTimeout.check(); err != nil {
+		return err
+	}
 	return usage.NotNegative("wait", o.wait)
 }
 
@@ -73,11 +80,14 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	if p.hasCommand && (len(p.command) == 0 || p.command[0] == "") {
 		return usage.Errorf("no command after --")
 	}
-	e, err := endpoint.New(&o.endpoint, wsmux.Client)
+	if p.hasCommand && !p.given.Set("log-level") {
+		o.output.log.level = "warn" // the rest of stderr is COMMAND's
+	}
+	out, err := p.newOutput(&o.output)
 	if err != nil {
 		return err
 	}
-	out, err := p.newOutput(&o.output)
+	e, err := endpoint.New(&o.endpoint, wsmux.Client)
 	if err != nil {
 		return err
 	}
@@ -110,6 +120,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		once.Do(func() { close(d.up) })
 	}})
 	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
+	o.readyTimeout.apply(ctx, out, sessions)
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
 	}
@@ -221,7 +232,11 @@ func (d *dialing) setReady() bool {
 	for i, l := range d.local {
 		addrs[i] = endpoint.Addr(l)
 	}
-	return d.out.setReady(addrs...)
+	to := "the newest session"
+	if d.accepting == nil {
+		to = endpoint.Redact(d.endpoint.URL)
+	}
+	return d.out.setReady(to, addrs...)
 }
 
 // shutdown ends the local connections, each after its calls, and then the
@@ -248,8 +263,10 @@ func (d *dialing) runWith(ctx context.Context, p *program, stopHangups func()) e
 		return err // there can be no session
 	case <-ctx.Done():
 	}
-	if ctx.Err() != nil {
-		err = errors.New("stopped before a session was up: the command was not run")
+	if cause := context.Cause(ctx); cause != nil {
+		if err = cause; errors.Is(cause, context.Canceled) {
+			err = errors.New("stopped before a session was up: the command was not run")
+		}
 	} else {
 		signal.Notify(signals, syscall.SIGQUIT) // not earlier: without a command, SIGQUIT is for wstun
 		if !signal.Ignored(syscall.SIGHUP) {

@@ -60,6 +60,9 @@ func (p *program) report(err error) int {
 	if h := cmp.Or(hint(err, p.given), dialHint(err)); h != "" {
 		fmt.Fprintf(p.stderr, "wstun: hint: %s\n", escape.Line(h))
 	}
+	if p.out != nil {
+		p.out.event("error", map[string]any{"message": err.Error(), "exit_status": exitStatus(err)})
+	}
 	return exitStatus(err)
 }
 

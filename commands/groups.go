@@ -16,7 +16,7 @@ var groups = []struct {
 }{
 	{
 		"Calls",
-		"upstream stub data rpc-header count max-time msg-template errexit replay/filter ignore unordered speed proto import-path protoset once",
+		"upstream stub data rpc-header count max-time retry msg-template errexit replay/filter ignore unordered speed proto import-path protoset once",
 		"repeat raw no-stub-delays no-reflection upstream-authority format allow-unknown-fields compare-metadata timeout reflect-header use-reflection authority user-agent",
 	},
 	{
@@ -33,8 +33,8 @@ var groups = []struct {
 	},
 	{
 		"Output",
-		"output emit-defaults verbose proto-out-dir protoset-out ready-file log-level",
-		"very-verbose compact pretty proto-names format-error history log-format",
+		"output emit-defaults timestamps verbose proto-out-dir protoset-out ready-file log-level",
+		"very-verbose compact pretty proto-names format-error history log-format color",
 	},
 	{
 		"Trace and recording",
@@ -43,7 +43,7 @@ var groups = []struct {
 	},
 	{
 		"Tuning",
-		"connect-timeout drain-timeout max-retries",
+		"connect-timeout ready-timeout drain-timeout max-retries",
 		"max-retry-interval ping-interval ping-timeout max-sessions max-msg-sz max-session-memory max-memory max-headers max-session-headers " +
 			"window max-ws-message",
 	},

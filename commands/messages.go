@@ -10,9 +10,9 @@ import (
 
 // messageOptions are the values of the flags for requests and responses.
 type messageOptions struct {
-	allowUnknownFields, emitDefaults, protoNames, compact, pretty bool
-	maxMsgSize                                                    int
-	given                                                         usage.Given
+	allowUnknownFields, emitDefaults, protoNames, compact, pretty, timestamps bool
+	maxMsgSize                                                                int
+	given                                                                     usage.Given
 }
 
 func (o *messageOptions) flags() []cli.Flag {
@@ -22,6 +22,7 @@ func (o *messageOptions) flags() []cli.Flag {
 		usage.Bool(&o.protoNames, "proto-names", "print field names as in the .proto file, not as in JSON"),
 		usage.Bool(&o.compact, "compact", "print each response on one line, on a terminal, too"),
 		usage.Bool(&o.pretty, "pretty", "print responses with line breaks, to files and pipes, too"),
+		usage.Bool(&o.timestamps, "timestamps", "print the time at which each response arrived before it"),
 		usage.Int(&o.maxMsgSize, "max-msg-sz", "accept responses of at most `BYTES`", call.DefaultMaxMsgSize),
 	}
 }

@@ -19,11 +19,17 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 )
+
+// colorFlag returns the flag that all commands have that print more than a line.
+func (p *program) colorFlag() cli.Flag {
+	return usage.String(&p.color, "color", "color the output `WHEN`: auto (on a terminal, unless NO_COLOR is set), always or never", "auto")
+}
 
 // logOptions are the values of the flags for the log.
 type logOptions struct{ level, format string }
@@ -31,7 +37,7 @@ type logOptions struct{ level, format string }
 func (o *logOptions) flags(level string) []cli.Flag {
 	return []cli.Flag{
 		usage.String(&o.level, "log-level", "log from `LEVEL` up: debug, info, warn or error", level),
-		usage.String(&o.format, "log-format", "log as `FORMAT`: text or json", "text"),
+		usage.String(&o.format, "log-format", "log as `FORMAT`: text or json (default: lines for people on a terminal, otherwise text)", ""),
 	}
 }
 
@@ -41,14 +47,19 @@ func (p *program) newLogger(o *logOptions) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {
 		return nil, usage.OneOf("log-level", o.level, "debug", "info", "warn", "error")
 	}
-	if err := usage.OneOf("log-format", o.format, "text", "json"); err != nil {
+	format := cmp.Or(o.format, "text")
+	if err := usage.OneOf("log-format", format, "text", "json"); err != nil {
 		return nil, err
 	}
 	opts := &slog.HandlerOptions{Level: level}
-	logger := slog.New(slog.NewTextHandler(p.stderr, opts))
-	if o.format == "json" {
-		logger = slog.New(slog.NewJSONHandler(p.stderr, opts))
+	var handler slog.Handler = slog.NewTextHandler(p.stderr, opts)
+	switch {
+	case format == "json":
+		handler = slog.NewJSONHandler(p.stderr, opts)
+	case o.format == "" && isTerminal(p.stderr):
+		handler = p.newStatusLines(level)
 	}
+	logger := slog.New(handler)
 	p.grpcLog.logger.Store(logger)
 	return logger, nil
 }
@@ -72,13 +83,16 @@ type output struct {
 	fail    context.CancelCauseFunc // ends the command, in order
 	secrets *escape.Secrets         // masked in events
 	given   usage.Given
-	user    io.Writer // the terminal that stderr is; nil: stderr is none, or has a log in JSON
+	lines   *statusLines // nil: stderr is no terminal, or has a log
+	command bool         // there is a COMMAND
 
 	mu       sync.Mutex
 	stdout   io.Writer // reports its errors itself, see results; nil: results are not printed
 	json     bool
 	logsJSON bool            // the log is in JSON
 	failure  netdiag.Failure // of the last dial or session, for retry
+	reason   error           // of the last retry; nil: there was none
+	down     string          // the reason of the last end of a session
 }
 
 func (p *program) newOutput(o *outputOptions) (*output, error) {
@@ -92,12 +106,13 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	out := &output{
 		logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout),
 		json: o.format == "json", logsJSON: o.log.format == "json", secrets: &p.secrets, given: p.given,
+		command: p.hasCommand,
 	}
+	out.lines, _ = logger.Handler().(*statusLines)
 	if p.hasCommand {
 		out.stdout = nil // the command writes there
-	} else if isTerminal(p.stderr) && !out.logsJSON {
-		out.user = p.stderr
 	}
+	p.out = out
 	return out, nil
 }
 
@@ -126,18 +141,24 @@ func (o *output) event(name string, fields map[string]any) {
 // listening reports a listener. key is "address" or "url".
 func (o *output) listening(key, value string) {
 	o.event("listening", map[string]any{key: value})
-	o.logger.Info("listening", slog.String(key, value))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.json && o.stdout != nil {
+	printed := !o.json && o.stdout != nil
+	switch {
+	case o.lines == nil:
+		o.logger.Info("listening", slog.String(key, value))
+	case !printed || !isTerminal(o.stdout): // otherwise the address is already there
+		o.lines.write(slog.LevelInfo, "", "listening", " at "+value)
+	}
+	if printed {
 		fmt.Fprintln(o.stdout, value)
 	}
 }
 
 // setReady reports that the command has become usable, and writes lines to the ready
-// file: the addresses or the URL to use. If that fails, it ends the command and
-// returns false.
-func (o *output) setReady(lines ...string) bool {
+// file: the addresses or the URL to use, from where calls are forwarded to the given
+// place. If that fails, it ends the command and returns false.
+func (o *output) setReady(to string, lines ...string) bool {
 	if o.ready.path != "" {
 		if err := o.ready.write(strings.Join(lines, "\n") + "\n"); err != nil {
 			o.fail(&outputError{"--ready-file " + o.ready.path, err})
@@ -145,7 +166,15 @@ func (o *output) setReady(lines ...string) bool {
 		}
 	}
 	o.event("ready", map[string]any{})
-	o.logger.Info("ready")
+	if o.lines == nil {
+		o.logger.Info("ready")
+		return true
+	}
+	arrow := " → "
+	if terminal.ASCII() {
+		arrow = " -> "
+	}
+	o.lines.write(slog.LevelInfo, terminal.Green, "forwarding", " "+strings.Join(lines, ", ")+arrow+to)
 	return true
 }
 
@@ -156,16 +185,41 @@ func (o *output) retry(in time.Duration, reason error) {
 	o.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
 	attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
 	o.mu.Lock()
-	isNew := o.failure.IsNew(reason)
+	isNew, isKnown := o.failure.IsNew(reason), reason.Error() == o.down
+	o.reason = reason
 	o.mu.Unlock()
 	if !isNew {
 		o.logger.Debug("retry", attrs...)
 		return
 	}
-	if h := cmp.Or(hint(reason, o.given), dialHint(reason)); h != "" {
+	h := cmp.Or(hint(reason, o.given), dialHint(reason))
+	if o.lines != nil {
+		o.sayRetry(in, reason, isKnown, h)
+		return
+	}
+	if h != "" {
 		attrs = append(attrs, slog.String("hint", h))
 	}
 	o.logger.Warn("retry", attrs...)
+}
+
+// retryReason returns the reason of the last retry, nil if there was none.
+func (o *output) retryReason() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reason
+}
+
+// sayRetry is retry for a terminal, which may already show the reason.
+func (o *output) sayRetry(in time.Duration, reason error, isKnown bool, hint string) {
+	text := " in " + in.Round(100*time.Millisecond).String()
+	if !isKnown {
+		text += ": " + reason.Error()
+	}
+	o.lines.write(slog.LevelWarn, terminal.Yellow, "reconnecting", text)
+	if hint != "" {
+		o.lines.write(slog.LevelWarn, "", "hint: ", hint)
+	}
 }
 
 // newSessions returns a set that prints and logs its sessions to o.
@@ -191,11 +245,22 @@ func (o *output) newSessions() *tunnel.Sessions {
 
 func (o *output) sessionUp(id uint64, remote string) {
 	o.event("session_up", map[string]any{"session": id, "remote": remote})
+	if o.lines != nil {
+		o.lines.write(slog.LevelInfo, terminal.Green, "session up", ": "+remote)
+		return
+	}
 	o.logger.Info("session up", slog.Uint64("session", id), slog.String("remote_addr", remote))
 }
 
 func (o *output) sessionDown(id uint64, remote, reason string) {
 	o.event("session_down", map[string]any{"session": id, "remote": remote, "reason": reason})
+	o.mu.Lock()
+	o.down = reason
+	o.mu.Unlock()
+	if o.lines != nil {
+		o.lines.write(slog.LevelInfo, terminal.Yellow, "session down", ": "+remote+": "+reason)
+		return
+	}
 	o.logger.Info("session down", slog.Uint64("session", id), slog.String("remote_addr", remote), slog.String("reason", reason))
 }
 
@@ -203,10 +268,15 @@ func (o *output) sessionDown(id uint64, remote, reason string) {
 // and no error. If calls are open, the user at a terminal learns how long that may take,
 // and, if the end of ctx is a signal, how to stop at once.
 func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, shutdown func(context.Context) error) {
-	if o.user != nil && calls > 0 {
-		fmt.Fprintf(o.user, "wstun: %s\n", drainText(calls, timeout, errors.Is(context.Cause(ctx), context.Canceled)))
-	} else {
-		o.logger.Info("draining", slog.Int("calls", calls), slog.Duration("timeout", timeout))
+	level := slog.LevelInfo
+	if o.command && calls > 0 { // COMMAND has ended, and wstun goes on
+		level = slog.LevelWarn
+	}
+	if o.lines == nil {
+		o.logger.LogAttrs(ctx, level, "draining", slog.Int("calls", calls), slog.Duration("timeout", timeout))
+	} else if calls > 0 {
+		bySignal := !o.command && errors.Is(context.Cause(ctx), context.Canceled)
+		o.lines.write(level, "", "draining", drainText(calls, timeout, bySignal))
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, errDrainTimeout)
 	defer cancel()
@@ -216,9 +286,9 @@ func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, sh
 }
 
 func drainText(calls int, timeout time.Duration, bySignal bool) string {
-	text := fmt.Sprintf("draining: %d calls open, %v left", calls, timeout)
+	text := fmt.Sprintf(": %d calls open, %v left", calls, timeout)
 	if calls == 1 {
-		text = fmt.Sprintf("draining: 1 call open, %v left", timeout)
+		text = fmt.Sprintf(": 1 call open, %v left", timeout)
 	}
 	if bySignal {
 		text += "; press Ctrl-C again to stop now"

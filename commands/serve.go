@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -24,7 +25,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
 			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
 			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), o.trace.Flags(), o.output.flags()),
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.readyTimeout.flag()}, o.trace.Flags(), o.output.flags()),
 		Action: action(p, o, p.serve),
 	}
 }
@@ -35,6 +36,8 @@ type serveOptions struct {
 	backend  backend.Options
 	trace    tracing.Options
 	output   outputOptions
+
+	readyTimeout readyTimeout
 }
 
 func (o *serveOptions) parse(in *invocation) (err error) {
@@ -42,16 +45,29 @@ func (o *serveOptions) parse(in *invocation) (err error) {
 	o.endpoint.Secrets, o.backend.Secrets = in.secrets, in.secrets
 	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
 	o.endpoint.DefaultAccept = endpoint.DefaultAccept
-	o.endpoint.URL, err = in.url()
-	return err
+	if o.endpoint.URL, err = in.url(); err != nil {
+		return err
+	}
+	return o.readyTimeout.check()
+}
+
+// served names the servers that answer the calls.
+func (o *serveOptions) served() string {
+	switch {
+	case o.backend.Stub != "":
+		return "the stub " + o.backend.Stub
+	case len(o.backend.Upstreams) > 0:
+		return strings.Join(o.backend.Upstreams, ", ")
+	}
+	return "the demo Hub"
 }
 
 func (p *program) serve(ctx context.Context, o *serveOptions) error {
-	e, err := endpoint.New(&o.endpoint, wsmux.Server)
+	out, err := p.newOutput(&o.output)
 	if err != nil {
 		return err
 	}
-	out, err := p.newOutput(&o.output)
+	e, err := endpoint.New(&o.endpoint, wsmux.Server)
 	if err != nil {
 		return err
 	}
@@ -84,13 +100,14 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	sessions.Subscribe(tunnel.Subscriber{Up: func(s *tunnel.Session) {
 		b.ServeStreams(s)
 		if l == nil {
-			once.Do(func() { out.setReady(endpoint.Redact(e.URL)) })
+			once.Do(func() { out.setReady(o.served(), endpoint.Redact(e.URL)) })
 		}
 	}})
 	if l != nil {
 		out.listening("url", url)
-		out.setReady(url)
+		out.setReady(o.served(), url)
 	}
+	o.readyTimeout.apply(ctx, out, sessions)
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
 	out.drain(ctx, e.DrainTimeout, b.OpenCalls(), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err

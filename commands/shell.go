@@ -95,6 +95,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	t.OnReconnect(t.Catalog.Refresh)
 	s.Target, s.Ready, s.Metadata = &t.Target, t.Ready, metadata.Join(t.Header, s.Metadata)
 	s.Stdout, s.Stderr, s.Secrets = unmasked(p.stdout), p.stderr, &p.secrets
+	s.StatusOut, s.Colors, s.StatusColors = unmasked(p.stderr), p.colors(p.stdout), p.colors(p.stderr)
 	logger := o.target.Logger
 	if console == nil {
 		s.Input = shell.NewScript(textfile.NewReader(p.stdin))
@@ -123,6 +124,7 @@ func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
 		Metadata: header,
 		Settings: shell.Settings{
 			Compact: o.messages.onOneLine(p, message.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,
+			Timestamps: o.messages.timestamps,
 		},
 		MaxMsgSize:         o.messages.maxMsgSize,
 		AllowUnknownFields: o.messages.allowUnknownFields,

@@ -21,7 +21,7 @@ func (p *program) startTrace(ctx context.Context, o *tracing.Options, out *outpu
 
 // traceOutput returns stdout or stderr as the destination of a trace.
 func (p *program) traceOutput(w io.Writer, json bool) *tracing.Output {
-	out := &tracing.Output{Writer: unmasked(w), JSON: json, Secrets: &p.secrets, Version: version()}
+	out := &tracing.Output{Writer: unmasked(w), JSON: json, Colors: p.colors(w), Secrets: &p.secrets, Version: version()}
 	if isTerminal(w) {
 		screen := &console{out: fileOf(w)}
 		out.Width = func() int {

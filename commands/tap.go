@@ -121,6 +121,13 @@ func (o *tapOptions) hasCredentials() bool {
 }
 
 func (p *program) tap(ctx context.Context, o *tapOptions) error {
+	out, err := p.newOutput(&o.output)
+	if err != nil {
+		return err
+	}
+	if o.trace.Record == "-" {
+		out.stdout = nil // for the recording
+	}
 	accept, err := endpoint.New(&o.accept, wsmux.Client)
 	if err != nil {
 		return err
@@ -136,10 +143,6 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	if err != nil {
 		return err
 	}
-	out, err := p.newOutput(&o.output)
-	if err != nil {
-		return err
-	}
 	defer out.ready.remove() //nolint:errcheck // the process ends anyway
 	role, err := o.accept.Role(wsmux.Client)
 	if err != nil {
@@ -149,7 +152,7 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	to := p.traceOutput(p.stdout, out.json)
 	if o.trace.Record == "-" {
 		to = p.traceOutput(p.stderr, out.json || out.logsJSON)
-		to.Stdout, out.stdout = fileOf(p.stdout), nil
+		to.Stdout = fileOf(p.stdout)
 	}
 	to.Token, to.Learned, to.Summary, to.Logger = o.accept.TokenHeader, &tracing.Learned{}, true, out.logger
 	to.Catalog = reflection.NewCatalog(reflection.FromSet(local), to.Learned)
@@ -213,7 +216,7 @@ func (t *tapping) run(ctx context.Context) error {
 		t.out.listening("address", endpoint.Addr(l))
 	}
 	t.out.listening("url", url)
-	t.out.setReady(url)
+	t.out.setReady(endpoint.Redact(t.dial.URL), url)
 	err = acceptor.Serve(l)
 	// The sessions have a moment to end by themselves.
 	const drainTimeout = time.Second

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -54,9 +55,6 @@ func (o *traceOptions) parse(in *invocation) (err error) {
 			Advice: "to trace a session while it happens, use wstun dial --trace " + o.file + ", or wstun tap between its ends",
 		}
 	}
-	if o.trace.Record != "" && o.trace.Record != "-" && o.trace.Record == o.file {
-		return usage.Errorf("--record %s is the file to read", o.file)
-	}
 	if o.follow && o.file == "" {
 		return usage.Errorf("--follow without FILE: standard input is read to its end in any case")
 	}
@@ -73,6 +71,9 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 		}
 		defer file.Close()
 		in = file
+	}
+	if isSameFile(in, o.trace.Record) {
+		return usage.Errorf("--record %s is the file to read", o.trace.Record)
 	}
 	out := p.traceOutput(p.stdout, o.output == "json")
 	var err error
@@ -94,4 +95,18 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 		}
 		return <-done
 	}
+}
+
+// isSameFile reports whether r is the regular file at path.
+func isSameFile(r io.Reader, path string) bool {
+	file := fileOf(r)
+	if file == nil {
+		return false
+	}
+	in, err := file.Stat()
+	if err != nil || !in.Mode().IsRegular() {
+		return false
+	}
+	out, err := os.Stat(path)
+	return err == nil && os.SameFile(in, out)
 }

@@ -25,9 +25,9 @@ const (
 	stablePeriod = 10 * time.Second
 )
 
-// backoff returns the n-th delay before a dial, with jitter, so that many Workers don't
-// reconnect at the same time. It is at most limit; 0 means DefaultMaxRetryInterval.
-func backoff(n int, limit time.Duration) time.Duration {
+// Backoff returns the n-th delay before a dial, from 1, with jitter, so that many Workers
+// don't reconnect at the same time. It is at most limit; 0 means DefaultMaxRetryInterval.
+func Backoff(n int, limit time.Duration) time.Duration {
 	const minJitter, maxJitter = 0.8, 1.2
 	limit = max(orDefault(limit, DefaultMaxRetryInterval), time.Millisecond)
 	d := min(float64(firstRetryInterval<<min(n-1, 20)), float64(limit)/maxJitter)

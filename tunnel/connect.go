@@ -140,7 +140,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		}
 		if !early {
 			delays++
-			next = time.Now().Add(backoff(delays, c.MaxRetryInterval))
+			next = time.Now().Add(Backoff(delays, c.MaxRetryInterval))
 		}
 		early = c.wait(ctx, next, dialed, err)
 	}

@@ -61,12 +61,12 @@ func TestBackoff(t *testing.T) {
 	} {
 		var least, most time.Duration = time.Hour, 0
 		for range 1000 {
-			d := backoff(test.n, test.limit)
+			d := Backoff(test.n, test.limit)
 			least, most = min(least, d), max(most, d)
 		}
 		margin := (test.most - test.least) / 4
 		if least < test.least-1 || most > test.most || least > test.least+margin || most < test.most-margin {
-			t.Errorf("backoff(%d) with limit %v is from %v to %v, want from %v to %v", test.n, test.limit, least, most, test.least, test.most)
+			t.Errorf("Backoff(%d) with limit %v is from %v to %v, want from %v to %v", test.n, test.limit, least, most, test.least, test.most)
 		}
 	}
 }

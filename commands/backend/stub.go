@@ -63,7 +63,10 @@ func newStub(o *Options, limits *limit.Process, logger *slog.Logger) (Backend, e
 // parseYAML returns a Stub for a YAML file, and its descriptors.
 func parseYAML(o *Options, text []byte, given *reflection.Set, _ *slog.Logger) (*stub.Stub, []*reflection.Set, error) {
 	if given == nil {
-		return nil, nil, &usage.Error{Err: errors.New("--stub needs the descriptors of its methods"), Advice: "name the source with --proto, or a compiled set with --protoset"}
+		return nil, nil, &usage.Error{
+			Err:    fmt.Errorf("--stub %s isn't a recording, so it needs the descriptors of its methods", o.Stub),
+			Advice: "name the source with --proto, or a compiled set with --protoset",
+		}
 	}
 	if err := o.Given.Reject("recordings", "no-stub-delays"); err != nil {
 		return nil, nil, err

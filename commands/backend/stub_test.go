@@ -105,7 +105,7 @@ func TestStubErrors(t *testing.T) {
 		header:                 {err: "--stub STUB: the recording has no calls"},
 		header + begin + watch: {err: `--stub STUB: no descriptors for the recorded method "/wstun.demo.v1.Hub/WatchKeys"`, advice: "name their source with --proto, or a compiled set with --protoset"},
 		strings.Replace(header, ":1,", ":99,", 1): {err: "--stub STUB: a recording of version 99: this wstun reads version 1; a newer one is needed"},
-		"{methods: {}}":                          {err: "--stub needs the descriptors of its methods", advice: "name the source with --proto, or a compiled set with --protoset"},
+		"{methods: {}}":                          {err: "--stub STUB isn't a recording, so it needs the descriptors of its methods", advice: "name the source with --proto, or a compiled set with --protoset"},
 		"{methods: {wstun.demo.v1.Hub/Nap: {}}}": {err: `STUB:1: service wstun.demo.v1.Hub has no method "Nap"`, advice: "fix the file of --stub", o: Options{Descriptors: Descriptors{Protosets: []string{path}}}},
 		"{\"methods\": {}}":                      {err: "--no-stub-delays is for recordings", o: Options{Descriptors: Descriptors{Protosets: []string{path}}, Given: usage.Given{"no-stub-delays": true}}},
 	} {

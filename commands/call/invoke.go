@@ -21,9 +21,10 @@ import (
 // Response is a received message.
 type Response struct {
 	Message protoreflect.ProtoMessage
-	Number  int // of the response in the call, from 1
-	Size    int // of the encoded, uncompressed message, in bytes
-	Wire    int // size in the HTTP/2 stream, in bytes; 0 if unknown
+	Time    time.Time // of arrival
+	Number  int       // of the response in the call, from 1
+	Size    int       // of the encoded, uncompressed message, in bytes
+	Wire    int       // size in the HTTP/2 stream, in bytes; 0 if unknown
 }
 
 // Result is the result of a call.
@@ -38,6 +39,12 @@ type Result struct {
 
 	Timings Timings
 	Wire    Wire
+}
+
+// Unanswered reports whether the call ended with UNAVAILABLE before any response, neither
+// headers nor a message. The server may have executed it all the same.
+func (r *Result) Unanswered() bool {
+	return r.Status.Code() == codes.Unavailable && r.Headers == nil && r.Received == 0
 }
 
 // Timings are the times of events since the start of the call; 0 means never.
@@ -231,8 +238,9 @@ func (i *invocation) receive(ctx context.Context, result *Result) error {
 		if err := i.stream.RecvMsg(buf); err != nil {
 			return err
 		}
+		r.Time = time.Now()
 		if result.Received++; result.Received == 1 {
-			result.Timings.First = time.Since(i.start)
+			result.Timings.First = r.Time.Sub(i.start)
 		}
 		r.Size, r.Wire = buf.size, i.meter.lastMessage()
 		if i.events.Message != nil {

@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/message"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -27,6 +29,13 @@ type Printer struct {
 	// Verbosity adds output: 1 the method, metadata and counts, 2 also sizes and
 	// timings. Default: only responses.
 	Verbosity int
+
+	// Colors are those of JSON on Out, StatusColors those of statuses. Default: none.
+	Colors, StatusColors terminal.Colors
+
+	// Timestamps puts the time of its arrival before each response, in the text format as
+	// a comment.
+	Timestamps bool
 
 	// Secrets are masked in metadata, descriptors and statuses, but not in responses.
 	// Default: none.
@@ -84,10 +93,28 @@ func (p *Printer) message(ctx context.Context, r *Response) error {
 		before = string(recordSeparator) // so that the output can be the input of a call
 	}
 	p.Printed++
+	if p.Timestamps {
+		before += p.timestamp(r.Time)
+	}
+	if p.Format.Encoding != message.Text {
+		text = p.Colors.JSON(text)
+	}
 	if err := Write(ctx, p.Out, before+text+"\n"); err != nil {
+		_, _ = io.WriteString(p.Out, p.Colors.Reset()) // the text may have been cut
 		return fmt.Errorf("write response %d: %w", r.Number, err)
 	}
 	return nil
+}
+
+// timeFormat is RFC 3339 with milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// timestamp returns the text for a time, before a response.
+func (p *Printer) timestamp(t time.Time) string {
+	if p.Format.Encoding == message.Text {
+		return "# " + t.Format(timeFormat) + "\n"
+	}
+	return p.Colors.Paint(terminal.Dim, t.Format(timeFormat)) + " "
 }
 
 // maxWrite is the size of the longest text that is written in one Write, in bytes.
@@ -160,10 +187,12 @@ func (p *Printer) timings(r *Result) {
 	}
 }
 
-// Status writes a status other than OK, with its details, to w.
+// Status writes a status other than OK, with its details, to w, which is not escaped
+// again.
 func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ERROR:\n  Code: %s\n  Message: %s\n", s.Code(), escape.Line(s.Message()))
+	begin := "ERROR:\n  Code: " + s.Code().String()
+	fmt.Fprintf(&b, "\n  Message: %s\n", escape.Line(s.Message()))
 	format := p.Format
 	format.Compact = false
 	format.MaxSize = message.DefaultMaxSize / max(len(s.Proto().GetDetails()), 1)
@@ -179,7 +208,7 @@ func (p *Printer) Status(ctx context.Context, w io.Writer, s *status.Status) {
 		indent := "\n" + strings.Repeat(" ", len(number)) + "\t"
 		fmt.Fprintf(&b, "%s\t%s\n", number, strings.ReplaceAll(text, "\n", indent))
 	}
-	_, _ = io.WriteString(w, p.clean(b.String()))
+	_, _ = io.WriteString(w, p.StatusColors.Paint(terminal.Red, begin)+p.clean(b.String()))
 }
 
 // FormatMetadata formats md, with one escaped line for each value. It writes binary values

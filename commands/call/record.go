@@ -23,6 +23,9 @@ type Recorder struct {
 	Types  reflection.TypeResolver // of the method; may be nil
 	Format message.Options         // of the messages; Encoding and Compact are ignored
 
+	// Timestamps adds the times at which the responses arrived.
+	Timestamps bool
+
 	// Secrets are masked in metadata and statuses, but not in messages. Default: none.
 	Secrets *escape.Secrets
 
@@ -37,6 +40,7 @@ type record struct {
 	Metadata map[string][]string `json:"metadata"`
 	Headers  map[string][]string `json:"headers"`
 	Messages []json.RawMessage   `json:"messages"`
+	Times    []string            `json:"times,omitempty"` // of the arrival of each message
 	Status   recordStatus        `json:"status"`
 	Trailers map[string][]string `json:"trailers"`
 	Sent     int                 `json:"sent"`
@@ -87,6 +91,9 @@ func (r *Recorder) message(ctx context.Context, m *Response) error {
 		return fmt.Errorf("response %d: %w", m.Number, err)
 	}
 	r.record.Messages = append(r.record.Messages, json.RawMessage(text))
+	if r.Timestamps {
+		r.record.Times = append(r.record.Times, m.Time.UTC().Format(time.RFC3339Nano))
+	}
 	return nil
 }
 

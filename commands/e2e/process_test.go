@@ -158,9 +158,10 @@ func (p *process) exitStatus() (int, error) {
 	return p.cmd.ProcessState.ExitCode(), nil
 }
 
-// environ is the environment with the default ports replaced by free ones.
+// environ is the environment with the default ports replaced by free ones, and without
+// colors.
 func environ() []string {
-	return append(os.Environ(), "WSTUN_ACCEPT=127.0.0.1:0", "WSTUN_LISTEN=127.0.0.1:0")
+	return append(os.Environ(), "WSTUN_ACCEPT=127.0.0.1:0", "WSTUN_LISTEN=127.0.0.1:0", "NO_COLOR=1")
 }
 
 // startDaemon starts a program, which is killed when t ends.

@@ -48,6 +48,9 @@ func (r *Redactor) Redact(data []byte, md protoreflect.MessageDescriptor, types 
 	return redacted, slices.Sorted(maps.Keys(w.paths))
 }
 
+// maxConcerned is how many results of isConcerned are remembered, besides those of one search.
+const maxConcerned = 100_000
+
 // isConcerned reports whether messages of type md may have secrets.
 func (r *Redactor) isConcerned(md protoreflect.MessageDescriptor) bool {
 	if r.HideUnknown {
@@ -56,34 +59,58 @@ func (r *Redactor) isConcerned(md protoreflect.MessageDescriptor) bool {
 	if concerned, ok := r.concerned[md]; ok {
 		return concerned
 	}
-	const most = 10_000
-	if r.concerned == nil || len(r.concerned) >= most {
-		r.concerned = map[protoreflect.MessageDescriptor]bool{}
-	}
-	r.concerned[md] = r.search(md)
+	r.search(md)
 	return r.concerned[md]
 }
 
-// search searches md and the types of its fields, and theirs, for secrets.
-func (r *Redactor) search(md protoreflect.MessageDescriptor) bool {
-	seen, queue := map[protoreflect.FullName]bool{}, []protoreflect.MessageDescriptor{md}
-	for ; len(queue) > 0; queue = queue[1:] {
-		md := queue[0]
-		if seen[md.FullName()] {
+// search sets the results for md, the types of its fields, and theirs. A server may have any
+// number of types, so each is looked at once.
+func (r *Redactor) search(md protoreflect.MessageDescriptor) {
+	types := []protoreflect.MessageDescriptor{md}
+	users := map[protoreflect.MessageDescriptor][]protoreflect.MessageDescriptor{md: nil} // types with fields of a type
+	var concerned []protoreflect.MessageDescriptor
+	for i := 0; i < len(types); i++ {
+		md := types[i]
+		if known, ok := r.concerned[md]; ok || r.hasSecrets(md) {
+			if known || !ok {
+				concerned = append(concerned, md)
+			}
 			continue
 		}
-		seen[md.FullName()] = true
-		if isAny(md) || md.ExtensionRanges().Len() > 0 {
-			return true
-		}
 		for i := range md.Fields().Len() {
-			fd := md.Fields().Get(i)
-			if !md.IsMapEntry() && r.IsSecret(fd) {
-				return true
+			if used := md.Fields().Get(i).Message(); used != nil {
+				if _, ok := users[used]; !ok {
+					types = append(types, used)
+				}
+				users[used] = append(users[used], md)
 			}
-			if fd.Message() != nil {
-				queue = append(queue, fd.Message())
-			}
+		}
+	}
+	if r.concerned == nil || len(r.concerned) >= maxConcerned {
+		r.concerned = map[protoreflect.MessageDescriptor]bool{}
+	}
+	for _, md := range types {
+		r.concerned[md] = false
+	}
+	for len(concerned) > 0 {
+		md := concerned[len(concerned)-1]
+		concerned = concerned[:len(concerned)-1]
+		if !r.concerned[md] {
+			r.concerned[md] = true
+			concerned = append(concerned, users[md]...)
+		}
+	}
+}
+
+// hasSecrets reports whether a field of md itself is secret, or may have a message of any
+// type.
+func (r *Redactor) hasSecrets(md protoreflect.MessageDescriptor) bool {
+	if isAny(md) || md.ExtensionRanges().Len() > 0 {
+		return true
+	}
+	for i := range md.Fields().Len() {
+		if !md.IsMapEntry() && r.IsSecret(md.Fields().Get(i)) {
+			return true
 		}
 	}
 	return false

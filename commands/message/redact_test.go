@@ -130,6 +130,37 @@ func TestRedactDepth(t *testing.T) {
 	}
 }
 
+// Each type is searched for secrets once, however they refer to each other.
+func TestRedactTypes(t *testing.T) {
+	t.Parallel()
+	const types = 200
+	var source strings.Builder
+	source.WriteString("syntax = \"proto3\"; package redact;\n")
+	for i := range types {
+		fmt.Fprintf(&source, "message M%d { M%d next = 1; M%d first = 2; Plain plain = 3; string %s = 4; }\n", i, min(i+1, types-1), i/2*2, map[bool]string{true: "secret"}[i == types-1]+"text")
+	}
+	source.WriteString("message Plain { Plain again = 1; map<string, Plain> many = 2; }\n")
+	set := compile(t, source.String())
+	r, asked := newRedactor(), 0
+	isSecret := r.IsSecret
+	r.IsSecret = func(fd protoreflect.FieldDescriptor) bool {
+		asked++
+		return isSecret(fd)
+	}
+	plain := newMessage(t, set, "redact.Plain").ProtoReflect().Descriptor()
+	for i := range types {
+		if md := newMessage(t, set, protoreflect.FullName(fmt.Sprintf("redact.M%d", i))).ProtoReflect().Descriptor(); !r.isConcerned(md) {
+			t.Errorf("M%d isn't concerned", i)
+		}
+	}
+	if r.isConcerned(plain) {
+		t.Error("a type without secrets is concerned")
+	}
+	if most := 4*types + 2; asked > most {
+		t.Errorf("asked for %d fields, want up to %d", asked, most)
+	}
+}
+
 // A secret never passes, and a message without secrets isn't changed.
 func FuzzRedact(f *testing.F) {
 	set := compile(f, redactProto)

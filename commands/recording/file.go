@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/wstun/wstun/commands/usage"
@@ -16,7 +17,7 @@ import (
 
 // FileOptions adjusts a File.
 type FileOptions struct {
-	Max  int64 // the size in bytes beyond which another file is begun; 0: none
+	Max  int64 // the size in bytes, without the head, beyond which another file is begun; 0: none
 	Keep int   // how many older files are kept: PATH.1, the newest one, to PATH.N
 
 	// Head returns the lines with which a file begins: a HeaderLine, which has continued,
@@ -36,7 +37,11 @@ type File struct {
 	w    io.WriteCloser // nil: the file must be created again
 	size int64          // of the current file
 
+	info    os.FileInfo // of the file at path
+	checked time.Time   // when it was still there
+
 	headless  bool   // the head is due
+	headSize  int64  // of the one at the beginning
 	hasLines  bool   // the file has more than its head
 	torn      string // the end of a part of a line that a pipe has
 	continued bool
@@ -44,8 +49,12 @@ type File struct {
 }
 
 // Create creates a recording at path, with mode 0600, and writes its head. A recording that
-// is there becomes PATH.1, unless it is empty. path may also be a pipe, for which Create waits
-// until it has a reader or ctx ends, or a device. The caller closes the File.
+// is there becomes PATH.1, unless it is empty. If somebody removes or renames the file, another
+// one is begun within a second.
+//
+// path may also be a device, or a pipe, for which Create waits until it has a reader and room for
+// the head, or ctx ends. A descriptor such as /dev/stdout is written as it is, whatever file it
+// has. The caller closes the File.
 //
 // The error is a *usage.Error if there is another file, at PATH.1 too, or another process
 // writes this one.
@@ -54,12 +63,17 @@ func Create(ctx context.Context, path string, opts *FileOptions) (*File, error) 
 	switch {
 	case err == nil && info.IsDir():
 		return nil, usage.Errorf("%s is a folder", path)
-	case err == nil && !info.Mode().IsRegular():
-		w, err := openPipe(ctx, path)
-		if err != nil {
+	case err == nil && (!info.Mode().IsRegular() || isDescriptor(path)):
+		return createPipe(ctx, path, opts)
+	case err == nil:
+		if path, err = filepath.EvalSymlinks(path); err != nil { // a link stays one
 			return nil, err
 		}
-		return NewFile(w, opts)
+	case isLink(path):
+		return nil, usage.Errorf("%s is a symbolic link to a file that doesn't exist", path)
+	}
+	if err := inspectOlder(path, opts.Keep); err != nil {
+		return nil, err
 	}
 	r := newFile(opts)
 	r.path = path
@@ -89,29 +103,6 @@ func newFile(opts *FileOptions) *File {
 	return &File{opts: *opts, headless: true, failure: failure{logger: opts.Logger}}
 }
 
-// openPipe opens a pipe or a device for writing.
-func openPipe(ctx context.Context, path string) (*os.File, error) {
-	type result struct {
-		w   *os.File
-		err error
-	}
-	opened := make(chan result)
-	go func() {
-		w, err := os.OpenFile(path, os.O_WRONLY, 0)
-		select {
-		case opened <- result{w, err}:
-		case <-ctx.Done():
-			_ = w.Close()
-		}
-	}()
-	select {
-	case r := <-opened:
-		return r.w, r.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // Write writes whole lines, and returns how many bytes of them are in the file. If it fails,
 // later lines may be written again. The failure is logged, at most once a minute, and so is
 // its end.
@@ -131,7 +122,7 @@ func (r *File) Write(lines []byte) (n int, err error) {
 // fitting returns the first lines, as many as the file has room for. An empty file has room
 // for any line.
 func (r *File) fitting(lines []byte) []byte {
-	room := r.opts.Max - r.size
+	room := r.opts.Max - (r.size - r.headSize) // a large schema would fill each file
 	if r.opts.Max == 0 || r.path == "" || int64(len(lines)) <= room {
 		return lines
 	}
@@ -143,6 +134,10 @@ func (r *File) fitting(lines []byte) []byte {
 
 // write writes lines, and before them the head if it is due, or nothing.
 func (r *File) write(lines []byte) error {
+	if r.isGone() {
+		_ = r.w.Close()
+		r.w, r.continued = nil, true
+	}
 	if r.w == nil {
 		if err := r.next(); err != nil {
 			return err
@@ -163,6 +158,17 @@ func (r *File) write(lines []byte) error {
 	return nil
 }
 
+// isGone reports whether somebody has removed or renamed the file, at most a second later.
+func (r *File) isGone() bool {
+	const interval = time.Second
+	if r.info == nil || r.w == nil || time.Since(r.checked) < interval {
+		return false
+	}
+	r.checked = time.Now()
+	info, err := os.Stat(r.path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, r.info)
+}
+
 // writeHead writes the head, if it is due.
 func (r *File) writeHead() error {
 	if !r.headless {
@@ -177,6 +183,9 @@ func (r *File) writeHead() error {
 		head = r.opts.Pcapng.Start(nil)
 	default:
 		r.opts.Pcapng.Restart()
+	}
+	if r.size == 0 {
+		r.headSize = int64(len(head))
 	}
 	r.headless, r.torn = false, ""
 	return r.put(head)
@@ -216,7 +225,9 @@ func (r *File) next() error {
 		return err
 	}
 	_ = lock(f) // nobody else knows the file yet
-	r.w, r.size, r.headless, r.hasLines = f, 0, true, false
+	r.info, _ = f.Stat()
+	r.checked = time.Now()
+	r.w, r.size, r.headSize, r.headless, r.hasLines = f, 0, 0, true, false
 	return nil
 }
 
@@ -258,12 +269,30 @@ func moveAway(path string, n, keep int) error {
 	return os.Rename(name, numbered(path, n+1))
 }
 
+// inspectOlder returns an error if an older file at path isn't a recording, so that it is
+// found at the start, and not when the first file is full.
+func inspectOlder(path string, keep int) error {
+	for n := 1; n <= keep; n++ {
+		_, err := inspect(numbered(path, n), false)
+		if errors.Is(err, fs.ErrNotExist) {
+			break // later ones aren't renamed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // beginning is that of each HeaderLine.
 const beginning = `{"event":"` + HeaderLine + `"`
 
 // inspect returns an error unless the file is a recording, and, if it is locked by nobody
 // else, whether it is empty.
 func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return false, &usage.Error{Err: fmt.Errorf("%s exists and isn't a file", name), Advice: "choose another file for the recording, or move it away"}
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return false, err

@@ -50,6 +50,7 @@ type Line struct {
 	Authority string              `json:"authority,omitempty"`
 	Timeout   Milliseconds        `json:"timeout_ms,omitempty"`
 	Metadata  map[string][]string `json:"metadata,omitempty"`
+	Sensitive []string            `json:"sensitive,omitempty"` // names of metadata that would be secret, if that is kept
 
 	Size      *int64          `json:"size,omitempty"` // of a message as sent, in bytes
 	Encoding  string          `json:"compressed,omitempty"`
@@ -119,8 +120,10 @@ func ToMilliseconds(d time.Duration) Milliseconds {
 	return Milliseconds(float64(d.Microseconds()) / 1000)
 }
 
+// duration returns ms as a duration. A file may have any number.
 func (ms Milliseconds) duration() time.Duration {
-	return time.Duration(float64(ms) * float64(time.Millisecond))
+	const longest = 1 << 62 // 146 years
+	return time.Duration(min(max(float64(ms), 0)*float64(time.Millisecond), longest))
 }
 
 // New returns a line for an event of the given type.
@@ -208,7 +211,7 @@ func (l *Line) ToEvent() *trace.Event {
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Metadata)) {
 		for _, value := range l.Metadata[name] {
-			e.Metadata = append(e.Metadata, hpack.HeaderField{Name: name, Value: value})
+			e.Metadata = append(e.Metadata, hpack.HeaderField{Name: name, Value: value, Sensitive: slices.Contains(l.Sensitive, name)})
 		}
 	}
 	if l.Status != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A named pipe waits for its reader, or for the end of the context.
@@ -35,5 +36,23 @@ func TestNamedPipe(t *testing.T) {
 	n, err := reader.Read(got)
 	if want := string(testOptions(nil).Head(false)); err != nil || string(got[:n]) != want && string(got[:n]) != want+string(event(1)) {
 		t.Errorf("read %q, %v", got[:n], err)
+	}
+	raw, err := reader.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Write(func(fd uintptr) bool {
+		for err = nil; err == nil; {
+			_, err = syscall.Write(int(fd), make([]byte, 1024))
+		}
+		return true
+	})
+	if !errors.Is(err, syscall.EAGAIN) {
+		t.Fatalf("the pipe isn't full: %v", err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Create(soon, path, testOptions(&logBuffer{})); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a reader that is stuck: %v, want that the context has ended", err)
 	}
 }

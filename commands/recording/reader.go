@@ -19,20 +19,25 @@ const maxLine = 256 << 20
 // ErrNotRecording says that there is no recording in a file.
 var ErrNotRecording = errors.New("not a recording of wstun")
 
+// errPcapng is ErrNotRecording for a file for Wireshark.
+var errPcapng = fmt.Errorf("a pcapng file, which Wireshark reads, and %w", ErrNotRecording)
+
 // Reader reads the lines of a recording, or of a trace in JSON.
 type Reader struct {
 	// Version and Lines are those so far: the version of the recording, 0 if it isn't
 	// one, and the number of lines of any kind.
 	Version, Lines int
 
-	lines *bufio.Scanner
+	text  *bufio.Reader
+	lines *bufio.Scanner // of text
 }
 
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) *Reader {
-	s := bufio.NewScanner(r)
+	text := bufio.NewReader(r)
+	s := bufio.NewScanner(text)
 	s.Buffer(make([]byte, 0, 64<<10), maxLine)
-	return &Reader{lines: s}
+	return &Reader{text: text, lines: s}
 }
 
 // Detect reports whether text is a recording, and no other file such as YAML: it begins with
@@ -54,6 +59,11 @@ func Detect(text []byte) bool {
 // event, such as log lines and the torn last line of a process that was killed. Other
 // errors are those of reading, and that of a recording of a later version.
 func (r *Reader) Next() (*Line, error) {
+	if r.Lines == 0 {
+		if magic, _ := r.text.Peek(4); string(magic) == "\n\r\r\n" { // sectionBlock
+			return nil, errPcapng
+		}
+	}
 	for r.lines.Scan() {
 		r.Lines++
 		l := parse(r.lines.Bytes())

@@ -43,5 +43,6 @@
 // message as sent. message is the same for people and for jq, where it is short and its type
 // is known. redacted lists the fields whose values were removed from data: strings and bytes
 // are "[redacted]", others have no value. data in status is the google.rpc.Status, if it has
-// details. Metadata whose names end in -bin has base64.
+// details. Metadata whose names end in -bin has base64. If secrets are kept, sensitive lists the
+// names of the metadata that would have lost its values.
 package recording

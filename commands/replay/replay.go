@@ -34,7 +34,9 @@
 package replay
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -76,6 +78,8 @@ type Options struct {
 	// Report receives the result of each call, at its end, and those of the skipped calls
 	// first.
 	Report func(*Result)
+
+	maxOpen int // default: defaultMaxOpen
 }
 
 // Verdict is the result of a call in one word.
@@ -113,6 +117,7 @@ type Summary struct {
 
 // Run makes the calls, in order of their beginnings, and reports their results. When the
 // connection is lost, or ctx ends, it cancels those that are running and makes no others.
+// While 16,384 calls are open, others fail.
 func Run(ctx context.Context, calls []*recording.Call, opts *Options) *Summary {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &player{
@@ -144,8 +149,12 @@ type player struct {
 	calls    []*played
 	summary  Summary
 	hint     hint
+	open     int  // calls that have begun and not finished
 	lost     bool // the connection
 }
+
+// defaultMaxOpen is how many calls may be open at a time. Each takes about 16 KiB.
+const defaultMaxOpen = 1 << 14
 
 // played is the state of a call.
 type played struct {
@@ -237,7 +246,12 @@ func (p *player) take(ctx context.Context, s *step) {
 	c := s.call
 	arrived := true
 	switch {
+	case s.Type == trace.ClientHeader && c.running == nil && p.open == cmp.Or(p.opts.maxOpen, defaultMaxOpen):
+		c.finished = true
+		p.summary.Failed++
+		p.opts.Report(&Result{Verdict: Failed, Number: c.Number, Method: c.method, Reason: fmt.Sprintf("%d other calls are open", p.open)})
 	case s.Type == trace.ClientHeader && c.running == nil:
+		p.open++
 		c.running = start(ctx, c.script, p.opts)
 	case s.Type == trace.ClientMessage && !c.halfEnd:
 		c.running.requests <- s.Data
@@ -271,6 +285,7 @@ func (p *player) limit(s *step) time.Duration {
 // finish ends a call and reports its result, unless ctx has ended.
 func (p *player) finish(ctx context.Context, c *played) {
 	c.finished = true
+	p.open--
 	if ctx.Err() != nil {
 		return
 	}

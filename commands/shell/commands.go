@@ -174,7 +174,7 @@ func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Reques
 		Format: message.Options{
 			Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames, Note: call.NoteOnce(s.Stderr),
 		},
-		Secrets: s.Secrets,
+		Colors: s.Colors, StatusColors: s.StatusColors, Timestamps: s.Settings.Timestamps, Secrets: s.Secrets,
 	}
 	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
 	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
@@ -232,6 +232,7 @@ func (s *Shell) options() map[string]*bool {
 		"proto-names":   &s.Settings.ProtoNames,
 		"errexit":       &s.Settings.Errexit,
 		"time":          &s.Settings.Time,
+		"timestamps":    &s.Settings.Timestamps,
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/call"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -54,6 +55,12 @@ type Shell struct {
 
 	Stdout io.Writer // receives results, escaped
 	Stderr io.Writer // receives everything else
+
+	// StatusOut receives the statuses of calls, escaped. Default: Stderr.
+	StatusOut io.Writer
+
+	// Colors are those of responses, StatusColors those of statuses. Default: none.
+	Colors, StatusColors terminal.Colors
 
 	// Report is called with a command's error. Default: it is written to Stderr.
 	Report func(error)
@@ -96,6 +103,7 @@ type Settings struct {
 	ProtoNames   bool // print field names as in the .proto file
 	Errexit      bool // end a script at the first command that fails
 	Time         bool // print how long each call takes
+	Timestamps   bool // print the time at which each response arrives
 }
 
 // CommandError is the error of a script's last command. It has been reported.
@@ -326,7 +334,11 @@ func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, pr
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout) // ctx may have ended
 	defer cancel()
 	printer.Types = m.Types(ctx)
-	printer.Status(ctx, s.Stderr, r.Status)
+	out := s.StatusOut
+	if out == nil {
+		out = s.Stderr
+	}
+	printer.Status(ctx, out, r.Status)
 	if s.Failed != nil {
 		s.Failed(r.Status)
 	}

@@ -202,7 +202,7 @@ func TestSettings(t *testing.T) {
 	p.await(`{\n  "name": "a",\n(.|\n)*"create_time"`)
 	p.await(`time: .*, headers after .*, first message after `)
 	p.typeLine("set")
-	p.await("compact off\nemit-defaults on\nerrexit off\nproto-names on\ntime on\n")
+	p.await("compact off\nemit-defaults on\nerrexit off\nproto-names on\ntime on\ntimestamps off\n")
 	for line, want := range map[string]string{
 		"set nonsense on": `unknown option "nonsense"`,
 		"set compact":     `compact "": want on or off`,

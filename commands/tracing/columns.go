@@ -2,11 +2,12 @@ package tracing
 
 import (
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/width"
+
+	"github.com/wstun/wstun/commands/terminal"
 )
 
 // columns returns how many columns of a terminal a character takes.
@@ -21,11 +22,8 @@ func columns(c rune) int {
 
 // length returns how many columns s takes, without colors.
 func length(s string) (n int) {
-	for _, c := range s {
+	for _, c := range terminal.Strip(s) {
 		n += columns(c)
-	}
-	for _, color := range []string{green, red, yellow, dim, plain} {
-		n -= len(color) * strings.Count(s, color)
 	}
 	return n
 }

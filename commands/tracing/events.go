@@ -25,6 +25,10 @@ func (r *jsonRenderer) event(e *trace.Event, _ *call, t *text) []byte {
 // line returns the line for an event and its message or details, nil if none is needed.
 func (r *jsonRenderer) line(e *trace.Event, t *text) *recording.Line {
 	l := recording.FromEvent(e)
+	l.Reason = r.secrets.Mask(l.Reason)
+	if l.Status != nil {
+		l.Status.Message = r.secrets.Mask(l.Status.Message)
+	}
 	switch e.Type {
 	case trace.ClientHeader, trace.ServerHeader:
 		l.Metadata = r.metadata(e)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
@@ -34,15 +35,21 @@ type tester struct {
 	now time.Time
 }
 
-// newTester returns a follower with the demo Hub's descriptors.
-func newTester(t *testing.T, o *Options, json bool) *tester {
+// hubCatalog returns the demo Hub's descriptors.
+func hubCatalog(t *testing.T) *reflection.Catalog {
 	t.Helper()
 	file := protodesc.ToFileDescriptorProto(demo.File_commands_demo_hub_proto)
 	set, err := reflection.FromFiles(t.Context(), &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{file}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(reflection.FromSet(set)), Summary: true}
+	return reflection.NewCatalog(reflection.FromSet(set))
+}
+
+// newTester returns a follower with the demo Hub's descriptors.
+func newTester(t *testing.T, o *Options, json bool) *tester {
+	t.Helper()
+	out := &Output{JSON: json, Secrets: &escape.Secrets{}, Catalog: hubCatalog(t), Summary: true}
 	out.Secrets.Add("topsecret")
 	ts := &tester{t: t, now: start}
 	out.Writer = &ts.out
@@ -368,5 +375,12 @@ func TestWidth(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 		ts.out.Reset()
+	}
+	r := ts.render.(*textRenderer)
+	r.width, r.colors = func() int { return 150 }, terminal.NewColors("always", false) // which take no columns
+	ts.event(0, trace.Event{Type: trace.ServerTrailer, Code: codes.NotFound, Message: strings.Repeat("x", 200)})
+	line := strings.TrimSuffix(ts.out.String(), "\n")
+	if n := length(line); n < 147 || n > 150 || len(line) == n || !strings.Contains(line, string(terminal.Red)+"ERR") {
+		t.Errorf("%d columns: %q", n, line)
 	}
 }

@@ -2,13 +2,13 @@ package tracing
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -28,10 +28,11 @@ import (
 )
 
 const (
-	// shortBody is how much of a message is kept, in bytes, unless it is shown whole.
+	// shortBody is how much of a message is kept or decoded, in bytes, unless it is shown
+	// whole.
 	shortBody = 64 << 10
 
-	// maxInflated is how much of a compressed message is decompressed, in bytes.
+	// maxInflated is how long a message may be when it is decompressed, in bytes.
 	maxInflated = 64 << 20
 
 	// maxText is how long the JSON of a message may be, in bytes.
@@ -109,7 +110,7 @@ func (ms *messages) format(e *trace.Event) *text {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
 	defer cancel()
-	md, types := ms.schema.find(ctx, e)
+	md, types := ms.find(ctx, e)
 	if md == nil && len(ms.redact) > 0 {
 		t.note = "not shown, because --redact needs a schema"
 		return t
@@ -121,9 +122,17 @@ func (ms *messages) format(e *trace.Event) *text {
 			return t
 		}
 	}
+	isCut := t.truncated
+	if !ms.full && len(data) > shortBody { // a decoded message may take 80 times as much memory
+		data, isCut = data[:shortBody], true
+		t.note = cmp.Or(t.note, "the rest isn't shown")
+	}
 	if md == nil {
 		t.json, err = message.Raw(ctx, data, ms.options())
 	} else {
+		if isCut {
+			data = repair(data, md, maxRepair)
+		}
 		t.unknown, err = ms.decode(ctx, t, data, md, types)
 	}
 	if err != nil {
@@ -132,17 +141,27 @@ func (ms *messages) format(e *trace.Event) *text {
 	return t
 }
 
+// find is schema.find. It forgets the results for the types of an earlier schema.
+func (ms *messages) find(ctx context.Context, e *trace.Event) (protoreflect.MessageDescriptor, reflection.TypeResolver) {
+	if ms.schema.renew() {
+		ms.redactor = message.Redactor{}
+	}
+	return ms.schema.find(ctx, e)
+}
+
 // decode formats data, a message of type md, into t.json, and returns the number of its unknown fields.
 func (ms *messages) decode(ctx context.Context, t *text, data []byte, md protoreflect.MessageDescriptor, types reflection.TypeResolver) (unknown int, err error) {
-	m := dynamicpb.NewMessage(md)
-	if t.truncated {
-		data = repair(data, md, maxRepair)
-	}
+	m, odd, options := dynamicpb.NewMessage(md), false, ms.options()
 	message.Decode(data, m, types)
-	odd, options := false, ms.options()
 	options.Note = func(string) { odd = true }
-	if t.json, err = message.Format(ctx, m, types, options); odd {
-		unknown = countUnknown(m)
+	if t.json, err = message.Format(ctx, m, types, options); !odd {
+		return 0, err
+	}
+	unknown = countUnknown(m)
+	if rest, removed := ms.withoutSecrets(data, md, types); len(removed) > 0 { // also from values that aren't shown as those of their fields
+		m = dynamicpb.NewMessage(md)
+		message.Decode(rest, m, types)
+		t.json, err = message.Format(ctx, m, types, options)
 	}
 	return unknown, err
 }
@@ -185,10 +204,14 @@ func (ms *messages) details(e *trace.Event) *text {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
 	defer cancel()
-	_, types := ms.schema.find(ctx, e)
+	_, types := ms.find(ctx, e)
 	t := &text{}
+	data, t.redacted = ms.withoutSecrets(data, s.ProtoReflect().Descriptor(), types)
+	if proto.Unmarshal(data, s) != nil {
+		return &text{note: "malformed details"}
+	}
 	if ms.record {
-		t.data, t.redacted = ms.withoutSecrets(data, s.ProtoReflect().Descriptor(), types)
+		t.data = data
 	}
 	for _, detail := range s.GetDetails() {
 		if line, err := message.Format(ctx, detail, types, ms.options()); err == nil {
@@ -214,14 +237,11 @@ func (ms *messages) isSecret(fd protoreflect.FieldDescriptor) bool {
 	if o, ok := fd.Options().(*descriptorpb.FieldOptions); ok && o.GetDebugRedact() {
 		return true
 	}
-	for _, pattern := range ms.redact {
-		for _, name := range []string{string(fd.Name()), fd.JSONName(), string(fd.FullName())} {
-			if ok, _ := path.Match(pattern, name); ok {
-				return true
-			}
-		}
+	if len(ms.redact) == 0 {
+		return false
 	}
-	return false
+	names := []string{string(fd.Name()), fd.JSONName(), string(fd.Parent().Name()) + "." + string(fd.Name()), string(fd.FullName())}
+	return slices.ContainsFunc(names, func(name string) bool { return matches(ms.redact, name) })
 }
 
 // inflate returns the body of e, decompressed.
@@ -237,8 +257,11 @@ func inflate(e *trace.Event) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not gzip: %w", err)
 	}
-	data, err := io.ReadAll(io.LimitReader(z, maxInflated))
-	if err != nil && !e.Truncated() {
+	data, err := io.ReadAll(io.LimitReader(z, maxInflated+1))
+	switch {
+	case len(data) > maxInflated:
+		return nil, fmt.Errorf("longer than %d MiB when decompressed", maxInflated>>20)
+	case err != nil && !e.Truncated():
 		return nil, fmt.Errorf("not gzip: %w", err)
 	}
 	return data, nil

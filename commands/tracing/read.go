@@ -15,7 +15,8 @@ import (
 
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
-// ctx has ended and r returns. With follow, r is a file that grows, and ends with ctx. If
+// ctx has ended and r returns. With follow, r is a file that grows, also as
+// another file with its name, and ends with ctx. If
 // there are no events at all, the error says so. With --record, it records the events
 // instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
@@ -26,35 +27,67 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	if err != nil {
 		return err
 	}
-	f, _ := o.newFollower(out, filter)
-	if o.records() {
-		if f, _, err = o.newRecorder(ctx, out, filter); err != nil {
-			return err
-		}
-	}
-	f.messages.forget = f.messages.schema.forget
-	isSecret := o.isSecret(out)
+	var f *follower
 	if follow {
-		r = &growing{ctx, r, func() { f.Flush(time.Now()) }}
+		g := &growing{ctx: ctx, Reader: r, idle: func() {
+			if f != nil {
+				f.Flush(time.Now())
+			}
+		}}
+		defer g.close()
+		r = g
 	}
-	lines, found := recording.NewReader(r), false
-	for ctx.Err() == nil {
+	lines := recording.NewReader(r)
+	l, err := first(lines)
+	switch needBytes := o.records() || len(o.Redact) > 0; {
+	case needBytes && err == nil && lines.Version == 0:
+		return errors.New("no recording: these events lack the bytes of messages, which --record and --redact need")
+	case o.records() && errors.Is(err, io.EOF):
+		return recording.ErrNotRecording
+	case o.records() && err == nil:
+		f, _, err = o.newRecorder(ctx, out, filter)
+	default:
+		f, _ = o.newFollower(out, filter)
+	}
+	found := false
+	if err == nil {
+		f.messages.forget = f.messages.schema.forget
+		found, err = o.follow(ctx, f, learned, lines, l, out)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	f.Close()
+	if s := &f.summary; o.records() && len(filter) > 0 && s.ok+s.failed+s.open == 0 {
+		out.Logger.Warn("none of the calls fulfils --filter")
+	}
+	if !found && lines.Lines > 0 && lines.Version == 0 {
+		return fmt.Errorf("no events in %d lines: want a recording, or those of --trace with --output json or --log-format json", lines.Lines)
+	}
+	return nil
+}
+
+// first returns the first line of a recording, or with an event.
+func first(lines *recording.Reader) (*recording.Line, error) {
+	for {
 		l, err := lines.Next()
-		if errors.Is(err, io.EOF) {
-			break
+		if err != nil || lines.Version > 0 || l.ToEvent() != nil {
+			return l, err
 		}
-		if err != nil {
-			return err
-		}
+	}
+}
+
+// follow passes l and later lines on to f until the error of Next, or the end of ctx. It
+// reports whether there was an event.
+func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lines *recording.Reader, l *recording.Line, out *Output) (found bool, err error) {
+	isSecret := o.isSecret(out)
+	for ; err == nil && ctx.Err() == nil; l, err = lines.Next() {
 		if l.Event == recording.SchemaLine && learned.addSet(l.Files) {
 			f.messages.schema.forget()
 		}
 		e, t := parseEvent(l)
 		if e == nil {
 			continue
-		}
-		if lines.Version == 0 && (o.records() || len(o.Redact) > 0) {
-			return errors.New("no recording: these events lack the bytes of messages, which --record and --redact need")
 		}
 		found = true
 		f.Flush(e.Time) // the calls that were open at that time
@@ -66,17 +99,15 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 		}
 		f.flush()
 	}
-	f.Close()
-	if !found && lines.Lines > 0 && lines.Version == 0 {
-		return fmt.Errorf("no events in %d lines: want a recording, or those of --trace with --output json or --log-format json", lines.Lines)
-	}
-	return nil
+	return found, err
 }
 
 // redactMetadata removes the secret metadata of a recorded event.
 func (o *Options) redactMetadata(e *trace.Event, isSecret func(name string) bool) {
 	for i := range e.Metadata {
-		if field := &e.Metadata[i]; !o.RecordSecrets && field.Name != recording.DetailsKey && isSecret(field.Name) {
+		field := &e.Metadata[i]
+		field.Sensitive = field.Name != recording.DetailsKey && (field.Sensitive || isSecret(field.Name))
+		if field.Sensitive && !o.RecordSecrets {
 			field.Value = trace.Redacted
 		}
 	}
@@ -91,29 +122,6 @@ func (ms *messages) recorded(e *trace.Event, l *recording.Line) *text {
 		t.redacted = slices.Compact(t.redacted)
 	}
 	return t
-}
-
-// growing is a file whose end is that of ctx.
-type growing struct {
-	ctx context.Context //nolint:containedctx // io.Reader has none
-	io.Reader
-	idle func() // called while there is nothing to read
-}
-
-func (g *growing) Read(p []byte) (int, error) {
-	const interval = 100 * time.Millisecond
-	for {
-		n, err := g.Reader.Read(p)
-		if n > 0 || !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		g.idle()
-		select {
-		case <-time.After(interval):
-		case <-g.ctx.Done():
-			return 0, io.EOF
-		}
-	}
 }
 
 // parseEvent returns the event of a line and its message or details, nil if it has none.

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -53,8 +56,11 @@ func (o *Options) checkRecord() error {
 	}
 	if o.RecordFormat == "" {
 		o.RecordFormat = "json"
-		if strings.HasSuffix(o.Record, ".pcapng") {
+		switch strings.ToLower(filepath.Ext(o.Record)) {
+		case ".pcapng":
 			o.RecordFormat = "pcapng"
+		case ".pcap", ".cap":
+			return &usage.Error{Err: fmt.Errorf("--record %s: the format for Wireshark is pcapng", o.Record), Advice: "name the file FILE.pcapng, or add --record-format"}
 		}
 	}
 	if err := usage.OneOf("record-format", o.RecordFormat, "json", "pcapng"); err != nil {
@@ -73,7 +79,7 @@ func (o *Options) checkRecord() error {
 func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
 	ms := o.newMessages(out, f)
 	ms.show, ms.full, ms.record, ms.short, ms.keepSecrets = true, false, true, shortMessage, o.RecordSecrets
-	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version}
+	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version, seen: map[protoreflect.FileDescriptor]bool{}}
 	if o.RecordSecrets {
 		r.secrets = nil
 		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
@@ -97,7 +103,9 @@ func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*foll
 		r.follower.patience = readerPatience
 	}
 	r.file, r.logger = file, out.Logger
-	return r.follower, &trace.Output{Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets}, nil
+	return r.follower, &trace.Output{
+		Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets,
+	}, nil
 }
 
 // createRecord creates the file.
@@ -127,14 +135,21 @@ type recorder struct {
 	jsonRenderer
 	follower *follower
 	file     *recording.File
-	files    recording.Files // the schema so far
-	version  string          // of wstun
+	files    recording.Files                      // the schema so far
+	seen     map[protoreflect.FileDescriptor]bool // … and its descriptors: converting them takes time
+	version  string                               // of wstun
 	logger   *slog.Logger
 	scratch  []byte // the latest line
+	warned   bool   // of a message without a schema
 }
 
 func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	l := r.line(e, t)
+	for _, f := range e.Metadata {
+		if r.messages.keepSecrets && f.Sensitive && f.Name != recording.DetailsKey && !slices.Contains(l.Sensitive, f.Name) {
+			l.Sensitive = append(l.Sensitive, f.Name)
+		}
+	}
 	if t != nil {
 		l.Redacted = t.redacted
 	}
@@ -142,8 +157,17 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	case t == nil:
 	case l.Status != nil:
 		l.Status.Data = t.data
+		if l.Status.Message != e.Message {
+			l.Status.Data = withMessage(t.data, l.Status.Message)
+		}
+	case l.Size == nil: // details without a status
+		l.Redacted = nil
 	default:
+		r.warn(e, t)
 		l.Data, l.Truncated = t.data, t.truncated
+		if len(t.data) > r.messages.short { // it was formatted for a filter
+			l.Message, l.Unknown, l.Note = nil, 0, ""
+		}
 		if len(l.Message) == 0 {
 			l.Schema = nil
 		}
@@ -154,6 +178,27 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 	}
 	r.scratch = l.Append(r.scratch[:0])
 	return r.scratch // the follower copies it
+}
+
+// warn warns of the first message whose secret fields can't be found.
+func (r *recorder) warn(e *trace.Event, t *text) {
+	if r.warned || t.schema || len(t.data) == 0 || r.messages.keepSecrets || isInfrastructure(e.Method) {
+		return
+	}
+	r.warned = true
+	r.logger.Warn("recorded without a schema, so with secret fields", slog.String("method", e.Method),
+		slog.String("hint", "the server has no reflection? name the source with --proto, or leave such messages out with --redact"))
+}
+
+// withMessage returns an encoded google.rpc.Status with another message.
+func withMessage(data []byte, text string) []byte {
+	s := &spb.Status{}
+	if len(data) == 0 || proto.Unmarshal(data, s) != nil {
+		return nil
+	}
+	s.Message = text
+	data, _ = proto.Marshal(s) // it has been decoded
+	return data
 }
 
 func (*recorder) open(*call, time.Time, bool) []byte { return nil }
@@ -180,13 +225,17 @@ func schemaLine(set *descriptorpb.FileDescriptorSet) []byte {
 
 // found records a file and its imports, unless they have been recorded.
 func (r *recorder) found(file protoreflect.FileDescriptor) {
-	set, seen := &descriptorpb.FileDescriptorSet{}, map[string]bool{}
+	const most = 1000
+	if len(r.seen) >= most { // the server describes them again and again
+		clear(r.seen)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
 	var add func(protoreflect.FileDescriptor)
 	add = func(file protoreflect.FileDescriptor) {
-		if file == nil || file.IsPlaceholder() || seen[file.Path()] {
+		if file == nil || file.IsPlaceholder() || r.seen[file] {
 			return
 		}
-		seen[file.Path()] = true
+		r.seen[file] = true
 		for i := range file.Imports().Len() {
 			add(file.Imports().Get(i).FileDescriptor)
 		}

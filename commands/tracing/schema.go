@@ -42,13 +42,19 @@ func (s *schema) forget() {
 	s.stale.Store(true)
 }
 
-// find returns the type of the message of e, or nil, and a resolver of other types until
-// ctx ends. It may ask the server, and blocks meanwhile.
-func (s *schema) find(ctx context.Context, e *trace.Event) (protoreflect.MessageDescriptor, reflection.TypeResolver) {
-	if s.stale.Swap(false) {
+// renew reports whether forget was called, and then empties the cache.
+func (s *schema) renew() bool {
+	stale := s.stale.Swap(false)
+	if stale {
 		clear(s.methods)
 		clear(s.unknown)
 	}
+	return stale
+}
+
+// find returns the type of the message of e, or nil, and a resolver of other types until
+// ctx ends. It may ask the server, and blocks meanwhile.
+func (s *schema) find(ctx context.Context, e *trace.Event) (protoreflect.MessageDescriptor, reflection.TypeResolver) {
 	symbol := s.method(ctx, e.Method)
 	if symbol == nil {
 		return nil, nil

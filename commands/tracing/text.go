@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/commands/recording"
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/trace"
@@ -22,7 +23,7 @@ import (
 type textRenderer struct {
 	messages *messages
 	secrets  *escape.Secrets // masked
-	color    bool
+	colors   terminal.Colors
 	ascii    bool       // no arrows
 	width    func() int // of the terminal; 0: lines aren't cut
 
@@ -32,17 +33,11 @@ type textRenderer struct {
 	taken       map[string]bool   // the values of names
 }
 
-// The colors of marks (ECMA-48 SGR).
-const (
-	green  = "\x1b[32m"
-	red    = "\x1b[31m"
-	yellow = "\x1b[33m"
-	dim    = "\x1b[2m"
-	plain  = "\x1b[0m"
-)
-
 // mark is the column that shows the kind of event at a glance.
-type mark struct{ text, color string }
+type mark struct {
+	text  string
+	color terminal.Color
+}
 
 func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 	switch e.Type {
@@ -57,9 +52,9 @@ func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 		if e.Duration > 0 {
 			details = fmt.Sprintf("ended after %s, %s sent, %s received", duration(e.Duration), size(e.Sent.Bytes), size(e.Received.Bytes))
 		}
-		return r.line(e.Time, e.Session, 0, mark{"other", yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
+		return r.line(e.Time, e.Session, 0, mark{"other", terminal.Yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
 	case trace.Lost:
-		return r.line(e.Time, 0, 0, mark{"lost", red}, losses(e.Lost)+": the trace could not keep up")
+		return r.line(e.Time, 0, 0, mark{"lost", terminal.Red}, losses(e.Lost)+": the trace could not keep up")
 	case trace.ClientHeader, trace.ServerHeader, trace.ClientHalfClose:
 	}
 	return nil
@@ -182,7 +177,7 @@ const deadlineLeeway = 5 * time.Millisecond
 func outcome(e *trace.Event) (mark, string) {
 	switch e.Type {
 	case trace.Cut:
-		return mark{"CUT", yellow}, e.Message
+		return mark{"CUT", terminal.Yellow}, e.Message
 	case trace.Cancel:
 		text := "CANCELLED by the " + e.Side.String()
 		if e.HTTP2Code != http2.ErrCodeCancel {
@@ -191,21 +186,21 @@ func outcome(e *trace.Event) (mark, string) {
 		if e.Timeout > 0 && e.Duration+deadlineLeeway >= e.Timeout {
 			text = fmt.Sprintf("DEADLINE_EXCEEDED: the deadline of %s passed at the %s", duration(e.Timeout), e.Side)
 		}
-		return mark{"END", yellow}, text
+		return mark{"END", terminal.Yellow}, text
 	}
 	switch {
 	case e.Code == trace.NoStatus && !e.IsGRPC:
-		return mark{"HTTP", yellow}, strings.TrimSpace(e.HTTPStatus + " " + e.ContentType)
+		return mark{"HTTP", terminal.Yellow}, strings.TrimSpace(e.HTTPStatus + " " + e.ContentType)
 	case e.Code == trace.NoStatus:
 		text := "no gRPC status"
 		if e.HTTPStatus != "" {
 			text += ": HTTP " + e.HTTPStatus + " " + e.ContentType
 		}
-		return mark{"ERR", red}, text
+		return mark{"ERR", terminal.Red}, text
 	case e.Code == codes.OK:
-		return mark{"OK", green}, ""
+		return mark{"OK", terminal.Green}, ""
 	}
-	return mark{"ERR", red}, strings.TrimSpace(recording.StatusName(e.Code) + " " + e.Message)
+	return mark{"ERR", terminal.Red}, strings.TrimSpace(recording.StatusName(e.Code) + " " + e.Message)
 }
 
 func (r *textRenderer) open(c *call, now time.Time, first bool) []byte {
@@ -215,7 +210,7 @@ func (r *textRenderer) open(c *call, now time.Time, first bool) []byte {
 		}
 		return []byte(strings.TrimRight(r.prefix(c.begun, c.session, c.number, mark{r.arrow(trace.ClientMessage), ""}, c.method), " ") + "\n")
 	}
-	return []byte(r.prefix(now, c.session, c.number, mark{r.ellipsis(), dim}, c.method) +
+	return []byte(r.prefix(now, c.session, c.number, mark{r.ellipsis(), terminal.Dim}, c.method) +
 		fmt.Sprintf("%9s", duration(c.duration)) + r.counts(c.sent, c.received) + "   last " + duration(now.Sub(c.last)) + " ago\n")
 }
 
@@ -265,12 +260,7 @@ func (r *textRenderer) prefix(at time.Time, session, number uint64, m mark, meth
 	r.callWidth = min(max(r.callWidth, len(b)-begin, 7), 16)
 	b = append(pad(b, r.callWidth-(len(b)-begin)), ' ')
 	b = pad(b, 4-utf8.RuneCountInString(m.text))
-	if r.color && m.color != "" {
-		b = append(append(append(b, m.color...), m.text...), plain...)
-	} else {
-		b = append(b, m.text...)
-	}
-	b = append(b, "  "...)
+	b = append(append(b, r.colors.Paint(m.color, m.text)...), "  "...)
 	if method != "" {
 		name := r.name(method)
 		columns := length(name)

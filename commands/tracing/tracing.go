@@ -21,6 +21,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
@@ -67,6 +68,7 @@ type Output struct {
 	Writer  io.Writer       // receives whole lines
 	JSON    bool            // events; otherwise lines for people
 	Width   func() int      // of the terminal; nil: Writer isn't one
+	Colors  terminal.Colors // of lines for people
 	Secrets *escape.Secrets // masked
 	Token   string          // the name of the header with the token, secret as metadata; may be empty
 
@@ -162,7 +164,7 @@ func (o *Options) newMessages(out *Output, f filter) *messages {
 // isSecret returns the function for trace.Output.
 func (o *Options) isSecret(out *Output) func(name string) bool {
 	return func(name string) bool {
-		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name) // names are in lower case
+		return trace.IsSecret(name) || strings.EqualFold(name, out.Token) || matches(o.Redact, name)
 	}
 }
 
@@ -196,9 +198,10 @@ func (o *Options) newFollower(out *Output, f filter) (*follower, *trace.Output) 
 	return follow, opts
 }
 
+// matches reports whether a name matches any of the patterns, in any case.
 func matches(patterns []string, name string) bool {
 	for _, pattern := range patterns {
-		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
+		if ok, _ := path.Match(strings.ToLower(pattern), strings.ToLower(name)); ok {
 			return true
 		}
 	}
@@ -207,16 +210,12 @@ func matches(patterns []string, name string) bool {
 
 // newTextRenderer returns a renderer for out.
 func newTextRenderer(out *Output, ms *messages) *textRenderer {
-	r := &textRenderer{messages: ms, secrets: out.Secrets, width: func() int { return 0 }, names: map[string]string{}, taken: map[string]bool{}}
-	if out.Width != nil {
-		r.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // https://no-color.org
-		r.width = out.Width
+	r := &textRenderer{
+		messages: ms, secrets: out.Secrets, colors: out.Colors, ascii: terminal.ASCII(), width: func() int { return 0 },
+		names: map[string]string{}, taken: map[string]bool{},
 	}
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if locale := strings.ToUpper(os.Getenv(name)); locale != "" {
-			r.ascii = !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8")
-			break
-		}
+	if out.Width != nil {
+		r.width = out.Width
 	}
 	return r
 }

@@ -186,7 +186,7 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		e := c.begin(k, t, sender)
 		e.Size, e.Data = int64(length), body
 		if flags&1 != 0 {
-			e.Encoding = m.encoding
+			e.Encoding = cmp.Or(m.encoding, "unknown")
 		}
 		c.putEvent(k.outputs)
 		m.body, m.lost = c.release(m.body), false

@@ -82,7 +82,7 @@ type Event struct {
 
 	// Of ClientMessage and ServerMessage. Size is the length in bytes as sent, that of
 	// Data may be less: see Output.Body. Encoding is the compression of Data, such
-	// as "gzip"; "": none.
+	// as "gzip"; "": none; "unknown": the header list doesn't say, or couldn't be decoded.
 	Size     int64
 	Data     []byte
 	Encoding string

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -246,23 +246,24 @@ func unescapeMessage(s string) string {
 	return b.String()
 }
 
-// secretNames are patterns of metadata that has credentials.
-var secretNames = []string{
-	"*authorization*", "x-auth*", "*cookie*", "*token*", "*secret*", "*passw*", "*credential*", "*jwt*", "*signature*", "*csrf*",
-	"*api-key*", "*apikey*", "*access-key*", "*private-key*", "*session-id*", "*sessionid*", "x-goog-iam-*",
-}
+// secretWords are parts of the names of metadata that has credentials, secretPrefixes their
+// beginnings.
+var (
+	secretWords = []string{
+		"authorization", "cookie", "token", "secret", "passw", "credential", "jwt", "signature", "csrf",
+		"api-key", "apikey", "access-key", "private-key", "session-id", "sessionid",
+	}
+	secretPrefixes = []string{"x-auth", "x-goog-iam-"}
+)
 
-// IsSecret reports whether metadata with this name, in lower case, usually has
+// IsSecret reports whether metadata with this name, in any case, usually has
 // credentials: it begins with x-auth or x-goog-iam-, or has authorization, cookie, token,
 // secret, passw, credential, jwt, signature, csrf, session-id, or api-, access- or private-key
 // in it.
 func IsSecret(name string) bool {
-	for _, pattern := range secretNames {
-		if ok, _ := path.Match(pattern, name); ok {
-			return true
-		}
-	}
-	return false
+	name = strings.ToLower(name) // HTTP/2 demands it, but not every peer complies
+	return slices.ContainsFunc(secretWords, func(word string) bool { return strings.Contains(name, word) }) ||
+		slices.ContainsFunc(secretPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // Redacted replaces secret values.
@@ -274,9 +275,10 @@ func isProtocol(name string) bool {
 	return name == "content-type" || strings.HasPrefix(name, "grpc-")
 }
 
-// redactor replaces secret values. A nil one keeps them.
+// redactor replaces secret values, or marks them as Sensitive.
 type redactor struct {
 	isSecret func(name string) bool
+	keep     bool            // only mark them
 	known    map[string]bool // results of isSecret
 }
 
@@ -287,9 +289,6 @@ const (
 )
 
 func (r *redactor) redact(fields []hpack.HeaderField) {
-	if r == nil {
-		return
-	}
 	for i := range fields {
 		f := &fields[i]
 		secret, ok := r.known[f.Name]
@@ -302,7 +301,8 @@ func (r *redactor) redact(fields []hpack.HeaderField) {
 				r.known[f.Name] = secret
 			}
 		}
-		if secret || f.Sensitive && !isProtocol(f.Name) {
+		f.Sensitive = secret || f.Sensitive && !isProtocol(f.Name)
+		if f.Sensitive && !r.keep {
 			f.Value = Redacted
 		}
 	}

@@ -62,6 +62,7 @@ func TestIsSecret(t *testing.T) {
 	for name, want := range map[string]bool{
 		"authorization": true, "proxy-authorization": true, "cookie": true, "set-cookie": true, "x-csrf-token": true, "token": true,
 		"my-secret-bin": true, "password": true, "x-api-key": true, "x-goog-iam-authority-selector": true,
+		"Authorization": true, "a/authorization": true, "x-auth": true, "x-authority": true,
 		"": false, "authority": false, "user-agent": false, "x-goog-request-params": false, "api": false, strings.Repeat("t", 1<<16): false,
 	} {
 		if got := IsSecret(name); got != want {
@@ -96,10 +97,40 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
+// Secret values that are kept are marked.
+func TestKeptSecrets(t *testing.T) {
+	t.Parallel()
+	var secrets []string
+	sink := sinkFunc(func(e *Event) {
+		for _, f := range e.Metadata {
+			if f.Sensitive {
+				secrets = append(secrets, f.Name+"="+f.Value)
+			}
+		}
+	})
+	tracer := New(0, Output{Sink: sink, Secrets: true})
+	h := newHostile(tracer, 4096)
+	h.request(1, hpack.HeaderField{Name: "authorization", Value: "s3cret"}, hpack.HeaderField{Name: "never-indexed", Value: "s3cret", Sensitive: true},
+		hpack.HeaderField{Name: "grpc-encoding", Value: "gzip", Sensitive: true})
+	h.o.End(nil)
+	if err := tracer.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(secrets); got != "[authorization=s3cret never-indexed=s3cret]" {
+		t.Errorf("marked: %s", got)
+	}
+}
+
+type sinkFunc func(*Event)
+
+func (f sinkFunc) Event(e *Event)              { f(e) }
+func (sinkFunc) Flush(time.Time) (_ time.Time) { return }
+func (sinkFunc) Close()                        {}
+
 // The names of metadata are remembered up to a limit.
 func TestRedactorMemory(t *testing.T) {
 	t.Parallel()
-	r := redactor{IsSecret, map[string]bool{}}
+	r := redactor{IsSecret, false, map[string]bool{}}
 	for i := range 3 * maxKnown {
 		r.redact([]hpack.HeaderField{{Name: fmt.Sprint(i)}, {Name: fmt.Sprintf("%0200d", i)}})
 	}

@@ -22,11 +22,7 @@ func newOutput(opts Output) *output {
 	}
 	o.omit &^= 1 << ClientHeader
 	o.queue.init(o.Queue)
-	var secrets *redactor
-	if !o.Secrets {
-		secrets = &redactor{o.IsSecret, map[string]bool{}}
-	}
-	go o.queue.run(o.Sink, secrets)
+	go o.queue.run(o.Sink, &redactor{o.IsSecret, o.Secrets, map[string]bool{}})
 	return o
 }
 

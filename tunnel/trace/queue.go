@@ -188,7 +188,7 @@ func (b *batch) reset() {
 	*b = batch{events: b.events[:0], fields: b.fields[:0], data: b.data[:0]}
 }
 
-// run calls sink until the queue is closed and empty. A nil secrets keeps secrets.
+// run calls sink until the queue is closed and empty.
 func (q *queue) run(sink Sink, secrets *redactor) {
 	defer close(q.done)
 	defer sink.Close()

@@ -80,7 +80,8 @@ type Output struct {
 	// case, is secret. Default: IsSecret.
 	IsSecret func(name string) bool
 
-	// Secrets keeps secret values. Default: they are replaced.
+	// Secrets keeps secret values, and sets HeaderField.Sensitive for them, and for no
+	// others. Default: they are replaced.
 	Secrets bool
 }
 
@@ -119,7 +120,7 @@ func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool
 
 // Close waits until the sinks have received all events, or ctx ends. The events of later
 // calls are ignored. It returns an error if ctx has ended, and then a sink may still be in
-// use.
+// use; it doesn't keep others from their end.
 func (t *Tracer) Close(ctx context.Context) error {
 	for _, o := range t.outputs {
 		o.queue.end()
