@@ -1,31 +1,27 @@
 package commands
 
 import (
-	"bytes"
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/terminal"
-	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
-	"github.com/wstun/wstun/tunnel/escape"
 )
 
 func (p *program) callCommand() *cli.Command {
@@ -34,12 +30,12 @@ func (p *program) callCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "call",
 		Usage:     "call a method of a gRPC server",
-		ArgsUsage: "TARGET METHOD",
-		UsageText: "wstun call [flags] TARGET METHOD",
+		ArgsUsage: "TARGET METHOD [JSON]",
+		UsageText: "wstun call [flags] TARGET METHOD [JSON]",
 		Description: targetDescription + "\n\n" +
 			"METHOD is pkg.Service/Method or pkg.Service.Method, or the end of it if only one method\n" +
-			"matches. The request is that of -d, or an empty message. A method that takes a stream\n" +
-			"receives the messages of -d, or those of standard input as they arrive.\n\n" +
+			"matches. The request is JSON or that of -d, or an empty message. A method that takes a\n" +
+			"stream receives the messages of -d, or those of standard input as they arrive.\n\n" +
 			"Responses are printed as they arrive: on a terminal with line breaks, otherwise one a\n" +
 			"line. If the call ends with a status other than OK, the exit status is 64 plus its code.",
 		Flags: slices.Concat([]cli.Flag{
@@ -54,7 +50,7 @@ func (p *program) callCommand() *cli.Command {
 			usage.Int(&o.count, "count", "end the call after `N` responses; 0: when the server ends it", 0),
 			usage.Int(&o.repeat, "repeat", "make the call `N` times, one after the other, until one fails", 1),
 			usage.Int(&o.retry, "retry", "make a call that ends with UNAVAILABLE before any response, neither headers nor a message, up to `N` more times; the server may have executed it", 0),
-		}, o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
+		}, o.export.flags("the method and its"), o.target.Flags(), o.target.Trace.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.call),
 	}
 }
@@ -63,26 +59,37 @@ func (p *program) callCommand() *cli.Command {
 type callOptions struct {
 	method                            string
 	data, format, output              string
-	dataGiven                         bool
+	dataGiven, dataArgument           bool // dataArgument: it is an argument, not --data
 	rpcHeader                         []string
 	messages                          messageOptions
 	formatError, verbose, veryVerbose bool
 	count, repeat, retry              int
+	export                            exportOptions
 	target                            target.Options
 	log                               logOptions
 }
 
 func (o *callOptions) parse(in *invocation) error {
-	args, err := in.targetArguments(&o.target, 1)
+	o.target.Calls, o.dataGiven = true, in.given.Set("data")
+	args, err := in.targetArguments(&o.target, 2)
 	switch {
 	case err != nil:
 		return err
 	case len(args) == 0:
-		return &usage.Error{Err: errors.New("no METHOD"), Advice: "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"}
+		advice := "wstun list TARGET shows the services there, wstun list TARGET SERVICE the methods"
+		if o.target.Addr != "" {
+			advice = "to see the services: " + in.p.otherCommand("list")
+		}
+		return &usage.Error{Err: errors.New("no METHOD"), Advice: advice}
 	case o.target.Addr == "" && o.target.Endpoint.Accept == "":
 		return &usage.Error{Err: errors.New("no TARGET before the METHOD " + args[0]), Advice: target.NoTargetAdvice}
 	}
-	o.method, o.target.Calls, o.dataGiven = args[0], true, in.given.Set("data")
+	o.method = args[0]
+	if len(args) == 2 {
+		if err := o.takeData(in, args[1]); err != nil {
+			return err
+		}
+	}
 	if o.retry > 0 {
 		o.target.Reconnect, o.target.Wait = true, tunnel.DefaultWait
 		o.target.Endpoint.MaxRetries = -1
@@ -108,6 +115,20 @@ func (o *callOptions) parse(in *invocation) error {
 	return o.messages.parse(in)
 }
 
+// takeData takes an argument after METHOD for the data.
+func (o *callOptions) takeData(in *invocation, arg string) error {
+	switch {
+	case isData(o.method) && !isData(arg):
+		return &usage.Error{Err: errors.New("the JSON is before the METHOD"), Advice: in.didYouMean(append(slices.Clone(in.args[:len(in.args)-2]), arg, o.method)...)}
+	case !isData(arg) && !json.Valid([]byte(arg)):
+		return usage.Errorf("unexpected argument %q", endpoint.Redact(arg))
+	case in.given["data"]:
+		return usage.Errorf("both --data and JSON after the METHOD: give one of them")
+	}
+	o.data, o.dataGiven, o.dataArgument = arg, true, true
+	return nil
+}
+
 // calling is one run of wstun call.
 type calling struct {
 	p      *program
@@ -116,6 +137,7 @@ type calling struct {
 	method *call.Method
 	format message.Options
 	opts   call.Options
+	failed func(*status.Status) // called after printing a status
 
 	colors, statusColors terminal.Colors // of stdout and stderr
 
@@ -124,7 +146,7 @@ type calling struct {
 }
 
 func (p *program) call(ctx context.Context, o *callOptions) error {
-	r := &calling{p: p, o: o}
+	r := &calling{p: p, o: o, failed: p.headerHint(&o.target)}
 	encoding := message.Encoding(o.format)
 	r.format = message.Options{
 		Encoding: encoding, Compact: o.messages.onOneLine(p, encoding), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames,
@@ -149,11 +171,17 @@ func (p *program) call(ctx context.Context, o *callOptions) error {
 	r.colors, r.statusColors = p.colors(p.stdout), p.colors(p.stderr)
 	started := time.Now()
 	if err := r.resolve(ctx); err != nil {
-		return err
+		return r.explainName(ctx, err)
 	}
 	r.resolving = time.Since(started)
 	if err := r.checkRetry(data); err != nil {
 		return err
+	}
+	if err := o.export.write([]protoreflect.Descriptor{r.method.MethodDescriptor}); err != nil {
+		return err
+	}
+	if o.verbosity() > 0 && inHandshake(&o.target) {
+		fmt.Fprintln(p.stderr, "wstun: note: --header was sent in the handshake, not as metadata of the call; --rpc-header sends metadata")
 	}
 	for range o.repeat {
 		if err := r.once(ctx, data); err != nil {
@@ -199,6 +227,7 @@ func (r *calling) once(ctx context.Context, data *requestData) error {
 		r.printStatus(ctx, result.Status, types)
 	} else {
 		printer.Status(ctx, unmasked(r.p.stderr), result.Status)
+		r.failed(result.Status)
 	}
 	return &rpcError{result.Status.Code()}
 }
@@ -210,103 +239,4 @@ func (r *calling) printStatus(ctx context.Context, s *status.Status, types refle
 		text = err.Error()
 	}
 	fmt.Fprintln(r.p.stderr, text)
-}
-
-// requestData is the source of the messages to send.
-type requestData struct {
-	r       *calling
-	literal bool   // --data contains the messages
-	text    []byte // the messages, unless they are read from standard input
-	stdin   bool
-}
-
-// newData evaluates --data.
-func (r *calling) newData() (*requestData, error) {
-	d := &requestData{r: r}
-	path, isFile := strings.CutPrefix(r.o.data, "@")
-	switch {
-	case !r.o.dataGiven, isFile && path == "":
-		d.stdin = true
-	case isFile:
-		var err error
-		if d.text, err = textfile.Read(path); err != nil {
-			return nil, usage.Errorf("--data: %w", err)
-		}
-	default:
-		d.literal, d.text = true, textfile.Trim([]byte(r.o.data))
-	}
-	return d, nil
-}
-
-// requests returns the requests of one call.
-func (d *requestData) requests(ctx context.Context, m *call.Method, types reflection.TypeResolver) (call.Requests, error) {
-	if !d.r.o.dataGiven && !m.IsStreamingClient() {
-		return call.NoRequests, nil
-	}
-	opts := &call.RequestOptions{AllowUnknownFields: d.r.o.messages.allowUnknownFields}
-	if d.stdin && (d.r.o.repeat > 1 || d.r.o.retry > 0) {
-		if err := d.readAll(ctx); err != nil {
-			return nil, err
-		}
-	}
-	var in io.Reader = bytes.NewReader(d.text)
-	if d.stdin {
-		in = d.r.p.stdin
-	}
-	opts.ReadAhead = !d.stdin || isFile(in)
-	if d.stdin && isTerminal(in) {
-		fmt.Fprintf(d.r.p.stderr, "wstun: type messages for %s, Ctrl-D ends them\n", reflection.Name(m.MethodDescriptor))
-		opts.OnInvalid = func(err *call.RequestError) {
-			fmt.Fprintf(d.r.p.stderr, "wstun: not sent: %s\n", escape.Line(err.Error()))
-		}
-	}
-	return call.NewRequests(textfile.NewReader(in), d.r.format.Encoding, types, opts), nil
-}
-
-// readAll reads standard input to its end, for several calls.
-func (d *requestData) readAll(ctx context.Context) error {
-	read := make(chan error, 1)
-	var text []byte
-	go func() {
-		var err error
-		text, err = io.ReadAll(textfile.NewReader(d.r.p.stdin))
-		read <- err
-	}()
-	select {
-	case err := <-read:
-		d.text, d.stdin = text, false
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// explain adds the source of an invalid message to err, and how to fix it.
-func (d *requestData) explain(err error) error {
-	re, ok := errors.AsType[*call.RequestError](err)
-	if !ok {
-		return err
-	}
-	where := strings.TrimPrefix(d.r.o.data, "@")
-	switch {
-	case !d.r.o.dataGiven && !d.r.method.IsStreamingClient():
-		return &usage.Error{Err: fmt.Errorf("no --data: %w", re.Err), Advice: (&dataError{d.r.method, re}).Hint()}
-	case d.literal:
-		return &usage.Error{Err: fmt.Errorf("--data: %w", re), Advice: (&dataError{d.r.method, re}).Hint()}
-	case where == "":
-		where = "standard input"
-	}
-	return fmt.Errorf("%s: %w", where, &dataError{d.r.method, re})
-}
-
-// dataError is an invalid message for a method.
-type dataError struct {
-	method *call.Method
-	*call.RequestError
-}
-
-func (e *dataError) Unwrap() error { return e.RequestError }
-
-func (e *dataError) Hint() string {
-	return cmp.Or(call.Suggestion(e.Err), "wstun describe --msg-template shows the fields of "+string(e.method.Input().FullName()))
 }

@@ -51,7 +51,7 @@ type checkOptions struct {
 
 func (o *checkOptions) parse(in *invocation) (err error) {
 	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
-	if o.endpoint.URL, err = in.argument(); err != nil {
+	if o.endpoint.URL, err = in.url(); err != nil {
 		return err
 	}
 	if o.endpoint.URL == "" {

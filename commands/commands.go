@@ -30,6 +30,7 @@ import (
 	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // program is one run of wstun: the state that all subcommands share.
@@ -46,7 +47,9 @@ type program struct {
 	// without a message.
 	pipes bool
 
-	help, helpAll bool // --help and --all precede the command
+	// words are the command line after the command, as given, and line is their meaning.
+	words []string
+	line  line
 
 	out *output // of the events; nil: the command has none
 
@@ -80,7 +83,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	}
 	p.addSecrets(args)
 	defer p.restoreTerminals()
-	err := p.app().RunContext(ctx, args)
+	err := p.run(ctx, p.app(), args)
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
 		if p.pipes && errors.Is(oe, syscall.EPIPE) {
@@ -143,15 +146,12 @@ func (p *program) app() *cli.App {
 			category("More", p.demoCommand(), p.configCommand(), p.completionCommand(), p.manCommand(), p.versionCommand(), p.helpCommand()),
 			[]*cli.Command{p.completeCommand()},
 		),
-		Flags: helpFlags(),
-		Before: func(c *cli.Context) error {
-			p.help, p.helpAll = c.Bool("help"), c.Bool("all")
-			return nil
-		},
-		// Runs without a subcommand, and with an unknown one.
+		Flags: append(helpFlags(), &cli.BoolFlag{Name: "version", Usage: "print the version"}),
+		// Runs without a command.
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return unknownCommand(c.App, c.Args().First())
+			if c.Bool("version") {
+				p.printVersion()
+				return nil
 			}
 			if p.hasCommand {
 				return &usage.Error{Err: errors.New("no command before --"), Advice: "see wstun --help"}
@@ -164,11 +164,11 @@ func (p *program) app() *cli.App {
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true, // -H 'Accept: a, b' is one header
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              onUsageError,
+		OnUsageError:              p.onUsageError,
 		InvalidFlagAccessHandler:  func(_ *cli.Context, name string) { panic("no flag " + name) }, //nolint:forbidigo // a mistake in this package
 	}
 	for _, cmd := range app.Commands {
-		cmd.OnUsageError = onUsageError // the App's applies to the root alone
+		cmd.OnUsageError = p.onUsageError // the App's applies to the root alone
 		cmd.HideHelpCommand = true
 		if len(cmd.Flags) > 0 && !cmd.Hidden && cmd.Name != "demo" {
 			cmd.Flags = append(cmd.Flags, p.colorFlag())
@@ -198,6 +198,10 @@ type invocation struct {
 	args    []string // without flags
 	given   usage.Given
 	secrets *escape.Secrets // of the program
+
+	p       *program
+	command *cli.Command
+	before  []string // the arguments before args
 }
 
 // action returns the action of a command with options: it parses the command line and
@@ -219,8 +223,8 @@ func action[O interface{ parse(in *invocation) error }](p *program, o O, run fun
 // adds a hint to usage errors without one.
 func (p *program) action(run func(ctx context.Context, in *invocation) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		if p.help || c.Bool("help") {
-			return p.printHelp(c.App, c.Command, p.helpAll || c.Bool("all"))
+		if c.Bool("help") {
+			return p.printHelp(c.App, c.Command, c.Bool("all"))
 		}
 		in, err := p.invocation(c)
 		if err == nil {
@@ -234,14 +238,13 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 	}
 }
 
-// invocation reads the command line. The arguments end at the first one that looks like
-// a flag, which is refused.
+// invocation reads the command line.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	p.given = given(c)
 	if err := usage.OneOf("color", cmp.Or(p.color, "auto"), terminal.Modes...); err != nil {
 		return nil, err
 	}
-	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets}
+	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets, p: p, command: c.Command}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")
 	}
@@ -260,15 +263,6 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	}
 	if in.given["all"] && in.cmd != "help" {
 		return nil, usage.Errorf("--all is for --help")
-	}
-	for _, arg := range in.args {
-		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
-			flag := arg
-			if i := strings.IndexAny(arg, "=: "); i > 0 { // the rest may be a secret
-				flag = arg[:i]
-			}
-			return nil, &usage.Error{Err: errors.New("flag " + flag + " after the arguments"), Advice: "put the flags first: wstun " + in.cmd + " " + flag + " … " + endpoint.Redact(in.args[0])}
-		}
 	}
 	if p.hasCommand && in.cmd != "dial" {
 		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
@@ -314,20 +308,63 @@ func (in *invocation) argument() (string, error) {
 	return args[0], err
 }
 
+// url returns the URL, "" without one.
+func (in *invocation) url() (string, error) {
+	arg, err := in.argument()
+	if err != nil && in.cmd == "dial" && !in.p.hasCommand {
+		if words := meantDial(in.command.Flags, in.p.words); words != nil {
+			err = &usage.Error{Err: err, Advice: in.p.didYouMean(in.command, words...)}
+		}
+	}
+	if err != nil || arg == "" || in.given["accept"] {
+		return arg, err
+	}
+	if words := meantURL(in.cmd, arg); words != nil {
+		if _, err = outbound.ParseURL(arg); err != nil {
+			err = &usage.Error{Err: err, Advice: in.didYouMean(words...)}
+		}
+	}
+	return arg, err
+}
+
+// didYouMean returns advice to give the same flags, and words in place of the arguments.
+func (in *invocation) didYouMean(words ...string) string {
+	return in.p.didYouMean(in.command, slices.Concat(in.p.line.flagWords(), in.before, words)...)
+}
+
+// takeTarget sets the address of o if the first argument is a TARGET, and returns the
+// other arguments.
+func (in *invocation) takeTarget(o *target.Options) (rest []string) {
+	switch {
+	case len(in.args) > 0 && o.Unix && !target.IsURL(in.args[0]):
+		o.Addr = "unix:" + strings.TrimPrefix(in.args[0], "unix:")
+	case len(in.args) > 0 && target.IsTarget(in.args[0]):
+		o.Addr = in.args[0]
+	default:
+		return in.args
+	}
+	return in.args[1:]
+}
+
 // targetArguments returns the TARGET, if there is one, and the other arguments, of which
 // a negative most allows any number. With --accept there is no TARGET.
 func (in *invocation) targetArguments(o *target.Options, most int) (rest []string, err error) {
-	rest = in.args
 	o.Given, o.Endpoint.Secrets = in.given, in.secrets
-	if len(rest) > 0 && target.IsTarget(rest[0]) {
-		o.Addr, rest = rest[0], rest[1:]
+	rest = in.takeTarget(o)
+	notTarget := func(advice string) error {
+		return &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(in.args[0])), Advice: advice}
+	}
+	if len(in.args) > 0 && !o.Unix && (o.Addr == "" && o.Endpoint.Accept == "" || target.IsTarget(in.args[0])) {
+		if words := meantTarget(in.args, !o.Calls && len(o.Descriptors.Protos)+len(o.Descriptors.Protosets) > 0); words != nil {
+			return nil, notTarget(in.didYouMean(words...))
+		}
 	}
 	if o.Addr != "" && in.given["accept"] {
 		return nil, usage.Errorf("both --accept %s and the TARGET %s: a session is either accepted or dialed", o.Endpoint.Accept, endpoint.Redact(o.Addr))
 	}
 	if most >= 0 && len(rest) > most {
 		if o.Addr == "" && len(rest) == most+1 {
-			return nil, &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(rest[0])), Advice: "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"}
+			return nil, notTarget("want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server")
 		}
 		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
 	}
@@ -336,4 +373,6 @@ func (in *invocation) targetArguments(o *target.Options, most int) (rest []strin
 
 // onUsageError turns err, an error of package flag or cli's about an environment
 // variable, into a usage.Error with a hint.
-func onUsageError(c *cli.Context, err error, _ bool) error { return flagError(c.App, c.Command, err) }
+func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
+	return p.flagError(c.App, c.Command, err)
+}

@@ -22,43 +22,6 @@ var flagValues = map[string][]string{
 	"yamux-role":    {"client", "server"},
 }
 
-// line is the parsed part of a command line between the command and the word to complete.
-type line struct {
-	used     []cli.Flag
-	pending  cli.Flag // the flag whose value is the word to complete; nil: none
-	operands []string
-}
-
-// uses reports whether l has the flag with a name.
-func (l *line) uses(name string) bool {
-	return slices.ContainsFunc(l.used, func(f cli.Flag) bool { return f.Names()[0] == name })
-}
-
-// parseLine parses words, which don't include "--", as the flag package does: all words
-// from the first operand on are operands. It returns false for an unknown flag.
-func parseLine(flags []cli.Flag, words []string) (l line, ok bool) {
-	for i, word := range words {
-		if l.pending != nil {
-			l.pending = nil
-			continue
-		}
-		if len(word) < 2 || word[0] != '-' {
-			l.operands = words[i:]
-			break
-		}
-		name, _, hasValue := strings.Cut(flagName(word), "=")
-		f := findFlag(flags, name)
-		if f == nil {
-			return line{}, false
-		}
-		l.used = append(l.used, f)
-		if !hasValue && takesValue(f) {
-			l.pending = f
-		}
-	}
-	return l, true
-}
-
 // flagName returns the name in a word that begins with one or two dashes.
 func flagName(word string) string {
 	return strings.TrimPrefix(word[1:], "-")
@@ -99,8 +62,8 @@ func describeFlag(f cli.Flag) (text, value string) {
 }
 
 // completeFlag completes a word that begins with a dash: the name of one of flags, or the
-// value after "=". It leaves out names of used flags that can't be repeated.
-func completeFlag(flags, used []cli.Flag, word string) *completion.Answer {
+// value after "=". It leaves out names of flags in l that can't be repeated.
+func completeFlag(flags []cli.Flag, l *line, word string) *completion.Answer {
 	if name, value, ok := strings.Cut(word, "="); ok {
 		f := findFlag(flags, flagName(name))
 		if f == nil {
@@ -110,7 +73,7 @@ func completeFlag(flags, used []cli.Flag, word string) *completion.Answer {
 	}
 	var names []completion.Candidate
 	for _, f := range flags {
-		if slices.Contains(used, f) && !isRepeatable(f) {
+		if l.uses(f.Names()[0]) && !isRepeatable(f) {
 			continue
 		}
 		text, _ := describeFlag(f)

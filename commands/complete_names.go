@@ -19,7 +19,8 @@ import (
 )
 
 // completeOperand completes an argument that is not a flag, of the kinds in the command's
-// ArgsUsage. before is the command line before the word, which parseLine has split into l.
+// ArgsUsage. before is the command line before the word, with the command first, and l the
+// part after the command.
 func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, before []string, l *line, word string) *completion.Answer {
 	usage, _, _ := strings.Cut(cmd.ArgsUsage, "[--")
 	kinds, operands := strings.Fields(usage), l.operands
@@ -29,7 +30,7 @@ func (c *completer) completeOperand(ctx context.Context, cmd *cli.Command, befor
 		kinds[0] = "[TARGET]"
 	}
 	all := &completion.Answer{}
-	if len(kinds) > 0 && kinds[0] == "[TARGET]" {
+	if len(kinds) > 0 && kinds[0] == "[TARGET]" && !l.uses("unix") {
 		switch {
 		case len(operands) > 0 && !target.IsTarget(operands[0]): // descriptors are local
 			kinds = kinds[1:]
@@ -102,7 +103,7 @@ func (c *completer) completeTarget(ctx context.Context, before []string, prefix,
 		}
 		return nil
 	}
-	_ = app.RunContext(ctx, append([]string{app.Name}, before...)) // on error there are no names
+	_ = p.run(ctx, app, append([]string{app.Name}, before...)) // on error there are no names
 	return answer(word, names)
 }
 
@@ -128,14 +129,12 @@ func (c *completer) names(ctx context.Context, kind string, words []string) []co
 	app := p.app()
 	opts := p.targets[words[0]]
 	app.Command(words[0]).Action = p.action(func(ctx context.Context, in *invocation) (err error) {
-		if len(in.args) > 0 && target.IsTarget(in.args[0]) {
-			opts.Addr = in.args[0]
-		}
+		in.takeTarget(opts)
 		opts.Given = in.given
 		names, err = c.ask(ctx, p, opts, kind)
 		return err
 	})
-	_ = app.RunContext(ctx, append([]string{app.Name}, words...)) // on error there are no names
+	_ = p.run(ctx, app, append([]string{app.Name}, words...)) // on error there are no names
 	return names
 }
 

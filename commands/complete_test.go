@@ -94,7 +94,7 @@ func TestCompleteWords(t *testing.T) {
 	}{
 		{"c", []string{"check", "call", "config", "completion"}},
 		{"__", nil},
-		{"-", []string{"--help", "-h", "--all"}},
+		{"-", []string{"--help", "-h", "--all", "--version"}},
 		{"nonsense ", nil},
 		{"help ca", []string{"call"}},
 		{"help call ", nil},
@@ -103,12 +103,18 @@ func TestCompleteWords(t *testing.T) {
 		{"version ", nil},
 
 		{"call --out", []string{"--output"}},
-		{"call --proto", []string{"--proto-names", "--proto", "--protoset"}},
+		{"call --proto", []string{"--proto-names", "--proto-out-dir", "--protoset-out", "--proto", "--protoset"}},
 		{"call --output json --outp", nil}, // it is there
 		{"call -H a:b --head", []string{"--header"}},
 		{"call -H a:b --nonsense x --head", nil},
 		{"call --tls --log-f", []string{"--log-format"}},
-		{"call h:1 a.B/C --out", nil}, // flags go first
+		{"call h:1 a.B/C --out", []string{"--output"}},
+		{"call h:1 --output ", []string{"text", "json"}},
+		{"call h:1 a.B/C -1 --out", []string{"--output"}},
+		{"call -- --out", nil},
+		{"--output json call --log-f", []string{"--log-format"}},
+		{"--output json ca", []string{"call"}},
+		{"--output ", []string{"text", "json"}},
 		{"call --he", []string{"--header", "--help"}},
 
 		{"call --output ", []string{"text", "json"}},
@@ -139,6 +145,8 @@ func TestCompleteWords(t *testing.T) {
 		{"call --protoset " + protoset + " h:1 Hub/S", methods},
 		{"call --protoset " + protoset + " --output json -H a:b h:1 Hub/S", methods},
 		{"call --protoset " + protoset + " h:1 Hub.Su", []string{"Hub.Sum"}},
+		{"call h:1 --protoset " + protoset + " Hub.Su", []string{"Hub.Sum"}},
+		{"describe /tmp/socket --unix --protoset " + protoset + " Key.n", []string{"Key.name"}},
 		{"call --proto demo/hub.proto h:1 Hub/S", methods},
 		{"call --proto nothing h:1 Hub/S", nil},
 		{"call --protoset " + protoset + " Hub/S", nil}, // the TARGET goes first

@@ -93,37 +93,44 @@ type completer struct {
 func (c *completer) complete(ctx context.Context, words []string) *completion.Answer {
 	before, word := words[:len(words)-1], words[len(words)-1]
 	app := quietProgram().app()
-	switch {
-	case len(before) == 0 && strings.HasPrefix(word, "-"):
-		return completeFlag(app.Flags, nil, word)
-	case len(before) == 0:
-		return answer(word, commandNames(app))
+	cmd, others := findCommand(app, before)
+	if cmd == nil {
+		return completeCommandName(app, before, word)
 	}
-	cmd := app.Command(before[0])
-	if cmd == nil || cmd.Hidden {
+	l := parseLine(cmd.Flags, others)
+	before = slices.Insert(others, 0, cmd.Name)
+	switch {
+	case cmd.Hidden, !l.knows():
 		return &completion.Answer{}
-	}
-	if slices.Contains(before, "--") {
-		if cmd.Name != "dial" {
-			return &completion.Answer{}
-		}
+	case l.rest != nil && cmd.Name == "dial":
 		return &completion.Answer{Paths: completion.Files}
-	}
-	l, ok := parseLine(cmd.Flags, before[1:])
-	switch {
-	case !ok:
+	case l.rest != nil:
 		return &completion.Answer{}
 	case l.pending != nil && l.pending.Names()[0] == "target":
 		return c.completeTarget(ctx, before[:len(before)-1], "", word)
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
-	case len(l.operands) == 0 && strings.HasPrefix(word, "-"):
+	case strings.HasPrefix(word, "-"):
 		if name, _, ok := strings.Cut(word, "="); ok && flagName(name) == "target" {
 			return c.completeTarget(ctx, before, name+"=", word)
 		}
-		return completeFlag(cmd.Flags, l.used, word)
+		return completeFlag(cmd.Flags, &l, word)
 	}
 	return c.completeOperand(ctx, cmd, before, &l, word)
+}
+
+// completeCommandName completes a word before which there is no command.
+func completeCommandName(app *cli.App, before []string, word string) *completion.Answer {
+	l := parseLine(allFlags(app), before)
+	switch {
+	case l.pending != nil:
+		return completeValue(l.pending, "", word)
+	case len(l.operands) > 0, l.rest != nil, !l.knows():
+		return &completion.Answer{}
+	case strings.HasPrefix(word, "-"):
+		return completeFlag(app.Flags, &l, word)
+	}
+	return answer(word, commandNames(app))
 }
 
 // quietProgram returns a program that only parses command lines.

@@ -32,7 +32,7 @@ func (p *program) describeCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Bool(&o.template, "msg-template", "also show each message filled in, as a start for a request"),
 			usage.String(&o.format, "format", "write templates as `FORMAT`: json or text", "json"),
-		}, o.export.flags(), o.target.Flags(), o.log.flags("warn")),
+		}, o.export.flags("the shown symbols and their"), o.target.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.describe),
 	}
 }

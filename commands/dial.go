@@ -64,7 +64,7 @@ type dialOptions struct {
 func (o *dialOptions) parse(in *invocation) (err error) {
 	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given = in.given, in.secrets, in.given
 	o.endpoint.DefaultURL = endpoint.DefaultURL
-	if o.endpoint.URL, err = in.argument(); err != nil {
+	if o.endpoint.URL, err = in.url(); err != nil {
 		return err
 	}
 	if len(o.listen) == 0 {

@@ -14,10 +14,11 @@ import (
 // exportOptions are the values of the flags that write descriptors to files.
 type exportOptions struct{ protoDir, protoset string }
 
-func (o *exportOptions) flags() []cli.Flag {
+// flags returns the flags for subject, such as "the method and its".
+func (o *exportOptions) flags(subject string) []cli.Flag {
 	return []cli.Flag{
-		usage.Path(&o.protoDir, "proto-out-dir", "write the shown symbols and their dependencies as .proto files to the folder `DIR`"),
-		usage.Path(&o.protoset, "protoset-out", "write the shown symbols and their dependencies as a compiled set to `FILE`"),
+		usage.Path(&o.protoDir, "proto-out-dir", "write "+subject+" dependencies as .proto files to the folder `DIR`"),
+		usage.Path(&o.protoset, "protoset-out", "write "+subject+" dependencies as a compiled set to `FILE`"),
 	}
 }
 

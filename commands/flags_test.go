@@ -22,7 +22,7 @@ import (
 func parse(t *testing.T, args ...string) (options any, err error) {
 	t.Helper()
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}, parsed: func(o any) { options = o }}
-	err = p.app().RunContext(t.Context(), append([]string{"wstun"}, args...))
+	err = p.run(t.Context(), p.app(), append([]string{"wstun"}, args...))
 	return options, err
 }
 

@@ -22,12 +22,12 @@ var groups = []struct {
 	{
 		"Session",
 		"header accept path listen wait proxy target config/config",
-		"config subprotocol origin yamux-role keep-extensions",
+		"config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{
 		"TLS and credentials",
 		"token-file token-header tls upstream-tls cert key cacert target-cacert insecure",
-		"servername expand-headers allow-unauthenticated " +
+		"plaintext servername expand-headers allow-unauthenticated " +
 			"upstream-cacert upstream-cert upstream-key upstream-servername upstream-insecure " +
 			"target-cert target-key target-servername target-insecure",
 	},

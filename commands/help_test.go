@@ -57,7 +57,7 @@ func TestHelpWithVariables(t *testing.T) {
 		for _, args := range [][]string{{name, "--help", "--all"}, {name, "--all", "-h", "argument"}, {"--help", "--all", name}, {"help", "--all", name}} {
 			var stdout strings.Builder
 			p := &program{stdout: &stdout, stderr: &strings.Builder{}}
-			if err := p.app().RunContext(t.Context(), append([]string{"wstun"}, args...)); err != nil {
+			if err := p.run(t.Context(), p.app(), append([]string{"wstun"}, args...)); err != nil {
 				t.Fatal(err)
 			}
 			if want := renderHelp(quietProgram().app(), name, pipeHelpWidth, true); stdout.String() != want {

@@ -65,7 +65,7 @@ func TestGivenToken(t *testing.T) {
 	t.Setenv("WSTUN_TOKEN", "x")
 	var o *checkOptions
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}, parsed: func(options any) { o = options.(*checkOptions) }}
-	if err := p.app().Run([]string{"wstun", "check", "ws://h/"}); err != nil || o == nil || !p.given.Set(tokenFlag) || p.given[tokenFlag] {
+	if err := p.run(t.Context(), p.app(), []string{"wstun", "check", "ws://h/"}); err != nil || o == nil || !p.given.Set(tokenFlag) || p.given[tokenFlag] {
 		t.Errorf("check with WSTUN_TOKEN: %v, given %v", err, p.given)
 	}
 }

@@ -26,7 +26,7 @@ func (p *program) listCommand() *cli.Command {
 		Description: targetDescription + "\n\n" +
 			"SERVICE may be short if only one service matches. Without a TARGET the services are\n" +
 			"those of --proto or --protoset.",
-		Flags:  slices.Concat(o.export.flags(), o.target.Flags(), o.log.flags("warn")),
+		Flags:  slices.Concat(o.export.flags("the shown symbols and their"), o.target.Flags(), o.log.flags("warn")),
 		Action: action(p, o, p.list),
 	}
 }

@@ -77,19 +77,19 @@ func (o *replayOptions) parse(in *invocation) (err error) {
 	if len(in.args) == 0 || len(in.args) == 1 && (target.IsURL(in.args[0]) || strings.HasPrefix(in.args[0], "@")) {
 		return &usage.Error{Err: errors.New("no FILE"), Advice: "wstun replay FILE TARGET makes the calls of the recording in FILE"}
 	}
-	if target.IsURL(in.args[0]) {
-		return &usage.Error{Err: fmt.Errorf("%s is not a FILE", endpoint.Redact(in.args[0])), Advice: "FILE goes before TARGET"}
+	if target.IsURL(in.args[0]) || len(in.args) == 2 && target.IsTarget(in.args[0]) && !target.IsTarget(in.args[1]) {
+		return &usage.Error{Err: fmt.Errorf("%s is not a FILE", endpoint.Redact(in.args[0])), Advice: in.didYouMean(slices.Concat(in.args[1:2], in.args[:1], in.args[2:])...)}
 	}
 	o.file = in.args[0]
+	o.target.Calls = true
 	rest := *in
-	rest.args = in.args[1:]
+	rest.before, rest.args = in.args[:1], in.args[1:]
 	if _, err = rest.targetArguments(&o.target, 0); err != nil {
 		return err
 	}
 	if o.target.Addr == "" && o.target.Endpoint.Accept == "" {
 		return target.ErrNoTarget
 	}
-	o.target.Calls = true
 	if o.rules, err = replay.ParseRules(o.ignore, o.unordered); err != nil {
 		return err
 	}

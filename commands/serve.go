@@ -45,7 +45,7 @@ func (o *serveOptions) parse(in *invocation) (err error) {
 	o.endpoint.Secrets, o.backend.Secrets = in.secrets, in.secrets
 	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
 	o.endpoint.DefaultAccept = endpoint.DefaultAccept
-	if o.endpoint.URL, err = in.argument(); err != nil {
+	if o.endpoint.URL, err = in.url(); err != nil {
 		return err
 	}
 	return o.readyTimeout.check()

@@ -59,6 +59,7 @@ type shellOptions struct {
 }
 
 func (o *shellOptions) parse(in *invocation) error {
+	o.target.Calls, o.target.Reconnect = true, true
 	if _, err := in.targetArguments(&o.target, 0); err != nil {
 		return err
 	}
@@ -70,7 +71,6 @@ func (o *shellOptions) parse(in *invocation) error {
 			return err
 		}
 	}
-	o.target.Calls, o.target.Reconnect = true, true
 	if err := usage.NotNegative("wait", o.target.Wait); err != nil {
 		return err
 	}
@@ -113,17 +113,14 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 
 // newShell returns the shell that the flags describe.
 func (p *program) newShell(o *shellOptions) (*shell.Shell, error) {
-	maxTime, err := target.ParseMaxTime(o.target.MaxTime)
-	if err != nil {
-		return nil, err
-	}
 	header, err := endpoint.Metadata("rpc-header", o.rpcHeader, o.target.Endpoint.ExpandHeaders, o.target.Endpoint.Secrets)
 	if err != nil {
 		return nil, err
 	}
 	return &shell.Shell{
 		Report:   p.reportInShell,
-		MaxTime:  maxTime,
+		Failed:   p.headerHint(&o.target),
+		MaxTime:  o.target.MaxTime,
 		Metadata: header,
 		Settings: shell.Settings{
 			Compact: o.messages.onOneLine(p, message.JSON), EmitDefaults: o.messages.emitDefaults, ProtoNames: o.messages.protoNames, Errexit: o.errexit,

@@ -16,31 +16,31 @@ import (
 
 // flagError turns err, an error of package flag or cli's about an environment variable,
 // into a usage.Error with a hint.
-func flagError(app *cli.App, cmd *cli.Command, err error) error {
+func (p *program) flagError(app *cli.App, cmd *cli.Command, err error) error {
 	text := err.Error()
 	const unknown = "flag provided but not defined: -"
 	if name, ok := strings.CutPrefix(text, unknown); ok {
 		if i := strings.IndexAny(name, "=: "); i > 0 { // the rest may be a secret, as in '-HName: value'
 			name = name[:i]
 		}
-		return &usage.Error{Err: errors.New(unknown + name), Advice: unknownFlagHint(app, cmd, name)}
+		return &usage.Error{Err: errors.New(unknown + name), Advice: p.unknownFlagHint(app, cmd, name)}
 	}
 	if m := badFlag.FindStringSubmatch(text); m != nil {
-		err = badValue(cmd, dashes(m[2])+m[2], m[1], m[2], err)
+		err = badValue(cmd, dashes(m[2])+m[2], m[1], m[2], m[3], err)
 	} else if m := badVariable.FindStringSubmatch(text); m != nil {
-		err = badValue(cmd, m[2], m[1], m[3], err)
+		err = badValue(cmd, m[2], m[1], m[3], m[4], err)
 	}
 	return &usage.Error{Err: err, Advice: helpHint(app, cmd)}
 }
 
 var (
-	badFlag     = regexp.MustCompile(`value ("[^"]*") for (?:flag )?-(\S+): (?:parse error|value out of range)$`)
-	badVariable = regexp.MustCompile(`^could not parse ("[^"]*") as \S+ value from environment variable "(\S+)" for flag (\S+): `)
+	badFlag     = regexp.MustCompile(`value ("[^"]*") for (?:flag )?-(\S+): (.*)$`)
+	badVariable = regexp.MustCompile(`^could not parse ("[^"]*") as (?:\S+ )?value from environment variable "(\S+)" for flag (\S+): (.*)$`)
 )
 
-// badValue returns the error that value, given in where, doesn't fit the type of a flag.
-// For a flag that takes any text it returns err.
-func badValue(cmd *cli.Command, where, value, flag string, err error) error {
+// badValue returns the error that value, given in where, doesn't fit the type of a flag, for
+// a reason that only a GenericFlag knows. For a flag that takes any text it returns err.
+func badValue(cmd *cli.Command, where, value, flag, reason string, err error) error {
 	for _, f := range cmd.Flags {
 		if !slices.Contains(f.Names(), flag) {
 			continue
@@ -52,36 +52,52 @@ func badValue(cmd *cli.Command, where, value, flag string, err error) error {
 			return fmt.Errorf("%s %s: want a whole number", where, value)
 		case *cli.BoolFlag:
 			return fmt.Errorf("%s %s: want true or false", where, value)
+		case *cli.GenericFlag:
+			return fmt.Errorf("%s %s: %s", where, value, reason)
 		}
 	}
 	return err
 }
 
 // unknownFlagHint returns the hint for a flag that cmd doesn't have.
-func unknownFlagHint(app *cli.App, cmd *cli.Command, name string) string {
+func (p *program) unknownFlagHint(app *cli.App, cmd *cli.Command, name string) string {
 	own := flagNames(cmd)
+	if cmd.Name == "dial" && !p.hasCommand {
+		if words := meantDial(cmd.Flags, p.words); words != nil {
+			return p.didYouMean(cmd, words...)
+		}
+	}
+	if words := meantPort(cmd, p.words); words != nil {
+		return p.didYouMean(cmd, words...)
+	}
+	if advice := grpcurlAdvice[name]; advice != "" {
+		return advice
+	}
 	if similar := suggest.Near(name, own); len(similar) > 0 {
 		for i, s := range similar {
 			similar[i] = dashes(s) + s
 		}
 		return "did you mean " + orList(similar) + "?"
 	}
-	if name == "plaintext" && slices.Contains(own, "tls") { // grpcurl's
-		return "leave it out: wstun speaks to a plain server without TLS, unless --tls is given"
+	var others []string // commands with such a flag
+	for _, other := range app.Commands {
+		if findFlag(other.Flags, name) != nil {
+			others = append(others, "wstun "+other.Name)
+		}
 	}
-	if app.Command(cmd.Name) == nil { // wstun itself
-		if app.Command(name) != nil {
-			return "did you mean wstun " + name + "?"
-		}
-		if slices.ContainsFunc(app.Commands, func(cmd *cli.Command) bool { return len(name) > 1 && slices.Contains(flagNames(cmd), name) }) {
-			return "put it after the command: wstun COMMAND --" + name
-		}
+	switch {
+	case app.Command(cmd.Name) != nil && len(others) > 0:
+		return "leave it out: " + dashes(name) + name + " is a flag of " + orList(others)
+	case app.Command(name) != nil:
+		return "did you mean wstun " + name + "?"
+	case len(others) > 0:
+		return "give a command, too: wstun COMMAND " + dashes(name) + name
 	}
 	return helpHint(app, cmd)
 }
 
 // unknownCommand returns the error that there is no command of that name.
-func unknownCommand(app *cli.App, name string) error {
+func unknownCommand(app *cli.App, name string) *usage.Error {
 	var names []string
 	for _, cmd := range app.VisibleCommands() {
 		names = append(names, cmd.Name)

@@ -55,7 +55,7 @@ func (p *program) tapCommand() *cli.Command {
 			usage.String(&o.dial.Proxy, "proxy", "dial through the proxy `URL`, or none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 			usage.Strings(&o.accept.Origins, "origin", "let in handshakes of browsers with this `ORIGIN`, such as https://hub.example, * for any; repeatable"),
 			usage.Int(&o.accept.MaxSessions, "max-sessions", "relay at most `N` sessions at a time; 0 for no limit", 1024),
-			usage.Duration(&o.dial.ConnectTimeout, "connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
+			usage.Seconds(&o.dial.ConnectTimeout, "connect-timeout", "give up on a dial after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 			usage.Strings(&o.listen, "listen", "let gRPC clients at `ADDR` into the sessions, which are then not relayed byte by byte; repeatable"),
 			usage.String(&o.accept.YamuxRole, "yamux-role", "with --listen: the yamux `ROLE` of the side that dials, client or server, and so that of gRPC", wsmux.Client.String()),
 			usage.Bool(&o.keepExtensions, "keep-extensions", "pass the offer of extensions on; compressed messages are then not decoded"),
@@ -76,7 +76,7 @@ type tapOptions struct {
 }
 
 func (o *tapOptions) parse(in *invocation) (err error) {
-	if o.dial.URL, err = in.argument(); err != nil {
+	if o.dial.URL, err = in.url(); err != nil {
 		return err
 	}
 	if o.dial.URL == "" {

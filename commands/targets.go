@@ -71,6 +71,9 @@ func kindOf(f cli.Flag) config.Kind {
 	case *cli.DurationFlag:
 		return config.Duration
 	case *cli.GenericFlag:
+		if _, value := describeFlag(f); value == "TIME" {
+			return config.Seconds
+		}
 		return config.Size
 	}
 	switch _, value := describeFlag(f); {
@@ -100,7 +103,7 @@ func (p *program) applyTarget(c *cli.Context, in *invocation) error {
 		}
 	}
 	isURL := strings.Contains(c.Command.ArgsUsage, "URL")
-	hasOperand := len(in.args) > i && (isURL || target.IsTarget(in.args[i]))
+	hasOperand := len(in.args) > i && (isURL || in.given["unix"] || target.IsTarget(in.args[i]))
 	acceptsInstead := in.given["accept"] && in.cmd != "tap" // which also accepts
 	word := p.named.name
 	switch {

@@ -194,7 +194,7 @@ func TestServeWarnsOfVariable(t *testing.T) {
 	for args, want := range map[string]bool{"serve": true, "serve --accept :1": false, "serve --target ws://h/": false, "serve ws://h/": false, "dial": false} {
 		var stderr strings.Builder
 		p := &program{stdout: &strings.Builder{}, stderr: &stderr, parsed: func(any) {}}
-		if err := p.app().RunContext(t.Context(), append([]string{"wstun"}, strings.Fields(args)...)); err != nil {
+		if err := p.run(t.Context(), p.app(), append([]string{"wstun"}, strings.Fields(args)...)); err != nil {
 			t.Error(err)
 		}
 		if got := strings.HasPrefix(stderr.String(), "wstun: warning: WSTUN_TARGET is set: serve dials ws://h/;"); got != want || !want && stderr.Len() > 0 {

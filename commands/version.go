@@ -18,10 +18,14 @@ func (p *program) versionCommand() *cli.Command {
 			if _, err := in.arguments(0); err != nil {
 				return err
 			}
-			fmt.Fprintf(p.stdout, "wstun %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			p.printVersion()
 			return nil
 		}),
 	}
+}
+
+func (p *program) printVersion() {
+	fmt.Fprintf(p.stdout, "wstun %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version returns the version that the go command recorded in the binary: a tag, or a

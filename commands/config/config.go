@@ -40,6 +40,7 @@ const (
 	Bool
 	Int
 	Duration
+	Seconds // or a duration
 	Size
 	CommandLine // not allowed in the file
 )

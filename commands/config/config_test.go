@@ -22,7 +22,8 @@ var testKeys = Keys{
 	"servername":      {Kind: Text},
 	"insecure":        {Kind: Bool},
 	"max-retries":     {Kind: Int},
-	"connect-timeout": {Kind: Duration},
+	"connect-timeout": {Kind: Seconds},
+	"ping-timeout":    {Kind: Duration},
 	"max-memory":      {Kind: Size},
 	"record":          {Kind: CommandLine},
 }
@@ -129,7 +130,7 @@ func TestMistakes(t *testing.T) {
 		{"targets:\n a:\n  insecure: 1", `f:3: insecure: want true or false, not "1"`},
 		{"targets:\n a:\n  insecure: 'true'", `f:3: insecure: want true or false, not "true"`},
 		{"targets:\n a:\n  max-retries: 1.5", `f:3: max-retries: want a whole number, not "1.5"`},
-		{"targets:\n a:\n  connect-timeout: 3", `f:3: connect-timeout: want a duration with its unit, such as 30s or 5m, not "3"`},
+		{"targets:\n a:\n  ping-timeout: 3", `f:3: ping-timeout: want a duration with its unit, such as 30s or 5m, not "3"`},
 		{"targets:\n a:\n  max-memory: 1GB", `f:3: max-memory: want a size such as 4MiB, 512KiB or 1048576, not "1GB"`},
 		{"targets:\n a:\n  record: x", "f:3: record is only for the command line"},
 		{"targets:\n a:\n  token_file: s3cret", `f:3: unknown key "token_file"; did you mean "token-file"?`},

@@ -148,6 +148,10 @@ func (k Kind) check(n *yamlfile.Node) string {
 		if _, err := time.ParseDuration(n.Text); err != nil {
 			return ": want a duration with its unit, such as 30s or 5m, not " + n.Describe()
 		}
+	case Seconds:
+		if _, err := usage.ParseSeconds(n.Text); err != nil {
+			return ": " + err.Error() + ", not " + n.Describe()
+		}
 	case Size:
 		if _, err := usage.ParseSize(n.Text); err != nil {
 			return ": " + err.Error() + ", not " + n.Describe()

@@ -69,6 +69,7 @@ var comparisons = []comparison{
 	// README, "Invoking RPCs"
 	{"-plaintext ADDR wstun.demo.v1.Hub/Sleep", "call --pretty TARGET wstun.demo.v1.Hub/Sleep", ""},
 	{`-plaintext -d '{"name": "none"}' ADDR wstun.demo.v1.Hub/DeleteKey`, `call --pretty -d '{"name": "none"}' TARGET wstun.demo.v1.Hub/DeleteKey`, ""},
+	{`-plaintext -d '{"name": "none"}' ADDR wstun.demo.v1.Hub/DeleteKey`, `call TARGET wstun.demo.v1.Hub/DeleteKey '{"name": "none"}' --pretty`, ""},
 	{"-plaintext -d @ ADDR wstun.demo.v1.Hub/Sum", "call --pretty -d @ TARGET wstun.demo.v1.Hub/Sum", "{\n  \"value\": 1234\n}\n{\"value\": \"1\"}"},
 	{`-plaintext -d '{"text":"a"} {"text":"b"}' ADDR wstun.demo.v1.Hub.Echo`, `call --pretty -d '{"text":"a"} {"text":"b"}' TARGET wstun.demo.v1.Hub.Echo`, ""},
 	{`-plaintext -d '{"tick":"0.001s","maxEvents":2}' ADDR wstun.demo.v1.Hub/WatchKeys`, `call --pretty -d '{"tick":"0.001s","maxEvents":2}' TARGET wstun.demo.v1.Hub/WatchKeys`, ""},
@@ -80,6 +81,8 @@ var comparisons = []comparison{
 	{"-plaintext ADDR list", "list TARGET", ""},
 	{"-protoset hub.protoset list", "list --protoset hub.protoset", ""},
 	{"-import-path ROOT -proto commands/demo/hub.proto list", "list --import-path ROOT --proto commands/demo/hub.proto", ""},
+	{"-plaintext ADDR list", "list -plaintext TARGET", ""},
+	{"-plaintext -connect-timeout 20 ADDR list", "list TARGET -plaintext -connect-timeout 20", ""},
 	{"-plaintext ADDR list wstun.demo.v1.Hub", "list TARGET wstun.demo.v1.Hub", ""},
 	{"-protoset hub.protoset list wstun.demo.v1.Hub", "list --protoset hub.protoset wstun.demo.v1.Hub", ""},
 	// "Describing Elements"
@@ -159,7 +162,8 @@ var plainComparisons = []comparison{
 	{"-plaintext -v -H x-one:1 -H x-two:2 ADDR wstun.demo.v1.Hub/Sleep", "call --pretty -v -H x-one:1 -H x-two:2 ADDR wstun.demo.v1.Hub/Sleep", ""},
 	{"-plaintext -H x-deny:1 ADDR list", "list -H x-deny:1 ADDR", ""},
 	{"-plaintext -unix SOCKET list", "list unix:SOCKET", ""},
-	{"-plaintext -connect-timeout 1 DEAD list", "list --connect-timeout 1s DEAD", ""},
+	{"-plaintext -unix SOCKET list", "list -plaintext -unix SOCKET", ""},
+	{"-plaintext -connect-timeout 1 DEAD list", "list -plaintext -connect-timeout 1 DEAD", ""},
 	// README, "Invoking RPCs"
 	{"-cacert ca.pem SECURE wstun.demo.v1.Hub/Sleep", "call --pretty --tls --cacert ca.pem SECURE wstun.demo.v1.Hub/Sleep", ""},
 	// -help

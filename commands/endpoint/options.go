@@ -93,7 +93,7 @@ func (o *Options) ConnectFlags() []cli.Flag {
 		usage.Strings(&o.Origins, "origin", "let in handshakes of browsers with this `ORIGIN`, such as https://hub.example, * for any; repeatable"),
 		usage.Duration(&o.PingInterval, "ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", wsmux.DefaultPingInterval),
 		usage.Duration(&o.PingTimeout, "ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", wsmux.DefaultPingTimeout),
-		usage.Duration(&o.ConnectTimeout, "connect-timeout", "give up on a dial after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
+		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up on a dial after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server (default: server for serve, else client)", ""),
 		usage.Size(&o.MaxMessage, "max-ws-message", "send WebSocket messages of at most `SIZE`, for a peer with a limit; 0 for no limit", 0),
 		usage.String(&o.Window, "window", "receive window of a stream, `SIZE` in bytes, KiB or MiB; auto: as much as the link can use, 1MiB, or up to 16MiB on a long link", "auto"),
@@ -114,7 +114,7 @@ func (o *Options) CheckFlags() []cli.Flag {
 		usage.Bool(&o.TLS.Insecure, "insecure", "don't verify the peer's certificate"),
 		usage.String(&o.Proxy, "proxy", "dial through the proxy `URL`, or none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
 		usage.Strings(&o.Subprotocols, "subprotocol", "offer the WebSocket subprotocol `NAME`; repeatable"),
-		usage.Duration(&o.ConnectTimeout, "connect-timeout", "give up on a layer after `DURATION`; 0 for never", tunnel.DefaultConnectTimeout),
+		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up on a layer after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server", wsmux.Client.String()),
 		usage.Size(&o.MaxMessage, "max-ws-message", "send WebSocket messages of at most `SIZE`, for a peer with a limit; 0 for no limit", 0),
 	}

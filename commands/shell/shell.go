@@ -69,6 +69,9 @@ type Shell struct {
 	// until the server can be reached, or returns why it can't.
 	Ready func(ctx context.Context) error
 
+	// Failed, if set, is called after the status of a call that failed was printed.
+	Failed func(*status.Status)
+
 	// MaxTime bounds each command. Default: no limit.
 	MaxTime time.Duration
 
@@ -336,6 +339,9 @@ func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, pr
 		out = s.Stderr
 	}
 	printer.Status(ctx, out, r.Status)
+	if s.Failed != nil {
+		s.Failed(r.Status)
+	}
 	return &StatusError{r.Status}
 }
 

@@ -84,7 +84,11 @@ func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, 
 	if o.UseTLS {
 		p.tls = files.Client(o.Logger)
 	} else if files.IsSet() {
-		return nil, nil, &usage.Error{Err: errors.New("TLS flags for a plain server without --tls"), Advice: "use --tls, too"}
+		advice := "use --tls, too"
+		if o.Given["plaintext"] {
+			advice = "use --tls instead of --plaintext"
+		}
+		return nil, nil, &usage.Error{Err: errors.New("TLS flags for a plain server without --tls"), Advice: advice}
 	}
 	p.options = o.dialOptions()
 	if o.Reconnect {

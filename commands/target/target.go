@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,12 +41,13 @@ type Options struct {
 	Given    usage.Given
 	Endpoint endpoint.Options
 
-	UseTLS               bool
+	UseTLS, Plaintext    bool
+	Unix                 bool // Addr is unix:PATH, from a TARGET without unix:
 	Authority, UserAgent string
 	ReflectHeader        []string
 	Descriptors          backend.Descriptors
 	UseReflection        bool
-	MaxTime              string
+	MaxTime              time.Duration // 0: no limit
 	Trace                tracing.Options
 
 	// Known is asked for descriptors before the server and the local files. Default: nil, nothing is known.
@@ -77,6 +77,8 @@ func (o *Options) Flags() []cli.Flag {
 		o.Endpoint.ConnectFlags(),
 		[]cli.Flag{
 			usage.Bool(&o.UseTLS, "tls", "speak TLS to a plain server"),
+			usage.Bool(&o.Plaintext, "plaintext", "speak without TLS, which is the default; as for grpcurl"),
+			usage.Bool(&o.Unix, "unix", "take TARGET for the PATH of a unix socket, as for grpcurl; or unix:PATH"),
 			usage.String(&o.Authority, "authority", "call with the authority `NAME` (default: a plain server's address, localhost in a session)", ""),
 			usage.String(&o.UserAgent, "user-agent", "put `TEXT` before the user agent of the requests", ""),
 			usage.Strings(&o.ReflectHeader, "reflect-header", "send the metadata `'name: value'` when asking for reflection; repeatable"),
@@ -84,7 +86,7 @@ func (o *Options) Flags() []cli.Flag {
 			usage.Strings(&o.Descriptors.ImportPaths, "import-path", "look for --proto files and their imports in `DIR`; repeatable (default: the current folder)"),
 			usage.Strings(&o.Descriptors.Protosets, "protoset", "take descriptors from the compiled `FILE`, not from the server; repeatable"),
 			usage.Bool(&o.UseReflection, "use-reflection", "ask the server as well as --proto or --protoset; =false: never"),
-			usage.String(&o.MaxTime, "max-time", "give up after `TIME`, in seconds or as 1m30s (default: never)", ""),
+			usage.Seconds(&o.MaxTime, "max-time", "give up after `TIME`, in seconds or as 1m30s (default: never)", 0),
 		})
 }
 
@@ -144,13 +146,12 @@ func Open(ctx context.Context, o *Options) (_ context.Context, _ *Target, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	limit, err := ParseMaxTime(o.MaxTime)
-	if err != nil {
+	if err := usage.NotNegative("max-time", o.MaxTime); err != nil {
 		return nil, nil, err
 	}
-	if limit > 0 {
+	if o.MaxTime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, &maxTimeError{netdiag.TimeoutError(limit)})
+		ctx, cancel = context.WithTimeoutCause(ctx, o.MaxTime, &maxTimeError{netdiag.TimeoutError(o.MaxTime)})
 		t.cleanups = append(t.cleanups, cancel)
 	}
 	var sources []reflection.Finder
@@ -220,8 +221,10 @@ const NoTargetAdvice = "give the URL of a WebSocket, or host:port of a gRPC serv
 // --accept from the environment, which may be meant for other commands.
 func (t *Target) newClient(ctx context.Context, o *Options, localSuffices bool) (*client, error) {
 	c := &client{wait: o.Wait, reconnect: o.Reconnect, say: o.Say}
-	var err error
+	err := o.resolveTLS()
 	switch {
+	case err != nil:
+		return nil, err
 	case o.Addr != "" && !IsURL(o.Addr):
 		c.transport, t.Header, err = newPlain(ctx, o, c)
 		return c, err
@@ -229,6 +232,9 @@ func (t *Target) newClient(ctx context.Context, o *Options, localSuffices bool) 
 		return nil, nil //nolint:nilnil // no server, no error
 	}
 	if err := o.Given.Reject("a plain server: for a WebSocket with TLS use wss://", "tls"); err != nil {
+		return nil, err
+	}
+	if err := o.Given.Reject("a plain server: a WebSocket at a unix socket is reached through a reverse proxy", "unix"); err != nil {
 		return nil, err
 	}
 	c.transport, err = newSessions(ctx, o, c)
@@ -268,22 +274,6 @@ func CheckHint(remote string) string {
 		return ""
 	}
 	return "wstun check " + remote + " tells which layer is broken"
-}
-
-// ParseMaxTime parses the value of --max-time: seconds, as for grpcurl, or a duration. It
-// returns 0, no limit, for an empty one. The error is a *usage.Error.
-func ParseMaxTime(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(s)
-	if seconds, ferr := strconv.ParseFloat(s, 64); ferr == nil && seconds < 1e9 {
-		d, err = time.Duration(seconds*float64(time.Second)), nil
-	}
-	if err != nil || d < 0 {
-		return 0, usage.Errorf("--max-time %q: want seconds or a duration such as 1m30s", s)
-	}
-	return d, nil
 }
 
 // maxTimeError is the cause of a context that ended after --max-time.
