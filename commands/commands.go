@@ -231,7 +231,7 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 			err = run(c.Context, in)
 		}
 		if ue, ok := errors.AsType[*usage.Error](err); ok {
-			p.named.locate(ue)
+			p.locate(ue)
 			ue.Advice = cmp.Or(ue.Advice, helpHint(c.App, c.Command))
 		}
 		return err
@@ -266,6 +266,9 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	}
 	if p.hasCommand && in.cmd != "dial" {
 		return nil, usage.Errorf("wstun %s runs no command: there must be nothing after --", in.cmd)
+	}
+	if err := in.rejectBoolValue(); err != nil {
+		return nil, err
 	}
 	if err := p.applyTarget(c, in); err != nil {
 		return nil, err
@@ -319,7 +322,11 @@ func (in *invocation) url() (string, error) {
 	if err != nil || arg == "" || in.given["accept"] {
 		return arg, err
 	}
-	if words := meantURL(in.cmd, arg); words != nil {
+	words := meantURL(in.cmd, arg)
+	if in.p.isTargetName(arg) {
+		words = []string{"@" + arg}
+	}
+	if words != nil {
 		if _, err = outbound.ParseURL(arg); err != nil {
 			err = &usage.Error{Err: err, Advice: in.didYouMean(words...)}
 		}
@@ -354,17 +361,25 @@ func (in *invocation) targetArguments(o *target.Options, most int) (rest []strin
 	notTarget := func(advice string) error {
 		return &usage.Error{Err: fmt.Errorf("%q is not a TARGET", endpoint.Redact(in.args[0])), Advice: advice}
 	}
+	optional := !o.Calls && len(o.Descriptors.Protos)+len(o.Descriptors.Protosets) > 0
+	if len(in.args) > 0 && !o.Unix && !optional && o.Addr == "" && o.Endpoint.Accept == "" && in.p.isTargetName(in.args[0]) {
+		return nil, notTarget(in.didYouMean(slices.Concat([]string{"@" + in.args[0]}, in.args[1:])...))
+	}
 	if len(in.args) > 0 && !o.Unix && (o.Addr == "" && o.Endpoint.Accept == "" || target.IsTarget(in.args[0])) {
-		if words := meantTarget(in.args, !o.Calls && len(o.Descriptors.Protos)+len(o.Descriptors.Protosets) > 0); words != nil {
+		if words := meantTarget(in.args, optional); words != nil {
 			return nil, notTarget(in.didYouMean(words...))
 		}
+	}
+	const want = "want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server"
+	if len(in.args) > 0 && o.Addr == "" && in.args[0] == in.p.named.addr {
+		return nil, notTarget(want)
 	}
 	if o.Addr != "" && in.given["accept"] {
 		return nil, usage.Errorf("both --accept %s and the TARGET %s: a session is either accepted or dialed", o.Endpoint.Accept, endpoint.Redact(o.Addr))
 	}
 	if most >= 0 && len(rest) > most {
 		if o.Addr == "" && len(rest) == most+1 {
-			return nil, notTarget("want the URL of a WebSocket, or host:port or unix:PATH of a gRPC server")
+			return nil, notTarget(want)
 		}
 		return nil, usage.Errorf("unexpected argument %q", endpoint.Redact(rest[most]))
 	}

@@ -94,7 +94,7 @@ func (c *completer) completeTarget(ctx context.Context, before []string, prefix,
 	p := quietProgram()
 	app := p.app()
 	app.Command(before[0]).Action = func(c *cli.Context) error {
-		file, err := p.loadConfig(given(c))
+		file, err := p.loadConfig()
 		if err != nil || file == nil {
 			return err
 		}

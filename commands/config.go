@@ -93,7 +93,7 @@ func (s *setting) origin() string {
 }
 
 func (p *program) config(_ context.Context, o *configOptions) error {
-	file, err := p.loadConfig(o.given)
+	file, err := p.loadConfig()
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (p *program) chosenTarget(o *configOptions) (all []setting, err error) {
 		}
 		all = append(all, s)
 		if !isAddress(word) {
-			if t, err = p.findTarget(o.given, strings.TrimPrefix(word, "@")); err != nil {
+			if t, err = p.findTarget(strings.TrimPrefix(word, "@")); err != nil {
 				return nil, err
 			}
 		}

@@ -23,6 +23,9 @@ var grpcurlAdvice = map[string]string{
 	"unix":                        "leave it out, and give the socket as unix:PATH",
 }
 
+// otherTools has the flags that stand for short ones of curl and kubectl.
+var otherTools = map[string]string{"k": "insecure", "o": "output"}
+
 // meantVerb returns the command and its words that are meant by a command line of grpcurl,
 // [flags] TARGET list|describe|METHOD, without the name of a command; nil without a guess.
 func meantVerb(app *cli.App, l *line) (cmd *cli.Command, words []string) {

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 )
 
 // The functions here guess the command line that was meant by one with a mistake.
@@ -183,4 +185,24 @@ func meantPort(cmd *cli.Command, words []string) []string {
 		}
 	}
 	return nil
+}
+
+// rejectBoolValue refuses "true" or "false" in the place of a URL or TARGET, if it follows a
+// flag to which it must be joined by "=".
+func (in *invocation) rejectBoolValue() error {
+	if len(in.args) == 0 || in.args[0] != "true" && in.args[0] != "false" || targetIndex(in.command) != 0 {
+		return nil
+	}
+	i := in.p.line.at[0]
+	if i == 0 || isOperand(in.p.words[i-1]) {
+		return nil
+	}
+	name := in.p.words[i-1]
+	if _, ok := findFlag(in.command.Flags, flagName(name)).(*cli.BoolFlag); !ok {
+		return nil
+	}
+	return &usage.Error{
+		Err:    fmt.Errorf("%s takes no value from the next argument, %q", name, in.args[0]),
+		Advice: fmt.Sprintf("did you mean %s=%s?", name, in.args[0]),
+	}
 }

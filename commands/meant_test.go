@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/wstun/wstun/commands/target"
 )
 
 // runLine runs wstun with the words of a line, of which "…" is one, and returns its output
@@ -102,6 +104,19 @@ func TestMeant(t *testing.T) {
 		_, meant, found := strings.Cut(hint, ": wstun ")
 		if first != "wstun: "+tt.err || found != (tt.meant != "") || meant != tt.meant || status != exitUsage || stdout != "" {
 			t.Errorf("wstun %s: status %d\n%s%swant %s\nand %s", tt.line, status, stdout, stderr, tt.err, tt.meant)
+		}
+	}
+}
+
+// A value that isn't joined to a flag which is on or off is neither a TARGET nor a URL.
+func TestMeantBool(t *testing.T) {
+	for line, want := range map[string]string{
+		"list --insecure false wss://h/": "wstun: --insecure takes no value from the next argument, \"false\"\nwstun: hint: did you mean --insecure=false?\n",
+		"dial -trace true ws://h/":       "wstun: -trace takes no value from the next argument, \"true\"\nwstun: hint: did you mean -trace=true?\n",
+		"list --max-time 3 true":         "wstun: no TARGET\nwstun: hint: " + target.NoTargetAdvice + "\n",
+	} {
+		if _, stderr, status := runLine(t, line); status != exitUsage || stderr != want {
+			t.Errorf("wstun %s: status %d, %q, want %q", line, status, stderr, want)
 		}
 	}
 }

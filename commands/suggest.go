@@ -35,7 +35,7 @@ func (p *program) flagError(app *cli.App, cmd *cli.Command, err error) error {
 
 var (
 	badFlag     = regexp.MustCompile(`value ("[^"]*") for (?:flag )?-(\S+): (.*)$`)
-	badVariable = regexp.MustCompile(`^could not parse ("[^"]*") as (?:\S+ )?value from environment variable "(\S+)" for flag (\S+): (.*)$`)
+	badVariable = regexp.MustCompile(`^could not parse ("[^"]*") (?:as (?:\S+ )?value )?from environment variable "(\S+)" (?:as value )?for flag (\S+): (.*)$`)
 )
 
 // badValue returns the error that value, given in where, doesn't fit the type of a flag, for
@@ -69,6 +69,9 @@ func (p *program) unknownFlagHint(app *cli.App, cmd *cli.Command, name string) s
 	}
 	if words := meantPort(cmd, p.words); words != nil {
 		return p.didYouMean(cmd, words...)
+	}
+	if long := otherTools[name]; findFlag(cmd.Flags, long) != nil {
+		return "did you mean --" + long + "?"
 	}
 	if advice := grpcurlAdvice[name]; advice != "" {
 		return advice

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -26,9 +28,11 @@ const noName = "none"
 type namedTarget struct {
 	name, path string // the values of the flags
 
-	commands []*cli.Command            // with a URL or TARGET
-	file     *config.File              // nil until it is needed, and without a file
-	settings map[string]config.Setting // those of the target that apply, by key
+	addr         string                    // the URL or address that the command line has from here
+	fromVariable bool                      // name is that of WSTUN_TARGET
+	commands     []*cli.Command            // with a URL or TARGET
+	file         *config.File              // nil until it is needed, and without a file
+	settings     map[string]config.Setting // those of the target that apply, by key
 }
 
 func (t *namedTarget) flags() []cli.Flag {
@@ -98,7 +102,7 @@ func (p *program) applyTarget(c *cli.Context, in *invocation) error {
 		return nil
 	}
 	if in.given["config"] {
-		if _, err := p.loadConfig(in.given); err != nil {
+		if _, err := p.loadConfig(); err != nil {
 			return err
 		}
 	}
@@ -120,9 +124,10 @@ func (p *program) applyTarget(c *cli.Context, in *invocation) error {
 		return nil
 	}
 	p.addSecrets([]string{word})
+	p.named.fromVariable = !hasOperand && !in.given["target"]
 	addr := word
 	if !isAddress(word) {
-		t, err := p.findTarget(in.given, strings.TrimPrefix(word, "@"))
+		t, err := p.findTarget(strings.TrimPrefix(word, "@"))
 		if err != nil {
 			return err
 		}
@@ -133,9 +138,10 @@ func (p *program) applyTarget(c *cli.Context, in *invocation) error {
 	if acceptsInstead {
 		addr = ""
 	}
-	if in.cmd == "serve" && addr != "" && !hasOperand && !in.given["target"] {
+	if in.cmd == "serve" && addr != "" && p.named.fromVariable {
 		fmt.Fprintf(p.stderr, "wstun: warning: WSTUN_TARGET is set: serve dials %s; it accepts with --accept, or --target none\n", endpoint.Redact(addr))
 	}
+	p.named.addr = addr
 	end := i
 	if hasOperand {
 		end++
@@ -186,27 +192,44 @@ func (p *program) applySettings(c *cli.Context, in *invocation, t *config.Target
 	return addr, nil
 }
 
-// locate adds the position in the file to an error about a value from there.
-func (t *namedTarget) locate(err *usage.Error) {
-	text := err.Error()
+// locate adds the source to an error about a value: the position in the file, or the
+// variable.
+func (p *program) locate(err *usage.Error) {
+	t, text := &p.named, err.Error()
 	key := config.URL
 	if rest, ok := strings.CutPrefix(text, "--"); ok {
 		key = rest
 		if i := strings.IndexAny(rest, ": "); i > 0 {
 			key = rest[:i]
 		}
-	} else if !strings.HasPrefix(text, "the URL") {
+	} else if !strings.HasPrefix(text, "the URL") && !strings.HasPrefix(text, "no target @") && !strings.HasPrefix(text, strconv.Quote(endpoint.Redact(t.addr))) {
 		return
+	}
+	onLine, given := p.given[key]
+	variable := usage.Variable(key)
+	if key == config.URL {
+		given, variable = t.fromVariable, usage.Variable("target")
 	}
 	if s, ok := t.settings[key]; ok {
 		err.Err = fmt.Errorf("%s:%d: %w", t.file.Path, s.Line, err.Err)
+	} else if given && !onLine && os.Getenv(variable) != "" {
+		err.Err = fmt.Errorf("%s: %w", variable, err.Err)
 	}
+}
+
+// isTargetName reports whether word is the name of a target in the file, without "@".
+func (p *program) isTargetName(word string) bool {
+	if strings.ContainsAny(word, "@:/") {
+		return false
+	}
+	file, err := p.loadConfig()
+	return err == nil && file != nil && file.Targets[word] != nil
 }
 
 // loadConfig reads the file, once. It returns nil if there is none at the default path, or
 // --config or WSTUN_CONFIG is none. It warns if others have access to headers in the file.
 // Errors are usage errors.
-func (p *program) loadConfig(given usage.Given) (*config.File, error) {
+func (p *program) loadConfig() (*config.File, error) {
 	t := &p.named
 	if t.path == noName || t.file != nil {
 		return t.file, nil
@@ -220,7 +243,7 @@ func (p *program) loadConfig(given usage.Given) (*config.File, error) {
 	switch pe, ok := errors.AsType[*fs.PathError](err); {
 	case ok && t.path == "" && errors.Is(pe, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // no file, no error
-	case ok && given["config"]:
+	case ok && t.path != "":
 		return nil, usage.Errorf("--config %s: %w", path, pe.Err)
 	case ok:
 		return nil, usage.Errorf("%s: %w", path, pe.Err)
@@ -242,8 +265,8 @@ func (t *namedTarget) filePath() (string, error) {
 }
 
 // findTarget returns the target with a name.
-func (p *program) findTarget(given usage.Given, name string) (*config.Target, error) {
-	file, err := p.loadConfig(given)
+func (p *program) findTarget(name string) (*config.Target, error) {
+	file, err := p.loadConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +298,10 @@ func targetAdvice(name string, file *config.File) string {
 	if near := suggest.Near(name, names); len(near) > 0 {
 		return "did you mean " + orList(at(near)) + "?"
 	}
-	if len(names) == 0 || len(names) > most {
+	if len(names) == 0 {
+		return "it has no targets"
+	}
+	if len(names) > most {
 		return fmt.Sprintf("it has %d targets: wstun config lists them", len(names))
 	}
 	return "it has " + strings.Join(at(names), ", ")

@@ -42,6 +42,8 @@ targets:
   wrong: {url: "wss://h/", yamux-role: x}
   scheme: {url: h}
   protos: {url: "h:1", proto: [a.proto], import-path: [.]}
+  port: {url: 50051}
+  insecure: {url: "ws://h/", insecure: true}
 `
 
 func TestNamedTargets(t *testing.T) {
@@ -161,7 +163,14 @@ func TestNamedTargetMistakes(t *testing.T) {
 	tests := []struct{ env, args, want string }{
 		{"", "list @nobody", "no target @nobody in " + path},
 		{"", "list --target nobody", "no target @nobody in " + path},
-		{"nobody", "list", "no target @nobody in " + path},
+		{"nobody", "list", "WSTUN_TARGET: no target @nobody in " + path},
+		{"ws://h:99999/", "list", `WSTUN_TARGET: the URL's port is "99999": want 1 to 65535`},
+		{"ws:/h", "list", `WSTUN_TARGET: "ws:/h": there is no port /h`},
+		{"nobody", "list ws://h:99999/", `the URL's port is "99999": want 1 to 65535`},
+		{"", "list @port", path + `:15: "50051" is not a TARGET`},
+		{"", "list @scheme", path + `:13: "h" is not a TARGET`},
+		{"", "list @insecure", path + ":16: --insecure with a URL that has no TLS"},
+		{"", "list insecure", `"insecure" is not a TARGET`},
 		{"", "list --config none @hub", "no target @hub: --config or WSTUN_CONFIG is none"},
 		{"", "list --target hub ws://h/", "both --target hub and ws://h/: give one of them"},
 		{"", "dial @wrong", path + `:12: --yamux-role "x": want client or server`},
@@ -185,6 +194,30 @@ func TestNamedTargetMistakes(t *testing.T) {
 				t.Errorf("status %d, stderr %q, want %q", status, &stderr, tt.want)
 			}
 		})
+	}
+}
+
+// The hint names a target whose "@" is missing.
+func TestMeantTargetName(t *testing.T) {
+	writeConfig(t, testConfig)
+	t.Setenv("WSTUN_TARGET", "")
+	for line, meant := range map[string]string{
+		"list hub":                    "list @hub",
+		"list hub Echo --max-time 3":  "list --max-time 3 @hub Echo",
+		"call hub Echo {}":            "call @hub Echo '{}'",
+		"shell hub":                   "shell @hub",
+		"replay file hub":             "replay file @hub",
+		"check hub":                   "check @hub",
+		"serve hub":                   "serve @hub",
+		"dial --wait 3s hub -- cat x": "dial --wait 3s @hub -- cat x",
+		"list other":                  "",
+		"list --protoset x hub":       "",
+	} {
+		_, stderr, status := runLine(t, line)
+		_, got, _ := strings.Cut(strings.TrimSuffix(stderr, "\n"), "did you mean: wstun ")
+		if status != exitUsage || got != meant {
+			t.Errorf("wstun %s: status %d, %q, want %q", line, status, stderr, meant)
+		}
 	}
 }
 

@@ -128,8 +128,8 @@ func (o *Options) tlsConfig(logger *slog.Logger) (*tls.Config, error) {
 		return nil, err
 	}
 	if !o.UseTLS {
-		if files.IsSet() {
-			return nil, usage.Errorf("--upstream-… flags for TLS without --upstream-tls")
+		if flag := files.Flag(); flag != "" {
+			return nil, usage.Errorf("%s without --upstream-tls", flag)
 		}
 		return nil, nil //nolint:nilnil // no TLS, no error
 	}

@@ -230,8 +230,9 @@ func (e *Endpoint) checkTLS() error {
 		}
 		return nil
 	}
-	if u, err := url.Parse(e.URL); err == nil && (u.Scheme == "ws" || u.Scheme == "http") && e.TLS.IsSet() {
-		return &usage.Error{Err: errors.New("TLS flags with a URL that has no TLS"), Advice: "use wss:// instead of " + u.Scheme + "://"}
+	flag := e.TLS.Flag()
+	if u, err := url.Parse(e.URL); err == nil && (u.Scheme == "ws" || u.Scheme == "http") && flag != "" {
+		return &usage.Error{Err: errors.New(flag + " with a URL that has no TLS"), Advice: fmt.Sprintf("use %ss:// instead of %[1]s://, or leave out %s", u.Scheme, flag)}
 	}
 	return nil
 }

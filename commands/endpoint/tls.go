@@ -22,6 +22,7 @@ type TLSOptions struct {
 
 // TLS is the configuration of TLS for one side, from files that may change.
 type TLS struct {
+	prefix     string // of the names of the flags
 	serverName string
 	insecure   bool
 
@@ -32,7 +33,7 @@ type TLS struct {
 // NewTLS reads the files. The names of their flags begin with prefix, which is "--"
 // or "--upstream-".
 func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
-	t := &TLS{insecure: o.Insecure}
+	t := &TLS{prefix: prefix, insecure: o.Insecure}
 	var err error
 	if t.serverName, err = outbound.ASCIIHost(o.ServerName); err != nil {
 		return nil, usage.Errorf("%sservername %w", prefix, err)
@@ -79,9 +80,19 @@ func NewTLS(prefix string, o *TLSOptions) (*TLS, error) {
 // Insecure reports whether certificates are not verified.
 func (t *TLS) Insecure() bool { return t.insecure }
 
-// IsSet reports whether any of the flags was set.
-func (t *TLS) IsSet() bool {
-	return t.certificate != nil || t.authorities != nil || t.serverName != "" || t.insecure
+// Flag returns the name of a flag that was set, with its dashes; "" if none was.
+func (t *TLS) Flag() string {
+	switch {
+	case t.certificate != nil:
+		return t.prefix + "cert"
+	case t.authorities != nil:
+		return t.prefix + "cacert"
+	case t.serverName != "":
+		return t.prefix + "servername"
+	case t.insecure:
+		return t.prefix + "insecure"
+	}
+	return ""
 }
 
 // Client returns the configuration for the next dial, with the files as they are now.

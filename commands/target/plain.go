@@ -83,12 +83,12 @@ func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, 
 	}
 	if o.UseTLS {
 		p.tls = files.Client(o.Logger)
-	} else if files.IsSet() {
+	} else if flag := files.Flag(); flag != "" {
 		advice := "use --tls, too"
 		if o.Given["plaintext"] {
 			advice = "use --tls instead of --plaintext"
 		}
-		return nil, nil, &usage.Error{Err: errors.New("TLS flags for a plain server without --tls"), Advice: advice}
+		return nil, nil, &usage.Error{Err: errors.New(flag + " for a plain server without --tls"), Advice: advice}
 	}
 	p.options = o.dialOptions()
 	if o.Reconnect {
@@ -260,7 +260,13 @@ type plainError struct {
 
 func (e *plainError) Error() string { return "dial " + e.addr + ": " + netdiag.Cause(e.err).Error() }
 func (e *plainError) Unwrap() error { return e.err }
-func (e *plainError) Hint() string  { return e.advice }
+
+func (e *plainError) Hint() string {
+	if mt, ok := errors.AsType[*maxTimeError](e.err); ok {
+		return mt.Hint()
+	}
+	return e.advice
+}
 
 // firstBytes records a server's first bytes, which show its protocol.
 type firstBytes struct {

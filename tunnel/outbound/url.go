@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,18 +13,20 @@ import (
 // error contains no part of a password.
 func ParseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
-	_, host, _ := splitURL(rawURL)
+	scheme, host, _ := splitURL(rawURL)
 	switch {
 	case !strings.Contains(rawURL, "://"):
 		return nil, errors.New("the URL begins with no scheme: want ws://, wss://, http:// or https://")
 	case err != nil && strings.Contains(rawURL, "@"):
 		return nil, errors.New("the URL can't be read: special characters in user and password must be escaped")
+	case err != nil && !slices.Contains(schemes, strings.ToLower(scheme)): // such as one after a quote
+		return nil, unknownScheme(scheme)
 	case withBrackets(host) != "":
 		return nil, fmt.Errorf("the URL's host is %q: an IPv6 address needs brackets: want %s", host, withBrackets(host))
 	case err != nil:
 		return nil, fmt.Errorf("the URL can't be read: %w", errors.Unwrap(err)) // err.Error contains the URL
-	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", u.Scheme)
+	case !slices.Contains(schemes, u.Scheme):
+		return nil, unknownScheme(u.Scheme)
 	case u.Hostname() == "":
 		return nil, errors.New("the URL names no host")
 	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
@@ -37,6 +40,13 @@ func ParseURL(rawURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("the URL's host is %w", err)
 	}
 	return u, nil
+}
+
+// schemes are those of the URLs of WebSockets.
+var schemes = []string{"ws", "wss", "http", "https"}
+
+func unknownScheme(scheme string) error {
+	return fmt.Errorf("unknown URL scheme %q: want ws, wss, http or https", scheme)
 }
 
 // isPort reports whether text is a number from 1 to 65535.

@@ -30,6 +30,9 @@ func TestParseURLErrors(t *testing.T) {
 		"ws://a:b:1/":              `the URL's host is "a:b:1": want host:port`,
 		"ws://:7070/":              "the URL names no host",
 		"ws://ü_b:1/":              `the URL's host is "ü_b": not a host name: disallowed rune U+005F`,
+		"'ws://h/'":                `unknown URL scheme "'ws": want ws, wss, http or https`,
+		" ws://h/":                 `unknown URL scheme " ws": want ws, wss, http or https`,
+		"x y://u:secret@h/":        "the URL can't be read: special characters in user and password must be escaped",
 		"ws://u:::1@h:x/":          "the URL can't be read: special characters in user and password must be escaped",
 	} {
 		if _, err := ParseURL(in); err == nil || err.Error() != want {
