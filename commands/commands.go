@@ -241,9 +241,6 @@ func (p *program) action(run func(ctx context.Context, in *invocation) error) cl
 // invocation reads the command line.
 func (p *program) invocation(c *cli.Context) (*invocation, error) {
 	p.given = given(c)
-	if err := usage.OneOf("color", cmp.Or(p.color, "auto"), terminal.Modes...); err != nil {
-		return nil, err
-	}
 	in := &invocation{cmd: c.Command.Name, args: c.Args().Slice(), given: p.given, secrets: &p.secrets, p: p, command: c.Command}
 	if slices.Contains(in.args, "") { // such as "$URL" without that variable
 		return nil, usage.Errorf("an argument is empty")
@@ -271,6 +268,9 @@ func (p *program) invocation(c *cli.Context) (*invocation, error) {
 		return nil, err
 	}
 	if err := p.applyTarget(c, in); err != nil {
+		return nil, err
+	}
+	if err := usage.OneOf("color", cmp.Or(p.color, "auto"), terminal.Modes...); err != nil {
 		return nil, err
 	}
 	usage.Store(c.Command.Flags)

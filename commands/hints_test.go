@@ -69,16 +69,3 @@ func TestGivenToken(t *testing.T) {
 		t.Errorf("check with WSTUN_TOKEN: %v, given %v", err, p.given)
 	}
 }
-
-// A plain server that is silent until --max-time is over is no reason for --connect-timeout.
-func TestMaxTimeHint(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	want := "wstun: dial " + l.Addr().String() + ": not done within 50ms\nwstun: hint: allow more time with --max-time\n"
-	if _, stderr, status := runLine(t, "list --max-time 50ms "+l.Addr().String()); status != exitError || stderr != want {
-		t.Errorf("status %d, %q, want %q", status, stderr, want)
-	}
-}

@@ -44,6 +44,7 @@ targets:
   protos: {url: "h:1", proto: [a.proto], import-path: [.]}
   port: {url: 50051}
   insecure: {url: "ws://h/", insecure: true}
+  color: {url: "ws://h/", color: blue}
 `
 
 func TestNamedTargets(t *testing.T) {
@@ -170,6 +171,7 @@ func TestNamedTargetMistakes(t *testing.T) {
 		{"", "list @port", path + `:15: "50051" is not a TARGET`},
 		{"", "list @scheme", path + `:13: "h" is not a TARGET`},
 		{"", "list @insecure", path + ":16: --insecure with a URL that has no TLS"},
+		{"", "list @color", path + `:17: --color "blue": want auto, always or never`},
 		{"", "list insecure", `"insecure" is not a TARGET`},
 		{"", "list --config none @hub", "no target @hub: --config or WSTUN_CONFIG is none"},
 		{"", "list --target hub ws://h/", "both --target hub and ws://h/: give one of them"},

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -59,5 +60,21 @@ func TestPlainDialsForWaitingCall(t *testing.T) {
 	serve()
 	if _, err := p.current(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that is silent until --max-time is over is no reason for --connect-timeout.
+func TestPlainMaxTimeHint(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := &Options{Addr: l.Addr().String(), Logger: slog.New(slog.DiscardHandler), Calls: true, MaxTime: 50 * time.Millisecond}
+	_, _, err = Open(t.Context(), o)
+	const want = "allow more time with --max-time"
+	if pe, ok := errors.AsType[*plainError](err); !ok || pe.Hint() != want {
+		t.Errorf("%v, want the hint %q", err, want)
 	}
 }
