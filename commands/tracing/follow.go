@@ -317,8 +317,8 @@ func (f *follower) write(lines []byte) {
 	}
 }
 
-// Close implements trace.Sink. It writes the rest, and a summary, unless there was no event: a command that can't
-// start has one line to say. It is called after the last event.
+// Close implements trace.Sink. It writes the rest, and a summary, unless there was no event:
+// a command that can't start has one line to say. It is called after the last event.
 func (f *follower) Close() {
 	for _, c := range f.calls {
 		switch {
