@@ -44,6 +44,7 @@ type sessions struct {
 	lost      []*grpc.ClientConn // of ended sessions; their calls may still be returning errors
 	connected bool               // to a gRPC server, through the first session
 	closing   bool
+	hinted    sync.Once
 	failure   netdiag.Failure // of the last dial or session
 }
 
@@ -134,8 +135,18 @@ func (s *sessions) sessionDown(session *tunnel.Session, reason error) {
 	switch {
 	case say && s.client.reconnect:
 		s.client.say("session down: %v", reason)
-	case say && websocket.IsCloseError(reason, websocket.CloseMessageTooBig): // there is no next session to do so
-		s.client.say("hint: the peer limits WebSocket messages: send smaller ones, with --max-ws-message 32KiB or less")
+	case say:
+		s.hint(reason)
+	}
+}
+
+// hint says how to do better if a session has ended because of its messages: there is no next
+// one that would.
+func (s *sessions) hint(reason error) {
+	if websocket.IsCloseError(reason, websocket.CloseMessageTooBig) {
+		s.hinted.Do(func() {
+			s.client.say("hint: the peer limits WebSocket messages: send smaller ones, with --max-ws-message 32KiB or less")
+		})
 	}
 }
 
@@ -247,6 +258,9 @@ func (s *sessions) close() {
 	s.stop()
 	s.running.Wait()
 	s.mu.Lock()
+	if s.connected && !s.client.reconnect { // sessionDown may be late
+		s.hint(s.newest.Err())
+	}
 	s.closing = true
 	for session, cc := range s.conns {
 		_ = cc.Close()
