@@ -2,8 +2,9 @@
 //
 // Each command is a file: its flags, the struct of their values, the function that
 // parses the command line into it, and the command itself. Only this file, that of
-// named targets, and the commands that complete command lines and print help, use cli.Context. Each flag has a
-// group in groups.go, each command examples in examples.go, and both are in REFERENCE.md.
+// named targets, and the commands that complete command lines and print help, use
+// cli.Context. Each flag has a group in groups.go, each command examples in examples.go, and
+// both are in REFERENCE.md.
 //
 // The rules of the output: stdout is for results, stderr for everything else. An error
 // is one line after "wstun: ", and advice one line after "wstun: hint: ". With --output

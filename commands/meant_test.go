@@ -129,17 +129,6 @@ func TestMeantDialNamed(t *testing.T) {
 	}
 }
 
-// The shell reads each quoted word as it was.
-func TestQuote(t *testing.T) {
-	for word, want := range map[string]string{
-		"ws://h:1/p": "ws://h:1/p", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$X": "'$X'", "*": "'*'", "=x": "'=x'", "--x=y": "--x=y", "~/x": "'~/x'", "@a": "@a", "a\nb": "'a\nb'", "!x": "'!x'", "a#b": "'a#b'",
-	} {
-		if got := quote(word); got != want {
-			t.Errorf("quote(%q) = %s, want %s", word, got, want)
-		}
-	}
-}
-
 // Each of grpcurl's flags works, or the hint says what to use instead.
 func TestGrpcurlFlags(t *testing.T) {
 	works := map[string][]string{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
+	"github.com/wstun/wstun/commands/usage"
 )
 
 // shellLine returns a command line for a POSIX shell: wstun, the command and words, with
@@ -23,7 +24,7 @@ func shellLine(cmd *cli.Command, words ...string) string {
 		all = append(all, masked(word))
 	}
 	for i, word := range all {
-		all[i] = quote(word)
+		all[i] = usage.Quote(word)
 	}
 	return strings.Join(all, " ")
 }
@@ -42,16 +43,6 @@ func (p *program) otherCommand(name string, operands ...string) string {
 		}
 	}
 	return shellLine(cmd, append(words, operands...)...)
-}
-
-var plainWord = regexp.MustCompile(`^[\w@%+:,./-][\w@%+=:,./-]*$`)
-
-// quote quotes a word for a POSIX shell, if it needs quotes.
-func quote(word string) string {
-	if plainWord.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // masked returns the words with *** in place of secrets. Of the values of known flags, only

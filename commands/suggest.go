@@ -47,11 +47,11 @@ func badValue(cmd *cli.Command, where, value, flag, reason string, err error) er
 		}
 		switch f.(type) {
 		case *cli.DurationFlag:
-			return fmt.Errorf("%s %s: want a duration with its unit, such as 30s or 5m", where, value)
+			return fmt.Errorf("%s %s: %s", where, value, usage.WantDuration)
 		case *cli.IntFlag:
-			return fmt.Errorf("%s %s: want a whole number", where, value)
+			return fmt.Errorf("%s %s: %s", where, value, usage.WantInt)
 		case *cli.BoolFlag:
-			return fmt.Errorf("%s %s: want true or false", where, value)
+			return fmt.Errorf("%s %s: %s", where, value, usage.WantBool)
 		case *cli.GenericFlag:
 			return fmt.Errorf("%s %s: %s", where, value, reason)
 		}

@@ -9,8 +9,8 @@ import "slices"
 // has ended, Down once with the reason. Calls for different sessions may overlap. Both
 // functions block the set: a new session gets its first stream only after every Up has
 // returned, and a Connector dials again only after every Down of a session that has ended
-// has. Both may call all
-// methods of the set except Shutdown, which waits for them, and stop functions.
+// has. Both may call all methods of the set except Shutdown, which waits for them, and stop
+// functions.
 type Subscriber struct {
 	Up   func(*Session)
 	Down func(s *Session, reason error)

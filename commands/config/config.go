@@ -8,7 +8,8 @@
 //	    connect-timeout: 3s
 //
 // A target has a url, which may be left out, and values of flags. Relative paths are
-// relative to the folder of the file, and ~/ is the user's home. Aliases, merge keys (<<) and comments work.
+// relative to the folder of the file, and ~/ is the user's home. Aliases, merge keys (<<) and
+// comments work.
 //
 //	file, err := config.Load(path, keys)
 //	target := file.Targets["staging"]

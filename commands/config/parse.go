@@ -138,15 +138,15 @@ func (k Kind) check(n *yamlfile.Node) string {
 	switch k {
 	case Bool:
 		if _, ok := n.Bool(); !ok {
-			return ": want true or false, not " + n.Describe()
+			return ": " + usage.WantBool + ", not " + n.Describe()
 		}
 	case Int:
 		if _, err := strconv.Atoi(n.Text); err != nil {
-			return ": want a whole number, not " + n.Describe()
+			return ": " + usage.WantInt + ", not " + n.Describe()
 		}
 	case Duration:
 		if _, err := time.ParseDuration(n.Text); err != nil {
-			return ": want a duration with its unit, such as 30s or 5m, not " + n.Describe()
+			return ": " + usage.WantDuration + ", not " + n.Describe()
 		}
 	case Seconds:
 		if _, err := usage.ParseSeconds(n.Text); err != nil {

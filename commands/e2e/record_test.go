@@ -75,7 +75,11 @@ func echoes(rec *recording.Recording) (complete, others int) {
 // recorded within 100 ms. Restarted, it begins another file.
 func TestRecordKilled(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "hub.rec")
+	dir := t.TempDir()
+	file, requests := filepath.Join(dir, "hub.rec"), filepath.Join(dir, "requests")
+	if err := os.WriteFile(requests, bytes.Repeat(fmt.Appendf(nil, "{\"text\":%q}\n", strings.Repeat("x", 2000)), 100_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const rounds = 4
 	for round := range rounds {
 		serve := startDaemon(t, "wstun", "serve", "--accept", "127.0.0.1:0", "--record", file, "--record-keep", "10")
@@ -86,10 +90,6 @@ func TestRecordKilled(t *testing.T) {
 			return complete == 1
 		})
 		// Killed while it records.
-		requests := filepath.Join(t.TempDir(), "requests")
-		if err := os.WriteFile(requests, []byte(strings.Repeat(fmt.Sprintf("{\"text\":%q}\n", strings.Repeat("x", 2000)), 100_000)), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		load := startDaemon(t, "wstun", "call", "-d", "@"+requests, url, "Hub/Echo")
 		eventually(t, "a MiB is recorded", func() bool {
 			info, err := os.Stat(file)

@@ -17,7 +17,7 @@ func TestStatusLines(t *testing.T) {
 	relay := startRelay(t, "")
 	url := "ws://" + relay.addr + "/"
 	dial := startInTerminal(t, inUTF8, "dial", "--max-retry-interval", "100ms", url)
-	dial.await(`^127\.0\.0\.1:\d+\r\nwstun: reconnecting in \d+ms: dial ` + url + `: .+\r\nwstun: hint: .+\r\n`)
+	dial.await(`^127\.0\.0\.1:\d+\r\nwstun: reconnecting in \d+m?s: dial ` + url + `: .+\r\nwstun: hint: .+\r\n`)
 	serve := startInTerminal(t, inUTF8, "serve")
 	address := serve.match(`^ws://\S+`)
 	serve.await(`^\r\nwstun: forwarding ` + address + ` → the demo Hub\r\n`)
@@ -28,7 +28,7 @@ func TestStatusLines(t *testing.T) {
 	serve.press(ctrlC)
 	serve.await(`^\^C(\r\n)?wstun: session down: 127\.0\.0\.1:\d+: closed by this side\r\n$`)
 	serve.wantExit(0)
-	dial.await(`^wstun: session down: ` + url + `: websocket: close 1001 \(going away\)\r\nwstun: reconnecting in \d+ms\r\n`) // whose reason is the same
+	dial.await(`^wstun: session down: ` + url + `: websocket: close 1001 \(going away\)\r\nwstun: reconnecting in \d+m?s\r\n`) // whose reason is the same
 	dial.press(ctrlC)
 	dial.wantExit(0)
 	for _, s := range []*ptySession{serve, dial} {

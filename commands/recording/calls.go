@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"encoding/base64"
 	"errors"
 	"io"
 	"slices"
@@ -149,6 +150,19 @@ func (c *Call) Incomplete() string {
 		}
 	}
 	return ""
+}
+
+// MetadataValue returns the value of recorded metadata as gRPC's API has it: that of a name
+// in -bin is decoded. ok is false if the value is redacted or isn't base64.
+func MetadataValue(f hpack.HeaderField) (value string, ok bool) {
+	switch {
+	case f.Value == trace.Redacted:
+		return "", false
+	case !strings.HasSuffix(f.Name, "-bin"):
+		return f.Value, true
+	}
+	data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(f.Value, "="))
+	return string(data), err == nil
 }
 
 // isGRPC reports whether a header list is gRPC's. Without a content type it is: that may

@@ -182,7 +182,7 @@ func (r *File) writeHead() error {
 	case r.size == 0:
 		head = r.opts.Pcapng.Start(nil)
 	default:
-		r.opts.Pcapng.Restart()
+		r.opts.Pcapng.restart()
 	}
 	if r.size == 0 {
 		r.headSize = int64(len(head))
@@ -306,7 +306,7 @@ func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(head) > 0 && !bytes.HasPrefix(head, []byte(beginning)) && !IsPcapng(head) {
+	if len(head) > 0 && !bytes.HasPrefix(head, []byte(beginning)) && !isPcapng(head) {
 		return false, &usage.Error{Err: fmt.Errorf("%s exists and isn't a recording of wstun", name), Advice: "choose another file, or move it away"}
 	}
 	isHeader := bytes.HasPrefix(head, []byte(beginning)) && bytes.IndexByte(head, '\n') == len(head)-1
@@ -317,7 +317,7 @@ func inspect(name string, mayBeInUse bool) (isEmpty bool, err error) {
 type failure struct {
 	logger *slog.Logger
 	logged time.Time // the latest warning
-	told   bool      // … is about the current failure
+	warned bool      // … is about the current failure
 	lines  int       // lost by the current failure
 	total  int       // lost by all
 }
@@ -326,16 +326,16 @@ type failure struct {
 func (f *failure) report(err error, lines int) {
 	const interval = time.Minute
 	if err == nil {
-		if f.told {
+		if f.warned {
 			f.logger.Info("recording again", slog.Int("lost_lines", f.lines))
 		}
-		f.told, f.lines = false, 0
+		f.warned, f.lines = false, 0
 		return
 	}
 	f.lines += lines
 	f.total += lines
 	if now := time.Now(); now.Sub(f.logged) >= interval {
-		f.logged, f.told = now, true
+		f.logged, f.warned = now, true
 		f.logger.Warn("not recorded", slog.Any("err", err), slog.Int("lost_lines", f.lines))
 	}
 }

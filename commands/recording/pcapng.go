@@ -78,11 +78,11 @@ func (p *Pcapng) Start(b []byte) []byte {
 	return p.take()
 }
 
-// Restart forgets all connections, because the bytes that were returned haven't all been
+// restart forgets all connections, because the bytes that were returned haven't all been
 // written, such as to a full disk. Append continues with a new section, so the file must end
 // with a whole block. In later sections, Wireshark 4.0 shows wrong names of interfaces; those of
 // hosts are right.
-func (p *Pcapng) Restart() {
+func (p *Pcapng) restart() {
 	p.forget()
 	p.isBegun = false
 }
@@ -132,22 +132,22 @@ const (
 	ipv4Record, endRecord = 1, 0
 )
 
-// PcapngHead is the number of bytes that IsPcapng needs.
-const PcapngHead = 33
+// pcapngHead is the number of bytes that isPcapng needs.
+const pcapngHead = 33
 
-// IsPcapng reports whether a file that begins with head is from a Pcapng, of any version of
+// isPcapng reports whether a file that begins with head is from a Pcapng, of any version of
 // wstun.
-func IsPcapng(head []byte) bool {
-	return len(head) >= PcapngHead &&
+func isPcapng(head []byte) bool {
+	return len(head) >= pcapngHead &&
 		le.Uint32(head) == sectionBlock && le.Uint32(head[8:]) == byteOrder &&
-		le.Uint16(head[24:]) == applicationOption && string(head[28:PcapngHead]) == application
+		le.Uint16(head[24:]) == applicationOption && string(head[28:pcapngHead]) == application
 }
 
 const application = "wstun"
 
 var le = binary.LittleEndian
 
-// section appends a section header. IsPcapng knows its beginning.
+// section appends a section header. isPcapng knows its beginning.
 func (p *Pcapng) section() {
 	p.isBegun, p.interfaces = true, 0
 	at := p.beginBlock(sectionBlock)

@@ -68,20 +68,20 @@ func TestIsPcapng(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"", "1.0.0", "v1.2.3-0.20260102150405-0123456789ab+dirty"} {
 		b := NewPcapng(version).Start(nil)
-		if !IsPcapng(b) || !IsPcapng(b[:PcapngHead]) {
+		if !isPcapng(b) || !isPcapng(b[:pcapngHead]) {
 			t.Errorf("version %q: not recognized", version)
 		}
-		for n := range PcapngHead {
-			if IsPcapng(b[:n]) {
+		for n := range pcapngHead {
+			if isPcapng(b[:n]) {
 				t.Errorf("%d bytes are enough", n)
 			}
 		}
 		foreign := bytes.Replace(b, []byte("wstun"), []byte("Wires"), 1)
-		if IsPcapng(foreign) {
+		if isPcapng(foreign) {
 			t.Error("a file of another program is recognized")
 		}
 	}
-	if IsPcapng(newSample().b) {
+	if isPcapng(newSample().b) {
 		t.Error("NDJSON is recognized")
 	}
 }
@@ -111,7 +111,7 @@ func TestPcapngRestart(t *testing.T) {
 		func() []byte { return p.Start(nil) },
 		func() []byte {
 			b := p.Append(p.Start(nil), s.b)
-			p.Restart()
+			p.restart()
 			return b
 		},
 	} {
@@ -316,7 +316,7 @@ func FuzzPcapng(f *testing.F) {
 		p := NewPcapng("")
 		b := p.Append(p.Start(nil), lines)
 		b = p.Append(b, lines)
-		p.Restart()
+		p.restart()
 		b = p.Append(b, lines)
 		readCapture(t, b).allCalls(t)
 	})

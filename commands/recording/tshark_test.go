@@ -120,7 +120,7 @@ func TestTshark(t *testing.T) {
 	half := bytes.Index(s.b, []byte("Bidi"))
 	half = bytes.LastIndexByte(s.b[:half], '\n') + 1
 	b = p.Append(p.Start(nil), s.b[:half])
-	p.Restart()
+	p.restart()
 	b = p.Append(b, s.b[half:])
 	compareCalls(t, tsharkCalls(t, "-", bytes.NewReader(b)), s.b)
 }

@@ -3,7 +3,6 @@ package replay
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"io"
 	"strings"
@@ -71,18 +70,9 @@ func (s *script) took() time.Duration {
 func (s *script) metadata(extra metadata.MD) metadata.MD {
 	md := metadata.MD{}
 	for _, f := range s.Events[0].Metadata {
-		if isProtocol(f.Name) || f.Value == trace.Redacted {
-			continue
+		if value, ok := recording.MetadataValue(f); ok && !isProtocol(f.Name) {
+			md.Append(f.Name, value)
 		}
-		value := f.Value
-		if strings.HasSuffix(f.Name, "-bin") {
-			data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
-			if err != nil {
-				continue
-			}
-			value = string(data)
-		}
-		md.Append(f.Name, value)
 	}
 	for name, values := range extra {
 		md.Delete(name)

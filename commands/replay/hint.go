@@ -2,11 +2,12 @@ package replay
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/wstun/wstun/commands/usage"
 )
 
 // volatileType is the type whose values usually differ.
@@ -75,16 +76,11 @@ func (h *hint) covers(pattern string) bool {
 	return false
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_.+@:,/-]+$`)
-
 // Flags returns values as --ignore flags for a shell.
 func Flags(values []string) string {
 	var flags []string
 	for _, value := range values {
-		if !plainWord.MatchString(value) {
-			value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-		}
-		flags = append(flags, "--ignore "+value)
+		flags = append(flags, "--ignore "+usage.Quote(value))
 	}
 	return strings.Join(flags, " ")
 }

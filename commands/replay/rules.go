@@ -100,8 +100,8 @@ func newPlace(rules *Rules, path, json string, typ protoreflect.FullName, specia
 	return p
 }
 
-// child returns the place of a field in the messages at p. key tells apart the fields of
-// different types.
+// child returns the place of a field in the messages at p. key distinguishes the fields
+// of different types.
 func (p *place) child(key, name, json string, typ protoreflect.FullName) *place {
 	if p.depth == maxDepth {
 		return p

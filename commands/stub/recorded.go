@@ -13,6 +13,7 @@ import (
 
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/commands/yamlfile"
+	"github.com/wstun/wstun/tunnel/trace"
 )
 
 // recorded has the recorded calls of a method.
@@ -35,8 +36,8 @@ func FromRecording(rec *recording.Recording, delays bool, files ...*protoregistr
 	leftOut = make(LeftOut)
 	unknown := make(map[string]bool)
 	for _, c := range rec.Calls {
-		if isOwn(c.Method()) {
-			continue
+		if trace.IsInfrastructure(c.Method()) {
+			continue // servers have these services besides the Stub
 		}
 		reason := problem(c)
 		m := s.methods[c.Method()]
@@ -119,11 +120,4 @@ func (e *SchemaError) Error() string {
 	default:
 		return fmt.Sprintf("%s and %d others", text, more)
 	}
-}
-
-// isOwn reports whether a method belongs to a service of gRPC itself, which servers have
-// besides the Stub.
-func isOwn(method string) bool {
-	return slices.ContainsFunc([]string{"/grpc.reflection.", "/grpc.health.", "/grpc.channelz."},
-		func(service string) bool { return strings.HasPrefix(method, service) })
 }

@@ -1,7 +1,6 @@
 package stub
 
 import (
-	"encoding/base64"
 	"strings"
 	"time"
 
@@ -129,20 +128,10 @@ func statusOf(e *recording.Event) error {
 func custom(fields []hpack.HeaderField) metadata.MD {
 	md := metadata.MD{}
 	for _, f := range fields {
-		value := f.Value
-		if value == trace.Redacted || checkName(f.Name) != "" {
-			continue
+		value, ok := recording.MetadataValue(f)
+		if ok && checkName(f.Name) == "" && (strings.HasSuffix(f.Name, "-bin") || isPrintable(value)) {
+			md.Append(f.Name, value)
 		}
-		if strings.HasSuffix(f.Name, "-bin") {
-			data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
-			if err != nil {
-				continue
-			}
-			value = string(data)
-		} else if !isPrintable(value) {
-			continue
-		}
-		md.Append(f.Name, value)
 	}
 	return md
 }

@@ -286,14 +286,3 @@ func (f filter) any(has func(condition) bool) bool {
 	}
 	return false
 }
-
-// isInfrastructure reports whether a method belongs to a service of gRPC itself, whose
-// calls are hidden by default: tools such as grpcurl make them besides every call.
-func isInfrastructure(method string) bool {
-	for _, service := range []string{"/grpc.reflection.", "/grpc.health.", "/grpc.channelz."} {
-		if strings.HasPrefix(method, service) {
-			return true
-		}
-	}
-	return false
-}

@@ -112,7 +112,7 @@ func (f *follower) event(e *trace.Event, format func() *text) {
 	}
 	c := f.calls[e.Call]
 	if c == nil {
-		c = &call{number: e.Call, session: e.Session, method: e.Method, begun: e.Time, last: e.Time, infrastructure: isInfrastructure(e.Method)}
+		c = &call{number: e.Call, session: e.Session, method: e.Method, begun: e.Time, last: e.Time, infrastructure: trace.IsInfrastructure(e.Method)}
 		f.calls[e.Call] = c
 		f.schedule(0, c, e.Time, e.Time)
 		if f.hide && c.infrastructure {
@@ -317,8 +317,8 @@ func (f *follower) write(lines []byte) {
 	}
 }
 
-// Close implements trace.Sink. It writes the rest, and a summary, unless there was no event: a command that can't
-// start has one line to say. It is called after the last event.
+// Close implements trace.Sink. It writes the rest, and a summary, unless there was no event:
+// a command that can't start has one line to say. It is called after the last event.
 func (f *follower) Close() {
 	for _, c := range f.calls {
 		switch {

@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/trace"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // lineWriter passes on the lines that are written.
@@ -51,14 +51,8 @@ func TestFollowRotated(t *testing.T) {
 		if _, err := file.Write(l.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
-		const patience = 10 * time.Second
-		select {
-		case got := <-lines:
-			if !strings.HasSuffix(got, "stream 0: "+reason+"\n") {
-				t.Errorf("%q, want %s", got, reason)
-			}
-		case <-time.After(patience):
-			t.Fatalf("timeout: no line for %s", reason)
+		if got := tunneltest.Await(t, "the line for "+reason, lines); !strings.HasSuffix(got, "stream 0: "+reason+"\n") {
+			t.Errorf("%q, want %s", got, reason)
 		}
 	}
 	cancel()

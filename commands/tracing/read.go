@@ -15,10 +15,9 @@ import (
 
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
-// ctx has ended and r returns. With follow, r is a file that grows, also as
-// another file with its name, and ends with ctx. If
-// there are no events at all, the error says so. With --record, it records the events
-// instead.
+// ctx has ended and r returns. With follow, r is a file that grows, also as another file
+// with its name, and ends with ctx. If there are no events at all, the error says so. With
+// --record, it records the events instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
 	o.Trace = true
 	learned := &Learned{}

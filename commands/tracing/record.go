@@ -182,7 +182,7 @@ func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
 
 // warn warns of the first message whose secret fields can't be found.
 func (r *recorder) warn(e *trace.Event, t *text) {
-	if r.warned || t.schema || len(t.data) == 0 || r.messages.keepSecrets || isInfrastructure(e.Method) {
+	if r.warned || t.schema || len(t.data) == 0 || r.messages.keepSecrets || trace.IsInfrastructure(e.Method) {
 		return
 	}
 	r.warned = true

@@ -270,7 +270,7 @@ func TestCloseStuck(t *testing.T) {
 	observer.Sent([]byte("GET / HTTP/1.1\r\n\r\n"))
 	begun := time.Now()
 	tracing.Close()
-	if took := time.Since(begun); took > 5*readerPatience {
+	if took := time.Since(begun); took >= diskPatience { // the reader's is a second
 		t.Errorf("Close took %v", took)
 	}
 	if strings.Contains(log.String(), "the end of the recording is missing") {

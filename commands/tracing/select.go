@@ -3,6 +3,7 @@ package tracing
 import (
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/trace"
 )
 
 // Selector selects recorded calls as --filter does. One goroutine may use it.
@@ -27,7 +28,7 @@ func NewSelector(values []string, catalog *reflection.Catalog) (*Selector, error
 // gRPC's own services aren't selected.
 func (s *Selector) Selects(rc *recording.Call) bool {
 	first := rc.Events[0]
-	if s.hide && isInfrastructure(first.Method) {
+	if s.hide && trace.IsInfrastructure(first.Method) {
 		return false
 	}
 	c := &call{number: rc.Number, session: first.Session, method: first.Method, begun: first.Time}

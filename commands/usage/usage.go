@@ -29,6 +29,13 @@ func (e *Error) Hint() string { return e.Advice }
 // Errorf returns an *Error without advice.
 func Errorf(format string, args ...any) error { return &Error{Err: fmt.Errorf(format, args...)} }
 
+// The ends of errors about the value of a flag, wherever that comes from.
+const (
+	WantBool     = "want true or false"
+	WantInt      = "want a whole number"
+	WantDuration = "want a duration with its unit, such as 30s or 5m"
+)
+
 // Given has an entry for each flag that is set, by name and alias. It is true for flags
 // on the command line, and false for those whose value comes from an environment
 // variable, which may be meant for other commands.

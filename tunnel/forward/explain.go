@@ -35,7 +35,9 @@ func (fl *flow) explain(reason error) error {
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
-	if fl.calls.anyOpen() && fl.clientFailure.Load() == nil { // otherwise the client has gone
+	// The end of the session breaks the client's direction, too, if the client sends then.
+	hasClient := fl.clientFailure.Load() == nil || fl.connected().sessionErr() != nil
+	if hasClient && fl.calls.anyOpen() {
 		fl.trace.GoAway(text)
 	}
 	_ = fl.client.SetWriteDeadline(time.Now().Add(closeWait))

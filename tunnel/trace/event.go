@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -142,3 +144,10 @@ func (e *Event) IsEnd() bool { return e.Type == ServerTrailer || e.Type == Cance
 
 // Truncated reports whether e is of a message and Data isn't all of it.
 func (e *Event) Truncated() bool { return !e.Whole && int64(len(e.Data)) < e.Size }
+
+// IsInfrastructure reports whether the path of a method, "/pkg.Service/Method", belongs to a
+// service of gRPC itself, which tools such as grpcurl call besides every call of theirs.
+func IsInfrastructure(method string) bool {
+	return slices.ContainsFunc([]string{"/grpc.reflection.", "/grpc.health.", "/grpc.channelz."},
+		func(service string) bool { return strings.HasPrefix(method, service) })
+}

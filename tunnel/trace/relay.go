@@ -14,8 +14,7 @@ import (
 	"github.com/wstun/wstun/tunnel/ws"
 )
 
-// streamMemory is the memory of a stream of a Relay, in bytes, charged
-// to the Tracer.
+// streamMemory is the memory of a stream of a Relay, in bytes, charged to the Tracer.
 const streamMemory = 512
 
 // Relay traces a session between two other programs, from the bytes of its WebSocket after
