@@ -58,7 +58,7 @@ func TestAsGrpcurl(t *testing.T) {
 		args = strings.NewReplacer("TARGET", target, "ADDR", addr, "SECURE", secure, "ROOT", root, "SOCKET", socket, "DEAD", dead.Addr().String()).Replace(args)
 		cmd := exec.CommandContext(t.Context(), program, splitWords(args)...)
 		cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
-		cmd.Env = append(os.Environ(), "ONE=1", "GORACE=atexit_sleep_ms=0") // with the race detector each process would otherwise sleep for a second
+		cmd.Env = append(os.Environ(), "ONE=1")
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
