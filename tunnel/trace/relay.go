@@ -29,6 +29,7 @@ type Relay struct {
 	accepting *relaySide
 	streams   map[uint32]*relayStream
 	closing   string // why the session ends, as soon as that is known
+	closeCode int    // the status code of the first Close frame; 0: it has none
 	stopped   bool   // streams aren't traced any more
 }
 
@@ -60,6 +61,20 @@ func (t *Tracer) Relay(number uint64) *Relay {
 		side.yamux.Close = func(stream uint32, reset bool) { r.closeStream(side, stream, reset) }
 	}
 	return r
+}
+
+// CloseCode returns the status code of the first Close frame, or 0 if there was none.
+func (r *Relay) CloseCode() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closeCode
+}
+
+// Streams returns how many streams are open, as far as they are traced.
+func (r *Relay) Streams() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.streams)
 }
 
 // Dialing traces the next bytes that the dialing side of the WebSocket sends.
@@ -104,7 +119,8 @@ func (r *Relay) control(side *relaySide, opcode int, p []byte) {
 	}
 	r.closing = "close without a status"
 	if len(p) >= 2 {
-		r.closing = fmt.Sprintf("close %d", binary.BigEndian.Uint16(p))
+		r.closeCode = int(binary.BigEndian.Uint16(p))
+		r.closing = fmt.Sprintf("close %d", r.closeCode)
 		if len(p) > 2 {
 			r.closing += ": " + string(p[2:])
 		}
