@@ -96,4 +96,3 @@ func testCalls(t *testing.T, b Backend) {
 	_ = client.Close()
 	_ = b.Shutdown(tunneltest.Ended(), &tunnel.Sessions{})
 }
-

@@ -115,7 +115,6 @@ func TestCallsEnded(t *testing.T) {
 	end(codes.Unavailable, func(uint32) { c.close(codes.Unavailable) })
 }
 
-
 // openCall opens a call of /test.Echo/Echo, and exchanges a message.
 func openCall(ctx context.Context, t *testing.T, cc *grpc.ClientConn) grpc.ClientStream {
 	t.Helper()

@@ -26,7 +26,6 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-
 // count returns the number of bytes that count.
 func count(s *Session) int64 {
 	s.process.mu.Lock()
