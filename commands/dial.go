@@ -242,7 +242,7 @@ func (d *dialing) run(parent context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.out.drain(parent, d.endpoint.DrainTimeout, d.forwarder.OpenCalls(), d.shutdown)
+	d.out.drain(parent, d.endpoint.DrainTimeout, len(d.forwarder.Calls()), d.shutdown)
 	wg.Wait()
 	return err
 }

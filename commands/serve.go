@@ -128,6 +128,6 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	}
 	o.readyTimeout.apply(ctx, out, sessions)
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
-	out.drain(ctx, e.DrainTimeout, b.OpenCalls(), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
+	out.drain(ctx, e.DrainTimeout, len(b.Calls()), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -43,6 +44,7 @@ type flow struct {
 
 	mu       sync.Mutex
 	server   endpoint // nil until it is connected
+	session  uint64   // the number of the stream's session; 0: unknown
 	draining bool
 
 	clientClosed  atomic.Bool           // the client has closed its direction in order
@@ -52,19 +54,22 @@ type flow struct {
 	goingAway bool       // a GOAWAY is still to be written to client
 }
 
-func newFlow(client endpoint, cancel context.CancelCauseFunc) *flow {
-	return &flow{client: client, calls: newCalls(), cancel: cancel}
+func newFlow(client endpoint, cancel context.CancelCauseFunc, ended *rpc.Counts) *flow {
+	return &flow{client: client, calls: newCalls(ended), cancel: cancel}
 }
 
-// setServer sets the connection to the server. It returns false if the flow is
-// already draining.
-func (fl *flow) setServer(server endpoint) bool {
+// setServer sets the connection to the server, which is a stream of s unless that is nil.
+// It returns false if the flow is already draining.
+func (fl *flow) setServer(server endpoint, s *tunnel.Session) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if fl.draining {
 		return false
 	}
 	fl.server = server
+	if s != nil {
+		fl.session = s.ID
+	}
 	return true
 }
 

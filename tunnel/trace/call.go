@@ -22,6 +22,7 @@ type call struct {
 	limit   int     // how much of each message is kept
 	begun   time.Time
 	timeout time.Duration
+	open    *openCall
 
 	requests, responses messages
 
@@ -80,6 +81,7 @@ func (c *conn) beginCall(k *call, l *headerList) {
 	if l.err != nil {
 		k.method, k.isGRPC = "?", true
 	}
+	k.open = c.tracer.open.begin(c, k)
 	k.requests.begin(l, !k.isGRPC)
 	k.responses.ignored = !k.isGRPC
 	k.limit = c.tracer.bodyLimit(k.method)
@@ -148,6 +150,7 @@ func (c *conn) finish(k *call) {
 	if e.Code == NoStatus {
 		e.HTTPStatus, e.ContentType = k.httpStatus, k.contentType
 	}
+	c.tracer.open.end(k.open, e.Code)
 	c.putEvent(k.outputs)
 	delete(c.calls, k.stream)
 	c.latest = nil
@@ -182,6 +185,7 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		}
 		body = body[:min(len(body), k.limit)]
 		m.count.Messages++
+		k.open.passed(sender, c.now)
 		m.count.Bytes += int64(length)
 		e := c.begin(k, t, sender)
 		e.Size, e.Data = int64(length), body

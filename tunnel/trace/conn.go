@@ -133,6 +133,7 @@ func (c *conn) open() []*call {
 
 // fail reports a panic of the decoder and ends the open calls. c must not be used any more.
 func (c *conn) fail(panicked any) {
+	defer c.tracer.open.drop(c)
 	defer func() { _ = recover() }() // c may be in any state
 	c.event = Event{}
 	c.newEvent(Other, Wstun).Message = fmt.Sprintf("a bug of wstun ended the trace of this connection: %v\n%s", panicked, debug.Stack())

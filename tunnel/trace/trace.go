@@ -91,6 +91,7 @@ type Tracer struct {
 	outputs []*output
 	used    atomic.Int64  // bytes of memory
 	calls   atomic.Uint64 // the number of the latest call
+	open    openCalls
 }
 
 // New returns a Tracer for up to 64 outputs. Close ends it. memory limits the memory of the
