@@ -49,6 +49,10 @@ type Backend interface {
 	// OpenCalls returns how many calls are open.
 	OpenCalls() int
 
+	// Reconnect makes the gRPC clients of all sessions open another connection for their
+	// next calls, on another stream. No call fails.
+	Reconnect()
+
 	// Shutdown lets the calls in flight finish, and shuts the sessions down. It cuts
 	// the rest when ctx ends.
 	Shutdown(ctx context.Context, sessions *tunnel.Sessions) error
@@ -154,6 +158,14 @@ func (b *grpcBackend) OpenCalls() (n int) {
 	return n
 }
 
+func (b *grpcBackend) Reconnect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.servers {
+		s.Reconnect()
+	}
+}
+
 func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	b.health.Shutdown()
 	b.closeFirst()
@@ -196,6 +208,8 @@ func (b *rawBackend) Finders() []protos.Finder {
 }
 
 func (b *rawBackend) OpenCalls() int { return b.forwarder.OpenCalls() }
+
+func (b *rawBackend) Reconnect() { b.forwarder.Reconnect() }
 
 func (b *rawBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	if b.upstream != nil {

@@ -127,6 +127,7 @@ type Session struct {
 	headers  int64        // bytes of header lists
 	blocks   int64        // bytes of incomplete header blocks
 	calls    int
+	conns    map[*conn]struct{} // of its Server
 	queues   [uses][]*waiter
 	stalled  [uses]map[*flow]struct{} // connections without credit
 	arrived  map[int64][]*held        // responses for the codec, by their length
@@ -135,7 +136,7 @@ type Session struct {
 
 // NewSession returns the limits of a new session. The caller closes it.
 func (p *Process) NewSession() *Session {
-	s := &Session{process: p, limit: p.opts.SessionMemory, arrived: make(map[int64][]*held)}
+	s := &Session{process: p, limit: p.opts.SessionMemory, conns: make(map[*conn]struct{}), arrived: make(map[int64][]*held)}
 	s.ended, s.end = context.WithCancel(context.Background())
 	for u := range s.decompressors {
 		s.decompressors[u] = make(chan struct{}, maxDecompressors)
