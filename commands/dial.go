@@ -126,7 +126,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	}})
 	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
 	m := out.monitor
-	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended, traced.Lost
+	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
 	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
 	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect}, out)
 	if err != nil {

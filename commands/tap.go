@@ -219,7 +219,7 @@ func (t *tapping) run(ctx context.Context) error {
 		options.Upgrade, shutdown = bridge.Upgrade, t.bridged(bridge, local) //nolint:contextcheck // a local connection outlives ctx: shutdown drains it
 	}
 	m := t.out.monitor
-	m.Accepting, m.Calls, m.Ended, m.Lost = true, t.traced.Tracer().Calls, t.traced.Tracer().Ended, t.traced.Lost
+	m.Accepting, m.Calls, m.Ended, m.Lost = true, t.traced.Tracer().Calls, t.traced.Tracer().Ended(), t.traced.Lost
 	m.OwnExpires = func() time.Time { return t.accept.TLS.Expires(t.out.logger) }
 	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach}, t.out)
 	if err != nil {

@@ -53,6 +53,10 @@ type Backend interface {
 	// Ended counts the calls that have ended.
 	Ended() *rpc.Counts
 
+	// Reconnect makes the gRPC clients of all sessions open another connection for their
+	// next calls, on another stream. No call fails.
+	Reconnect()
+
 	// Shutdown lets the calls in flight finish, and shuts the sessions down. It cuts
 	// the rest when ctx ends.
 	Shutdown(ctx context.Context, sessions *tunnel.Sessions) error
@@ -163,6 +167,14 @@ func (b *grpcBackend) Calls() (all []rpc.Call) {
 
 func (b *grpcBackend) Ended() *rpc.Counts { return b.limits.Ended() }
 
+func (b *grpcBackend) Reconnect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.servers {
+		s.Reconnect()
+	}
+}
+
 func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	b.health.Shutdown()
 	b.closeFirst()
@@ -207,6 +219,8 @@ func (b *rawBackend) Finders() []protos.Finder {
 func (b *rawBackend) Calls() []rpc.Call { return b.forwarder.Calls() }
 
 func (b *rawBackend) Ended() *rpc.Counts { return b.forwarder.Ended() }
+
+func (b *rawBackend) Reconnect() { b.forwarder.Reconnect() }
 
 func (b *rawBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	if b.upstream != nil {

@@ -18,8 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-
 	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 )
@@ -48,7 +46,7 @@ type Monitor struct {
 	// certificate expires. They must be set before the first question. Default: there are
 	// none.
 	Calls      func() []rpc.Call
-	Ended      func() map[codes.Code]uint64
+	Ended      *rpc.Counts
 	Upstreams  func() []Upstream
 	Lost       func() trace.Losses
 	OwnExpires func() time.Time

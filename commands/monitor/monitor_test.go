@@ -125,8 +125,9 @@ func TestStatusCalls(t *testing.T) {
 		}
 		return calls
 	}
-	m.Ended = func() map[codes.Code]uint64 {
-		return map[codes.Code]uint64{codes.OK: 7, codes.Unavailable: 2, rpc.NoStatus: 1, rpc.Other: 1}
+	m.Ended = &rpc.Counts{}
+	for _, code := range []codes.Code{codes.OK, codes.OK, codes.Unavailable, rpc.NoStatus, 99} {
+		m.Ended.Add(code)
 	}
 	m.Up(link(1, &Stats{}))
 	st := m.Status()

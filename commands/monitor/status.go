@@ -77,7 +77,7 @@ func (m *Monitor) Status() *Status {
 	}
 	st.Open = len(calls)
 	if m.Ended != nil {
-		for code, n := range m.Ended() {
+		for code, n := range m.Ended.Load() {
 			st.RPCs[CodeName(code)] += n
 		}
 	}

@@ -40,7 +40,7 @@ func (m *Monitor) Totals() *Totals {
 		t.OpenCalls = len(m.Calls())
 	}
 	if m.Ended != nil {
-		t.RPCs = m.Ended()
+		t.RPCs = m.Ended.Load()
 	}
 	if m.Upstreams != nil {
 		t.Upstreams = m.Upstreams()

@@ -241,6 +241,17 @@ func (f *Forwarder) logger() *slog.Logger {
 	return f.Logger
 }
 
+// Reconnect makes HTTP/2 clients open another connection for their next calls: it sends each
+// a GOAWAY (RFC 9113 §6.8). No call fails. A client closes its old connection when its
+// open calls have ended. Other connections aren't affected. It doesn't block.
+func (f *Forwarder) Reconnect() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for fl := range f.flows {
+		fl.reconnect()
+	}
+}
+
 // Shutdown closes the listeners, fails the calls that wait for a session with
 // UNAVAILABLE, and closes each other connection once no call is open on it. When ctx
 // ends, it resets the remaining connections and returns an error with their number. It

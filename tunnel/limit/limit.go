@@ -130,6 +130,7 @@ type Session struct {
 	headers  int64                   // bytes of header lists
 	blocks   int64                   // bytes of incomplete header blocks
 	calls    map[*admission]struct{} // open ones
+	conns    map[*conn]struct{}      // of its Server
 	queues   [uses][]*waiter
 	stalled  [uses]map[*flow]struct{} // connections without credit
 	arrived  map[int64][]*held        // responses for the codec, by their length
@@ -138,7 +139,10 @@ type Session struct {
 
 // NewSession returns the limits of a new session. The caller closes it.
 func (p *Process) NewSession() *Session {
-	s := &Session{process: p, limit: p.opts.SessionMemory, arrived: make(map[int64][]*held), calls: make(map[*admission]struct{})}
+	s := &Session{
+		process: p, limit: p.opts.SessionMemory, conns: make(map[*conn]struct{}), arrived: make(map[int64][]*held),
+		calls: make(map[*admission]struct{}),
+	}
 	s.ended, s.end = context.WithCancel(context.Background())
 	for u := range s.decompressors {
 		s.decompressors[u] = make(chan struct{}, maxDecompressors)

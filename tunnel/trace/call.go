@@ -84,12 +84,20 @@ func (c *conn) beginCall(k *call, l *headerList) {
 	k.open = c.tracer.open.begin(c, k)
 	k.requests.begin(l, !k.isGRPC)
 	k.responses.ignored = !k.isGRPC
-	k.limit = c.tracer.bodyLimit(k.method)
 	e := c.begin(k, ClientHeader, Client)
 	k.timeout = parseTimeout(l.timeout)
 	e.Authority, e.Timeout, e.Metadata = truncate(l.authority, maxMethod), k.timeout, l.fields
 	e.Omitted = l.omitted
-	k.outputs = c.putEvent(allOutputs)
+	k.outputs = c.putEvent(c.tracer.current())
+	k.limit = k.outputs.bodyLimit(k.method)
+}
+
+// putCallEvent queues the event, which is k's.
+func (c *conn) putCallEvent(k *call) {
+	accepted := c.putEvent(k.outputs)
+	if accepted.bits != k.outputs.bits { // others are detached
+		k.outputs, k.limit = accepted, accepted.bodyLimit(k.method)
+	}
 }
 
 // begin handles the header list of a direction.
@@ -111,7 +119,7 @@ func (c *conn) serverHeader(k *call, l *headerList) {
 	k.response(l)
 	e := c.begin(k, ServerHeader, Server)
 	e.Metadata, e.Omitted = l.fields, l.omitted
-	c.putEvent(k.outputs)
+	c.putCallEvent(k)
 }
 
 // response keeps the first header list of a response.
@@ -136,7 +144,7 @@ func (c *conn) trailer(k *call, l *headerList) {
 func (c *conn) endStream(k *call, sender Side) {
 	if sender == Client {
 		c.begin(k, ClientHalfClose, Client)
-		c.putEvent(k.outputs)
+		c.putCallEvent(k)
 		return
 	}
 	c.begin(k, ServerTrailer, Server)
@@ -151,7 +159,7 @@ func (c *conn) finish(k *call) {
 		e.HTTPStatus, e.ContentType = k.httpStatus, k.contentType
 	}
 	c.tracer.open.end(k.open, e.Code)
-	c.putEvent(k.outputs)
+	c.putCallEvent(k)
 	delete(c.calls, k.stream)
 	c.latest = nil
 	c.charge(-callMemory - int64(cap(k.requests.body)) - int64(cap(k.responses.body)))
@@ -192,7 +200,7 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		if flags&1 != 0 {
 			e.Encoding = cmp.Or(m.encoding, "unknown")
 		}
-		c.putEvent(k.outputs)
+		c.putCallEvent(k)
 		m.body, m.lost = c.release(m.body), false
 	}
 }

@@ -129,7 +129,7 @@ func (r *Relay) control(side *relaySide, opcode int, p []byte) {
 }
 
 func (r *Relay) open(stream uint32) {
-	if r.streams[stream] != nil {
+	if r.streams[stream] != nil || !r.tracer.isWatched() {
 		return
 	}
 	if !r.tracer.charge(streamMemory) {
@@ -143,6 +143,8 @@ func (r *Relay) streamData(side *relaySide, stream uint32, p []byte) {
 	s := r.streams[stream]
 	switch {
 	case s == nil:
+	case !r.tracer.isWatched():
+		r.endStream(s, nil)
 	case side == r.dialing:
 		s.scan(p, &s.sent)
 	default:
@@ -181,7 +183,7 @@ func (r *Relay) stop(reason string) {
 	if r.stopped {
 		return
 	}
-	r.tracer.put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason}, allOutputs)
+	r.tracer.current().put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason})
 	r.endAll(errors.New(reason))
 }
 
