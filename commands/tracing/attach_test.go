@@ -44,15 +44,18 @@ func passCall(t *Tracing, more ...hpack.HeaderField) {
 	}
 	message, _ := proto.Marshal(&demo.Key{Name: "k1", Secret: "hidden1"})
 	message = append([]byte{0, 0, 0, 0, byte(len(message))}, message...)
+	request := append([]hpack.HeaderField{
+		{Name: ":path", Value: "/wstun.demo.v1.Hub/CreateKey"},
+		{Name: "content-type", Value: "application/grpc"},
+		{Name: "x-password", Value: "hidden2"},
+		{Name: "x-mine", Value: "hidden3"},
+	}, more...)
 	for _, side := range []struct {
 		write   func([]byte)
 		preface string
 		fields  []hpack.HeaderField
 	}{
-		{o.Sent, http2.ClientPreface, append([]hpack.HeaderField{
-			{Name: ":path", Value: "/wstun.demo.v1.Hub/CreateKey"}, {Name: "content-type", Value: "application/grpc"},
-			{Name: "x-password", Value: "hidden2"}, {Name: "x-mine", Value: "hidden3"},
-		}, more...)},
+		{o.Sent, http2.ClientPreface, request},
 		{o.Received, "", []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}}},
 	} {
 		var out, block bytes.Buffer
