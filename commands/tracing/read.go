@@ -50,7 +50,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	case o.records() && errors.Is(err, io.EOF):
 		return recording.ErrNotRecording
 	case o.records() && err == nil:
-		f, _, err = o.newRecorder(ctx, out, filter)
+		f, _, err = o.newFileRecorder(ctx, out, filter)
 	default:
 		f, _ = o.newFollower(out, filter)
 	}

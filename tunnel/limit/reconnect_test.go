@@ -89,7 +89,7 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// written is a net.Conn that keeps what is written to it.
+// written is a net.Conn that keeps the bytes of Write.
 type written struct {
 	net.Conn
 	bytes.Buffer

@@ -21,9 +21,8 @@ type output struct {
 	omit   uint32 // bits of Output.Omit
 }
 
-// newOutput returns an output whose Sink is called until its queue is closed. Then ended is
-// called.
-func newOutput(opts Output, ended func()) *output {
+// newOutput returns an output, for run.
+func newOutput(opts Output) *output {
 	o := &output{Output: opts}
 	o.Sink = nil
 	if o.Queue == 0 {
@@ -37,12 +36,12 @@ func newOutput(opts Output, ended func()) *output {
 	}
 	o.omit &^= 1 << ClientHeader
 	o.queue.init(o.Queue)
-	secrets := &redactor{o.IsSecret, o.Secrets, map[string]bool{}}
-	go func() {
-		defer ended()
-		o.queue.run(opts.Sink, secrets)
-	}()
 	return o
+}
+
+// run calls sink until the queue is closed.
+func (o *output) run(sink Sink) {
+	o.queue.run(sink, &redactor{o.IsSecret, o.Secrets, map[string]bool{}})
 }
 
 // Attach adds an output. It receives the events of calls that begin from now on, on the
@@ -62,12 +61,14 @@ func (t *Tracer) Attach(opts Output) (detach func(), err error) {
 		return nil, ErrAttached
 	}
 	t.attached++
-	o := newOutput(opts, func() {
+	o := newOutput(opts)
+	t.outputs.Store(new(append(slices.Clone(*t.outputs.Load()), o)))
+	go func() { // afterwards: the Sink may tell others that it is attached
+		o.run(opts.Sink)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.attached--
-	})
-	t.outputs.Store(new(append(slices.Clone(*t.outputs.Load()), o)))
+	}()
 	return sync.OnceFunc(func() { t.detach(o) }), nil
 }
 

@@ -111,7 +111,9 @@ func New(memory int64, outputs ...Output) *Tracer {
 	t := &Tracer{memory: cmp.Or(memory, DefaultMemory)}
 	var all []*output
 	for _, o := range outputs {
-		all = append(all, newOutput(o, func() {}))
+		added := newOutput(o)
+		all = append(all, added)
+		go added.run(o.Sink)
 	}
 	t.outputs.Store(&all)
 	return t
