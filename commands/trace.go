@@ -139,7 +139,7 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 	}
 	client := clients[0]
 	t := &o.trace
-	events, open, err := client.Events(ctx, &tracing.AttachOptions{
+	events, open, err := client.Events(ctx, tracing.AttachOptions{
 		Messages: t.Messages || t.Full || t.Record != "" || len(t.Filter) > 0, // which may name fields
 		Filter:   t.Filter, Redact: t.Redact,
 	})

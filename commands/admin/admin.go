@@ -40,7 +40,7 @@ type Admin struct {
 
 	// Attach writes a live recording to w until ctx ends or writing fails. An error before
 	// the first write is one of the options. Default: there are no events.
-	Attach func(ctx context.Context, w io.Writer, o *tracing.AttachOptions) error
+	Attach func(ctx context.Context, w io.Writer, o tracing.AttachOptions) error
 
 	// Reconnect makes the gRPC clients whose connections this process carries begin new
 	// ones for their next calls. Default: that isn't possible.
@@ -122,7 +122,7 @@ func (a *Admin) sessions(w http.ResponseWriter, _ *http.Request) {
 // events streams a live recording.
 func (a *Admin) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	o := &tracing.AttachOptions{Messages: q.Get("messages") != "0", Filter: q["filter"], Redact: q["redact"]}
+	o := tracing.AttachOptions{Messages: q.Get("messages") != "0", Filter: q["filter"], Redact: q["redact"]}
 	switch {
 	case a.Attach == nil:
 		http.Error(w, "wstun: this command has no calls to trace", http.StatusNotFound)

@@ -195,9 +195,9 @@ func serve(t *testing.T, a *Admin) *Client {
 func TestClient(t *testing.T) {
 	t.Parallel()
 	reconnected := 0
-	attached := make(chan *tracing.AttachOptions, 1)
+	attached := make(chan tracing.AttachOptions, 1)
 	a := &Admin{Monitor: busy(), Reconnect: func() { reconnected++ }}
-	a.Attach = func(ctx context.Context, w io.Writer, o *tracing.AttachOptions) error {
+	a.Attach = func(ctx context.Context, w io.Writer, o tracing.AttachOptions) error {
 		if len(o.Filter) > 0 && o.Filter[0] == "bad" {
 			return errors.New("--filter bad: want TERMS")
 		}
@@ -215,7 +215,7 @@ func TestClient(t *testing.T) {
 		t.Errorf("%v, reconnected %d times", err, reconnected)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	events, open, err := c.Events(ctx, &tracing.AttachOptions{Filter: []string{"Hub/* status!=OK"}, Redact: []string{"a", "b"}})
+	events, open, err := c.Events(ctx, tracing.AttachOptions{Filter: []string{"Hub/* status!=OK"}, Redact: []string{"a", "b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestClient(t *testing.T) {
 	}
 	cancel()
 	_ = events.Close()
-	if _, _, err := c.Events(t.Context(), &tracing.AttachOptions{Filter: []string{"bad"}}); err == nil || !strings.Contains(err.Error(), "400 Bad Request: --filter bad: want TERMS") {
+	if _, _, err := c.Events(t.Context(), tracing.AttachOptions{Filter: []string{"bad"}}); err == nil || !strings.Contains(err.Error(), "400 Bad Request: --filter bad: want TERMS") {
 		t.Errorf("a bad filter: %v", err)
 	}
 }
@@ -236,20 +236,20 @@ func TestClient(t *testing.T) {
 // There are as many streams at a time as the limit says.
 func TestTooManyStreams(t *testing.T) {
 	t.Parallel()
-	a := &Admin{Monitor: busy(), Attach: func(ctx context.Context, w io.Writer, _ *tracing.AttachOptions) error {
+	a := &Admin{Monitor: busy(), Attach: func(ctx context.Context, w io.Writer, _ tracing.AttachOptions) error {
 		_, _ = io.WriteString(w, "{}\n")
 		<-ctx.Done()
 		return nil
 	}}
 	c := serve(t, a)
 	for range maxStreams {
-		events, _, err := c.Events(t.Context(), &tracing.AttachOptions{})
+		events, _, err := c.Events(t.Context(), tracing.AttachOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer events.Close()
 	}
-	if _, _, err := c.Events(t.Context(), &tracing.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "503") {
+	if _, _, err := c.Events(t.Context(), tracing.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("one more: %v, want 503", err)
 	}
 }

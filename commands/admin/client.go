@@ -190,7 +190,7 @@ func (c *Client) Status(ctx context.Context) (*monitor.Status, error) {
 
 // Events asks for a live recording, and for the number of calls that were open before, which
 // it lacks. The caller closes the recording.
-func (c *Client) Events(ctx context.Context, o *tracing.AttachOptions) (events io.ReadCloser, open int, err error) {
+func (c *Client) Events(ctx context.Context, o tracing.AttachOptions) (events io.ReadCloser, open int, err error) {
 	q := url.Values{"filter": o.Filter, "redact": o.Redact}
 	if !o.Messages {
 		q.Set("messages", "0")

@@ -45,9 +45,7 @@ func fetch(t *testing.T, url string, header ...string) (code int, body string) {
 func TestAdmin(t *testing.T) {
 	t.Parallel()
 	serve := startDaemon(t, "wstun", "serve", "--admin", "127.0.0.1:0")
-	match := regexp.MustCompile(`admin="?(http://127\.0\.0\.1:\d+)/#token=(\w+)`)
-	line := serve.find(t, `(`+match.String()+`)`)
-	admin, token := match.FindStringSubmatch(line)[1], match.FindStringSubmatch(line)[2]
+	admin, token := serve.find(t, `admin="(http://127\.0\.0\.1:\d+)/#`), serve.find(t, `admin=\S+#token=(\w+)`)
 	auth := "Authorization: Bearer " + token
 	startDaemon(t, "wstun", "dial", serve.find(t, `^(ws://.*)$`)).find(t, `msg=ready`)
 

@@ -248,6 +248,14 @@ func (t *Tracing) Tracer() *trace.Tracer {
 	return t.tracer
 }
 
+// Lost returns what the trace, the recording and live recordings have lost so far.
+func (t *Tracing) Lost() trace.Losses {
+	if t == nil {
+		return trace.Losses{}
+	}
+	return t.tracer.Lost()
+}
+
 // Forget makes the trace ask for the types of messages again, because there is another
 // server.
 func (t *Tracing) Forget() {

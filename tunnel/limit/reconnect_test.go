@@ -82,7 +82,7 @@ func TestReconnect(t *testing.T) {
 	if err := watch.RecvMsg(new(wrapperspb.BytesValue)); status.Code(err) != codes.OK {
 		t.Errorf("the call that was open = %v", err)
 	}
-	eventually(t, "the connections are forgotten", func() bool {
+	tunneltest.Eventually(t, "the connections are forgotten", func() bool {
 		s.process.mu.Lock()
 		defer s.process.mu.Unlock()
 		return len(s.conns) <= 2

@@ -78,8 +78,20 @@ func (t *Tracer) detach(o *output) {
 	rest := slices.Clone(*t.outputs.Load())
 	rest = slices.DeleteFunc(rest, func(other *output) bool { return other == o })
 	t.outputs.Store(&rest)
-	t.mu.Unlock()
 	o.queue.end()
+	t.lost.Add(o.queue.allLost())
+	t.mu.Unlock()
+}
+
+// Lost returns what all outputs so far have lost, together.
+func (t *Tracer) Lost() Losses {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lost := t.lost
+	for _, o := range *t.outputs.Load() {
+		lost.Add(o.queue.allLost())
+	}
+	return lost
 }
 
 // isWatched reports whether the Tracer has an output at the moment.

@@ -28,6 +28,7 @@ type queue struct {
 	used     int64    // bytes of the batches, and of the one that the sink receives
 	reserved int64    // bytes for the ends of calls
 	closed   bool
+	lost     Losses // in all
 
 	wake chan struct{} // has an element if there is a batch, or closed is set
 	full chan struct{} // has an element if a batch has batchSize, or closed is set
@@ -112,8 +113,16 @@ func (q *queue) putLosses(l Losses) {
 	}
 }
 
+// allLost returns all losses so far.
+func (q *queue) allLost() Losses {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
 // lose counts losses. The caller holds q.mu.
 func (q *queue) lose(l Losses) {
+	q.lost.Add(l)
 	q.last().lost.Add(l)
 }
 

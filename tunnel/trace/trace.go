@@ -100,6 +100,7 @@ type Tracer struct {
 
 	mu       sync.Mutex // guards changes of outputs, and the fields below
 	attached int        // outputs of Attach whose Sinks haven't ended
+	lost     Losses     // of outputs that have been detached
 	closed   bool
 	closing  []*output // those that Close ends
 }
