@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/cpu"
 	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/tunnel/h2"
@@ -19,16 +18,17 @@ import (
 var unknownMethod = new("?")
 
 // call is an open call. The goroutines of the two directions use it in parallel, so that
-// the fields of each have cache lines of their own.
+// the fields of each have a cache line of their own: memory for 128 bytes is aligned.
 type call struct {
 	method   atomic.Pointer[string]
 	begun    int64        // in nanoseconds since 1970, like last
 	last     atomic.Int64 // when its latest message passed; 0: there was none
 	requests messageScanner
-	_        cpu.CacheLinePad
+	_        [8]byte
 
 	responses messageScanner // guarded by flow.wmu, like answered
 	answered  bool           // the client has received the headers of the response
+	_         [24]byte
 }
 
 // messageScanner scans and counts the messages of one direction of a call.

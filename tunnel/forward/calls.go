@@ -21,7 +21,7 @@ import (
 const maxOpenCalls = 1 << 14
 
 // maxFree is how many ended calls of a connection are kept for reuse.
-const maxFree = 32
+const maxFree = 64
 
 // calls tracks the open calls of one HTTP/2 connection from the frames that are
 // forwarded. With it, drain waits until a connection is idle, explain ends the open
