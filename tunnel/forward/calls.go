@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/sys/cpu"
 	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/tunnel/h2"
@@ -20,7 +21,7 @@ import (
 const maxOpenCalls = 1 << 14
 
 // maxFree is how many ended calls of a connection are kept for reuse.
-const maxFree = 32
+const maxFree = 64
 
 // calls tracks the open calls of one HTTP/2 connection from the frames that are
 // forwarded. With it, drain waits until a connection is idle, explain ends the open
@@ -29,9 +30,13 @@ type calls struct {
 	http2 atomic.Bool // the client speaks HTTP/2
 	ended *rpc.Counts // of the Forwarder
 
+	// The directions have cache lines of their own, because goroutines use them in parallel.
+	_         cpu.CacheLinePad
 	requests  direction // used by the goroutine that writes to the server
 	method    *string   // of the latest call; used like requests
+	_         cpu.CacheLinePad
 	responses direction // guarded by flow.wmu
+	_         cpu.CacheLinePad
 
 	mu        sync.Mutex
 	open      map[uint32]*call // by stream
@@ -161,6 +166,7 @@ func (c *calls) responseEnd(h h2.Header) {
 }
 
 func (c *calls) begin(stream uint32) {
+	now := c.requests.time()
 	c.update(func() {
 		switch {
 		case stream <= c.lastID || c.untracked: // not a new call: trailers of a request
@@ -168,7 +174,7 @@ func (c *calls) begin(stream uint32) {
 			c.stopTracking()
 		default:
 			c.lastID = stream
-			k := c.newCall()
+			k := c.newCall(now)
 			c.open[stream], c.requests.latest, c.requests.latestID = k, k, stream
 		}
 	})
