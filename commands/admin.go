@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -69,11 +70,11 @@ func (p *program) startAdmin(ctx context.Context, o *adminOptions, a *admin.Admi
 		return nil, err
 	}
 	if l != nil {
-		s.serve(l, (&web.Guard{AnyHost: true}).Handler(a.Handler(true)), out.logger)
+		s.serve(ctx, l, (&web.Guard{AnyHost: true}).Handler(a.Handler(true)), out.logger)
 	}
 	if o.addr != "" {
 		if err := s.startTCP(ctx, p, o, a, out); err != nil {
-			s.close()
+			s.close(ctx)
 			return nil, err
 		}
 	}
@@ -126,7 +127,7 @@ func (s *adminServers) startTCP(ctx context.Context, p *program, o *adminOptions
 	if l.Addr().Network() == "unix" {
 		url = endpoint.Addr(l)
 	}
-	s.serve(l, guard.Handler(a.Handler(guard.Token != nil || guard.AnyHost)), out.logger)
+	s.serve(ctx, l, guard.Handler(a.Handler(guard.Token != nil || guard.AnyHost)), out.logger)
 	out.adminAt(url, token)
 	return nil
 }
@@ -164,8 +165,8 @@ func (o *adminOptions) guard(p *program, l net.Listener, secure *endpoint.TLS, l
 	return g, token, nil
 }
 
-func (s *adminServers) serve(l net.Listener, handler http.Handler, logger *slog.Logger) {
-	server := web.NewServer(handler, logger)
+func (s *adminServers) serve(ctx context.Context, l net.Listener, handler http.Handler, logger *slog.Logger) {
+	server := web.NewServer(ctx, handler, logger)
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -174,12 +175,12 @@ func (s *adminServers) serve(l net.Listener, handler http.Handler, logger *slog.
 	})
 }
 
-// close ends all answers.
-func (s *adminServers) close() {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
+// close ends all answers. Live recordings have a second for their last events.
+func (s *adminServers) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
 	for _, server := range s.servers {
-		_ = server.Shutdown(ended) // ends the contexts of requests
+		_ = server.Shutdown(ctx) // ends the contexts of requests
 		_ = server.Close()
 	}
 	s.serving.Wait()

@@ -133,7 +133,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		d.close()
 		return err
 	}
-	defer answers.close()
+	defer answers.close(ctx)
 	o.readyTimeout.apply(ctx, out, sessions)
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)

@@ -14,12 +14,12 @@ import (
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "wstun")
 	if err != nil {
-		panic(err)
+		panic(err) //nolint:forbidigo // there is no test yet
 	}
 	_ = os.Setenv("WSTUN_CONFIG", "none")                              // not the user's
 	_ = os.Setenv(admin.FolderVariable, filepath.Join(dir, "control")) // nor the user's processes
 	goleak.VerifyTestMain(m, tunneltest.LingeringHTTP(), goleak.Cleanup(func(status int) {
 		_ = os.RemoveAll(dir)
-		os.Exit(status)
+		os.Exit(status) //nolint:forbidigo // as goleak does
 	}))
 }

@@ -110,7 +110,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	defer answers.close()
+	defer answers.close(ctx)
 	catchBrokenPipes()
 	go trimMemory(ctx)
 	var once sync.Once

@@ -29,7 +29,7 @@ func (p *program) statusCommand() *cli.Command {
 		Flags: append(o.attach.flags(),
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json, an object a process", "text"),
 			usage.Bool(&o.watch, "watch", "print the state again each second, until stopped", "w"),
-			&cli.GenericFlag{Name: "until-ready", Usage: "wait until the processes are ready, for 30s or =`DURATION`, and exit with status 4 if they aren't", Value: &o.untilReady},
+			usage.OptionalDurationFlag(&o.untilReady, "until-ready", "wait until the processes are ready, for 30s or as in --until-ready=10s, and exit with status 4 if they aren't", 30*time.Second),
 		),
 		Action: action(p, o, p.status),
 	}
@@ -40,7 +40,7 @@ type statusOptions struct {
 	attach     attachOptions
 	output     string
 	watch      bool
-	untilReady optionalDuration
+	untilReady usage.OptionalDuration
 }
 
 func (o *statusOptions) parse(in *invocation) error {
@@ -48,7 +48,7 @@ func (o *statusOptions) parse(in *invocation) error {
 	if _, err := in.arguments(0); err != nil {
 		return err
 	}
-	if o.watch && o.untilReady.set {
+	if o.watch && o.untilReady.Given {
 		return usage.Errorf("both --watch and --until-ready")
 	}
 	return usage.OneOf("output", o.output, "text", "json")
@@ -87,37 +87,6 @@ func (o *attachOptions) clients(p *program) ([]*admin.Client, error) {
 	return admin.Attach(o.attach, token)
 }
 
-// optionalDuration is the value of a flag that may be given without one.
-type optionalDuration struct {
-	set   bool
-	value time.Duration
-}
-
-// defaultUntilReady is the value of --until-ready without one.
-const defaultUntilReady = 30 * time.Second
-
-// Set implements cli.Generic.
-func (d *optionalDuration) Set(text string) (err error) {
-	d.set, d.value = true, defaultUntilReady
-	if text == "true" { // as without a value
-		return nil
-	}
-	if d.value, err = time.ParseDuration(text); err != nil || d.value <= 0 {
-		return errors.New(usage.WantDuration)
-	}
-	return nil
-}
-
-func (d *optionalDuration) String() string {
-	if !d.set {
-		return ""
-	}
-	return d.value.String()
-}
-
-// IsBoolFlag lets package flag take it without a value.
-func (*optionalDuration) IsBoolFlag() bool { return true }
-
 // errNoneRunning says that there is no process to ask.
 var errNoneRunning = &usage.Error{
 	Err:    errors.New("no wstun serve, dial or tap of this user is running"),
@@ -126,7 +95,7 @@ var errNoneRunning = &usage.Error{
 
 func (p *program) status(ctx context.Context, o *statusOptions) error {
 	p.pipes = true
-	if o.untilReady.set {
+	if o.untilReady.Given {
 		return p.untilReady(ctx, o)
 	}
 	v := &statusView{p: p, json: o.output == "json"}
@@ -172,7 +141,7 @@ func (e *noneRunningError) Hint() string { return e.err.Advice }
 
 // untilReady waits until the processes are ready.
 func (p *program) untilReady(ctx context.Context, o *statusOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, o.untilReady.value)
+	ctx, cancel := context.WithTimeout(ctx, o.untilReady.Value)
 	defer cancel()
 	const interval = 50 * time.Millisecond
 	tick := time.NewTicker(interval)
@@ -192,7 +161,7 @@ func (p *program) untilReady(ctx context.Context, o *statusOptions) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("not ready within --until-ready %v: %w: %w", o.untilReady.value, tunnel.ErrNoSession, reason)
+				return fmt.Errorf("not ready within --until-ready %v: %w: %w", o.untilReady.Value, tunnel.ErrNoSession, reason)
 			}
 			return context.Cause(ctx)
 		}
@@ -250,7 +219,7 @@ func (v *statusView) watch(ctx context.Context, o *statusOptions) error {
 	for {
 		states, err := askAll(ctx, v.p, &o.attach)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // stopped by the user
+			return nil
 		}
 		if none := new(noneRunningError); errors.As(err, &none) {
 			err = nil // another one may start

@@ -12,7 +12,7 @@ import (
 	"github.com/wstun/wstun/tunnel/escape"
 )
 
-// What statusText prints at most for a process.
+// The most lines that statusText prints for a process, of each kind.
 const (
 	shownSessions = 20
 	shownCalls    = 20

@@ -226,7 +226,7 @@ func (t *tapping) run(ctx context.Context) error {
 		closeAll(append(local, l))
 		return err
 	}
-	defer answers.close()
+	defer answers.close(ctx)
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, options)
 	stop := context.AfterFunc(ctx, func() { _ = acceptor.Shutdown(context.WithoutCancel(ctx)) })
 	defer stop()

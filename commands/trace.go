@@ -14,7 +14,6 @@ import (
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
-	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 func (p *program) traceCommand() *cli.Command {
@@ -137,8 +136,10 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 	if err != nil {
 		return err
 	}
-	client := clients[0]
-	t := &o.trace
+	client, t := clients[0], &o.trace
+	if err := t.CheckPrint(); err != nil {
+		return err
+	}
 	events, open, err := client.Events(ctx, tracing.AttachOptions{
 		Messages: t.Messages || t.Full || t.Record != "" || len(t.Filter) > 0, // which may name fields
 		Filter:   t.Filter, Redact: t.Redact,
@@ -163,11 +164,22 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 		}
 		out.Logger.Warn(fmt.Sprintf("%d open %s not in the trace", open, calls), slog.String("hint", hint)) //nolint:sloglint // for people
 	}
-	err = t.Print(ctx, events, true, out)
-	if err != nil && ctx.Err() == nil && !errors.As(err, new(*usage.Error)) {
-		return fmt.Errorf("%s: %w", client.Name(), netdiag.Cause(err))
+	err = t.Print(ctx, untilGone{events}, true, out)
+	if err == nil && ctx.Err() == nil {
+		out.Logger.Info("the process has ended", slog.String("process", client.Name()))
 	}
-	return nil
+	return err
+}
+
+// untilGone reads from a process. When that ends, in whatever way, there is no more to read.
+type untilGone struct{ io.Reader }
+
+func (u untilGone) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // isSameFile reports whether r is the regular file at path.

@@ -179,7 +179,7 @@ func serve(t *testing.T, a *Admin) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := web.NewServer((&web.Guard{AnyHost: true}).Handler(a.Handler(true)), slog.New(slog.DiscardHandler))
+	server := web.NewServer(t.Context(), (&web.Guard{AnyHost: true}).Handler(a.Handler(true)), slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() {
 		_ = server.Serve(l)

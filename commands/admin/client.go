@@ -147,12 +147,12 @@ func (e *clientError) Unwrap() error { return e.err }
 
 // Hint returns advice, "" if there is none.
 func (e *clientError) Hint() string {
-	switch {
-	case e.code == http.StatusUnauthorized:
+	switch e.code {
+	case http.StatusUnauthorized:
 		return "give the token that the process has printed, or its file, with --admin-token-file"
-	case e.code == http.StatusNotFound, e.code == http.StatusMethodNotAllowed:
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		return "is this the address of --admin, and the version of wstun there the same?"
-	case e.code == 0:
+	case 0:
 		return runningHint()
 	}
 	return ""

@@ -65,7 +65,7 @@ func TestRemoveStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-time.Minute)
-	make := func(name string, at time.Time) *net.UnixListener {
+	socket := func(name string, at time.Time) *net.UnixListener {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(folder, name)})
 		if err != nil {
 			t.Fatal(err)
@@ -76,9 +76,9 @@ func TestRemoveStale(t *testing.T) {
 		}
 		return l
 	}
-	_ = make("1.sock", old).Close()
-	_ = make("2.sock", time.Now()).Close() // perhaps about to listen
-	live := make("3.sock", old)
+	_ = socket("1.sock", old).Close()
+	_ = socket("2.sock", time.Now()).Close() // perhaps about to listen
+	live := socket("3.sock", old)
 	defer live.Close()
 	l, err := Listen(t.Context())
 	if err != nil {

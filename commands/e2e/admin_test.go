@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,7 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // fetch returns the status and the body of the answer to a GET with lines of a header, one of
@@ -25,7 +27,10 @@ func fetch(t *testing.T, url string, header ...string) (code int, body string) {
 		t.Fatal(err)
 	}
 	for _, line := range header {
-		name, value, _ := strings.Cut(line, ": ")
+		name, value, ok := strings.Cut(line, ": ")
+		if !ok {
+			continue
+		}
 		if r.Header.Set(name, value); name == "Host" {
 			r.Host = value
 		}
@@ -82,15 +87,10 @@ func TestReadyz(t *testing.T) {
 	adminOf := func(p *process) string { return p.find(t, `admin="?(http://127\.0\.0\.1:\d+)`) }
 	until := func(url string, want int) {
 		t.Helper()
-		for deadline := time.Now().Add(outputWait); ; time.Sleep(20 * time.Millisecond) { // as a kubelet probes
-			code, body := fetch(t, url+"/readyz")
-			if code == want {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d %s, want %d", url, code, body, want)
-			}
-		}
+		tunneltest.Eventually(t, fmt.Sprint(url, " answers with ", want), func() bool { // as a kubelet probes
+			code, _ := fetch(t, url+"/readyz")
+			return code == want
+		})
 	}
 	serve := startDaemon(t, "wstun", "serve", "--admin", "127.0.0.1:0", "--drain-timeout", "5s")
 	url := serve.find(t, `^(ws://.*)$`)
@@ -154,12 +154,12 @@ func TestControlOfOtherUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be another user")
 	}
-	dir, err := os.MkdirTemp("", "wstun-control") // not t.TempDir: the other user must be able to enter it
+	dir, err := os.MkdirTemp("", "wstun-control") //nolint:usetesting // the other user must be able to enter it
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	wstun, err := exec.LookPath("wstun")
@@ -171,7 +171,7 @@ func TestControlOfOtherUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := filepath.Join(dir, "wstun")
-	if err := os.WriteFile(public, binary, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.WriteFile(public, binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "control")

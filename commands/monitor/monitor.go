@@ -1,4 +1,4 @@
-// Package monitor knows what a running wstun is doing: its sessions and why they ended, its
+// Package monitor knows the state of a running wstun: its sessions and why they ended, its
 // failed dials, and its calls.
 //
 //	m := monitor.New(monitor.Info{Command: "dial", Version: version})
@@ -34,7 +34,7 @@ type Info struct {
 // keptEnded is how many sessions that have ended are remembered.
 const keptEnded = 20
 
-// Monitor collects what a process is doing. Use New.
+// Monitor collects the state of a process. Use New.
 type Monitor struct {
 	Info Info
 
@@ -42,7 +42,7 @@ type Monitor struct {
 	Accepting bool
 
 	// Calls returns the open calls, Ended how many have ended, by status, Upstreams which
-	// upstreams are up, Lost what the trace has lost, and OwnExpires when the process's own
+	// upstreams are up, Lost the losses of the trace, and OwnExpires when the process's own
 	// certificate expires. They must be set before the first question. Default: there are
 	// none.
 	Calls      func() []rpc.Call
@@ -138,7 +138,7 @@ func (m *Monitor) Retrying(in time.Duration, cause Reason, reason string) {
 	})
 }
 
-// change calls f with m.mu held, and wakes those who wait for Changed.
+// change calls f with m.mu held, and wakes the callers of Changed.
 func (m *Monitor) change(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// live reads what another process sends, until ctx ends.
+// live reads the bytes that another process sends, until ctx ends.
 type live struct {
 	ctx    context.Context //nolint:containedctx // io.Reader has none
 	idle   func()          // called while there is nothing to read

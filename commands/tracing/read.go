@@ -14,10 +14,17 @@ import (
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
+// CheckPrint checks the flags as Print does.
+func (o *Options) CheckPrint() error {
+	o.Trace = true
+	_, err := o.check()
+	return err
+}
+
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
 // ctx has ended and r returns. With follow, r ends with ctx: it is a file that grows, also as
-// another file with its name, or what another process sends. If there are no events at all, the error says so. With
+// another file with its name, or the bytes that another process sends. If there are no events at all, the error says so. With
 // --record, it records the events instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
 	o.Trace = true

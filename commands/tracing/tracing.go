@@ -248,7 +248,7 @@ func (t *Tracing) Tracer() *trace.Tracer {
 	return t.tracer
 }
 
-// Lost returns what the trace, the recording and live recordings have lost so far.
+// Lost returns the losses so far of the trace, the recording and live recordings.
 func (t *Tracing) Lost() trace.Losses {
 	if t == nil {
 		return trace.Losses{}

@@ -1,14 +1,14 @@
 // Package web protects wstun's HTTP servers from web pages, other users of the machine, and
-// clients that ask for too much.
+// clients with too many requests.
 //
-//	g := &web.Guard{Token: token, Open: []string{"/healthz"}}
+//	g := &web.Guard{Token: token, OpenPaths: []string{"/healthz"}}
 //	server := web.NewServer(g.Handler(mux), logger)
 //
 // A page of another site can make a user's browser send requests to wstun. So a Guard checks
 // the Host header, which defeats DNS rebinding, and the headers with which browsers say where
 // a request is from (https://www.w3.org/TR/fetch-metadata/). The token keeps out other users
-// of the machine, who can reach its loopback addresses as well. It isn't a cookie, because
-// browsers send cookies to every port of a host.
+// of the machine, because they can reach its loopback addresses, too. It isn't a cookie:
+// browsers send those to every port of a host.
 package web
 
 import (

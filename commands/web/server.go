@@ -23,9 +23,9 @@ const (
 
 // NewServer returns a server with limits for the time and number of requests. Problems with
 // clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
-// endless responses end.
-func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
-	ctx, cancel := context.WithCancel(context.Background())
+// endless responses end; the end of ctx doesn't end them.
+func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &http.Server{
 		Handler:           limited(handler),
 		ReadHeaderTimeout: headerTimeout,

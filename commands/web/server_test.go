@@ -18,7 +18,7 @@ func start(t *testing.T, handler http.Handler) (s *http.Server, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = NewServer(handler, slog.New(slog.DiscardHandler))
+	s = NewServer(t.Context(), handler, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() {
 		_ = s.Serve(l)

@@ -83,7 +83,7 @@ func (t *Tracer) detach(o *output) {
 	t.mu.Unlock()
 }
 
-// Lost returns what all outputs so far have lost, together.
+// Lost returns the losses of all outputs so far, together.
 func (t *Tracer) Lost() Losses {
 	t.mu.Lock()
 	defer t.mu.Unlock()
