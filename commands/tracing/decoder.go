@@ -64,6 +64,16 @@ func (d *Decoder) Message(e *trace.Event, limit int) *Decoded {
 	return m
 }
 
+// Inflate returns the body of e with its secrets, and if it is compressed up to limit bytes of
+// it. It reports whether that is the whole message.
+func Inflate(e *trace.Event, limit int) (data []byte, isWhole bool) {
+	data, more, err := inflateTo(e, limit)
+	return data, err == nil && !more && !e.Truncated()
+}
+
+// IsSecret reports whether the value of a field is masked.
+func (d *Decoder) IsSecret(fd protoreflect.FieldDescriptor) bool { return d.messages.isSecret(fd) }
+
 // Details decodes the details of the status of e. note says why there are none that can be
 // shown, or is empty.
 func (d *Decoder) Details(e *trace.Event) (details []string, note string) {

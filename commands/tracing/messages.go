@@ -38,6 +38,9 @@ const (
 	// maxText is how long the JSON of a message may be, in bytes.
 	maxText = 512 << 20
 
+	// maxGrowth is how much longer than limit the JSON of a message may be.
+	maxGrowth = 16
+
 	// formatTimeout is how long it may take to format a message, including the time
 	// for the server to describe it.
 	formatTimeout = 5 * time.Second
@@ -184,7 +187,11 @@ func (ms *messages) withoutSecrets(data []byte, md protoreflect.MessageDescripto
 // options returns the options for formatting a message. With --redact, nothing is shown
 // whose name isn't known.
 func (ms *messages) options() *message.Options {
-	return &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
+	size := maxText
+	if ms.limit > 0 {
+		size = maxGrowth * ms.limit
+	}
+	return &message.Options{Compact: true, MaxSize: size, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
 }
 
 // details returns the details of the status of e, or nil if it has none.

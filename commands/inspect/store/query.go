@@ -168,3 +168,10 @@ func (g *gone) since(rev uint64) (ids []uint64) {
 	}
 	return ids
 }
+
+// Rev returns the rev of the latest change.
+func (s *Store) Rev() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rev
+}

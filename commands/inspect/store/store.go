@@ -92,6 +92,8 @@ type Call struct {
 	Code                    codes.Code
 	HTTPStatus, ContentType string
 	Message                 string
+	HTTP2Code               http2.ErrCode // of Cancel
+	Timeout                 time.Duration // 0: the call has no deadline
 
 	Sent, Received trace.Count // by the client
 	Largest        int64       // message, in bytes
@@ -113,8 +115,6 @@ func (c *Call) Lost() uint64 {
 type Details struct {
 	Call
 	Authority                   string
-	Timeout                     time.Duration
-	HTTP2Code                   http2.ErrCode       // of Cancel
 	Request, Response, Trailers []hpack.HeaderField // secret values are replaced
 	Omitted                     bool                // there is more metadata
 }
