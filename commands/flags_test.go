@@ -288,7 +288,7 @@ func TestFlagsHaveVariables(t *testing.T) {
 			}
 			vars := f.(cli.DocGenerationFlag).GetEnvVars()
 			want := []string{"WSTUN_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
-			if slices.Contains([]string{"record", "admin", "attach", "until-ready"}, f.Names()[0]) {
+			if slices.Contains([]string{"record", "admin", "attach", "until-ready", "page"}, f.Names()[0]) {
 				want = nil
 			}
 			if !slices.Equal(vars, want) {
