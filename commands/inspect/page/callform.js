@@ -1,0 +1,165 @@
+import {callPath, get, post, remove} from './api.js';
+import {h, say} from './dom.js';
+import {messageForm} from './form.js';
+import {duration, plural, state} from './format.js';
+import {tree} from './json.js';
+import {now, onchange, store} from './store.js';
+
+// Metadata that belongs to the transport, or can't be sent again.
+const own = /^(:|grpc-|content-type$|user-agent$|te$)/;
+
+// callForm makes a form that calls a method, "pkg.Service/Method", maybe with the
+// requests and metadata of an earlier call. onshow is called with a call to show.
+export function callForm(method, {call, onshow}) {
+  const box = h('div', {className: 'scroll pad callform'}, h('p', {className: 'muted'}, 'Asking for the method’s types…'));
+  load(method, call).then(m => {
+    const form = new Form(m, onshow);
+    box.replaceChildren(form.el);
+    form.watch();
+  }, e => box.replaceChildren(h('p', {className: 'why'}, e.message)));
+  return box;
+}
+
+async function load(method, call) {
+  const [m, info, sent] = await Promise.all([get(`services/${method}`), call && get(callPath(call)), call && get(callPath(call, 'messages?dir=up&from=0&n=100'))]);
+  const metadata = (info?.request ?? []).filter(([k, v]) => !own.test(k) && v !== '[redacted]');
+  const requests = (sent?.messages ?? []).map(r => r.json).filter(Boolean);
+  return {...m, method, metadata, requests: requests.length ? requests : [m.template ?? {}]};
+}
+
+class Form {
+  constructor(m, onshow) {
+    Object.assign(this, {m, onshow, requests: structuredClone(m.requests), at: 0});
+    this.stream = m.kind === 'client' || m.kind === 'bidi';
+    this.fields = h('div');
+    this.steps = h('div', {className: 'steps', role: 'group', 'aria-label': 'Request'});
+    this.json = h('textarea', {className: 'mono', spellcheck: false, rows: 10, 'aria-label': 'Request as JSON', oninput: () => this.readJSON()});
+    this.deadline = h('input', {type: 'text', value: '30s', size: 5, spellcheck: false});
+    this.metadata = h('textarea', {className: 'mono', spellcheck: false, rows: 3, placeholder: 'name: value', 'aria-label': 'Metadata, a line each', value: m.metadata.map(kv => kv.join(': ')).join('\n')});
+    this.session = h('select', {}, [...store.sessions.values()].filter(s => s.state === 'up').map(s => h('option', {value: s.id}, `s${s.id}`)));
+    this.result = h('div', {className: 'result'});
+    const button = (name, label, title, f) => this[name] = h('button', {type: 'button', className: 'btn', title, onclick: f}, label);
+    button('send', this.stream ? 'Begin' : 'Send', 'Make the call', () => this.begin());
+    this.send.classList.add('primary');
+    const live = this.stream ? [button('next', 'Send message', 'Send the request below', () => this.act('messages', {messages: [this.value]})),
+      button('close', 'Half-close', 'No more requests', () => this.act('half-close'))] : [];
+    button('cancel', 'Cancel', 'Cancel the call', () => this.act());
+    this.el = h('form', {onsubmit: e => e.preventDefault()},
+      h('div', {className: 'callbar'}, this.send, live, this.cancel, h('label', {}, 'Deadline ', this.deadline), this.session.options.length > 1 && h('label', {}, 'Session ', this.session)),
+      m.comment && h('p', {className: 'fnote'}, m.comment), this.result,
+      h('div', {className: 'two'},
+        h('section', {}, h('h3', {}, m.request), this.stream && this.steps, this.fields),
+        h('section', {}, h('h3', {}, 'As JSON'), this.json, h('h3', {}, 'Metadata'), this.metadata)));
+    this.fill();
+    this.buttons();
+  }
+
+  get value() { return this.requests[this.at]; }
+  get open() { return this.id !== undefined && !store.byID.get(this.id)?.end; }
+
+  // fill shows the request that is edited.
+  fill() {
+    this.fields.replaceChildren(messageForm(this.m.types, this.m.request, this.value, () => this.writeJSON()));
+    this.writeJSON();
+    const go = at => {
+      this.at = at;
+      this.fill();
+    };
+    this.steps.replaceChildren(h('div', {className: 'seg'}, this.requests.map((_, i) => h('button', {type: 'button', 'aria-pressed': String(i === this.at), onclick: () => go(i)}, String(i + 1)))),
+      h('button', {type: 'button', className: 'link', onclick: () => go(this.requests.push(structuredClone(this.m.template ?? {})) - 1)}, '+ request'),
+      this.requests.length > 1 && h('button', {type: 'button', className: 'link', onclick: () => {
+        this.requests.splice(this.at, 1);
+        go(Math.max(0, this.at - 1));
+      }}, '− remove') || '');
+  }
+
+  writeJSON() {
+    this.json.value = JSON.stringify(this.value, null, 2);
+    this.json.setCustomValidity('');
+  }
+
+  readJSON() {
+    try {
+      const v = JSON.parse(this.json.value);
+      if (v === null || typeof v !== 'object' || Array.isArray(v)) throw new Error('not an object');
+      this.requests[this.at] = v;
+      this.json.setCustomValidity('');
+      this.fields.replaceChildren(messageForm(this.m.types, this.m.request, v, () => this.writeJSON()));
+    } catch (e) {
+      this.json.setCustomValidity(e.message);
+    }
+  }
+
+  buttons() {
+    this.send.disabled = this.open;
+    for (const b of [this.next, this.close, this.cancel]) if (b) b.hidden = !this.open;
+  }
+
+  async begin() {
+    const bad = this.el.querySelector(':invalid');
+    if (bad) {
+      bad.reportValidity();
+      return;
+    }
+    const metadata = {};
+    for (const line of this.metadata.value.split('\n').filter(l => l.trim())) {
+      const i = line.indexOf(':'), name = line.slice(0, i).trim();
+      if (i < 1) return this.fail(`metadata ${JSON.stringify(line)}: want name: value`);
+      (metadata[name] ??= []).push(line.slice(i + 1).trim());
+    }
+    this.send.disabled = true;
+    try {
+      const r = await post('calls', {session: Number(this.session.value) || undefined, method: this.m.method, metadata, deadline: this.deadline.value.trim() || undefined, messages: this.requests});
+      this.id = r.id;
+      this.shown = undefined;
+      this.result.replaceChildren(h('p', {className: 'muted'}, 'Sent.'));
+    } catch (e) {
+      this.fail(e.message);
+    }
+    this.update();
+  }
+
+  fail(message) {
+    this.result.replaceChildren(h('p', {className: 'why', role: 'alert'}, message));
+  }
+
+  // act sends a message, half-closes, or cancels the open call.
+  async act(what, body) {
+    try {
+      if (what) await post(`calls/${this.id}/${what}`, body);
+      else await remove(`calls/${this.id}`);
+      say({messages: 'Sent', 'half-close': 'Half-closed'}[what] ?? 'Cancelled');
+    } catch (e) {
+      this.fail(e.message);
+    }
+  }
+
+  // watch shows the state of the call while the form is there.
+  watch() {
+    const stop = onchange(() => this.el.isConnected ? this.update() : stop());
+  }
+
+  update() {
+    this.buttons();
+    const c = this.id !== undefined && store.byID.get(this.id);
+    if (!c) return;
+    const st = state(c), badge = h('span', {className: 'badge', 'data-st': st}, c.code ?? 'open');
+    const head = h('p', {className: 'rhead'}, badge, h('span', {className: 'num'}, duration((c.end ?? now()) - c.start)), h('span', {className: 'num'}, plural(c.down.n, 'response')),
+      c.message && h('span', {className: 'red'}, c.message), h('span', {className: 'grow'}), h('button', {type: 'button', className: 'link', onclick: () => this.onshow(c)}, 'Show the call'));
+    this.result.replaceChildren(head, this.newest ?? '');
+    if (this.shown !== `${c.id} ${c.down.n}` && c.down.n) this.showNewest(c);
+    if (!c.down.n) this.newest = undefined;
+  }
+
+  // showNewest shows the newest response.
+  async showNewest(c) {
+    this.shown = `${c.id} ${c.down.n}`;
+    try {
+      const r = await get(callPath(c, 'messages?from=-20&n=20')), m = r.messages.findLast(m => m.dir === 'down');
+      if (!m || c.id !== this.id) return;
+      const value = m.json ?? m.fields;
+      this.newest = h('div', {className: 'mono box'}, value === undefined ? m.note ?? '' : tree(value));
+      this.update();
+    } catch { /* the call isn't kept any more */ }
+  }
+}

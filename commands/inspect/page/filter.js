@@ -1,0 +1,61 @@
+import {split} from './format.js';
+
+const units = {us: 1e-3, 'µs': 1e-3, ms: 1, s: 1000, m: 60000, h: 3600000};
+
+// parse reads a filter: the terms of --filter, all of which must hold, such as
+//   Watch !Health status!=OK >500ms s1 is:open
+// A word that is no other term is looked for in the method and the status message.
+// test decides by a call's summary; remote has the terms that need messages, which
+// only the server can decide.
+export function parse(q) {
+  const terms = q.trim().split(/\s+/).filter(Boolean);
+  const remote = terms.filter(t => /^!?(\$\.|size[<>])/.test(t));
+  const tests = terms.filter(t => !remote.includes(t)).map(term);
+  return {test: c => tests.every(t => t(c)), remote: remote.join(' ')};
+}
+
+function term(t) {
+  if (t.length > 1 && t[0] === '!') {
+    const not = term(t.slice(1));
+    return c => !not(c);
+  }
+  let m = /^status(!?=)(.*)$/i.exec(t);
+  if (m) {
+    const want = letters(m[2]);
+    return c => !!c.code && letters(c.code).startsWith(want) === (m[1] === '=');
+  }
+  m = /^([<>])([\d.]+)(us|µs|ms|s|m|h)$/.exec(t);
+  if (m) {
+    const limit = m[2] * units[m[3]];
+    return c => {
+      const d = (c.end || Date.now()) - c.start;
+      return m[1] === '<' ? d < limit : d > limit;
+    };
+  }
+  m = /^s(\d+)$/.exec(t);
+  if (m) return c => String(c.session) === m[1];
+  m = /^is:(\w+)$/.exec(t);
+  if (m) return c => is(c, m[1]);
+  return method(t);
+}
+
+const letters = s => s.replaceAll('_', '').toUpperCase();
+
+function is(c, what) {
+  switch (what) {
+    case 'open': return !c.end;
+    case 'error': return !!c.code && c.code !== 'OK';
+    default: return c.kind === what || c.origin === what;
+  }
+}
+
+function method(t) {
+  const word = t.toLowerCase();
+  if (!/[*?]/.test(t)) return c => c.method.toLowerCase().includes(word) || (c.message ?? '').toLowerCase().includes(word);
+  const pattern = word.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '[^/]*').replaceAll('?', '[^/]');
+  const re = new RegExp(`^/?${pattern}$`, 'i');
+  return c => {
+    const [service, short, name] = split(c.method);
+    return [name, service, short, `${short}/${name}`, `${service}/${name}`].some(s => re.test(s));
+  };
+}
