@@ -148,7 +148,7 @@ func (f *follower) update(c *call, e *trace.Event, format func() *text) (m *text
 	if e.Type == trace.ClientMessage || e.Type == trace.ServerMessage {
 		c.last, c.largest = e.Time, max(c.largest, e.Size)
 	}
-	if f.messages.learned.learn(e) {
+	if f.messages.learned.Learn(e) {
 		f.messages.forget()
 	}
 	if c.verdict != hidden {

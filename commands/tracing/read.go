@@ -81,7 +81,7 @@ func first(lines *recording.Reader) (*recording.Line, error) {
 func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lines *recording.Reader, l *recording.Line, out *Output) (found bool, err error) {
 	isSecret := o.isSecret(out)
 	for ; err == nil && ctx.Err() == nil; l, err = lines.Next() {
-		if l.Event == recording.SchemaLine && learned.addSet(l.Files) {
+		if l.Event == recording.SchemaLine && learned.AddSet(l.Files) {
 			f.messages.schema.forget()
 		}
 		e, t := parseEvent(l)
