@@ -1,7 +1,7 @@
 import {callPath, get, post, remove} from './api.js';
-import {h, say} from './dom.js';
+import {attr, h, say, text, visible} from './dom.js';
 import {messageForm} from './form.js';
-import {duration, plural, state} from './format.js';
+import {duration, plural, state, took} from './format.js';
 import {tree} from './json.js';
 import {now, onchange, store} from './store.js';
 
@@ -38,6 +38,7 @@ class Form {
     this.metadata = h('textarea', {className: 'mono', spellcheck: false, rows: 3, placeholder: 'name: value', 'aria-label': 'Metadata, a line each', value: m.metadata.map(kv => kv.join(': ')).join('\n')});
     this.session = h('select', {}, [...store.sessions.values()].filter(s => s.state === 'up').map(s => h('option', {value: s.id}, `s${s.id}`)));
     this.result = h('div', {className: 'result'});
+    this.answer = answerLine(() => onshow(store.byID.get(this.id)));
     const button = (name, label, title, f) => this[name] = h('button', {type: 'button', className: 'btn', title, onclick: f}, label);
     button('send', this.stream ? 'Begin' : 'Send', 'Make the call', () => this.begin());
     this.send.classList.add('primary');
@@ -61,20 +62,24 @@ class Form {
   fill() {
     this.fields.replaceChildren(messageForm(this.m.types, this.m.request, this.value, () => this.writeJSON()));
     this.writeJSON();
-    const go = at => {
-      this.at = at;
+    const button = (label, title, disabled, f) => h('button', {type: 'button', className: 'link', title, 'aria-label': title, disabled, onclick: () => {
+      f();
       this.fill();
-    };
-    this.steps.replaceChildren(h('div', {className: 'seg'}, this.requests.map((_, i) => h('button', {type: 'button', 'aria-pressed': String(i === this.at), onclick: () => go(i)}, String(i + 1)))),
-      h('button', {type: 'button', className: 'link', onclick: () => go(this.requests.push(structuredClone(this.m.template ?? {})) - 1)}, '+ request'),
-      this.requests.length > 1 && h('button', {type: 'button', className: 'link', onclick: () => {
+    }}, label);
+    const n = this.requests.length;
+    this.steps.replaceChildren(
+      button('‹', 'Previous request', this.at === 0, () => this.at--),
+      h('span', {className: 'num'}, `request ${this.at + 1} of ${n}`),
+      button('›', 'Next request', this.at === n - 1, () => this.at++),
+      button('+ add', 'Add a request', false, () => { this.at = this.requests.push(structuredClone(this.m.template ?? {})) - 1; }),
+      button('− remove', 'Remove this request', n === 1, () => {
         this.requests.splice(this.at, 1);
-        go(Math.max(0, this.at - 1));
-      }}, '− remove') || '');
+        this.at = Math.max(0, this.at - 1);
+      }));
   }
 
   writeJSON() {
-    this.json.value = JSON.stringify(this.value, null, 2);
+    this.json.value = visible(JSON.stringify(this.value, null, 2)); // \u escapes are JSON too
     this.json.setCustomValidity('');
   }
 
@@ -143,12 +148,14 @@ class Form {
     this.buttons();
     const c = this.id !== undefined && store.byID.get(this.id);
     if (!c) return;
-    const st = state(c), badge = h('span', {className: 'badge', 'data-st': st}, c.code ?? 'open');
-    const head = h('p', {className: 'rhead'}, badge, h('span', {className: 'num'}, duration((c.end ?? now()) - c.start)), h('span', {className: 'num'}, plural(c.down.n, 'response')),
-      c.message && h('span', {className: 'red'}, c.message), h('span', {className: 'grow'}), h('button', {type: 'button', className: 'link', onclick: () => this.onshow(c)}, 'Show the call'));
-    this.result.replaceChildren(head, this.newest ?? '');
+    const {head, badge, time, count, message} = this.answer;
+    attr(badge, 'data-st', state(c));
+    text(badge, c.code ?? 'open');
+    text(time, duration(took(c, now())));
+    text(count, plural(c.down.n, 'response'));
+    text(message, c.message ?? '');
+    if (head.parentNode !== this.result) this.result.replaceChildren(head);
     if (this.shown !== `${c.id} ${c.down.n}` && c.down.n) this.showNewest(c);
-    if (!c.down.n) this.newest = undefined;
   }
 
   // showNewest shows the newest response.
@@ -158,8 +165,14 @@ class Form {
       const r = await get(callPath(c, 'messages?from=-20&n=20')), m = r.messages.findLast(m => m.dir === 'down');
       if (!m || c.id !== this.id) return;
       const value = m.json ?? m.fields;
-      this.newest = h('div', {className: 'mono box'}, value === undefined ? m.note ?? '' : tree(value));
-      this.update();
+      this.result.replaceChildren(this.answer.head, h('div', {className: 'mono box'}, value === undefined ? m.note ?? '' : tree(value)));
     } catch { /* the call isn't kept any more */ }
   }
+}
+
+// answerLine makes the line about the call that the form has made.
+function answerLine(onshow) {
+  const cell = className => h('span', {className}), a = {badge: cell('badge'), time: cell('num'), count: cell('num'), message: cell('red')};
+  a.head = h('p', {className: 'rhead'}, Object.values(a), cell('grow'), h('button', {type: 'button', className: 'link', onclick: onshow}, 'Show the call'));
+  return a;
 }

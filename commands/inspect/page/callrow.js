@@ -1,6 +1,6 @@
 import {activity, isQuiet} from './activity.js';
 import {attr, h, text} from './dom.js';
-import {bytes, count, duration, kindMark, split, state} from './format.js';
+import {bytes, count, duration, kindMark, split, state, took} from './format.js';
 import {now} from './store.js';
 
 // callRow makes a row of the table of calls.
@@ -24,7 +24,7 @@ export function fillCallRow(row, c, span) {
   text(e.kind, kindMark[c.kind] ?? '');
   text(e.code, c.end ? c.code : activity(c));
   row.classList.toggle('quiet', isQuiet(c));
-  text(e.time, duration(end - c.start));
+  text(e.time, duration(took(c, end)));
   text(e.up, c.up.n ? count(c.up.n) : '');
   text(e.down, c.down.n ? count(c.down.n) : '');
   text(e.size, bytes(c.up.b + c.down.b));

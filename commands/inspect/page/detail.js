@@ -1,7 +1,7 @@
 import {callPath, get, getText} from './api.js';
 import {callForm} from './callform.js';
 import {$, attr, copy, h, say, text} from './dom.js';
-import {bytes, clock, count, duration, kindMark, kindName, split, state} from './format.js';
+import {bytes, clock, count, duration, kindMark, kindName, split, state, took} from './format.js';
 import {messages} from './messages.js';
 import {metadataPane, timingPane} from './meta.js';
 import {replayPane} from './replay.js';
@@ -46,7 +46,7 @@ export function detailPane(onshow) {
     text(kind, call.kind in kindName ? `${kindMark[call.kind]} ${kindName[call.kind]}` : '');
     attr(status, 'data-st', st);
     text(status, call.code ?? 'open');
-    text(facts.time, duration((call.end || now()) - call.start));
+    text(facts.time, duration(took(call, now())));
     text(facts.up, `↑ ${count(call.up.n)} · ${bytes(call.up.b)}`);
     text(facts.down, `↓ ${count(call.down.n)} · ${bytes(call.down.b)}`);
     text(facts.session, call.session ? `s${call.session}, stream ${call.stream ?? '–'}` : '');

@@ -1,4 +1,4 @@
-import {split} from './format.js';
+import {split, took} from './format.js';
 
 const units = {us: 1e-3, 'µs': 1e-3, ms: 1, s: 1000, m: 60000, h: 3600000};
 
@@ -28,7 +28,7 @@ function term(t) {
   if (m) {
     const limit = m[2] * units[m[3]];
     return c => {
-      const d = (c.end || Date.now()) - c.start;
+      const d = took(c, Date.now());
       return m[1] === '<' ? d < limit : d > limit;
     };
   }

@@ -19,7 +19,8 @@ const two = n => String(Math.floor(n)).padStart(2, '0');
 
 // duration writes milliseconds.
 export function duration(ms) {
-  if (ms < 1) return '<1 ms';
+  if (ms < 0.1) return '<0.1 ms';
+  if (ms < 10) return ms.toFixed(1) + ' ms';
   if (ms < 1000) return Math.round(ms) + ' ms';
   const s = ms / 1000;
   if (s < 10) return s.toFixed(2) + ' s';
@@ -46,6 +47,9 @@ export function split(method) {
 
 export const kindMark = {server: '↓↓', client: '↑↑', bidi: '⇅'};
 export const kindName = {server: 'server stream', client: 'client stream', bidi: 'both stream'};
+
+// took is how long a call took, or has been open.
+export const took = (c, now) => c.ms ?? (c.end || now) - c.start;
 
 // state is a call's: open, ok or err.
 export const state = c => !c.end ? 'open' : c.code === 'OK' ? 'ok' : 'err';

@@ -183,7 +183,7 @@ export function messages() {
   };
 }
 
-const gap = ms => ms < 1 ? `+${ms.toFixed(1)} ms` : '+' + duration(ms);
+const gap = ms => ms < 0.1 ? '<0.1 ms' : '+' + duration(ms);
 
 function messageRow() {
   const row = h('div'), cell = className => h('span', {className});

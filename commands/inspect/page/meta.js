@@ -36,7 +36,7 @@ export function timingPane(call, info) {
       h('td', {className: 'r num'}, at(mark.ms)), h('td', {className: 'r num muted'}, i ? `+${at(mark.ms - from)}` : ''));
   });
   return pane(h('section', {}, h('h3', {}, 'Timing'), h('table', {className: 'timing'}, h('tbody', {}, rows)),
-    h('p', {className: 'muted'}, `Began ${clock(call.start)}${call.end ? `, took ${duration(call.end - call.start)}` : ', is open'}${info.timeout_ms ? `, deadline ${duration(info.timeout_ms)}` : ''}. Seen where wstun is, between client and server.`)));
+    h('p', {className: 'muted'}, `Began ${clock(call.start)}${call.end ? `, took ${duration(call.ms)}` : ', is open'}${info.timeout_ms ? `, deadline ${duration(info.timeout_ms)}` : ''}. Seen where wstun is, between client and server.`)));
 }
 
-const at = ms => ms === 0 ? '0 ms' : ms < 10 ? `${ms.toFixed(ms < 1 ? 2 : 1)} ms` : duration(ms);
+const at = ms => ms < 1 ? `${ms && ms.toFixed(2)} ms` : duration(ms);

@@ -16,6 +16,8 @@ export function overview(onrange) {
 
   function sample() {
     dirty = true;
+    if (!store.sessions.size) return;
+    if (!flows.length) flows.push(...history());
     if (now() - (flows.at(-1)?.[0] ?? 0) < 1000) return;
     let rate = 0;
     for (const s of store.sessions.values()) if (s.state !== 'down') rate += (s.rate?.in ?? 0) + (s.rate?.out ?? 0);
@@ -75,6 +77,15 @@ export function overview(onrange) {
     },
     redraw() { dirty = true; },
   };
+}
+
+// history returns the sessions' bytes of the last half minute.
+function history() {
+  const sums = new Array(60).fill(0);
+  for (const s of store.sessions.values()) {
+    for (const [i, n] of (s.rates ?? []).entries()) sums[60 - s.rates.length + i] += n * 2;
+  }
+  return sums.map((rate, i) => [now() - 30000 + 500 * i, rate]);
 }
 
 // counts counts the calls that began in each of n spans after t0, each of span

@@ -32,7 +32,7 @@ export function replayPane(call, session) {
 
 function report(r) {
   const [state, name, text] = verdicts[r.result] ?? ['err', r.result, ''];
-  const times = r.ms === undefined ? '' : `${duration(r.ms)}, then ${duration(r.recorded_ms ?? 0)}`;
+  const times = r.ms === undefined ? '' : `${duration(r.ms)}, recorded ${duration(r.recorded_ms ?? 0)}`;
   return [
     h('p', {}, h('span', {className: 'badge', 'data-st': state}, name), ' ', r.reason || text, ' ', h('span', {className: 'muted num'}, times)),
     r.differences.length > 0 && h('p', {className: 'muted'}, h('span', {className: 'minus'}, '−'), ' recorded, ', h('span', {className: 'plus'}, '+'), ' now'),
