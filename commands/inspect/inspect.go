@@ -170,7 +170,7 @@ func (h *Handler) isSecret(name string) bool {
 func (h *Handler) routes() http.Handler {
 	const api = "/api/v1"
 	mux := http.NewServeMux()
-	mux.Handle("GET /", page)
+	mux.Handle("/", page)
 	mux.HandleFunc(api+"/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such path: "+r.URL.Path, "")
 	})
