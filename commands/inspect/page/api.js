@@ -39,12 +39,12 @@ export async function request(path, {signal, method = 'GET', body} = {}) {
   }
 }
 
-// problem returns the sentence in an error's body: JSON with an error, or plain text.
+// problem returns the text of an error's body: JSON with an error and a hint, or plain text.
 async function problem(r) {
   const s = (await r.text()).trim();
   try {
-    const e = JSON.parse(s).error;
-    return e?.message ?? e ?? s;
+    const {error, hint} = JSON.parse(s);
+    return hint ? `${error} (${hint})` : error;
   } catch {
     return s || r.statusText;
   }

@@ -37,6 +37,7 @@ class Form {
     this.deadline = h('input', {type: 'text', value: '30s', size: 5, spellcheck: false});
     this.metadata = h('textarea', {className: 'mono', spellcheck: false, rows: 3, placeholder: 'name: value', 'aria-label': 'Metadata, a line each', value: m.metadata.map(kv => kv.join(': ')).join('\n')});
     this.session = h('select', {}, [...store.sessions.values()].filter(s => s.state === 'up').map(s => h('option', {value: s.id}, `s${s.id}`)));
+    this.problem = h('p', {className: 'why', role: 'alert', hidden: true});
     this.result = h('div', {className: 'result'});
     this.answer = answerLine(() => onshow(store.byID.get(this.id)));
     const button = (name, label, title, f) => this[name] = h('button', {type: 'button', className: 'btn', title, onclick: f}, label);
@@ -47,7 +48,7 @@ class Form {
     button('cancel', 'Cancel', 'Cancel the call', () => this.act());
     this.el = h('form', {onsubmit: e => e.preventDefault()},
       h('div', {className: 'callbar'}, this.send, live, this.cancel, h('label', {}, 'Deadline ', this.deadline), this.session.options.length > 1 && h('label', {}, 'Session ', this.session)),
-      m.comment && h('p', {className: 'fnote'}, m.comment), this.result,
+      m.comment && h('p', {className: 'fnote'}, m.comment), this.problem, this.result,
       h('div', {className: 'two'},
         h('section', {}, h('h3', {}, m.request), this.stream && this.steps, this.fields),
         h('section', {}, h('h3', {}, 'As JSON'), this.json, h('h3', {}, 'Metadata'), this.metadata)));
@@ -113,6 +114,7 @@ class Form {
       (metadata[name] ??= []).push(line.slice(i + 1).trim());
     }
     this.send.disabled = true;
+    this.fail('');
     try {
       const r = await post('calls', {session: Number(this.session.value) || undefined, method: this.m.method, metadata, deadline: this.deadline.value.trim() || undefined, messages: this.requests});
       this.id = r.id;
@@ -125,11 +127,13 @@ class Form {
   }
 
   fail(message) {
-    this.result.replaceChildren(h('p', {className: 'why', role: 'alert'}, message));
+    this.problem.hidden = !message;
+    text(this.problem, message);
   }
 
   // act sends a message, half-closes, or cancels the open call.
   async act(what, body) {
+    this.fail('');
     try {
       if (what) await post(`calls/${this.id}/${what}`, body);
       else await remove(`calls/${this.id}`);

@@ -26,7 +26,7 @@ export function callTable(onselect, onopen) {
   root.append(pins.el, head, h('div', {className: 'listbox'}, list.el, note, newer.button));
   list.el.addEventListener('dblclick', onopen);
 
-  let view = [], span = [0, 1], filter = parse(''), range, chosen, paused = false, missed = 0, matching;
+  let view = [], span = [0, 1], filter = parse(''), range, chosen, paused = false, missed = 0, matching, soon;
   const test = c => filter.test(c) && (!matching || matching.has(c.id)) &&
     (!range || (c.start <= range[1] && (c.end || Infinity) >= range[0]));
 
@@ -81,11 +81,7 @@ export function callTable(onselect, onopen) {
   // askServer looks for the calls whose messages fulfil the filter's remote terms.
   async function askServer() {
     const of = filter;
-    if (!of.remote) {
-      matching = undefined;
-      return;
-    }
-    matching ??= new Set();
+    if (!of.remote) return;
     const r = await get(`calls?limit=10000&q=${encodeURIComponent(of.remote)}`).catch(e => ({problem: e.message}));
     if (of !== filter) return;
     note.problem = r.problem;
@@ -120,8 +116,10 @@ export function callTable(onselect, onopen) {
     get missed() { return missed; },
     setFilter(q) {
       filter = parse(q);
-      note.problem = matching = undefined;
-      askServer();
+      note.problem = undefined;
+      matching = filter.remote ? new Set() : undefined;
+      clearTimeout(soon);
+      soon = setTimeout(askServer, 200);
       rebuild();
       pins.draw(test, chosen);
     },

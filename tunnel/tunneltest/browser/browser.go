@@ -4,8 +4,10 @@
 //	page.Click("#services")
 //	page.Wait(`document.querySelector("table")`)
 //
-// The tests of a process share one browser, which the first Open starts, and each Open
-// is a tab of its own. TestMain must call Close after the tests. Without a browser tests
+//	func TestMain(m *testing.M) { goleak.VerifyTestMain(browser.Tests{M: m}) }
+//
+// The tests of a process share one browser, which the first Open starts and Tests ends.
+// Each Open is a tab of its own. Without a browser tests
 // are skipped, or fail if WSTUN_BROWSER_TESTS=1. WSTUN_BROWSER is the path of the browser,
 // if it isn't that of Chromium or Chrome.
 //
@@ -25,9 +27,11 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 const patience = 20 * time.Second
@@ -40,9 +44,17 @@ var shared struct {
 	err  error
 }
 
-// Close ends the browser, if there is one. It waits until its processes have ended and its
-// files are removed, but not for long.
-func Close() {
+// Tests runs tests that open pages, and ends the browser after them.
+type Tests struct{ *testing.M }
+
+// Run runs the tests and returns the exit status. It waits until the browser's processes
+// have ended and its files are removed, but not for long.
+func (t Tests) Run() int {
+	defer closeShared()
+	return t.M.Run()
+}
+
+func closeShared() {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.ctx == nil {
@@ -134,7 +146,11 @@ func Open(t testing.TB, url string) *Page {
 			t.Errorf("the page: %s", problem)
 		}
 	})
-	p.do(chromedp.EmulateViewport(1440, 900))
+	// The tab ends with the context of the first Do, so that has no timeout.
+	if err := chromedp.Do(p.ctx); err != nil {
+		t.Fatal(err)
+	}
+	p.Resize(1440, 900)
 	p.Navigate(url)
 	return p
 }
@@ -176,15 +192,7 @@ func (p *Page) Problems() []string {
 // do runs actions, for a limited time.
 func (p *Page) do(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	// The tab is opened by the first Do, and ends with its context.
-	if err := chromedp.Do(p.ctx); err != nil {
-		p.t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		p.t.Fatal(err)
-	}
+	p.call(func(ctx context.Context) error { return chromedp.Do(ctx, actions...) })
 }
 
 // Navigate opens a URL.
@@ -203,12 +211,12 @@ func (p *Page) Resize(width, height int64) {
 func (p *Page) Dark(dark bool) {
 	p.t.Helper()
 	scheme := map[bool]string{true: "dark", false: "light"}[dark]
-	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	p.call(func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
 	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // Eval evaluates JavaScript and stores the result in v, which may be nil. It waits for a
@@ -263,7 +271,36 @@ func (p *Page) Click(selector string) {
 // Press presses keys, one after another. For special keys see the package chromedp/kb.
 func (p *Page) Press(keys string) {
 	p.t.Helper()
-	p.do(chromedp.KeyEvent(keys))
+	for _, key := range keys {
+		var text string
+		for _, e := range kb.Encode(key) {
+			if e.Type == input.DispatchKeyEventTypeChar {
+				text = e.Text
+			}
+		}
+		for _, e := range kb.Encode(key) {
+			switch e.Type {
+			case input.DispatchKeyEventTypeChar: // would come although the page prevented it
+				continue
+			case input.DispatchKeyEventTypeRawKeyDown, input.DispatchKeyEventTypeKeyDown:
+				e.Type, e.Text = input.DispatchKeyEventTypeKeyDown, text
+			}
+			p.call(func(ctx context.Context) error {
+				_, err := chromedp.Call(ctx, input.DispatchKeyEvent, *e)
+				return err
+			})
+		}
+	}
+}
+
+// call calls f, for a limited time.
+func (p *Page) call(f func(context.Context) error) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := f(ctx); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // Fill focuses an input and replaces its text.
