@@ -23,28 +23,9 @@ func TestDemoServer(t *testing.T) {
 	if address == "" {
 		t.Skip("WSTUN_INSPECT_DEMO isn't set")
 	}
-	e := newEnv(t, 2, demoOptions())
-	mux := http.NewServeMux()
-	mux.Handle("/api/", e)
-	mux.Handle("/", page)
-	if dir := os.Getenv("WSTUN_INSPECT_PAGE"); dir != "" {
-		mux.Handle("/", http.FileServer(http.Dir(dir)))
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("http://%s/", l.Addr())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go e.traffic(t.Context())
-	t.Fatal(server.Serve(l))
-}
-
-// demoOptions are the options of a dial with two sessions and one that has ended.
-func demoOptions() Options {
 	started := time.Now()
 	received := [2]int64{}
-	return Options{Version: "demo", Role: "dial", Sessions: func() []Session {
+	e := newEnv(t, 2, Options{Version: "demo", Role: "dial", Sessions: func() []Session {
 		now := time.Now()
 		sessions := []Session{
 			{ID: 1, Remote: "wss://worker-7.example/v1/ws/sync", State: "up", Since: started.UnixMilli(), RTT: 24.3 + rand.Float64(), LeastRTT: 23.9, Streams: 1, Open: 3},
@@ -60,7 +41,21 @@ func demoOptions() Options {
 			}
 		}
 		return sessions
-	}}
+	}})
+	mux := http.NewServeMux()
+	mux.Handle("/api/", e)
+	mux.Handle("/", page)
+	if dir := os.Getenv("WSTUN_INSPECT_PAGE"); dir != "" {
+		mux.Handle("/", http.FileServer(http.Dir(dir)))
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("http://%s/", l.Addr())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go e.traffic(t.Context())
+	t.Fatal(server.Serve(l))
 }
 
 // traffic makes calls until ctx ends.

@@ -32,7 +32,7 @@ func openPage(t *testing.T, h http.Handler) *browser.Page {
 		server.Close()
 	})
 	p := browser.Open(t, server.URL)
-	p.Wait(`window.inspector?.store.connected`)
+	p.Wait(`window.inspector?.store.connected && inspector.store.info.boot`)
 	return p
 }
 
@@ -262,7 +262,7 @@ func TestPageRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	current.Store(after)
-	before.Handler.Close()
+	before.Close()
 	p.Wait(rows("#calls") + `.length === 1 && document.querySelector("#detail .dview").hidden`)
 	p.Problems()
 }

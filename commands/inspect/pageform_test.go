@@ -105,7 +105,7 @@ func TestPageReplay(t *testing.T) {
 	p.Wait(`document.querySelector("#pane .badge")?.innerText === "Differs" && document.querySelector("#pane").innerText.includes("create_time")`)
 }
 
-// TestPageCallsOff doesn't offer what the process doesn't allow.
+// TestPageCallsOff checks that the page offers no calls that the process doesn't allow.
 func TestPageCallsOff(t *testing.T) {
 	e := newEnv(t, 1, Options{})
 	e.opts.Conn = nil

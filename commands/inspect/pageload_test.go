@@ -45,12 +45,12 @@ func (l *load) next(t trace.Type, side trace.Side, data []byte) {
 	l.e.Output().Sink.Event(&w)
 }
 
-func (l *load) message(t testing.TB) {
+func (l *load) message() {
 	data, err := proto.Marshal(&demo.KeyEvent{Event: &demo.KeyEvent_Created{Created: &demo.Key{
 		Name: fmt.Sprintf("key-%d", l.watch.Received.Messages), CreateTime: timestamppb.Now(),
 	}}})
 	if err != nil {
-		t.Error(err)
+		l.e.t.Error(err)
 	}
 	l.next(trace.ServerMessage, trace.Server, data)
 }
@@ -78,7 +78,7 @@ func TestPageLoad(t *testing.T) {
 		l.call()
 	}
 	for range 100000 {
-		l.message(t)
+		l.message()
 	}
 	p := openPage(t, e)
 	p.Wait(`inspector.store.calls.length >= 10000`)
@@ -100,7 +100,7 @@ func TestPageLoad(t *testing.T) {
 				return
 			}
 			for range 20 {
-				l.message(t)
+				l.message()
 			}
 			l.call()
 			l.call()

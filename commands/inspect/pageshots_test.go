@@ -6,7 +6,25 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 )
+
+// demoSessions returns two sessions and one that has ended.
+func demoSessions(began time.Time) func() []Session {
+	rates := make([]int64, 60)
+	for i := range rates {
+		rates[i] = int64(20e3 + i*i*7919%15e3)
+	}
+	since := began.Add(-14 * time.Minute).UnixMilli()
+	return func() []Session {
+		n := int64(time.Since(began) / time.Second)
+		return []Session{
+			{ID: 1, Remote: "wss://worker-7.example/v1/ws/sync", State: "up", Since: since, RTT: 24.3, Open: 3, Bytes: Bytes{8e6 + n*40e3, 9e5 + n*8e3}, Rate: Bytes{40e3 + n*7919%9000, 8e3}, Rates: rates},
+			{ID: 2, Remote: "wss://worker-9.example/v1/ws/sync", State: "up", Since: since, RTT: 31.8, Open: 1, Bytes: Bytes{61e5 + n*40e3, 7e5 + n*8e3}, Rate: Bytes{35e3 + n*7919%8000, 9e3}, Rates: rates},
+			{ID: 3, Remote: "wss://worker-3.example/v1/ws/sync", State: "down", Since: since, Ended: began.UnixMilli(), Reason: "no sign of life for 1m30s", CloseCode: 1006},
+		}
+	}
+}
 
 // TestPageScreenshots writes pictures of the page with demo traffic into the directory
 // WSTUN_SCREENSHOTS.
@@ -14,7 +32,7 @@ func TestPageScreenshots(t *testing.T) {
 	if os.Getenv("WSTUN_SCREENSHOTS") == "" {
 		t.Skip("WSTUN_SCREENSHOTS isn't set")
 	}
-	e := newEnv(t, 2, demoOptions())
+	e := newEnv(t, 2, Options{Role: "dial", Addresses: func() []string { return []string{"127.0.0.1:50051"} }, Sessions: demoSessions(time.Now())})
 	ctx, cancel := context.WithCancel(t.Context())
 	var traffic sync.WaitGroup
 	defer traffic.Wait()

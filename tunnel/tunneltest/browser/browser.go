@@ -38,10 +38,15 @@ const patience = 20 * time.Second
 
 // shared is the browser of this process.
 var shared struct {
-	mu   sync.Mutex
+	mu      sync.Mutex
+	started *chromium
+	err     error
+}
+
+// chromium is a browser that runs.
+type chromium struct {
 	ctx  context.Context //nolint:containedctx // chromedp keeps a browser in a context
 	stop func()
-	err  error
 }
 
 // Tests runs tests that open pages, and ends the browser after them.
@@ -57,14 +62,14 @@ func (t Tests) Run() int {
 func closeShared() {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	if shared.ctx == nil {
+	if shared.started == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(shared.ctx, patience)
+	ctx, cancel := context.WithTimeout(shared.started.ctx, patience)
 	defer cancel()
-	_ = chromedp.Cancel(ctx) // stop kills what is left
-	shared.stop()
-	shared.ctx = nil
+	_ = chromedp.Cancel(ctx) // stop kills the rest
+	shared.started.stop()
+	shared.started = nil
 }
 
 // path returns the path of the browser, or "".
@@ -84,37 +89,41 @@ func path() string {
 func start(path string) (context.Context, error) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	if shared.ctx != nil || shared.err != nil {
-		return shared.ctx, shared.err
+	if shared.started == nil && shared.err == nil {
+		shared.started, shared.err = startChromium(path)
 	}
+	if shared.err != nil {
+		return nil, shared.err
+	}
+	return shared.started.ctx, nil
+}
+
+func startChromium(path string) (*chromium, error) {
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU, chromedp.Flag("hide-scrollbars", false))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), opts...)
 	ctx, cancel := chromedp.NewContext(allocator)
+	b := &chromium{ctx, func() {
+		cancel()
+		stop()
+	}}
 	// The browser ends with the context of the first Do, so that has no timeout.
 	started := make(chan error, 1)
 	go func() { started <- chromedp.Do(ctx) }()
-	var err error
 	select {
-	case err = <-started:
+	case err := <-started:
+		if err != nil {
+			b.stop()
+		}
+		return b, err
 	case <-time.After(patience):
-		err = fmt.Errorf("%s hasn't started within %v", path, patience)
+		b.stop()
+		return nil, fmt.Errorf("%s hasn't started within %v", path, patience)
 	}
-	shared.stop = func() {
-		cancel()
-		stop()
-	}
-	if err != nil {
-		shared.stop()
-		shared.err = err
-		return nil, err
-	}
-	shared.ctx = ctx
-	return ctx, nil
 }
 
 // Page is a tab of the browser.
 type Page struct {
-	t   testing.TB
+	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp keeps a tab in a context
 
 	mu       sync.Mutex
@@ -124,7 +133,7 @@ type Page struct {
 // Open opens a URL in a new tab of 1440 × 900 pixels, which is closed after the test. The
 // test fails if the page throws an exception or logs an error that it doesn't take out by
 // Problems.
-func Open(t testing.TB, url string) *Page {
+func Open(t *testing.T, url string) *Page {
 	t.Helper()
 	path := path()
 	if path == "" {
@@ -325,10 +334,10 @@ func (p *Page) Screenshot(name string) {
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err == nil {
-		err = os.MkdirAll(dir, 0o750)
+		err = os.MkdirAll(dir, 0o750) //nolint:gosec // a directory that the user names
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
+		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600) //nolint:gosec // as above
 	}
 	if err != nil {
 		p.t.Error(err)
