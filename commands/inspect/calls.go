@@ -36,7 +36,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	changes := h.store.Changes(0)
-	selects, ok := h.selects(w, r)
+	selects, ok := h.selects(r.Context(), w, r)
 	if !ok {
 		return
 	}
@@ -61,7 +61,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 }
 
 // selects returns the filter of a request, or fails.
-func (h *Handler) selects(w http.ResponseWriter, r *http.Request) (func(*store.Call) (bool, error), bool) {
+func (h *Handler) selects(ctx context.Context, w http.ResponseWriter, r *http.Request) (func(*store.Call) (bool, error), bool) {
 	filter, err := tracing.ParseFilter(r.FormValue("q"))
 	if err != nil {
 		fail(w, http.StatusBadRequest, "q: "+err.Error(), "terms are Hub/*, !Hub/Watch*, status!=OK, >500ms, size>1MiB, $.name=z* and s1")
@@ -70,7 +70,7 @@ func (h *Handler) selects(w http.ResponseWriter, r *http.Request) (func(*store.C
 	deadline := time.Now().Add(filterTimeout)
 	return func(c *store.Call) (bool, error) {
 		code, duration := facts(c)
-		ctx, cancel := context.WithDeadline(r.Context(), deadline)
+		ctx, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
 		selected := filter.Selects(&tracing.Facts{
 			Session: c.Session, Method: c.Method, Duration: duration, Largest: c.Largest, Ended: c.Ended, Code: code,
@@ -88,7 +88,7 @@ func (h *Handler) values(ctx context.Context, id uint64) iter.Seq[any] {
 	return func(yield func(any) bool) {
 		h.eachMessage(ctx, id, 0, func(d *store.Details, m *store.Message) bool {
 			var value any
-			decoded := h.decoder.Message(d.Event(m), shortMessage)
+			decoded := h.decoder.Message(ctx, d.Event(m), shortMessage)
 			return json.Unmarshal([]byte(decoded.JSON), &value) != nil || yield(value)
 		})
 	}
@@ -116,7 +116,7 @@ func (h *Handler) eachMessage(ctx context.Context, id, from uint64, f func(*stor
 // detail serves one call.
 func (h *Handler) detail(w http.ResponseWriter, r *http.Request) {
 	if d := h.call(w, r); d != nil {
-		reply(w, http.StatusOK, h.detailView(d))
+		reply(w, http.StatusOK, h.detailView(r.Context(), d))
 	}
 }
 
@@ -132,37 +132,30 @@ func (h *Handler) rate(w http.ResponseWriter, r *http.Request) {
 	if d == nil {
 		return
 	}
-	length := d.Duration
-	if !d.Ended {
-		length = time.Since(d.Start)
-		if d.Origin == store.Record {
-			length = d.Last.Sub(d.Start) // it was open at the end
-		}
-	}
-	span := max(length/time.Duration(n), 1) //nolint:gosec // n is small
+	_, length := facts(&d.Call)
+	span := max(length/time.Duration(n), 1)
 	counts := make([]uint32, n)
 	for _, at := range h.store.Times(d.ID) {
 		i := time.Duration(at-d.Start.UnixNano()) / span
-		counts[min(max(i, 0), time.Duration(n-1))]++ //nolint:gosec // n is small
+		counts[min(max(i, 0), time.Duration(n-1))]++
 	}
 	reply(w, http.StatusOK, map[string]any{"from": d.Start.UnixMilli(), "ms": float64(span) / float64(time.Millisecond), "counts": counts})
 }
 
 // export serves calls as a recording.
 func (h *Handler) export(w http.ResponseWriter, r *http.Request) {
-	selects, ok := h.selects(w, r)
+	selects, ok := h.selects(r.Context(), w, r)
 	if !ok {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Content-Disposition", `attachment; filename="calls.ndjson"`)
-	_ = h.decoder.Export(w, cmp.Or(h.opts.Version, "unknown"), func(yield func(*trace.Event, []string) bool) {
+	_ = h.decoder.Export(r.Context(), w, cmp.Or(h.opts.Version, "unknown"), func(yield func(*trace.Event, []string) bool) {
 		for _, c := range h.store.Calls() {
 			if selected, err := selects(&c); !selected || err != nil {
 				continue
 			}
 			for _, e := range h.store.Events(c.ID) {
-				e.Message = h.opts.Secrets.Mask(e.Message)
 				if r.Context().Err() != nil || !yield(&e.Event, e.Redacted) {
 					return
 				}

@@ -3,9 +3,11 @@ package inspect
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,17 +38,17 @@ func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 	if d == nil {
 		return
 	}
-	text, err := h.commandFor(d, as)
+	text, err := h.commandFor(r.Context(), d, as)
 	if err != nil {
 		fail(w, http.StatusUnprocessableEntity, err.Error(), "")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(text))
+	_, _ = io.WriteString(w, text) //nolint:gosec // its type is text/plain
 }
 
-// commandFor returns a command line for a POSIX shell, after comments on what it lacks.
-func (h *Handler) commandFor(d *store.Details, as string) (string, error) {
+// commandFor returns a command line for a POSIX shell, after comments on the parts that are left out.
+func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (string, error) {
 	service, name, _ := strings.Cut(strings.TrimPrefix(d.Method, "/"), "/")
 	if !protoreflect.FullName(service).IsValid() || !protoreflect.Name(name).IsValid() {
 		return "", errors.New("the method has no name that a command can have")
@@ -70,7 +72,7 @@ func (h *Handler) commandFor(d *store.Details, as string) (string, error) {
 	if as == "grpcurl" && d.Timeout > 0 {
 		c.words = append(c.words, "-max-time", fmt.Sprintf("%.3f", d.Timeout.Seconds()))
 	}
-	data, err := h.requests(c, d)
+	data, err := h.requests(ctx, c, d)
 	if err != nil {
 		return "", err
 	}
@@ -79,18 +81,18 @@ func (h *Handler) commandFor(d *store.Details, as string) (string, error) {
 }
 
 // requests returns the requests of a call in JSON.
-func (h *Handler) requests(c *commandLine, d *store.Details) (string, error) {
+func (h *Handler) requests(ctx context.Context, c *commandLine, d *store.Details) (string, error) {
 	messages, _ := h.store.Messages(d.ID, 0, maxCommand)
 	var all []string
 	size := 0
 	for i, m := range messages {
-		if m.Position != uint64(i) || d.Lost() > 0 { //nolint:gosec // not negative
+		if m.Position != uint64(i) || d.Lost() > 0 {
 			return "", errors.New("some requests aren't kept")
 		}
 		if m.FromServer {
 			continue
 		}
-		decoded := h.decoder.Message(d.Event(m), longMessage)
+		decoded := h.decoder.Message(ctx, d.Event(m), longMessage)
 		switch {
 		case decoded.Cut || decoded.JSON == "":
 			return "", errors.New("a request isn't kept as a whole")

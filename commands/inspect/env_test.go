@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,8 +12,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -40,9 +42,9 @@ type env struct {
 }
 
 // newEnv returns an env with a number of sessions. The page's calls reach the Hub directly.
-func newEnv(t testing.TB, sessions int, opts Options) *env {
-	t.Helper()
-	e := &env{t: t, hub: demo.New(), server: grpc.NewServer()}
+func newEnv(tb testing.TB, sessions int, opts Options) *env {
+	tb.Helper()
+	e := &env{t: tb, hub: demo.New(), server: grpc.NewServer()}
 	e.hub.Register(e.server)
 	web := httptest.NewUnstartedServer(nil) // for its listener
 	e.address = web.Listener.Addr().String()
@@ -53,10 +55,10 @@ func newEnv(t testing.TB, sessions int, opts Options) *env {
 	}()
 	cc, err := grpc.NewClient(e.address, append(call.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if opts.Catalog == nil {
-		opts.Catalog = hubCatalog(t)
+		opts.Catalog = hubCatalog(tb)
 	}
 	opts.Address = e.address
 	opts.Conn = func(uint64) (grpc.ClientConnInterface, error) { return cc, nil }
@@ -71,10 +73,7 @@ func newEnv(t testing.TB, sessions int, opts Options) *env {
 	for i := range sessions {
 		e.connect(streams, uint64(i)+1)
 	}
-	e.web = httptest.NewServer(e.Handler)
-	t.Cleanup(func() {
-		e.Close()
-		e.web.Close()
+	tb.Cleanup(func() {
 		_ = cc.Close()
 		e.hub.Close()
 		e.server.Stop()
@@ -83,10 +82,34 @@ func newEnv(t testing.TB, sessions int, opts Options) *env {
 		ctx, cancel := context.WithTimeout(context.Background(), tunneltest.Patience)
 		defer cancel()
 		if err := e.tracer.Close(ctx); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
+	e.serve()
 	return e
+}
+
+// serve serves the Handler until the test ends.
+func (e *env) serve() {
+	e.web = httptest.NewServer(e.Handler)
+	e.t.Cleanup(func() {
+		e.Close()
+		e.web.Close()
+	})
+}
+
+// gzipped returns data compressed.
+func gzipped(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(data); err != nil {
+		tb.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // connect adds a session whose calls are traced.
@@ -114,12 +137,12 @@ func (e *env) connect(streams *wsmux.Listener, number uint64) {
 }
 
 // hubCatalog returns the demo Hub's descriptors.
-func hubCatalog(t testing.TB) *reflection.Catalog {
-	t.Helper()
+func hubCatalog(tb testing.TB) *reflection.Catalog {
+	tb.Helper()
 	file := protodesc.ToFileDescriptorProto(demo.File_commands_demo_hub_proto)
 	set, err := reflection.FromFiles(context.Background(), &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{file}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return reflection.NewCatalog(reflection.FromSet(set))
 }
@@ -162,10 +185,10 @@ func (e *env) object(path string) map[string]any {
 	return decode(e.t, e.get(path))
 }
 
-func decode(t testing.TB, text string) (v map[string]any) {
-	t.Helper()
+func decode(tb testing.TB, text string) (v map[string]any) {
+	tb.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatalf("%v in %s", err, text)
+		tb.Fatalf("%v in %s", err, text)
 	}
 	return v
 }
@@ -184,8 +207,8 @@ func (e *env) post(path, body string, status int) map[string]any {
 }
 
 // at returns a part of a decoded JSON value, by names and indexes.
-func at(t testing.TB, v any, path ...any) any {
-	t.Helper()
+func at(tb testing.TB, v any, path ...any) any {
+	tb.Helper()
 	for _, step := range path {
 		switch step := step.(type) {
 		case string:
@@ -234,7 +257,7 @@ func (e *env) follow(query string) *follower {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	response, err := http.DefaultTransport.RoundTrip(r)
+	response, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // by follower.close
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -268,4 +291,7 @@ func (e *env) key(session int, name string) error {
 // callPath returns the path of a call.
 func callPath(id int, rest string) string { return fmt.Sprintf("calls/%d%s", id, rest) }
 
-var _ = time.Second
+// fieldsOf returns metadata.
+func fieldsOf(name, value string) []hpack.HeaderField {
+	return []hpack.HeaderField{{Name: name, Value: value}}
+}

@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -100,7 +101,7 @@ func New(opts *Options) *Handler {
 	if h.opts.Catalog == nil {
 		h.opts.Catalog = reflection.NewCatalog(h.opts.Learned)
 	}
-	h.decoder = tracing.NewDecoder(h.opts.Catalog, opts.Redact)
+	h.decoder = tracing.NewDecoder(h.opts.Catalog, opts.Redact, opts.Secrets)
 	h.ctx, h.close = context.WithCancel(context.Background())
 	h.Handler = h.routes()
 	return h
@@ -218,7 +219,7 @@ func (h *Handler) info(w http.ResponseWriter, _ *http.Request) {
 func reply(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(line(v))
+	_, _ = w.Write(line(v)) //nolint:gosec // its type is application/json
 }
 
 // line returns v as a line of JSON, with the characters escaped that a terminal or a reader
@@ -271,7 +272,7 @@ func (h *Handler) sessions() []Session {
 	if h.opts.Sessions == nil {
 		return nil
 	}
-	sessions := h.opts.Sessions()
+	sessions := slices.Clone(h.opts.Sessions())
 	for i := range sessions {
 		sessions[i].Reason = h.opts.Secrets.Mask(sessions[i].Reason)
 		sessions[i].State = cmp.Or(sessions[i].State, "up")

@@ -1,9 +1,11 @@
 package inspect
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,11 +66,11 @@ func direction(fromServer bool) string {
 }
 
 // messageView returns a message of which up to limit bytes are decoded.
-func (h *Handler) messageView(d *store.Details, m *store.Message, limit int) *messageView {
-	decoded := h.decoder.Message(d.Event(m), limit)
+func (h *Handler) messageView(ctx context.Context, d *store.Details, m *store.Message, limit int) *messageView {
+	decoded := h.decoder.Message(ctx, d.Event(m), limit)
 	v := &messageView{
 		Seq: m.Position + 1, Dir: direction(m.FromServer), Time: m.Time.UnixMicro(), Size: m.Size, Encoding: text(m.Encoding),
-		Unknown: decoded.Unknown, Cut: decoded.Cut, Note: decoded.Note, Redacted: append(m.Redacted[:len(m.Redacted):len(m.Redacted)], decoded.Redacted...),
+		Unknown: decoded.Unknown, Cut: decoded.Cut, Note: decoded.Note, Redacted: slices.Concat(m.Redacted, decoded.Redacted),
 	}
 	if m.Position > 0 {
 		v.Since = new(m.Since.Microseconds())
@@ -89,7 +91,8 @@ func (h *Handler) messageView(d *store.Details, m *store.Message, limit int) *me
 // messages serves a page of the messages of a call, or a search.
 func (h *Handler) messages(w http.ResponseWriter, r *http.Request) {
 	n, err := number(r, "n", 200)
-	from, err2 := strconv.ParseInt("0"+strings.TrimPrefix(r.FormValue("from"), "-"), 10, 63)
+	position, fromEnd := strings.CutPrefix(r.FormValue("from"), "-")
+	from, err2 := strconv.ParseUint("0"+position, 10, 63)
 	if err = errors.Join(err, err2); err != nil {
 		fail(w, http.StatusBadRequest, "from and n: want numbers", "")
 		return
@@ -104,15 +107,15 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := &pageView{
-		Total: d.Stored, Kept: d.Stored - d.Dropped, Dropped: d.Dropped, First: uint64(from), Messages: []*messageView{},
+		Total: d.Stored, Kept: d.Stored - d.Dropped, Dropped: d.Dropped, First: from, Messages: []*messageView{},
 	}
-	if strings.HasPrefix(r.FormValue("from"), "-") {
-		p.First = d.Stored - min(uint64(from), d.Stored)
+	if fromEnd {
+		p.First = d.Stored - min(from, d.Stored)
 	}
 	if d.Dropped > 0 {
 		p.Hole = &hole{store.Head, d.Dropped}
 	}
-	s := &search{page: p, dir: dir, text: strings.ToLower(r.FormValue("q")), n: int(min(max(n, 1), maxPage))} //nolint:gosec // small
+	s := &search{page: p, dir: dir, text: strings.ToLower(r.FormValue("q")), n: int(min(max(n, 1), maxPage))}
 	if s.text != "" {
 		select { // one at a time
 		case h.scan <- struct{}{}:
@@ -122,7 +125,8 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.until = time.Now().Add(findTime)
-	h.eachMessage(r.Context(), d.ID, p.First, func(d *store.Details, m *store.Message) bool { return s.add(h, d, m) })
+	ctx := r.Context()
+	h.eachMessage(ctx, d.ID, p.First, func(d *store.Details, m *store.Message) bool { return s.add(ctx, h, d, m) })
 	if s.text != "" {
 		p.Scanned = &s.scanned
 	}
@@ -144,7 +148,7 @@ type search struct {
 }
 
 // add adds m to the page if it matches, and reports whether there is room for another.
-func (s *search) add(h *Handler, d *store.Details, m *store.Message) bool {
+func (s *search) add(ctx context.Context, h *Handler, d *store.Details, m *store.Message) bool {
 	isFull := len(s.page.Messages) == s.n || s.size > maxPageSize
 	isLate := s.text != "" && time.Now().After(s.until)
 	if isFull || isLate {
@@ -157,7 +161,7 @@ func (s *search) add(h *Handler, d *store.Details, m *store.Message) bool {
 	if s.dir != "" && s.dir != direction(m.FromServer) {
 		return true
 	}
-	v := h.messageView(d, m, shortMessage)
+	v := h.messageView(ctx, d, m, shortMessage)
 	if s.text != "" && !strings.Contains(strings.ToLower(string(v.JSON)+string(v.Fields)), s.text) {
 		return true
 	}
@@ -179,15 +183,15 @@ func (h *Handler) message(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.FormValue("raw") == "" {
-		reply(w, http.StatusOK, h.messageView(d, messages[0], longMessage))
+		reply(w, http.StatusOK, h.messageView(r.Context(), d, messages[0], longMessage))
 		return
 	}
-	decoded := h.decoder.Message(d.Event(messages[0]), longMessage)
+	decoded := h.decoder.Message(r.Context(), d.Event(messages[0]), longMessage)
 	if decoded.Data == nil {
 		fail(w, http.StatusUnprocessableEntity, "the message isn't kept as a whole", "")
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="message.binpb"`)
-	_, _ = w.Write(decoded.Data)
+	_, _ = w.Write(decoded.Data) //nolint:gosec // its type is application/octet-stream, and the guard forbids others
 }

@@ -12,10 +12,7 @@ import (
 var pageFiles embed.FS
 
 // page serves the files of the page.
-var page = func() http.Handler {
-	files, err := fs.Sub(pageFiles, "page")
-	if err != nil {
-		panic(err) // the path is valid
-	}
-	return http.FileServerFS(files)
-}()
+var page http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	files, _ := fs.Sub(pageFiles, "page") // the path is valid
+	http.FileServerFS(files).ServeHTTP(w, r)
+})

@@ -76,7 +76,7 @@ func (q *callRequest) check() (timeout time.Duration, md metadata.MD, err error)
 }
 
 // postCall makes a call.
-func (h *Handler) postCall(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) postCall(w http.ResponseWriter, r *http.Request) { //nolint:contextcheck // the call outlives the request
 	q := &callRequest{}
 	if !parse(w, r, q) {
 		return

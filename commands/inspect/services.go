@@ -36,7 +36,7 @@ type methodView struct {
 	Observed  observed `json:"observed"`
 }
 
-// observed is what the calls of a method have in common.
+// observed has counts and times of the calls of a method.
 type observed struct {
 	Calls  int                     `json:"calls"`
 	Failed int                     `json:"failed"`
@@ -70,7 +70,10 @@ func (h *Handler) services(w http.ResponseWriter, r *http.Request) {
 	if services == nil {
 		services = []*serviceView{}
 	}
-	reply(w, http.StatusOK, map[string]any{"services": services, "note": note})
+	reply(w, http.StatusOK, struct {
+		Services []*serviceView `json:"services"`
+		Note     string         `json:"note,omitempty"`
+	}{services, note})
 }
 
 func newServiceView(sd protoreflect.ServiceDescriptor) *serviceView {
@@ -105,7 +108,7 @@ func methodOf(all map[string]*serviceView, path string) *methodView {
 	return m
 }
 
-// observe returns what was observed of each method.
+// observe returns the counts and times of each method.
 func observe(calls []store.Call) map[string]observed {
 	all, times := map[string]observed{}, map[string][]time.Duration{}
 	for i := range calls {

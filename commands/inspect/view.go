@@ -1,8 +1,10 @@
 package inspect
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +73,9 @@ func (h *Handler) view(c *store.Call) *callView {
 		masked := h.opts.Secrets.Mask(c.Message) // first: a part of a secret isn't found
 		v.Message = text(masked[:min(len(masked), maxMessage)])
 	}
+	if c.Origin == store.Record && !c.Ended {
+		v.Note = "open at the end of the recording"
+	}
 	if v.Note == "" && !c.IsGRPC && c.Origin != store.Record {
 		v.Note = "not gRPC"
 	}
@@ -103,13 +108,16 @@ func codeOf(c *store.Call) (code codes.Code, note string) {
 	return c.Code, ""
 }
 
-// facts returns what a filter needs to know of c.
+// facts returns the status of c, if it has ended, and its duration so far.
 func facts(c *store.Call) (code codes.Code, duration time.Duration) {
-	if !c.Ended {
-		return 0, time.Since(c.Start)
+	switch {
+	case c.Ended:
+		code, _ = codeOf(c)
+		return code, c.Duration
+	case c.Origin == store.Record: // nothing is known of it after the end of the recording
+		return 0, max(0, c.Last.Sub(c.Start))
 	}
-	code, _ = codeOf(c)
-	return code, c.Duration
+	return 0, time.Since(c.Start)
 }
 
 // pairs returns metadata as names and values.
@@ -148,20 +156,20 @@ type detailView struct {
 	Mine        bool                   `json:"mine,omitempty"`
 }
 
-func (h *Handler) detailView(d *store.Details) *detailView {
+func (h *Handler) detailView(ctx context.Context, d *store.Details) *detailView {
 	v := &detailView{
 		Call: h.view(&d.Call), Authority: text(d.Authority), Timeout: recording.ToMilliseconds(d.Timeout), Omitted: d.Omitted,
 		Request: h.pairs(d.Request), Response: h.pairs(d.Response), Trailers: h.pairs(d.Trailers),
 		Details: []json.RawMessage{}, Timing: h.timing(d), Mine: h.mine.get(d.ID) != nil,
 	}
-	for _, f := range append(d.Request[:len(d.Request):len(d.Request)], d.Response...) {
+	for _, f := range slices.Concat(d.Request, d.Response) {
 		if f.Name == "grpc-encoding" {
 			v.Encoding = text(f.Value)
 		}
 	}
 	if e := d.EndEvent(); e != nil && e.Type == trace.ServerTrailer {
 		v.Call.Message = text(h.opts.Secrets.Mask(d.Message))
-		details, note := h.decoder.Details(e)
+		details, note := h.decoder.Details(ctx, e)
 		for _, detail := range details {
 			v.Details = append(v.Details, json.RawMessage(h.opts.Secrets.Mask(detail)))
 		}

@@ -18,14 +18,17 @@ import (
 // Decoder decodes the messages of events as a trace shows them. Its methods may be called
 // from any goroutine. They may ask a server for types, and block up to 5 seconds then.
 type Decoder struct {
+	secrets *escape.Secrets // masked in recordings
+
 	mu       sync.Mutex
 	messages messages
 }
 
 // NewDecoder returns a Decoder. catalog has the types of the messages, redact are patterns
-// of fields, as those of --redact.
-func NewDecoder(catalog *reflection.Catalog, redact []string) *Decoder {
-	return &Decoder{messages: messages{schema: newSchema(catalog), show: true, redact: redact}}
+// of fields, as those of --redact, and secrets are masked in the metadata and statuses of
+// recordings; both may be nil.
+func NewDecoder(catalog *reflection.Catalog, redact []string, secrets *escape.Secrets) *Decoder {
+	return &Decoder{secrets: secrets, messages: messages{schema: newSchema(catalog), show: true, redact: redact}}
 }
 
 // Decoded is a decoded message.
@@ -41,7 +44,7 @@ type Decoded struct {
 }
 
 // Message decodes up to limit bytes of the message of e.
-func (d *Decoder) Message(e *trace.Event, limit int) *Decoded {
+func (d *Decoder) Message(ctx context.Context, e *trace.Event, limit int) *Decoded {
 	plain := *e
 	data, more, err := inflateTo(e, limit)
 	if err != nil {
@@ -55,10 +58,10 @@ func (d *Decoder) Message(e *trace.Event, limit int) *Decoded {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.messages.limit = limit
-	t := d.messages.format(&plain)
+	t := d.messages.format(ctx, &plain)
 	m := &Decoded{JSON: t.json, Schema: t.schema, Unknown: t.unknown, Note: t.note, Size: size}
 	if m.Cut = !plain.Whole || len(data) > limit || t.json == ""; !m.Cut {
-		md, types := d.messages.find(context.Background(), &plain)
+		md, types := d.messages.find(ctx, &plain)
 		m.Data, m.Redacted = d.messages.withoutSecrets(data, md, types)
 	}
 	return m
@@ -76,10 +79,10 @@ func (d *Decoder) IsSecret(fd protoreflect.FieldDescriptor) bool { return d.mess
 
 // Details decodes the details of the status of e. note says why there are none that can be
 // shown, or is empty.
-func (d *Decoder) Details(e *trace.Event) (details []string, note string) {
+func (d *Decoder) Details(ctx context.Context, e *trace.Event) (details []string, note string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := d.messages.format(e)
+	t := d.messages.format(ctx, e)
 	if t == nil {
 		return nil, ""
 	}
@@ -104,18 +107,18 @@ func (d *Decoder) Forget() { d.messages.schema.forget() }
 
 // Export writes events, in this order, as a recording by a version of wstun. The second value
 // of each is Line.Redacted. Secrets are removed as in other recordings. The error is that of w.
-func (d *Decoder) Export(w io.Writer, version string, events iter.Seq2[*trace.Event, []string]) error {
+func (d *Decoder) Export(ctx context.Context, w io.Writer, version string, events iter.Seq2[*trace.Event, []string]) error {
 	ms := &messages{
 		schema: newSchema(d.messages.schema.catalog), redact: d.messages.redact,
 		show: true, record: true, short: shortMessage,
 	}
-	r := &recorder{jsonRenderer: jsonRenderer{ms, &escape.Secrets{}}, version: version, seen: map[protoreflect.FileDescriptor]bool{}, logger: slog.New(slog.DiscardHandler)}
+	r := &recorder{jsonRenderer: jsonRenderer{ms, d.secrets}, version: version, seen: map[protoreflect.FileDescriptor]bool{}, logger: slog.New(slog.DiscardHandler)}
 	ms.schema.found = r.found
 	out := &errorWriter{Writer: w}
 	r.follower = &follower{out: out, render: r, messages: ms, calls: map[uint64]*call{}, stages: newStages(), closed: make(chan struct{})}
 	r.follower.write(r.head(false))
 	for e, redacted := range events {
-		r.follower.event(e, func() *text { return ms.recorded(e, &recording.Line{Redacted: redacted}) })
+		r.follower.event(e, func() *text { return ms.recorded(ctx, e, &recording.Line{Redacted: redacted}) })
 		r.follower.flush()
 		if out.err != nil {
 			return out.err

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"time"
 
@@ -93,7 +94,7 @@ func newStages() []stage {
 
 // Event implements trace.Sink.
 func (f *follower) Event(e *trace.Event) {
-	f.event(e, func() *text { return f.messages.format(e) })
+	f.event(e, func() *text { return f.messages.format(context.Background(), e) })
 }
 
 // event handles an event whose message format returns.

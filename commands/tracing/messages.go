@@ -94,10 +94,10 @@ type text struct {
 }
 
 // format returns the message or the details of e, or nil if it has none.
-func (ms *messages) format(e *trace.Event) *text {
+func (ms *messages) format(ctx context.Context, e *trace.Event) *text {
 	switch {
 	case e.Type == trace.ServerTrailer:
-		return ms.details(e)
+		return ms.details(ctx, e)
 	case e.Type != trace.ClientMessage && e.Type != trace.ServerMessage || !ms.show && !ms.fields:
 		return nil
 	}
@@ -113,7 +113,7 @@ func (ms *messages) format(e *trace.Event) *text {
 			return t
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
 	md, types := ms.find(ctx, e)
 	if md == nil && len(ms.redact) > 0 {
@@ -195,7 +195,7 @@ func (ms *messages) options() *message.Options {
 }
 
 // details returns the details of the status of e, or nil if it has none.
-func (ms *messages) details(e *trace.Event) *text {
+func (ms *messages) details(ctx context.Context, e *trace.Event) *text {
 	i := slices.IndexFunc(e.Metadata, func(f hpack.HeaderField) bool { return f.Name == recording.DetailsKey })
 	if i < 0 {
 		if e.Omitted {
@@ -211,7 +211,7 @@ func (ms *messages) details(e *trace.Event) *text {
 	if err != nil {
 		return &text{note: "malformed details"}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
 	_, types := ms.find(ctx, e)
 	t := &text{}

@@ -92,7 +92,7 @@ func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lin
 		f.Flush(e.Time) // the calls that were open at that time
 		if lines.Version > 0 {
 			o.redactMetadata(e, isSecret)
-			f.event(e, func() *text { return f.messages.recorded(e, l) }) //nolint:contextcheck // it has its own limit
+			f.event(e, func() *text { return f.messages.recorded(context.Background(), e, l) }) //nolint:contextcheck // it has its own limit
 		} else {
 			f.event(e, func() *text { return t })
 		}
@@ -113,8 +113,8 @@ func (o *Options) redactMetadata(e *trace.Event, isSecret func(name string) bool
 }
 
 // recorded returns the message or the details of a recorded event, which is that of l.
-func (ms *messages) recorded(e *trace.Event, l *recording.Line) *text {
-	t := ms.format(e)
+func (ms *messages) recorded(ctx context.Context, e *trace.Event, l *recording.Line) *text {
+	t := ms.format(ctx, e)
 	if t != nil {
 		t.redacted = append(t.redacted, l.Redacted...)
 		slices.Sort(t.redacted)

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"strings"
@@ -42,7 +43,7 @@ func (s *Selector) Selects(rc *recording.Call) bool {
 	for _, event := range rc.Events {
 		e := event.Event
 		e.Encoding = "" // Data isn't compressed
-		s.follower.update(c, &e, func() *text { return s.follower.messages.format(&e) })
+		s.follower.update(c, &e, func() *text { return s.follower.messages.format(context.Background(), &e) })
 		if c.verdict != undecided {
 			break
 		}

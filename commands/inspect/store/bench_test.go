@@ -34,8 +34,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkChanges measures what a reader asks for ten times a second: 20 changed calls of
-// 10,000.
+// BenchmarkChanges measures the request that a reader makes ten times a second, for 20 changed
+// calls of 10,000.
 func BenchmarkChanges(b *testing.B) {
 	s := newSource(b, Options{})
 	for range DefaultCalls {

@@ -19,8 +19,9 @@ type source struct {
 	number uint64
 }
 
-func newSource(t testing.TB, opts Options) *source {
-	return &source{Store: New(opts), t: t, clock: time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)}
+func newSource(tb testing.TB, opts Options) *source {
+	tb.Helper()
+	return &source{Store: New(opts), t: tb, clock: time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)}
 }
 
 // made is a call of a source.
@@ -76,7 +77,7 @@ func (s *source) unary(request, response []byte) *made {
 	return m
 }
 
-// check checks that the counts of the store agree with what it has.
+// check checks that the counts of the store agree with its contents.
 func (s *source) check() {
 	s.t.Helper()
 	s.mu.Lock()

@@ -55,7 +55,7 @@ func number(events []*Event, messages []*Message, d *Details) {
 			next = messages[i].Position + 1
 			i++
 		}
-		e.Seq = uint32(n) + 1 + missing //nolint:gosec // a call has fewer
+		e.Seq = uint32(n) + 1 + missing
 		if n == 0 {
 			e.Seq = 1
 		}
@@ -94,7 +94,7 @@ func (d *Details) event(t trace.Type, side trace.Side, after time.Duration) *tra
 	}
 }
 
-// event returns the event of a message; e has what all events of the call have.
+// event returns the event of a message; e has the fields that all events of the call share.
 func (m *Message) event(e trace.Event) *trace.Event {
 	e.Type, e.Side = trace.ClientMessage, trace.Client
 	if m.FromServer {

@@ -162,7 +162,7 @@ func (l *log) read(from uint64, f func(*Message) bool) {
 		previous := b.previous
 		for i, e := range b.messages {
 			m := &Message{
-				Position: b.first + uint64(i), FromServer: e.byServer, Time: time.Unix(0, e.at), Size: e.size, //nolint:gosec // not negative
+				Position: b.first + uint64(i), FromServer: e.byServer, Time: time.Unix(0, e.at), Size: e.size,
 				Data: b.data[e.offset : e.offset+e.length : e.offset+e.length], Whole: e.isWhole,
 			}
 			if m.Position > 0 {

@@ -67,7 +67,7 @@ func (s *Store) Touch(method string) {
 	}
 }
 
-// snapshot returns a copy of what a list has of c.
+// snapshot returns a copy of the Call.
 func (c *call) snapshot(now time.Time) Call {
 	copied := c.Call
 	copied.Rates = c.rates.list(now)
@@ -121,7 +121,7 @@ func (s *Store) Times(id uint64) (times []int64) {
 	return times
 }
 
-// Usage is what the store has.
+// Usage has the size of a store.
 type Usage struct {
 	Memory   int64 // in bytes
 	Calls    int
@@ -130,7 +130,7 @@ type Usage struct {
 	Limits   Options
 }
 
-// Usage returns what the store has.
+// Usage returns the size of the store.
 func (s *Store) Usage() *Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

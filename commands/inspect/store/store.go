@@ -70,7 +70,7 @@ const (
 	Record Origin = "record" // a recording
 )
 
-// Call is what a list has of a call.
+// Call has the properties of a call that a list shows.
 type Call struct {
 	ID      uint64 // grows with the beginnings of calls, from 1
 	Session uint64 // 0: none
@@ -153,7 +153,7 @@ type Store struct {
 	wait    chan struct{} // closed at the next change; nil: nobody waits
 }
 
-// Dropped counts what isn't in the store.
+// Dropped counts the losses of a store.
 type Dropped struct {
 	Calls    uint64
 	Messages uint64       // of calls that are kept

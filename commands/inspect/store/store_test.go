@@ -128,7 +128,7 @@ func TestMemory(t *testing.T) {
 
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // what finalizers held
+	runtime.GC() // also memory that finalizers held
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
