@@ -132,8 +132,8 @@ func TestPageRemoteFilter(t *testing.T) {
 	p.Problems() // the answers of status 400
 }
 
-// watch opens a Watch of the Hub's keys in a session until the test ends.
-func (e *env) watch(session int) {
+// watchKeys opens a Watch of the Hub's keys in a session until the test ends.
+func (e *env) watchKeys(session int) {
 	e.t.Helper()
 	stream, err := e.clients[session].WatchKeys(e.t.Context(), &demo.WatchKeysRequest{})
 	if err != nil {
@@ -156,7 +156,7 @@ func (e *env) watch(session int) {
 
 func TestPageWatch(t *testing.T) {
 	e := newEnv(t, 1, Options{})
-	e.watch(0)
+	e.watchKeys(0)
 	p := openPage(t, e)
 	p.Wait(`inspector.store.open.length === 1`)
 	p.Press("kl")

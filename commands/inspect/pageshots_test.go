@@ -43,7 +43,7 @@ func TestPageScreenshots(t *testing.T) {
 
 	views := []struct{ name, keys, wait string }{
 		{"calls", "e1k2", `document.querySelector("#pane").innerText.includes("Error details")`},
-		{"watch", "a1J", `[...document.querySelectorAll(".messages .row .json")].some(r => r.innerText.includes("tick"))`},
+		{"watch", "a1J", rows(".messages") + `.some(r => r.innerText.includes("created"))`},
 		{"timing", "eak3", `document.querySelector("#pane").innerText.includes("Half-close")`},
 		{"call", "K4", `document.querySelector("#pane .callform .primary")`},
 		{"services", "1s", `document.querySelector(".services tbody")`},
