@@ -98,18 +98,23 @@ func TestPagePolicy(t *testing.T) {
 
 func TestPageFilter(t *testing.T) {
 	p := openPage(t, newEnv(t, 0, Options{}))
-	p.Eval(`import("./filter.js").then(m => { window.parse = m.parse; })`, nil)
+	p.Eval(`import("./filter.js").then(m => { window.parse = m.parse; window.forServer = m.forServer; })`, nil)
 	const call = `{id: 1, method: "/a.b.Hub/CreateKey", kind: "unary", origin: "page", session: 2, start: 1000, end: 1600, ms: 600, code: "NOT_FOUND", message: "no such thing"}`
 	for q, want := range map[string]bool{
 		"": true, "create": true, "Hub/*": true, "*Keys": false, "a.b.Hub/CreateKey": true, "Hub/Create???": true, "thing": true,
 		"!create": false, "!Health": true, "status=NOT_FOUND": true, "status!=NotFound": false, "status=ok": false, ">500ms": true, "<500ms": false, ">0.5s": true,
-		"s2": true, "s1": false, "is:open": false, "is:error": true, "is:unary": true, "is:page": true, "create >1s": false, "(": false,
+		"s2": true, "s1": false, "is:open": false, "is:unary": true, "is:page": true, "create >1s": false, "(": false,
 	} {
 		var got bool
 		p.Eval(fmt.Sprintf(`parse(%q).test(%s)`, q, call), &got)
 		if got != want {
 			t.Errorf("%q matches: %v, want %v", q, got, want)
 		}
+	}
+	var got string
+	p.Eval(`forServer("Watch !Health Hub/* status!=OK >1s s1 is:open $.name=z")`, &got)
+	if want := "*Watch* !*Health* Hub/* status!=OK >1s s1 $.name=z"; got != want {
+		t.Errorf("for the server: %q, want %q", got, want)
 	}
 }
 
@@ -279,6 +284,28 @@ func TestPageCopy(t *testing.T) {
 		p.Press("k" + key)
 		want := e.get("calls/1/command?as=" + as)
 		p.Wait(fmt.Sprintf(`window.copied === %q && document.querySelector("#say").innerText === %q`, want, as+" command copied"))
+	}
+}
+
+// TestPageExport saves the calls that the filter shows.
+func TestPageExport(t *testing.T) {
+	e := newEnv(t, 1, Options{})
+	if err := e.key(0, "exported"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.clients[0].DeleteKey(t.Context(), &demo.DeleteKeyRequest{Name: "exported"}); err != nil {
+		t.Fatal(err)
+	}
+	p := openPage(t, e)
+	p.Wait(rows("#calls") + `.length === 2`)
+	p.Eval(`URL.createObjectURL = blob => { blob.text().then(s => { window.saved = s; }); return "#"; }`, nil)
+	p.Fill("#filter", "createkey")
+	p.Press("\rx")
+	p.Wait(`window.saved?.includes("CreateKey")`)
+	var deleted bool
+	p.Eval(`saved.includes("DeleteKey")`, &deleted)
+	if deleted {
+		t.Error("the recording has calls that the filter hides")
 	}
 }
 

@@ -16,6 +16,7 @@ export function callForm(method, {call, onshow}) {
     const form = new Form(m, onshow);
     box.replaceChildren(form.el);
     form.watch();
+    form.send.focus();
   }, e => box.replaceChildren(h('p', {className: 'why'}, e.message)));
   return box;
 }
@@ -46,7 +47,7 @@ class Form {
     const live = this.stream ? [button('next', 'Send message', 'Send the request below', () => this.act('messages', {messages: [this.value]})),
       button('close', 'Half-close', 'No more requests', () => this.act('half-close'))] : [];
     button('cancel', 'Cancel', 'Cancel the call', () => this.act());
-    this.el = h('form', {onsubmit: e => e.preventDefault()},
+    this.el = h('form', {onsubmit: e => e.preventDefault(), onkeydown: e => this.key(e)},
       h('div', {className: 'callbar'}, this.send, live, this.cancel, h('label', {}, 'Deadline ', this.deadline), this.session.options.length > 1 && h('label', {}, 'Session ', this.session)),
       m.comment && h('p', {className: 'fnote'}, m.comment), this.problem, this.result,
       h('div', {className: 'two'},
@@ -124,6 +125,13 @@ class Form {
       this.fail(e.message);
     }
     this.update();
+  }
+
+  // key sends by Ctrl and Enter.
+  key(e) {
+    if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
+    (this.open && this.next ? this.next : this.send).click();
+    e.preventDefault();
   }
 
   fail(message) {

@@ -155,6 +155,7 @@ export function detailPane(onshow) {
       }
     },
     get call() { return call; },
+    get isOther() { return !!other; },
     get tab() { return tab; },
   };
 }

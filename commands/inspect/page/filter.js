@@ -35,19 +35,17 @@ function term(t) {
   m = /^s(\d+)$/.exec(t);
   if (m) return c => String(c.session) === m[1];
   m = /^is:(\w+)$/.exec(t);
-  if (m) return c => is(c, m[1]);
+  if (m) return c => m[1] === 'open' ? !c.end : c.kind === m[1] || c.origin === m[1];
   return method(t);
 }
 
-const letters = s => s.replaceAll('_', '').toUpperCase();
-
-function is(c, what) {
-  switch (what) {
-    case 'open': return !c.end;
-    case 'error': return !!c.code && c.code !== 'OK';
-    default: return c.kind === what || c.origin === what;
-  }
+// forServer returns a filter in the server's grammar, which lacks is: and words.
+export function forServer(q) {
+  const terms = q.trim().split(/\s+/).filter(t => t && !/^!?is:/.test(t));
+  return terms.map(t => t.replace(/^(!?)([\w./-]+)$/, (all, not, word) => /^s\d+$/.test(word) ? all : `${not}*${word}*`)).join(' ');
 }
+
+const letters = s => s.replaceAll('_', '').toUpperCase();
 
 function method(t) {
   const word = t.toLowerCase();

@@ -3,6 +3,7 @@ import {request, waiting} from './api.js';
 import {callTable} from './calls.js';
 import {detailPane} from './detail.js';
 import {$, attr, say, text} from './dom.js';
+import {forServer} from './filter.js';
 import {bytes, count, plural} from './format.js';
 import {helpDialog} from './keys.js';
 import {movableSplit, themeToggle} from './layout.js';
@@ -36,7 +37,7 @@ const query = () => [filter.value.trim(), only, session ? 's' + session : ''].fi
 const refilter = () => table.setFilter(query());
 
 function choose(which) {
-  only = {all: '', errors: 'is:error', open: 'is:open'}[which];
+  only = {all: '', errors: 'status!=OK', open: 'is:open'}[which];
   for (const id of ['all', 'errors', 'open']) attr($('#' + id), 'aria-pressed', String(id === which));
   refilter();
 }
@@ -82,8 +83,7 @@ function browse(on = $('#services').getAttribute('aria-pressed') !== 'true') {
 async function save() {
   say('Exporting…');
   try {
-    const terms = query().split(' ').filter(t => t && !t.startsWith('is:')).join(' ');
-    const r = await request('export?q=' + encodeURIComponent(terms)), url = URL.createObjectURL(await r.blob());
+    const r = await request('export?q=' + encodeURIComponent(forServer(query()))), url = URL.createObjectURL(await r.blob());
     const a = document.createElement('a');
     Object.assign(a, {href: url, download: 'calls.ndjson'}).click();
     URL.revokeObjectURL(url);
@@ -108,7 +108,7 @@ const actions = {
   '/': () => (inMessages() ? detail.msgs.find : filter).focus(),
   f: () => activeList().setFollow(!activeList().follow),
   p: pause,
-  e: () => choose(only === 'is:error' ? 'all' : 'errors'),
+  e: () => choose(only === 'status!=OK' ? 'all' : 'errors'),
   o: () => choose(only === 'is:open' ? 'all' : 'open'),
   a: () => choose('all'),
   Enter: enterMessages,
@@ -142,14 +142,19 @@ document.addEventListener('keydown', e => {
   e.preventDefault();
 });
 
-// back leaves an input, then the details, then clears the filter.
+// back leaves an input, then the services or the like, then the details, and then clears
+// the filter.
 function back(e, typing) {
   if (e.target === filter && filter.value) {
     filter.value = '';
     refilter();
   } else if (typing) e.target.blur();
-  else if (inDetails()) table.list.el.focus();
-  else clearFilter();
+  else if (detail.isOther) browse(false);
+  else if (!inDetails()) {
+    clearFilter();
+    return;
+  }
+  table.list.el.focus();
 }
 
 filter.addEventListener('input', refilter);

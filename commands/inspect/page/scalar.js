@@ -40,8 +40,11 @@ function read(type, s) {
   return {value: s};
 }
 
+// hint is an example of a value, without the quotes of JSON.
+const hint = f => f.hint?.replace(/^"(.*)"$/, '$1') ?? '';
+
 function line(f, type, id, v, set) {
-  return h('input', {id, type: f.secret ? 'password' : 'text', value: v ?? '', placeholder: f.hint ?? '', spellcheck: false, autocomplete: 'off', oninput: e => {
+  return h('input', {id, type: f.secret ? 'password' : 'text', value: v ?? '', placeholder: hint(f), spellcheck: false, autocomplete: 'off', oninput: e => {
     const s = e.target.value, {value, problem} = read(type, s);
     e.target.setCustomValidity(s === '' ? '' : problem ?? '');
     set(s === '' ? undefined : value ?? s);
