@@ -147,7 +147,7 @@ function exampleCommand() {
 
 // pinnedCalls shows the oldest open calls.
 function pinnedCalls(onpick) {
-  const el = h('div', {className: 'pins', role: 'group', 'aria-label': 'Open calls'}, h('div', {className: 'pinhead'}, 'Open'));
+  const el = h('div', {className: 'pins', hidden: true, role: 'group', 'aria-label': 'Open calls'}, h('div', {className: 'pinhead'}, 'Open'));
   const rows = [];
   let pinned = [];
   const add = () => {
