@@ -6,10 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
@@ -54,7 +54,7 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 		return "", errors.New("the method has no name that a command can have")
 	}
 	c := &commandLine{secrets: h.opts.Secrets}
-	header, target := "-H", cmp.Or(h.opts.Address, "127.0.0.1:50051")
+	header, limit, target := "-H", "-max-time", cmp.Or(h.opts.Address, "127.0.0.1:50051")
 	switch as {
 	case "grpcurl":
 		c.words = []string{"grpcurl", "-plaintext"}
@@ -62,15 +62,15 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 			c.note("wstun dial URL makes the server available at this address")
 		}
 	default:
-		header, target = "--rpc-header", cmp.Or(h.opts.Target, "ws://127.0.0.1:7070/")
+		header, limit, target = "--rpc-header", "--max-time", cmp.Or(h.opts.Target, "ws://127.0.0.1:7070/")
 		c.words = []string{"wstun", "call"}
 		if h.opts.Target == "" {
 			c.note("put the URL of the session here")
 		}
 	}
 	c.metadata(header, d.Request)
-	if as == "grpcurl" && d.Timeout > 0 {
-		c.words = append(c.words, "-max-time", fmt.Sprintf("%.3f", d.Timeout.Seconds()))
+	if d.Timeout > 0 {
+		c.words = append(c.words, limit, strconv.FormatFloat(d.Timeout.Seconds(), 'f', -1, 64))
 	}
 	data, err := h.requests(ctx, c, d)
 	if err != nil {

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/tunnel/trace"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // tools returns the directories of grpcurl and wstun, as a PATH.
@@ -58,6 +60,8 @@ func TestCommands(t *testing.T) {
 	e.opts.Target = e.address
 	text := "it's $(touch pwned) `touch pwned` \"x\" \\ \n; touch pwned # \u202e"
 	ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs("x-nasty", "a'b $(touch pwned)", "authorization", "Bearer topsecret", "x-data-bin", "\x01\x02"))
+	ctx, cancel := context.WithTimeout(ctx, tunneltest.Patience)
+	defer cancel()
 	stream, err := e.clients[0].Echo(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -126,15 +130,15 @@ func TestCommandText(t *testing.T) {
 		id            uint64
 		as, want, err string
 	}{
-		{add(hub+"CreateKey", create, 3), "wstun", "# put the URL of the session here\nwstun call -d '{\"name\":\"a\"}' ws://127.0.0.1:7070/ wstun.demo.v1.Hub/CreateKey", ""},
-		{1, "grpcurl", "# wstun dial URL makes the server available at this address\ngrpcurl -plaintext -max-time 2.000 -d '{\"name\":\"a\"}' 127.0.0.1:50051 wstun.demo.v1.Hub/CreateKey", ""},
+		{add(hub+"CreateKey", create, 3), "wstun", "# put the URL of the session here\nwstun call --max-time 2 -d '{\"name\":\"a\"}' ws://127.0.0.1:7070/ wstun.demo.v1.Hub/CreateKey", ""},
+		{1, "grpcurl", "# wstun dial URL makes the server available at this address\ngrpcurl -plaintext -max-time 2 -d '{\"name\":\"a\"}' 127.0.0.1:50051 wstun.demo.v1.Hub/CreateKey", ""},
 		{add(hub+"CreateKey", create, 9), "wstun", "", "whole"},
 		{add(hub+"CreateKey", []byte("\x50\x01"), 2), "wstun", "", "aren't in its type"},
 		{add("/other.Hub/CreateKey", create, 3), "wstun", "", "isn't known"},
 		{add("/--help/x", create, 3), "wstun", "", "no name"},
 		{
 			add(hub+"CreateKey", create, 3, hpack.HeaderField{Name: "user-agent", Value: "x"}, hpack.HeaderField{Name: "grpc-timeout", Value: "1S"}, hpack.HeaderField{Name: "x", Value: "\x1b"}), "wstun",
-			"# put the URL of the session here\n# left out because a command can't have its value: x\nwstun call -d '{\"name\":\"a\"}' ws://127.0.0.1:7070/ wstun.demo.v1.Hub/CreateKey", "",
+			"# put the URL of the session here\n# left out because a command can't have its value: x\nwstun call --max-time 2 -d '{\"name\":\"a\"}' ws://127.0.0.1:7070/ wstun.demo.v1.Hub/CreateKey", "",
 		},
 		{add(hub+"CreateKey", request(&demo.CreateKeyRequest{Name: strings.Repeat("x", maxCommand)}), maxCommand+4), "wstun", "", "too long"},
 	} {
