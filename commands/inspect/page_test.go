@@ -227,8 +227,15 @@ func TestPageWatch(t *testing.T) {
 	if n != 1033 {
 		t.Errorf("%d messages while paused, want 1033", n)
 	}
-	p.Press("p")
+	p.Press("hjk1") // a call that is selected while paused has its messages
 	p.Wait(received + ` === 1083`)
+	p.Press("p")
+	for i := range 10 {
+		if err := e.key(0, fmt.Sprintf("after-%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Wait(received + ` === 1093`)
 }
 
 // TestPageHidden hides the page: it lets go of its connection, and misses nothing.

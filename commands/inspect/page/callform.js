@@ -25,7 +25,8 @@ async function load(method, call) {
   const [m, info, sent] = await Promise.all([get(`services/${method}`), call && get(callPath(call)), call && get(callPath(call, 'messages?dir=up&from=0&n=100'))]);
   const metadata = (info?.request ?? []).filter(([k, v]) => !own.test(k) && v !== '[redacted]');
   const requests = (sent?.messages ?? []).map(r => r.json).filter(Boolean);
-  return {...m, method, metadata, requests: requests.length ? requests : [m.template ?? {}]};
+  const masked = new Set((sent?.messages ?? []).flatMap(r => r.redacted ?? []));
+  return {...m, method, metadata, masked, requests: requests.length ? requests : [m.template ?? {}]};
 }
 
 class Form {
@@ -49,7 +50,7 @@ class Form {
     button('cancel', 'Cancel', 'Cancel the call', () => this.act());
     this.el = h('form', {onsubmit: e => e.preventDefault(), onkeydown: e => this.key(e)},
       h('div', {className: 'callbar'}, this.send, live, this.cancel, h('label', {}, 'Deadline ', this.deadline), this.session.options.length > 1 && h('label', {}, 'Session ', this.session)),
-      m.comment && h('p', {className: 'fnote'}, m.comment), this.problem, this.result,
+      m.comment && h('p', {className: 'fnote'}, m.comment), m.masked.size > 0 && h('p', {className: 'mnote'}, `Masked in the recorded requests, fill in: ${[...m.masked].join(', ')}`), this.problem, this.result,
       h('div', {className: 'two'},
         h('section', {}, h('h3', {}, m.request), this.stream && this.steps, this.fields),
         h('section', {}, h('h3', {}, 'As JSON'), this.json, h('h3', {}, 'Metadata'), this.metadata)));

@@ -92,7 +92,8 @@ export function callTable(onselect, onopen) {
     if (filter.remote && !paused && !document.hidden) askServer();
   }, 2000);
 
-  const whyEmpty = () => note.problem ? `The filter isn't valid\n${note.problem}`
+  const whyEmpty = () => store.problem ? `wstun refuses the page\n${store.problem}`
+    : note.problem ? `The filter isn't valid\n${note.problem}`
     : store.calls.length ? 'No call matches\nEsc clears the filter.'
     : store.sessions.size ? 'No calls yet\nCalls through the tunnel appear here. Make one, such as:\n' + exampleCommand()
     : 'No session\nwstun waits for one, and shows its calls as they pass. To see what fails on the way:\nwstun check TARGET';

@@ -149,6 +149,7 @@ export function detailPane(onshow) {
     callMethod: method => instead(h('div', {className: 'dview'}, h('div', {className: 'dhead'}, h('div', {className: 'dtop'}, h('h2', {}, h('span', {className: 'muted'}, 'Call '), h('b', {}, method)))), h('div', {className: 'pane'}, callForm(method, {onshow})))),
     pause(on) {
       paused = on;
+      msgs.pause(on);
       if (!on && call) {
         head();
         if (tab === 0) msgs.update(call);

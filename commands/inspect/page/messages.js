@@ -45,7 +45,7 @@ export function messages() {
 
   // pages has all messages. source is pages, or the matches. selected is a position,
   // or -1: then the newest message is shown.
-  let call, pages, source, selected = -1, near = 0, soon, growing = false, typing;
+  let call, pages, source, selected = -1, near = 0, soon, growing = false, paused = false, typing;
 
   function fill(row, i) {
     const m = source.at(i), e = row.cells;
@@ -105,9 +105,10 @@ export function messages() {
   const lost = () => call.lost ? ` · ${plural(call.lost, 'message')} missed under load` : '';
 
   // update takes the call's newest counts. While following, rows are added once their
-  // messages are here, so that they are never empty.
-  async function update(c) {
-    if (c !== call) return;
+  // messages are here, so that they are never empty. While paused, it does nothing unless
+  // once is set.
+  async function update(c, once) {
+    if (c !== call || (paused && !once)) return;
     const total = c.up.n + c.down.n;
     strip.el.hidden = total < 50 || source !== pages;
     if (!strip.el.hidden) strip.update(c);
@@ -116,9 +117,10 @@ export function messages() {
       source.search(total);
       return;
     }
-    if (growing || total === pages.total && (c.dropped ?? 0) === pages.dropped) return;
+    const dropped = c.dropped ?? 0;
+    if (growing || (total === pages.total && dropped === pages.dropped)) return;
     growing = true;
-    const of = pages, from = pages.rows, lostRows = pages.grow(total, c.dropped ?? 0);
+    const of = pages, from = pages.rows, lostRows = pages.grow(total, dropped);
     try {
       if (list.follow) await of.need(Math.max(0, Math.min(from, of.rows - 60)), of.rows);
     } catch (e) {
@@ -126,8 +128,9 @@ export function messages() {
     } finally {
       growing = false;
     }
-    if (of !== pages || source !== pages) return;
-    setRows(lostRows);
+    if (of !== pages) return;
+    if (source === pages) setRows(lostRows);
+    update(c); // there may be more by now
   }
 
   function setRows(lostRows = 0) {
@@ -148,7 +151,7 @@ export function messages() {
     for (const row of list.rows) row.message = undefined;
     list.setFollow(true);
     setRows();
-    update(call);
+    update(call, true);
   }
   find.addEventListener('input', () => {
     clearTimeout(typing);
@@ -162,12 +165,13 @@ export function messages() {
     } else if (e.key === 'Enter' || e.key === 'ArrowDown') {
       list.el.focus();
       e.preventDefault();
-    } else return;
+    }
   });
   attr(follow, 'aria-pressed', 'true');
 
   return {
     el, list, find, body, update,
+    pause(on) { paused = on; },
     open(c) {
       if (source !== pages) source?.stop();
       call = c;
