@@ -127,11 +127,19 @@ func TestPageLoad(t *testing.T) {
 		})`, &v)
 		t.Logf("%-22s %3.0f frames: p50 %5.1f ms, p95 %5.1f ms, max %5.1f ms", name, v.N, v.P50, v.P95, v.Max)
 	}
+	p.Eval(`inspector.table.list.setFollow(true)`, nil)
 	frames("following", "")
 	frames("scrolling by 40 px", `list(".messages .vlist").scrollTop -= 40;`)
 	frames("scrolling by 9,000 px", `list(".messages .vlist").scrollTop -= 9000;`)
 	frames("scrolling the calls", `list("#calls .vlist").scrollTop -= 200;`)
-	p.Wait(rows(".messages") + `.every(r => !r.innerText.includes("…"))`)
+	p.Wait(`!document.querySelector(".messages .newer").hidden && !document.querySelector("#calls .newer").hidden`)
+	filled := func(rows string) string {
+		return `(rows => rows.length > 5 && rows.every(r => !r.innerText.includes("…")))(` + rows + `)`
+	}
+	p.Wait(filled(rows(".messages")))
+	// At the edge of the dropped messages, too, rows are filled, although they are dropped soon.
+	p.Eval(`document.querySelector(".messages .vlist").scrollTop = 17 * 24`, nil)
+	p.Wait(filled(rows(".messages") + `.filter(r => r.index > 16)`))
 	var nodes, heap float64
 	p.Eval(`document.querySelectorAll("*").length`, &nodes)
 	p.Eval(`performance.memory.usedJSHeapSize / 1e6`, &heap)

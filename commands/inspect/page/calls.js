@@ -60,14 +60,15 @@ export function callTable(onselect, onopen) {
     explain();
   }
 
-  // replace updates the view after calls were dropped. The rows in view stay.
-  function replace() {
-    const top = Math.floor(list.el.scrollTop / list.height), i = Math.min(top, view.length - 1), anchor = view[i];
-    const before = view.length;
+  // replace updates the view after calls were dropped. The rows in view stay, if they
+  // aren't dropped.
+  function replace(removed) {
+    const lost = removed.filter(test).length;
+    const top = Math.min(Math.floor(list.el.scrollTop / list.height), view.length - 1), anchor = view[top];
     view = store.calls.filter(test);
     const at = view.indexOf(anchor);
-    list.setCount(view.length, at < 0 ? Math.max(0, before - view.length) : Math.max(0, i - at));
-    newer.lost(at < 0 ? 0 : i - at);
+    list.setCount(view.length, at < 0 ? lost : Math.max(0, top - at));
+    newer.lost(lost);
     list.selected = chosen ? view.indexOf(chosen) : -1;
   }
 
@@ -104,7 +105,7 @@ export function callTable(onselect, onopen) {
       chosen = undefined;
       rebuild();
     } else if (paused) missed += added.length;
-    else if (removed.length) replace();
+    else if (removed.length) replace(removed);
     else if (added.length) {
       view.push(...added.filter(test));
       list.setCount(view.length);

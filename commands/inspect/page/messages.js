@@ -74,12 +74,9 @@ export function messages() {
 
   const failed = e => say(e.message);
 
-  function loaded() {
-    if (source !== pages) {
-      list.setCount(source.rows);
-      newer.update();
-      explain();
-    }
+  // loaded shows messages that have been loaded. As many rows are lost since.
+  function loaded(lostRows = 0) {
+    if (source !== pages || lostRows) setRows(lostRows);
     list.draw();
     showCurrent();
   }
@@ -176,7 +173,7 @@ export function messages() {
       if (source !== pages) source?.stop();
       call = c;
       growing = false;
-      pages = source = new Pages(c, () => pages.call === c && loaded());
+      pages = source = new Pages(c, lostRows => pages.call === c && source === pages && loaded(lostRows));
       find.value = '';
       body.clear(c);
       strip.reset();

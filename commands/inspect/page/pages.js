@@ -74,7 +74,9 @@ export class Pages {
     const r = await get(callPath(this.call, `messages?from=${from}&n=${(p + 1) * size - from}`));
     for (const m of r.messages) this.put(m);
     while (this.pages.size > maxPages) this.pages.delete(this.pages.keys().next().value);
-    if (r.messages.length) this.onload();
+    // The server may have dropped more by now.
+    const lost = r.dropped > this.dropped && r.dropped < this.total ? this.grow(this.total, r.dropped) : 0;
+    if (r.messages.length || lost) this.onload(lost);
   }
 
   put(m) {
