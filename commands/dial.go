@@ -14,8 +14,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -44,7 +46,7 @@ func (p *program) dialCommand() *cli.Command {
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
 			o.readyTimeout.flag(),
-		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),
+		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
@@ -56,13 +58,14 @@ type dialOptions struct {
 	endpoint    endpoint.Options
 	trace       tracing.Options
 	descriptors backend.Descriptors // for the trace
+	admin       adminOptions
 	output      outputOptions
 
 	readyTimeout readyTimeout
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given = in.given, in.secrets, in.given
+	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given, o.admin.given = in.given, in.secrets, in.given, in.given
 	o.endpoint.DefaultURL = endpoint.DefaultURL
 	if o.endpoint.URL, err = in.url(); err != nil {
 		return err
@@ -71,6 +74,9 @@ func (o *dialOptions) parse(in *invocation) (err error) {
 		o.listen = []string{defaultListen}
 	}
 	if err := o.readyTimeout.check(); err != nil {
+		return err
+	}
+	if err := o.admin.check(); err != nil {
 		return err
 	}
 	return usage.NotNegative("wait", o.wait)
@@ -83,7 +89,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	if p.hasCommand && !p.given.Set("log-level") {
 		o.output.log.level = "warn" // the rest of stderr is COMMAND's
 	}
-	out, err := p.newOutput(&o.output)
+	out, err := p.newOutput("dial", &o.output)
 	if err != nil {
 		return err
 	}
@@ -120,6 +126,12 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		once.Do(func() { close(d.up) })
 	}})
 	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
+	stopAnswers, err := d.startAnswers(ctx, p, o, traced, local)
+	if err != nil {
+		d.close()
+		return err
+	}
+	defer stopAnswers()
 	o.readyTimeout.apply(ctx, out, sessions)
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
@@ -168,10 +180,7 @@ func closeAll(listeners []net.Listener) {
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
-			closeAll(d.local)
-			if d.accepting != nil {
-				_ = d.accepting.Close()
-			}
+			d.close()
 		}
 	}()
 	if d.local, err = listenAll(ctx, addrs, d.out.logger); err != nil {
@@ -190,8 +199,42 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	}
 	if l != nil {
 		d.out.listening("url", url)
+		d.out.monitor.SetBound()
 	}
 	return nil
+}
+
+// startAnswers starts to answer questions about d, and its page, until stop is called.
+func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, traced *tracing.Tracing, local *reflection.Set) (stop func(), err error) {
+	m := d.out.monitor
+	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
+	m.OwnExpires = func() time.Time { return d.endpoint.TLS.Expires(d.out.logger) }
+	opts := &inspect.Options{Catalog: reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{d.sessions}), Target: o.endpoint.URL}
+	if o.admin.page.calls {
+		opts.Conn = newSessionConns(d.sessions).conn
+	}
+	pg, err := p.startPage(&o.admin, d.out, o.trace.Redact, o.endpoint.TokenHeader, traced, opts)
+	if err != nil {
+		return nil, err
+	}
+	d.sessions.Subscribe(tunnel.Subscriber{Up: func(*tunnel.Session) { pg.forget() }})
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.handler()}, d.out)
+	if err != nil {
+		pg.close()
+		return nil, err
+	}
+	return func() {
+		answers.close(ctx)
+		pg.close()
+	}, nil
+}
+
+// close closes the listeners.
+func (d *dialing) close() {
+	closeAll(d.local)
+	if d.accepting != nil {
+		_ = d.accepting.Close()
+	}
 }
 
 // run forwards until parent ends or there can be no more sessions, and drains.
@@ -222,7 +265,7 @@ func (d *dialing) run(parent context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.out.drain(parent, d.endpoint.DrainTimeout, d.forwarder.OpenCalls(), d.shutdown)
+	d.out.drain(parent, d.endpoint.DrainTimeout, len(d.forwarder.Calls()), d.shutdown)
 	wg.Wait()
 	return err
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/wstun/wstun/tunnel"
 )
 
-// startTrace starts the trace of a command that runs until stopped; nil if the flags don't
-// ask for one.
+// startTrace starts the trace of a command that runs until stopped, which may be without
+// outputs until somebody attaches one.
 func (p *program) startTrace(ctx context.Context, o *tracing.Options, out *output, tokenHeader string, sources ...reflection.Finder) (*tracing.Tracing, error) {
 	to := p.traceOutput(p.stderr, out.json || out.logsJSON)
 	to.Token, to.Catalog, to.Summary, to.Logger = tokenHeader, reflection.NewCatalog(sources...), true, out.logger
+	to.Attachable = true
 	return o.Start(ctx, to)
 }
 
@@ -41,7 +42,7 @@ func (s *sessionFinder) ask(ctx context.Context, f func(*reflection.Server) erro
 	if err != nil {
 		return err
 	}
-	cc, err := session.DialGRPC()
+	cc, err := dialUntraced(session)
 	if err != nil {
 		return err
 	}

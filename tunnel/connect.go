@@ -82,8 +82,8 @@ type Connector struct {
 	dialWebSocket func(context.Context, string, *DialOptions) (*websocket.Conn, error) // for tests; nil: DialWebSocket
 }
 
-// errReconnect is the reason of a session that RetryNow has replaced.
-var errReconnect = errors.New("reconnecting, as asked")
+// ErrReconnect is the reason of a session that Connector.RetryNow has replaced.
+var ErrReconnect = errors.New("reconnecting, as asked")
 
 // Run dials a session, waits until it has ended and every Subscriber.Down has returned,
 // and dials again. If the peer of a session is going away and accepts no more streams, Run
@@ -134,7 +134,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		if c.MaxRetries >= 0 && failed > c.MaxRetries {
 			return &GaveUpError{failed, err}
 		}
-		if errors.Is(err, errReconnect) {
+		if errors.Is(err, ErrReconnect) {
 			early = false
 			continue
 		}
@@ -208,7 +208,7 @@ func (c *Connector) watch(ctx context.Context, s *Session) error {
 				continue
 			}
 		case <-c.RetryNow:
-			c.Sessions.retire(s, errReconnect)
+			c.Sessions.retire(s, ErrReconnect)
 		case <-ctx.Done():
 			return nil
 		}

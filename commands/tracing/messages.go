@@ -52,14 +52,14 @@ const (
 // messages formats the messages of calls.
 type messages struct {
 	schema *schema
-	show   bool     // messages are shown
+	show   bool     // messages are shown, or recorded with their bytes
 	full   bool     // … without shortening
 	fields bool     // a filter needs the fields of messages
 	redact []string // patterns of fields
 
 	limit int // how much of a message is decoded, in bytes, unless full is set; 0: shortBody
 
-	record      bool // messages are recorded, and only short ones are formatted
+	record      bool // events are recorded, and only short messages are formatted
 	short       int  // … of up to so many bytes
 	keepSecrets bool
 	redactor    message.Redactor // of recorded messages
@@ -71,7 +71,7 @@ type messages struct {
 // body is Output.Body of the Tracer.
 func (ms *messages) body() int {
 	switch {
-	case ms.full || ms.record:
+	case ms.full || ms.record && ms.show:
 		return -1
 	case ms.show || ms.fields:
 		return shortBody

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -13,10 +14,17 @@ import (
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
+// CheckPrint checks the flags as Print does.
+func (o *Options) CheckPrint() error {
+	o.Trace = true
+	_, err := o.check()
+	return err
+}
+
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
-// ctx has ended and r returns. With follow, r is a file that grows, also as another file
-// with its name, and ends with ctx. If there are no events at all, the error says so. With
+// ctx has ended and r returns. With follow, r ends with ctx: it is a file that grows, also as
+// another file with its name, or the bytes that another process sends. If there are no events at all, the error says so. With
 // --record, it records the events instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
 	o.Trace = true
@@ -28,13 +36,18 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	}
 	var f *follower
 	if follow {
-		g := &growing{ctx: ctx, Reader: r, idle: func() {
+		idle := func() {
 			if f != nil {
 				f.Flush(time.Now())
 			}
-		}}
-		defer g.close()
-		r = g
+		}
+		if _, ok := r.(*os.File); ok {
+			g := &growing{ctx: ctx, Reader: r, idle: idle}
+			defer g.close()
+			r = g
+		} else {
+			r = newLive(ctx, r, idle)
+		}
 	}
 	lines := recording.NewReader(r)
 	l, err := first(lines)
@@ -44,7 +57,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	case o.records() && errors.Is(err, io.EOF):
 		return recording.ErrNotRecording
 	case o.records() && err == nil:
-		f, _, err = o.newRecorder(ctx, out, filter)
+		f, _, err = o.newFileRecorder(ctx, out, filter)
 	default:
 		f, _ = o.newFollower(out, filter)
 	}

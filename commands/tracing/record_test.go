@@ -43,7 +43,7 @@ func newRecordTester(t *testing.T, o *Options, logs ...io.Writer) (ts *tester, e
 	if err != nil {
 		t.Fatal(err)
 	}
-	follower, _, err := o.newRecorder(t.Context(), out, f)
+	follower, _, err := o.newFileRecorder(t.Context(), out, f)
 	if err != nil {
 		t.Fatal(err)
 	}
