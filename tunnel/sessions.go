@@ -61,7 +61,7 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 // start starts a session on conn, and adds it as Add does.
 func (ss *Sessions) start(conn *websocket.Conn, side wsmux.Side, opts *SessionOptions, remote string) (*Session, error) {
 	id := ss.nextID()
-	session, err := opts.start(conn, side, id)
+	session, err := opts.Start(conn, side, id)
 	if err != nil {
 		return nil, err
 	}

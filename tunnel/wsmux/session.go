@@ -194,8 +194,13 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 // Keepalive doesn't use it.
 func (s *Session) PingYamux(ctx context.Context) (time.Duration, error) { return s.mux.Ping(ctx) }
 
-// GoAway tells the peer to open no more streams. Open streams aren't affected.
+// GoAway tells the peer to open no more streams, and resets those that it opens
+// nevertheless. Open streams aren't affected.
 func (s *Session) GoAway() error { return s.mux.GoAway() }
+
+// AnnounceGoAway is GoAway, but still accepts the streams that the peer opens before it
+// receives that.
+func (s *Session) AnnounceGoAway() { s.mux.AnnounceGoAway() }
 
 // PeerGoingAway returns a channel that is closed when the peer sends GoAway: it accepts no
 // more streams. Open streams aren't affected.
