@@ -16,7 +16,7 @@ import (
 const openTimeout = 30 * time.Second
 
 // bridge forwards a stream of an engineer's session to one of the Worker's, both ways. An
-// idle bridge has no goroutine and no buffer. What one peer doesn't read stops the other:
+// idle bridge has no goroutine and no buffer. A peer that doesn't read stops the other one:
 // unread bytes stay in the window of the stream that they arrived on.
 type bridge struct {
 	from, to  *session

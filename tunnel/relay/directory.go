@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Directory finds Workers that are connected to other relays. It is one relay's view of
-// what all relays know. A relay without one is alone.
+// Directory finds Workers that are connected to other relays. Each relay has its own
+// Directory, and all of these share their claims. A relay without one is alone.
 type Directory interface {
 	// Claim records that a Worker's instance has connected to this relay, so that others
 	// find it here. The newest claim to a name is in force. When another relay claims the

@@ -35,7 +35,7 @@ func (r *Relay) find(req *http.Request, name string) (*worker, string, error) {
 	case r.holds <- struct{}{}:
 		defer func() { <-r.holds }()
 	default:
-		return nil, "", refuseFor("1", "%s isn't connected, and too many dials wait for workers", name)
+		return nil, "", unavailable("%s isn't connected, and too many dials wait for workers", name)
 	}
 	hold := r.opts.Hold
 	if r.opts.Hop != nil {
@@ -74,7 +74,7 @@ func (r *Relay) await(ctx context.Context, name string) (*worker, string, error)
 			return nil, l.url, nil
 		}
 		if ctx.Err() == nil {
-			return nil, "", refuseFor("1", "%s isn't connected to this relay, and the directory fails: %w", name, l.err)
+			return nil, "", unavailable("%s isn't connected to this relay, and the directory fails: %w", name, l.err)
 		}
 	case <-ctx.Done():
 	}
@@ -88,7 +88,7 @@ func (r *Relay) local(name string) (*worker, error) {
 	defer r.mu.Unlock()
 	w := r.names[name]
 	if w == nil && r.draining {
-		return nil, refuseFor("1", "this relay is shutting down")
+		return nil, unavailable("this relay is shutting down")
 	}
 	return w, nil
 }

@@ -38,7 +38,7 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// Role is what the side that dials wants to be. It is the subprotocol of the handshake.
+// Role is the role of the side that dials. It is the subprotocol of the handshake.
 type Role string
 
 // The roles.
@@ -89,7 +89,7 @@ type Options struct {
 	KeepFirst bool
 
 	// Authorize decides whether a handshake may use a name, before it is looked up, and
-	// returns who it is from, for the Records. A *tunnel.RefusalError has the status,
+	// returns a name for the sender, for the Records. A *tunnel.RefusalError has the status,
 	// which is otherwise 403. Default: everybody may use every name.
 	Authorize func(r *http.Request, role Role, name string) (subject string, err error)
 
@@ -169,8 +169,8 @@ func (r *Relay) Upgrade(req *http.Request) (*tunnel.Upgrade, error) {
 	return up, nil
 }
 
-// parse checks the request and returns its session. On error the session has only what is
-// known.
+// parse checks the request and returns its session. On error the session has only the
+// fields that are known.
 func (r *Relay) parse(req *http.Request) (*session, error) {
 	s := &session{remote: req.RemoteAddr}
 	var err error
@@ -252,9 +252,9 @@ func refuse(code int, format string, args ...any) *tunnel.RefusalError {
 	return &tunnel.RefusalError{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
-// refuseFor is refuse with a Retry-After in seconds.
-func refuseFor(after string, format string, args ...any) *tunnel.RefusalError {
+// unavailable returns a refusal with status 503 that asks for another try a second later.
+func unavailable(format string, args ...any) *tunnel.RefusalError {
 	refusal := refuse(http.StatusServiceUnavailable, format, args...)
-	refusal.Header = http.Header{"Retry-After": {after}}
+	refusal.Header = http.Header{"Retry-After": {"1"}}
 	return refusal
 }

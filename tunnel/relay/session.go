@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -229,6 +228,6 @@ func (s *session) record() Record {
 	rec := s.newRecord("session")
 	var st SessionStats
 	s.fill(&st)
-	rec.Up, rec.Down, rec.Reason = st.Up, st.Down, cmp.Or(s.Err(), error(net.ErrClosed)).Error()
+	rec.Up, rec.Down, rec.Reason = st.Up, st.Down, s.Err().Error()
 	return rec
 }

@@ -45,7 +45,7 @@ func (r *Relay) admitWorker(s *session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining {
-		return refuseFor("1", "this relay is shutting down")
+		return unavailable("this relay is shutting down")
 	}
 	if w := r.names[s.name]; r.opts.KeepFirst && w != nil && !w.is(s.instance) {
 		return refuse(http.StatusConflict, "%s: another instance has this name", s.name)
