@@ -59,7 +59,7 @@ func (r *Relay) awaitEmpty(ctx context.Context) {
 	const interval = 50 * time.Millisecond
 	settled := time.Now().Add(settle)
 	for ctx.Err() == nil {
-		sessions, streams := r.count()
+		sessions, streams := r.Count()
 		if sessions == 0 || streams == 0 && time.Now().After(settled) {
 			return
 		}
@@ -67,8 +67,8 @@ func (r *Relay) awaitEmpty(ctx context.Context) {
 	}
 }
 
-// count returns how many sessions and streams there are.
-func (r *Relay) count() (sessions, streams int) {
+// Count returns how many sessions and streams of engineers there are.
+func (r *Relay) Count() (sessions, streams int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s := range r.sessions {
