@@ -26,7 +26,7 @@ func openAudit(path string, logger *slog.Logger) (*audit, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // no file, no error
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user names it
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, usage.Errorf("--audit %s: %w", path, pathCause(err))
 	}
