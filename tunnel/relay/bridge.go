@@ -31,7 +31,8 @@ type bridge struct {
 type direction struct {
 	*wsmux.Stream
 
-	n atomic.Int64 // bytes written
+	source *session     // of the bytes
+	n      atomic.Int64 // written
 }
 
 // TryWrite implements mux.TryWriter: a stream has no write that doesn't block.
@@ -43,27 +44,39 @@ func (d *direction) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Abort implements mux.Aborter.
-func (d *direction) Abort() { _ = d.Reset() }
+// Abort implements mux.Aborter. An engineer still receives the bytes that the Worker has sent
+// before the end of its session, unless dismiss ends that of the engineer.
+func (d *direction) Abort() {
+	if d.source.role == Dial || d.source.Err() == nil {
+		_ = d.Reset()
+	}
+}
 
-var errTooManyStreams = errors.New("too many streams")
+var (
+	errTooManyStreams = errors.New("too many streams")
+	errGone           = errors.New(gone)
+)
 
 // forward forwards a stream that the engineer of s has opened.
 func (r *Relay) forward(s *session, near *wsmux.Stream) {
 	b := &bridge{from: s, near: near, begin: time.Now()}
 	s.mu.Lock()
-	tooMany := len(s.bridges) >= r.opts.MaxStreams
-	if !tooMany {
-		if s.bridges == nil {
-			s.bridges = map[*bridge]struct{}{}
-		}
+	var refusal error
+	switch {
+	case s.idle != nil:
+		refusal = errGone
+	case len(s.bridges) >= r.opts.MaxStreams:
+		refusal = errTooManyStreams
+	case s.bridges == nil:
+		s.bridges = map[*bridge]struct{}{b: {}}
+	default:
 		s.bridges[b] = struct{}{}
 	}
 	s.mu.Unlock()
-	if tooMany {
+	if refusal != nil {
 		s.refused.Add(1)
 		_ = near.Reset()
-		r.observe(b, errTooManyStreams)
+		r.observe(b, refusal)
 		return
 	}
 	r.running.Add(1) // s counts, too, so Close is still waiting
@@ -83,7 +96,8 @@ func (r *Relay) connect(b *bridge) {
 	}
 	b.from.mu.Lock()
 	b.to, b.far = to, far
-	b.up.Stream, b.down.Stream = far, b.near
+	b.up.Stream, b.up.source = far, b.from
+	b.down.Stream, b.down.source = b.near, to
 	b.from.mu.Unlock()
 	b.near.ForwardTo(&b.up, func(err error) { r.directionEnded(b, far, err) })
 	far.ForwardTo(&b.down, func(err error) { r.directionEnded(b, b.near, err) })
@@ -96,7 +110,7 @@ func (r *Relay) open(ctx context.Context, w *worker) (*session, *wsmux.Stream, e
 		s := w.current()
 		r.mu.Unlock()
 		if s == nil {
-			return nil, nil, errors.New(gone)
+			return nil, nil, errGone
 		}
 		stream, err := s.Open(ctx)
 		if err == nil {
@@ -109,12 +123,19 @@ func (r *Relay) open(ctx context.Context, w *worker) (*session, *wsmux.Stream, e
 	}
 }
 
-// directionEnded ends the direction to dst: with a FIN if err is nil, and otherwise both
-// directions with a reset.
+// directionEnded ends the direction to dst, whose bytes have been written: with a FIN if err
+// is nil, and otherwise both directions with a reset.
 func (r *Relay) directionEnded(b *bridge, dst *wsmux.Stream, err error) {
-	if err == nil {
+	hasGone := b.to.Err() != nil
+	switch {
+	case err == nil && dst == b.near && hasGone: // also ends the other direction
+		b.reason.CompareAndSwap(nil, &errGone)
+		_ = dst.Close()
+	case dst == b.far && hasGone: // the other direction may still have bytes for the engineer
+		b.reason.CompareAndSwap(nil, &errGone)
+	case err == nil:
 		_ = dst.CloseWrite()
-	} else {
+	default:
 		b.reason.CompareAndSwap(nil, &err)
 		_ = b.near.Reset() // also makes the other direction end
 		_ = b.far.Reset()
@@ -135,6 +156,9 @@ func (r *Relay) finishBridge(b *bridge, err error) {
 	s := b.from
 	s.mu.Lock()
 	delete(s.bridges, b)
+	if s.idle != nil && len(s.bridges) == 0 {
+		close(s.idle) // no more are added
+	}
 	s.up += b.up.n.Load()
 	s.down += b.down.n.Load()
 	s.mu.Unlock()

@@ -281,6 +281,42 @@ func TestWorkerGoingAway(t *testing.T) {
 	awaitCode(t, e, CloseGone)
 }
 
+// An engineer that reads slowly receives all that a Worker has sent before it ended in
+// order.
+func TestLastBytes(t *testing.T) {
+	t.Parallel()
+	r, st := newRelay(t, Options{Hold: -1})
+	w := st.mustDial(t, Serve, "w", "")
+	await(t, "the worker", func() bool { return r.knows("w") })
+	e := st.mustDial(t, Dial, "w", "")
+	near, err := e.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := w.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 400 << 10 // more than the engineer's window, and less than both windows
+	if _, err := far.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	_ = far.Close()
+	if err := w.Shutdown(tunneltest.Soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	tunneltest.Await(t, "GoAway", e.PeerGoingAway())
+	await(t, "the worker's departure", func() bool { return count(r, Serve) == 0 })
+	if _, err := near.Write([]byte("x")); err != nil { // to a stream that has ended
+		t.Error(err)
+	}
+	if n, err := io.Copy(io.Discard, near); err != nil || n != size {
+		t.Errorf("the engineer received %d bytes, %v, want %d", n, err, size)
+	}
+	_ = near.Close()
+	awaitCode(t, e, CloseGone)
+}
+
 // An engineer can't have more streams than MaxStreams.
 func TestMaxStreams(t *testing.T) {
 	t.Parallel()

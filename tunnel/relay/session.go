@@ -27,6 +27,7 @@ type session struct {
 
 	mu       sync.Mutex
 	bridges  map[*bridge]struct{} // of an engineer
+	idle     chan struct{}        // closed when there are no bridges; nil until dismiss
 	up, down int64                // bytes of its streams that have ended, to the Worker and from it
 }
 
@@ -77,6 +78,34 @@ func (r *Relay) finish(s *session) {
 // end ends s with a status code, and doesn't block.
 func (r *Relay) end(s *session, code int, text string) {
 	go s.CloseWithError(&websocket.CloseError{Code: code, Text: text})
+}
+
+// dismissTimeout is how long an engineer may take to receive the last bytes of a Worker that
+// has gone.
+const dismissTimeout = 10 * time.Second
+
+// dismiss ends the session of an engineer whose Worker has gone. It refuses further streams,
+// and waits until the last bytes of the others are sent.
+func (s *session) dismiss() {
+	s.mu.Lock()
+	if s.idle != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.idle = make(chan struct{})
+	if len(s.bridges) == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	s.AnnounceGoAway()
+	timer := time.NewTimer(dismissTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.idle:
+	case <-s.Done():
+	case <-timer.C:
+	}
+	s.CloseWithError(&websocket.CloseError{Code: CloseGone, Text: gone})
 }
 
 // serveWorker handles the session of a Worker until it ends.

@@ -112,8 +112,11 @@ func (r *Relay) replace(w *worker) {
 
 // dismiss ends the sessions of the engineers of w, which has gone. The caller holds r.mu.
 func (r *Relay) dismiss(w *worker) {
+	if r.closed { // Close ends them
+		return
+	}
 	for e := range w.engineers {
-		r.end(e, CloseGone, gone)
+		go e.dismiss()
 	}
 }
 
@@ -185,7 +188,7 @@ func (r *Relay) join(s *session) {
 	defer r.mu.Unlock()
 	switch w := s.worker; {
 	case len(w.sessions) == 0:
-		r.end(s, CloseGone, gone)
+		go s.dismiss()
 	case w.current() == nil:
 		s.AnnounceGoAway()
 		fallthrough
