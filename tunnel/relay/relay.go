@@ -85,7 +85,7 @@ type Options struct {
 	// KeepFirst refuses the Worker whose name another instance has, with 409. It locks
 	// out a Worker that has restarted until its old session has ended. Default: the
 	// newest instance has the name, and the sessions of the other end with
-	// CloseReplaced.
+	// CloseReplaced. A Worker that doesn't send InstanceHeader counts as another one.
 	KeepFirst bool
 
 	// Authorize decides whether a handshake may use a name, before it is looked up, and
