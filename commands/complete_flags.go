@@ -13,6 +13,7 @@ import (
 // flagValues has the values to suggest for a flag, by its name.
 var flagValues = map[string][]string{
 	"color":         terminal.Modes,
+	"control":       {"none"},
 	"format":        {"json", "text"},
 	"log-format":    {"text", "json"},
 	"log-level":     {"debug", "info", "warn", "error"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/tracing"
@@ -45,7 +46,7 @@ func (p *program) dialCommand() *cli.Command {
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
 			o.endpoint.ToFlag(),
 			o.readyTimeout.flag(),
-		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.output.flags()),
+		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
@@ -57,13 +58,14 @@ type dialOptions struct {
 	endpoint    endpoint.Options
 	trace       tracing.Options
 	descriptors backend.Descriptors // for the trace
+	admin       adminOptions
 	output      outputOptions
 
 	readyTimeout readyTimeout
 }
 
 func (o *dialOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given = in.given, in.secrets, in.given
+	o.endpoint.Given, o.endpoint.Secrets, o.trace.Given, o.admin.given = in.given, in.secrets, in.given, in.given
 	o.endpoint.DefaultURL = endpoint.DefaultURL
 	if o.endpoint.URL, err = in.url(); err != nil {
 		return err
@@ -72,6 +74,9 @@ func (o *dialOptions) parse(in *invocation) (err error) {
 		o.listen = []string{defaultListen}
 	}
 	if err := o.readyTimeout.check(); err != nil {
+		return err
+	}
+	if err := o.admin.check(); err != nil {
 		return err
 	}
 	return usage.NotNegative("wait", o.wait)
@@ -84,7 +89,7 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 	if p.hasCommand && !p.given.Set("log-level") {
 		o.output.log.level = "warn" // the rest of stderr is COMMAND's
 	}
-	out, err := p.newOutput(&o.output)
+	out, err := p.newOutput("dial", &o.output)
 	if err != nil {
 		return err
 	}
@@ -121,6 +126,15 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		once.Do(func() { close(d.up) })
 	}})
 	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
+	m := out.monitor
+	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
+	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect}, out)
+	if err != nil {
+		d.close()
+		return err
+	}
+	defer answers.close(ctx)
 	o.readyTimeout.apply(ctx, out, sessions)
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
@@ -169,10 +183,7 @@ func closeAll(listeners []net.Listener) {
 func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	defer func() {
 		if err != nil {
-			closeAll(d.local)
-			if d.accepting != nil {
-				_ = d.accepting.Close()
-			}
+			d.close()
 		}
 	}()
 	if d.local, err = listenAll(ctx, addrs, d.out.logger); err != nil {
@@ -191,8 +202,17 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 	}
 	if l != nil {
 		d.out.listening("url", url)
+		d.out.monitor.SetBound()
 	}
 	return nil
+}
+
+// close closes the listeners.
+func (d *dialing) close() {
+	closeAll(d.local)
+	if d.accepting != nil {
+		_ = d.accepting.Close()
+	}
 }
 
 // run forwards until parent ends or there can be no more sessions, and drains.
@@ -223,7 +243,7 @@ func (d *dialing) run(parent context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.out.drain(parent, d.endpoint.DrainTimeout, d.forwarder.OpenCalls(), d.shutdown)
+	d.out.drain(parent, d.endpoint.DrainTimeout, len(d.forwarder.Calls()), d.shutdown)
 	wg.Wait()
 	return err
 }

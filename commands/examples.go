@@ -62,10 +62,16 @@ var examples = map[string][]example{
 		{"Type calls at a prompt", "wstun shell wss://worker.example/v1/ws/sync"},
 		{"Run a script, until a command fails", "wstun shell -e wss://worker.example/v1/ws/sync <script"},
 	},
+	"status": {
+		{"Print the sessions and open calls of all running processes", "wstun status"},
+		{"Wait in a script until a tunnel is ready", "wstun status --until-ready=10s --attach 4711"},
+		{"Print as JSON how many calls have ended, by status", "wstun status --output json | jq .rpcs"},
+	},
 	"trace": {
 		{"Print the calls in a recording", "wstun trace recording"},
 		{"With the messages, only of calls that failed", "wstun trace --trace-messages --filter 'status!=OK' recording"},
 		{"Convert a recording for Wireshark", "wstun trace --record calls.pcapng recording"},
+		{"Show the calls of a running wstun, from now on", "wstun trace --attach 4711 --trace-messages"},
 	},
 	"replay": {
 		{"Make the recorded calls again and compare the responses", "wstun replay --ignore create_time recording wss://worker.example/v1/ws/sync"},

@@ -320,8 +320,8 @@ func TestEmptyFlags(t *testing.T) {
 	}
 }
 
-// Every flag's variable is its name, and no two flags share one. --record has none: two
-// processes would share a file.
+// Every flag's variable is its name, and no two flags share one. --record and --admin have
+// none: two processes would share a file or a port. Nor have flags about one process.
 func TestFlagsHaveVariables(t *testing.T) {
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
 	for _, cmd := range p.app().Commands {
@@ -331,7 +331,7 @@ func TestFlagsHaveVariables(t *testing.T) {
 			}
 			vars := f.(cli.DocGenerationFlag).GetEnvVars()
 			want := []string{"WSTUN_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
-			if f.Names()[0] == "record" {
+			if slices.Contains([]string{"record", "admin", "attach", "until-ready"}, f.Names()[0]) {
 				want = nil
 			}
 			if !slices.Equal(vars, want) {

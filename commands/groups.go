@@ -42,6 +42,11 @@ var groups = []struct {
 		"trace-full redact record-format record-max record-keep record-secrets",
 	},
 	{
+		"Running processes",
+		"attach watch until-ready reconnect admin admin-host control",
+		"admin-token-file admin-cert admin-key admin-cacert admin-allow-unauthenticated",
+	},
+	{
 		"Tuning",
 		"connect-timeout ready-timeout drain-timeout drain-pace max-retries",
 		"max-retry-interval ping-interval ping-timeout max-sessions max-msg-sz max-session-memory max-memory max-headers max-session-headers " +

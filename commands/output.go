@@ -20,6 +20,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
@@ -86,6 +87,7 @@ type output struct {
 	given   usage.Given
 	lines   *statusLines // nil: stderr is no terminal, or has a log
 	command bool         // there is a COMMAND
+	monitor *monitor.Monitor
 
 	mu       sync.Mutex
 	stdout   io.Writer // reports its errors itself, see results; nil: results are not printed
@@ -96,7 +98,8 @@ type output struct {
 	down     string          // the reason of the last end of a session
 }
 
-func (p *program) newOutput(o *outputOptions) (*output, error) {
+// newOutput returns the output of the command with this name.
+func (p *program) newOutput(name string, o *outputOptions) (*output, error) {
 	logger, err := p.newLogger(&o.log)
 	if err != nil {
 		return nil, err
@@ -107,7 +110,7 @@ func (p *program) newOutput(o *outputOptions) (*output, error) {
 	out := &output{
 		logger: logger, ready: readyFile{path: o.readyFile}, fail: p.fail, stdout: unmasked(p.stdout),
 		json: o.format == "json", logsJSON: o.log.format == "json", secrets: &p.secrets, given: p.given,
-		command: p.hasCommand,
+		command: p.hasCommand, monitor: monitor.New(monitor.Info{Command: name, Version: version()}),
 	}
 	out.lines, _ = logger.Handler().(*statusLines)
 	if p.hasCommand {
@@ -139,8 +142,22 @@ func (o *output) event(name string, fields map[string]any) {
 	_, _ = io.WriteString(o.stdout, escape.Text(string(line))+"\n")
 }
 
+// adminAt reports the address of --admin, and its token; "" if that isn't new.
+func (o *output) adminAt(url, token string) {
+	o.event("listening", map[string]any{"admin": url})
+	if token != "" {
+		url += "/#token=" + token
+	}
+	if o.lines == nil {
+		o.logger.Info("listening", slog.String("admin", url))
+		return
+	}
+	o.lines.write(slog.LevelInfo, "", "admin", " at "+url)
+}
+
 // listening reports a listener. key is "address" or "url".
 func (o *output) listening(key, value string) {
+	o.monitor.Listening(value)
 	o.event("listening", map[string]any{key: value})
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -166,6 +183,7 @@ func (o *output) setReady(to string, lines ...string) bool {
 			return false
 		}
 	}
+	o.monitor.SetTarget(to)
 	o.event("ready", map[string]any{})
 	if o.lines == nil {
 		o.logger.Info("ready")
@@ -183,8 +201,10 @@ func (o *output) setReady(to string, lines ...string) bool {
 // repetitions are for level debug, until a session is up.
 func (o *output) retry(in time.Duration, reason error) {
 	in = in.Round(time.Millisecond)
-	o.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error()})
-	attrs := []any{slog.Duration("in", in), slog.Any("err", reason)}
+	cause, _ := monitor.ReasonOf(reason)
+	o.monitor.Retrying(in, cause, reason.Error())
+	o.event("retry", map[string]any{"in": float64(in.Milliseconds()) / 1000, "reason": reason.Error(), "cause": cause.String()})
+	attrs := []any{slog.Duration("in", in), slog.String("cause", cause.String()), slog.Any("err", reason)}
 	o.mu.Lock()
 	isNew, isKnown := o.failure.IsNew(reason), reason.Error() == o.down
 	o.reason = reason
@@ -235,44 +255,68 @@ func (o *output) newSessions() *tunnel.Sessions {
 			o.mu.Lock()
 			o.failure.Clear()
 			o.mu.Unlock()
-			o.sessionUp(s.ID, s.Remote)
+			o.sessionUp(monitor.FromSession(s))
 		},
 		Down: func(s *tunnel.Session, reason error) {
-			text := reason.Error()
-			if errors.Is(reason, net.ErrClosed) {
-				text = "closed by this side"
+			d := down{id: s.ID, remote: s.Remote, reason: reason.Error(), lasted: time.Since(s.Since), roundTrip: s.Stats().RoundTrip}
+			if d.cause, d.code = monitor.ReasonOf(reason); errors.Is(reason, net.ErrClosed) {
+				d.reason = "closed by this side"
 			}
-			o.sessionDown(s.ID, s.Remote, text)
+			o.sessionDown(&d)
 		},
 	})
 	return sessions
 }
 
-func (o *output) sessionUp(id uint64, remote string) {
-	o.event("session_up", map[string]any{"session": id, "remote": remote})
+func (o *output) sessionUp(l *monitor.Link) {
+	o.monitor.Up(l)
+	o.event("session_up", map[string]any{"session": l.ID, "remote": l.Remote})
 	if o.lines != nil {
-		o.lines.write(slog.LevelInfo, terminal.Green, "session up", ": "+remote)
+		o.lines.write(slog.LevelInfo, terminal.Green, "session up", ": "+l.Remote)
 		return
 	}
-	o.logger.Info("session up", slog.Uint64("session", id), slog.String("remote_addr", remote))
+	o.logger.Info("session up", slog.Uint64("session", l.ID), slog.String("remote_addr", l.Remote))
 }
 
-func (o *output) sessionDown(id uint64, remote, reason string) {
-	o.event("session_down", map[string]any{"session": id, "remote": remote, "reason": reason})
+// down is the end of a session.
+type down struct {
+	id                uint64
+	remote, reason    string
+	cause             monitor.Reason
+	code              int // the status code of the peer's Close frame; 0: there was none
+	lasted, roundTrip time.Duration
+}
+
+func (o *output) sessionDown(d *down) {
+	o.monitor.Down(d.id, d.cause, d.reason, d.code)
+	fields := map[string]any{
+		"session": d.id, "remote": d.remote, "reason": d.reason, "cause": d.cause.String(), "seconds": d.lasted.Round(time.Millisecond).Seconds(),
+	}
+	attrs := []any{slog.Uint64("session", d.id), slog.String("remote_addr", d.remote), slog.String("cause", d.cause.String()), slog.Duration("lasted", d.lasted.Round(time.Millisecond))}
+	if d.code != 0 {
+		fields["close_code"] = d.code
+		attrs = append(attrs, slog.Int("close_code", d.code))
+	}
+	if d.roundTrip > 0 {
+		fields["rtt_ms"] = float64(d.roundTrip.Microseconds()) / 1000
+		attrs = append(attrs, slog.Duration("rtt", d.roundTrip))
+	}
+	o.event("session_down", fields)
 	o.mu.Lock()
-	o.down = reason
+	o.down = d.reason
 	o.mu.Unlock()
 	if o.lines != nil {
-		o.lines.write(slog.LevelInfo, terminal.Yellow, "session down", ": "+remote+": "+reason)
+		o.lines.write(slog.LevelInfo, terminal.Yellow, "session down", ": "+d.remote+": "+d.reason)
 		return
 	}
-	o.logger.Info("session down", slog.Uint64("session", id), slog.String("remote_addr", remote), slog.String("reason", reason))
+	o.logger.Info("session down", append(attrs, slog.String("reason", d.reason))...)
 }
 
 // drain runs shutdown. That cuts the calls that take longer than timeout, which is logged
 // and no error. If calls are open, the user at a terminal learns how long that may take,
 // and, if the end of ctx is a signal, how to stop at once.
 func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, shutdown func(context.Context) error) {
+	o.monitor.SetDraining()
 	level := slog.LevelInfo
 	if o.command && calls > 0 { // COMMAND has ended, and wstun goes on
 		level = slog.LevelWarn

@@ -119,7 +119,7 @@ func (o *relayOptions) authorize(logger *slog.Logger) (func(*http.Request, relay
 }
 
 func (p *program) relay(ctx context.Context, o *relayOptions) error {
-	out, err := p.newOutput(&o.output)
+	out, err := p.newOutput("relay", &o.output)
 	if err != nil {
 		return err
 	}

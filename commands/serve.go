@@ -5,11 +5,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -25,7 +28,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
 			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
 			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.endpoint.NameFlag(), o.readyTimeout.flag()}, o.trace.Flags(), o.output.flags()),
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.endpoint.NameFlag(), o.readyTimeout.flag()}, o.trace.Flags(), o.admin.flags(), o.output.flags()),
 		Action: action(p, o, p.serve),
 	}
 }
@@ -35,17 +38,21 @@ type serveOptions struct {
 	endpoint endpoint.Options
 	backend  backend.Options
 	trace    tracing.Options
+	admin    adminOptions
 	output   outputOptions
 
 	readyTimeout readyTimeout
 }
 
 func (o *serveOptions) parse(in *invocation) (err error) {
-	o.endpoint.Given, o.backend.Given, o.trace.Given = in.given, in.given, in.given
+	o.endpoint.Given, o.backend.Given, o.trace.Given, o.admin.given = in.given, in.given, in.given, in.given
 	o.endpoint.Secrets, o.backend.Secrets = in.secrets, in.secrets
 	o.backend.ExpandHeaders = o.endpoint.ExpandHeaders
 	o.endpoint.DefaultAccept = endpoint.DefaultAccept
 	if o.endpoint.URL, err = in.url(); err != nil {
+		return err
+	}
+	if err := o.admin.check(); err != nil {
 		return err
 	}
 	return o.readyTimeout.check()
@@ -63,7 +70,7 @@ func (o *serveOptions) served() string {
 }
 
 func (p *program) serve(ctx context.Context, o *serveOptions) error {
-	out, err := p.newOutput(&o.output)
+	out, err := p.newOutput("serve", &o.output)
 	if err != nil {
 		return err
 	}
@@ -93,6 +100,17 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if err := out.ready.prepare(); err != nil {
 		return err
 	}
+	m := out.monitor
+	m.Accepting, m.Calls, m.Ended, m.Lost = l != nil, b.Calls, b.Ended(), traced.Lost
+	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
+	if proxy, ok := b.(interface{ Upstreams() []monitor.Upstream }); ok {
+		m.Upstreams = proxy.Upstreams
+	}
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: b.Reconnect}, out)
+	if err != nil {
+		return err
+	}
+	defer answers.close(ctx)
 	catchBrokenPipes()
 	go trimMemory(ctx)
 	var once sync.Once
@@ -105,10 +123,11 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	}})
 	if l != nil {
 		out.listening("url", url)
+		m.SetBound()
 		out.setReady(o.served(), url)
 	}
 	o.readyTimeout.apply(ctx, out, sessions)
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
-	out.drain(ctx, e.DrainTimeout, b.OpenCalls(), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
+	out.drain(ctx, e.DrainTimeout, len(b.Calls()), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err
 }

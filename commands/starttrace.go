@@ -11,11 +11,12 @@ import (
 	"github.com/wstun/wstun/tunnel"
 )
 
-// startTrace starts the trace of a command that runs until stopped; nil if the flags don't
-// ask for one.
+// startTrace starts the trace of a command that runs until stopped, which may be without
+// outputs until somebody attaches one.
 func (p *program) startTrace(ctx context.Context, o *tracing.Options, out *output, tokenHeader string, sources ...reflection.Finder) (*tracing.Tracing, error) {
 	to := p.traceOutput(p.stderr, out.json || out.logsJSON)
 	to.Token, to.Catalog, to.Summary, to.Logger = tokenHeader, reflection.NewCatalog(sources...), true, out.logger
+	to.Attachable = true
 	return o.Start(ctx, to)
 }
 

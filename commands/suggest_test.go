@@ -31,7 +31,7 @@ func TestNear(t *testing.T) {
 		{"retries", flags, "max-retries"},
 		{"timeout", flags, "connect-timeout drain-timeout ping-timeout"},
 		{"upstream", flags, ""},
-		{"host", flags, ""},
+		{"host", flags, "admin-host"},
 		{"p", flags, ""},
 	} {
 		if got := strings.Join(suggest.Near(tt.name, tt.names), " "); got != tt.want {

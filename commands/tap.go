@@ -10,10 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -59,7 +62,7 @@ func (p *program) tapCommand() *cli.Command {
 			usage.Strings(&o.listen, "listen", "let gRPC clients at `ADDR` into the sessions, which are then not relayed byte by byte; repeatable"),
 			usage.String(&o.accept.YamuxRole, "yamux-role", "with --listen: the yamux `ROLE` of the side that dials, client or server, and so that of gRPC", wsmux.Client.String()),
 			usage.Bool(&o.keepExtensions, "keep-extensions", "pass the offer of extensions on; compressed messages are then not decoded"),
-		}, o.trace.PrintFlags(), o.descriptors.TraceFlags(), o.output.flags()),
+		}, o.trace.PrintFlags(), o.descriptors.TraceFlags(), o.admin.flags(), o.output.flags()),
 		Action: action(p, o, p.tap),
 	}
 }
@@ -72,6 +75,7 @@ type tapOptions struct {
 	keepExtensions bool
 	trace          tracing.Options
 	descriptors    backend.Descriptors
+	admin          adminOptions
 	output         outputOptions
 }
 
@@ -93,6 +97,10 @@ func (o *tapOptions) parse(in *invocation) (err error) {
 		return err
 	}
 	o.trace.Trace = true
+	o.admin.given = in.given
+	if err := o.admin.check(); err != nil {
+		return err
+	}
 	for _, e := range []*endpoint.Options{&o.accept, &o.dial} {
 		e.Secrets = in.secrets
 		e.Window = "auto"
@@ -121,7 +129,7 @@ func (o *tapOptions) hasCredentials() bool {
 }
 
 func (p *program) tap(ctx context.Context, o *tapOptions) error {
-	out, err := p.newOutput(&o.output)
+	out, err := p.newOutput("tap", &o.output)
 	if err != nil {
 		return err
 	}
@@ -148,7 +156,7 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	if err != nil {
 		return err
 	}
-	t := &tapping{o: o, accept: accept, dial: dial, role: role, out: out, servers: out.newSessions()}
+	t := &tapping{p: p, o: o, accept: accept, dial: dial, role: role, out: out, servers: out.newSessions()}
 	to := p.traceOutput(p.stdout, out.json)
 	if o.trace.Record == "-" {
 		to = p.traceOutput(p.stderr, out.json || out.logsJSON)
@@ -171,6 +179,7 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 
 // tapping is one run of wstun tap.
 type tapping struct {
+	p            *program
 	o            *tapOptions
 	accept, dial *endpoint.Endpoint
 	role         wsmux.Role // of the side that dials
@@ -201,14 +210,23 @@ func (t *tapping) run(ctx context.Context) error {
 	if len(local) == 0 {
 		tapped := &tap.Tap{
 			URL: t.dial.URL, Options: dialOptions, KeepExtensions: t.o.keepExtensions, Tracer: t.traced.Tracer(), Logger: t.out.logger,
-			Up:   func(s *tap.Session) { t.out.sessionUp(s.ID, s.Remote) },
-			Down: func(s *tap.Session, reason string) { t.out.sessionDown(s.ID, s.Remote, reason) },
+			Up:   func(s *tap.Session) { t.out.sessionUp(monitor.FromTap(s)) },
+			Down: t.sessionDown,
 		}
 		options.KeepHead, options.Upgrade, shutdown = true, tapped.Upgrade, tapped.Shutdown
 	} else {
 		bridge := &tap.Bridge{URL: t.dial.URL, Options: dialOptions, Role: t.role, Servers: t.servers, Tracer: t.traced.Tracer(), Logger: t.out.logger}
 		options.Upgrade, shutdown = bridge.Upgrade, t.bridged(bridge, local) //nolint:contextcheck // a local connection outlives ctx: shutdown drains it
 	}
+	m := t.out.monitor
+	m.Accepting, m.Calls, m.Ended, m.Lost = true, t.traced.Tracer().Calls, t.traced.Tracer().Ended(), t.traced.Lost
+	m.OwnExpires = func() time.Time { return t.accept.TLS.Expires(t.out.logger) }
+	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach}, t.out)
+	if err != nil {
+		closeAll(append(local, l))
+		return err
+	}
+	defer answers.close(ctx)
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, options)
 	stop := context.AfterFunc(ctx, func() { _ = acceptor.Shutdown(context.WithoutCancel(ctx)) })
 	defer stop()
@@ -216,6 +234,7 @@ func (t *tapping) run(ctx context.Context) error {
 		t.out.listening("address", endpoint.Addr(l))
 	}
 	t.out.listening("url", url)
+	m.SetBound()
 	t.out.setReady(endpoint.Redact(t.dial.URL), url)
 	err = acceptor.Serve(l)
 	// The sessions have a moment to end by themselves.
@@ -224,6 +243,20 @@ func (t *tapping) run(ctx context.Context) error {
 	defer cancel()
 	shutdown(draining)
 	return err
+}
+
+// sessionDown reports the end of a session.
+func (t *tapping) sessionDown(s *tap.Session, reason string) {
+	d := down{id: s.ID, remote: s.Remote, reason: reason, lasted: time.Since(s.Since), code: s.CloseCode()}
+	switch d.code {
+	case 0:
+		d.cause = monitor.Network
+	case websocket.CloseNormalClosure, websocket.CloseGoingAway:
+		d.cause = monitor.Closed
+	default:
+		d.cause = monitor.CloseCode
+	}
+	t.out.sessionDown(&d)
 }
 
 // bridged lets local gRPC clients into the sessions of bridge, and returns a function that

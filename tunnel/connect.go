@@ -85,8 +85,8 @@ type Connector struct {
 	dialWebSocket func(context.Context, string, *DialOptions) (*websocket.Conn, error) // for tests; nil: DialWebSocket
 }
 
-// errReconnect is the reason of a session that RetryNow has replaced.
-var errReconnect = errors.New("reconnecting, as asked")
+// ErrReconnect is the reason of a session that Connector.RetryNow has replaced.
+var ErrReconnect = errors.New("reconnecting, as asked")
 
 // Run dials a session, waits until it has ended and every Subscriber.Down has returned,
 // and dials again.
@@ -156,7 +156,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		if c.MaxRetries >= 0 && failed > c.MaxRetries {
 			return &GaveUpError{failed, err}
 		}
-		if errors.Is(err, errReconnect) || errors.Is(err, mux.ErrRemoteGoAway) && hasProved(s) {
+		if errors.Is(err, ErrReconnect) || errors.Is(err, mux.ErrRemoteGoAway) && hasProved(s) {
 			early = false
 			continue
 		}

@@ -44,7 +44,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 
 // check returns a refusal of r, or nil to allow it.
 func (g *Guard) check(r *http.Request) *RefusalError {
-	if g.LoopbackHost && !isLoopbackHost(r.Host) {
+	if g.LoopbackHost && !IsLoopbackHost(r.Host) {
 		return refuse(http.StatusForbidden, "host %.100q is not a loopback address", r.Host)
 	}
 	if !g.allows(r.Header["Origin"]) {
@@ -58,8 +58,9 @@ func (g *Guard) allows(origins []string) bool {
 		!slices.ContainsFunc(origins, func(origin string) bool { return !slices.Contains(g.Origins, origin) })
 }
 
-// isLoopbackHost reports whether a Host header is a loopback address or localhost.
-func isLoopbackHost(hostport string) bool {
+// IsLoopbackHost reports whether a Host header, with or without a port, is a loopback address
+// or localhost.
+func IsLoopbackHost(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
 		host = strings.Trim(hostport, "[]")

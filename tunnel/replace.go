@@ -43,7 +43,7 @@ func (c *Connector) watch(ctx context.Context, s *Session) error {
 		case <-wanted:
 		case <-move:
 		case <-c.RetryNow:
-			return errReconnect
+			return ErrReconnect
 		case <-ctx.Done():
 			return nil
 		}
@@ -60,7 +60,7 @@ func (c *Connector) release(ctx context.Context, s *Session, grace time.Duration
 	if s == nil || s.Err() != nil {
 		return
 	}
-	c.Sessions.retire(s, errReconnect) // unless its peer is going away
+	c.Sessions.retire(s, ErrReconnect) // unless its peer is going away
 	drainTimeout := orDefault(c.DrainTimeout, defaultDrainTimeout)
 	c.Sessions.replace(ctx, s, min(grace, drainTimeout), drainTimeout)
 }

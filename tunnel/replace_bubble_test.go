@@ -122,8 +122,8 @@ func TestConnectorEndsOldSessionForPeerThatAllowsOne(t *testing.T) {
 		p.onlyOne = true
 		since := time.Now()
 		now <- struct{}{}
-		if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, errReconnect) {
-			t.Errorf("Down with %v, want %v", reason, errReconnect)
+		if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, ErrReconnect) {
+			t.Errorf("Down with %v, want %v", reason, ErrReconnect)
 		}
 		if err := p.call(0); err != nil || time.Since(since) > replaceGrace {
 			t.Errorf("call = %v after %v, want success within a second", err, time.Since(since))

@@ -71,8 +71,8 @@ func TestConnectorReplaces(t *testing.T) {
 				}
 				_ = stream.Close()
 			}
-			if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, errReconnect) {
-				t.Errorf("Down with %v, want %v", reason, errReconnect)
+			if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, ErrReconnect) {
+				t.Errorf("Down with %v, want %v", reason, ErrReconnect)
 			}
 		})
 	}

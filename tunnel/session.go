@@ -2,7 +2,9 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type Session struct {
 	// Since is when the session was added to its set.
 	Since time.Time
 
+	peerExpires time.Time // of the certificate
+
 	replaced context.Context //nolint:containedctx // ends when another session replaces this one
 	replace  context.CancelFunc
 	retired  context.Context         //nolint:containedctx // ends, with the reason, when the session takes no new streams
@@ -36,6 +40,14 @@ type Session struct {
 
 // retireReason returns why s takes no new streams, or nil if it does.
 func (s *Session) retireReason() error { return context.Cause(s.retired) }
+
+// IsRetired reports whether s takes no new streams, because another session replaces it, its
+// peer is going away, or it has ended.
+func (s *Session) IsRetired() bool { return s.retired.Err() != nil }
+
+// PeerCertificateExpires returns when the certificate of the peer expires, or the zero time if
+// it has none.
+func (s *Session) PeerCertificateExpires() time.Time { return s.peerExpires }
 
 // AfterReplace calls f in its own goroutine when another session replaces s, which then
 // gets no new streams. stop prevents the call. It returns false if f was already
@@ -83,4 +95,22 @@ func (o *SessionOptions) Start(conn *websocket.Conn, side wsmux.Side, id uint64)
 		PingTimeout:  o.PingTimeout,
 		Logger:       o.Logger,
 	})
+}
+
+// peerExpires returns when the certificate of the peer of conn expires, or the zero time.
+func peerExpires(conn net.Conn) (_ time.Time) {
+	for conn != nil {
+		if secure, ok := conn.(*tls.Conn); ok {
+			if chain := secure.ConnectionState().PeerCertificates; len(chain) > 0 {
+				return chain[0].NotAfter
+			}
+			return
+		}
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		conn = wrapped.NetConn()
+	}
+	return
 }

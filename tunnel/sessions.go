@@ -55,21 +55,21 @@ type Sessions struct {
 // returned, and returns the session with its ID. After Shutdown has begun, it closes
 // the session and returns nil.
 func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
-	return ss.addWithID(session, ss.nextID(), remote)
+	return ss.addSession(session, &Session{ID: ss.nextID(), Remote: remote})
 }
 
 // start starts a session on conn, and adds it as Add does.
 func (ss *Sessions) start(conn *websocket.Conn, side wsmux.Side, opts *SessionOptions, remote string) (*Session, error) {
-	id := ss.nextID()
+	id, expires := ss.nextID(), peerExpires(conn.NetConn())
 	session, err := opts.Start(conn, side, id)
 	if err != nil {
 		return nil, err
 	}
-	return ss.addWithID(session, id, remote), nil
+	return ss.addSession(session, &Session{ID: id, Remote: remote, peerExpires: expires}), nil
 }
 
-func (ss *Sessions) addWithID(session *wsmux.Session, id uint64, remote string) *Session {
-	s, closed := ss.add(session, id, remote)
+func (ss *Sessions) addSession(session *wsmux.Session, s *Session) *Session {
+	s, closed := ss.add(session, s)
 	if closed {
 		_ = session.Close()
 	}
@@ -83,16 +83,16 @@ func (ss *Sessions) nextID() uint64 {
 	return ss.lastID
 }
 
-// add is addWithID, but leaves it to the caller to close the session if closed is true. If
+// add is addSession, but leaves it to the caller to close the session if closed is true. If
 // Shutdown begins during add, it returns both the session and true: Shutdown doesn't
 // end that session.
-func (ss *Sessions) add(session *wsmux.Session, id uint64, remote string) (s *Session, closed bool) {
+func (ss *Sessions) add(session *wsmux.Session, s *Session) (_ *Session, closed bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.closed {
 		return nil, true
 	}
-	s = &Session{Session: session, ID: id, Remote: remote, Since: time.Now(), downDone: make(chan struct{})}
+	s.Session, s.Since, s.downDone = session, time.Now(), make(chan struct{})
 	s.replaced, s.replace = context.WithCancel(context.Background())
 	s.retired, s.retire = context.WithCancelCause(context.Background())
 	ss.watches.Add(1)

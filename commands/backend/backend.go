@@ -34,6 +34,7 @@ import (
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/forward"
 	"github.com/wstun/wstun/tunnel/limit"
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -46,8 +47,15 @@ type Backend interface {
 	// Finders find the types of the messages that it serves. They may ask upstreams.
 	Finders() []protos.Finder
 
-	// OpenCalls returns how many calls are open.
-	OpenCalls() int
+	// Calls returns the open calls, in no order.
+	Calls() []rpc.Call
+
+	// Ended counts the calls that have ended.
+	Ended() *rpc.Counts
+
+	// Reconnect makes the gRPC clients of all sessions open another connection for their
+	// next calls, on another stream. No call fails.
+	Reconnect()
 
 	// Shutdown lets the calls in flight finish, and shuts the sessions down. It cuts
 	// the rest when ctx ends.
@@ -65,7 +73,7 @@ type grpcBackend struct {
 	closeFirst func() // called when Shutdown begins
 
 	mu       sync.Mutex
-	servers  map[*limit.Server]struct{}
+	servers  map[*limit.Server]uint64 // the number of its session
 	stopping bool
 	serving  sync.WaitGroup
 }
@@ -130,9 +138,9 @@ func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
 	s := b.newServer(limits)
 	streams := wsmux.NewListener()
 	if b.servers == nil {
-		b.servers = make(map[*limit.Server]struct{})
+		b.servers = make(map[*limit.Server]uint64)
 	}
-	b.servers[s] = struct{}{}
+	b.servers[s] = session.ID
 	b.serving.Go(func() { _ = s.Serve(streams) }) // until s is stopped
 	streams.Add(session.Session)
 	b.serving.Go(func() {
@@ -145,13 +153,26 @@ func (b *grpcBackend) ServeStreams(session *tunnel.Session) {
 	})
 }
 
-func (b *grpcBackend) OpenCalls() (n int) {
+func (b *grpcBackend) Calls() (all []rpc.Call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s, session := range b.servers {
+		for _, call := range s.Calls() {
+			call.Session = session
+			all = append(all, call)
+		}
+	}
+	return all
+}
+
+func (b *grpcBackend) Ended() *rpc.Counts { return b.limits.Ended() }
+
+func (b *grpcBackend) Reconnect() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for s := range b.servers {
-		n += s.OpenCalls()
+		s.Reconnect()
 	}
-	return n
 }
 
 func (b *grpcBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
@@ -185,7 +206,7 @@ func newRaw(logger *slog.Logger, dial func(context.Context) (net.Conn, error)) *
 }
 
 func (b *rawBackend) ServeStreams(session *tunnel.Session) {
-	b.serving.Go(func() { b.forwarder.ServeStreams(session.Session) }) // until the session ends
+	b.serving.Go(func() { b.forwarder.ServeStreams(session.Session, session.ID) }) // until the session ends
 }
 
 func (b *rawBackend) Finders() []protos.Finder {
@@ -195,7 +216,11 @@ func (b *rawBackend) Finders() []protos.Finder {
 	return []protos.Finder{protos.FromServer(b.upstream, nil)}
 }
 
-func (b *rawBackend) OpenCalls() int { return b.forwarder.OpenCalls() }
+func (b *rawBackend) Calls() []rpc.Call { return b.forwarder.Calls() }
+
+func (b *rawBackend) Ended() *rpc.Counts { return b.forwarder.Ended() }
+
+func (b *rawBackend) Reconnect() { b.forwarder.Reconnect() }
 
 func (b *rawBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	if b.upstream != nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -219,6 +220,9 @@ type proxyBackend struct {
 	upstreams *upstreams
 	following sync.WaitGroup
 }
+
+// Upstreams returns the states of the upstreams, in the order of the flags.
+func (b *proxyBackend) Upstreams() []monitor.Upstream { return b.upstreams.statuses() }
 
 func (b *proxyBackend) Shutdown(ctx context.Context, sessions *tunnel.Sessions) error {
 	err := b.grpcBackend.Shutdown(ctx, sessions)

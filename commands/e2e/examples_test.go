@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -17,7 +18,8 @@ import (
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	hub := startDaemon(t, "wstun", "serve").find(t, `^(ws://.*)$`)
-	plain := startDaemon(t, "wstun", "dial", hub).find(t, `^(127\.0\.0\.1:\d+)$`)
+	dial := startDaemon(t, "wstun", "dial", hub)
+	plain, pid := dial.find(t, `^(127\.0\.0\.1:\d+)$`), strconv.Itoa(dial.cmd.Process.Pid)
 	worker := startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`)
 	recording := filepath.Join(t.TempDir(), "recording")
 	runCommand(t, `wstun call --record `+recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
@@ -38,7 +40,7 @@ func TestHelpExamples(t *testing.T) {
 				if strings.Contains(line, "wstun serve") {
 					url = worker // the other end of a server is a client
 				}
-				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, " :9000", " "+plain, " :8443", " 127.0.0.1:0").Replace(line)
+				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, " :9000", " "+plain, " :8443", " 127.0.0.1:0", "4711", pid).Replace(line)
 				runExample(t, dir, line)
 			})
 		}
@@ -95,12 +97,13 @@ func exampleFolder(t *testing.T, recording string) string {
 // runExample runs a command line in bash, and requires exit status 0.
 func runExample(t *testing.T, dir, line string) {
 	t.Helper()
-	for _, program := range []string{"bash", "man"} {
-		if _, err := exec.LookPath(program); err != nil && (program == "bash" || strings.Contains(line, "&& "+program)) {
+	for _, program := range []string{"bash", "man", "jq"} {
+		isUsed := program == "bash" || strings.Contains(line, "&& "+program) || strings.Contains(line, "| "+program)
+		if _, err := exec.LookPath(program); err != nil && isUsed {
 			t.Skip(err)
 		}
 	}
-	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
+	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
 	if stops {
 		line = "exec " + line // for the signal
 	}
@@ -112,7 +115,7 @@ func runExample(t *testing.T, dir, line string) {
 	}
 	defer p.kill()
 	if stops {
-		ready := `msg=ready|until Ctrl-C`
+		ready := `msg=ready|msg=attached|until Ctrl-C`
 		if strings.Contains(line, "dial --accept") {
 			ready = `msg=listening` // ready needs a session
 		}

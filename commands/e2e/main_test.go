@@ -54,7 +54,8 @@ func (t tests) Run() int {
 	if err == nil {
 		defer os.RemoveAll(bin)
 		// With the race detector, each process would sleep for a second at its end.
-		err = errors.Join(os.Chdir(filepath.Join("..", "..")), os.Setenv("GORACE", "atexit_sleep_ms=0"), install(bin))
+		err = errors.Join(os.Chdir(filepath.Join("..", "..")), os.Setenv("GORACE", "atexit_sleep_ms=0"),
+			os.Setenv("WSTUN_RUNTIME_DIR", filepath.Join(bin, "run")), install(bin))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

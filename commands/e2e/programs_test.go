@@ -268,7 +268,7 @@ func load() {
 		})
 	}
 	wg.Wait()
-	fmt.Printf("good %t\nbad %t\nslowest under %ds\n", good > 0, bad > 0, int(slowest.Seconds())+1)
+	fmt.Printf("good %t\nbad %t\nslowest under %ds\n%d calls\n", good > 0, bad > 0, int(slowest.Seconds())+1, good+bad)
 	if err := cc.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		panic(err)
 	}

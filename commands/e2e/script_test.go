@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			// With -race each process would otherwise sleep for a second before it ends.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("ROOT", root)
+			env.Setenv("WSTUN_RUNTIME_DIR", filepath.Join(env.WorkDir, ".run")) // for wstun status
 			env.Values[daemonsKey{}] = &daemons{byName: map[string]*process{}}
 			return nil
 		},
@@ -103,7 +104,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, "PATH="+ts.Getenv("PATH"), "HOME="+ts.Getenv("HOME"), "WORK="+ts.Getenv("WORK"))
+	cmd.Env = append(cmd.Env, "PATH="+ts.Getenv("PATH"), "HOME="+ts.Getenv("HOME"), "WORK="+ts.Getenv("WORK"), "WSTUN_RUNTIME_DIR="+ts.Getenv("WSTUN_RUNTIME_DIR"))
 	stdout, err := os.Create(ts.MkAbs(name + ".stdout"))
 	ts.Check(err)
 	stderr, err := os.Create(ts.MkAbs(name + ".stderr"))

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/textproto"
 	"os"
@@ -139,17 +140,7 @@ var setByGRPCHints = map[string]string{
 // nil if there is none. It adds the token to secrets, and later each new one.
 func newToken(path string, secrets *escape.Secrets) (*source[string], error) {
 	if path != "" {
-		s, err := newSource(func() (string, error) {
-			text, err := textfile.Read(path)
-			if err != nil {
-				return "", err
-			}
-			return checkToken(strings.TrimRight(string(text), "\r\n"), secrets)
-		}, path)
-		if err != nil {
-			return nil, usage.Errorf("--token-file %s: %w", path, err)
-		}
-		return s, nil
+		return tokenSource("token-file", path, secrets)
 	}
 	if token := os.Getenv("WSTUN_TOKEN"); token != "" {
 		s, err := newSource(func() (string, error) { return checkToken(token, secrets) })
@@ -159,6 +150,30 @@ func newToken(path string, secrets *escape.Secrets) (*source[string], error) {
 		return s, nil
 	}
 	return nil, nil //nolint:nilnil // no token, no error
+}
+
+func tokenSource(flag, path string, secrets *escape.Secrets) (*source[string], error) {
+	s, err := newSource(func() (string, error) {
+		text, err := textfile.Read(path)
+		if err != nil {
+			return "", err
+		}
+		return checkToken(strings.TrimRight(string(text), "\r\n"), secrets)
+	}, path)
+	if err != nil {
+		return nil, usage.Errorf("--%s %s: %w", flag, path, err)
+	}
+	return s, nil
+}
+
+// TokenFile returns a function that returns the token in the file at path, the value of a
+// flag, as it is now. It adds the token to secrets.
+func TokenFile(flag, path string, secrets *escape.Secrets) (token func(*slog.Logger) string, err error) {
+	s, err := tokenSource(flag, path, secrets)
+	if err != nil {
+		return nil, err
+	}
+	return s.get, nil
 }
 
 func checkToken(token string, secrets *escape.Secrets) (string, error) {

@@ -34,7 +34,7 @@ func (e *Endpoint) Listen(ctx context.Context, logger *slog.Logger) (net.Listene
 	}
 	e.acceptOptions.LoopbackHost = loopback && l.Addr().Network() == "tcp"
 	scheme := "ws://"
-	if config := e.TLS.server(logger); config != nil {
+	if config := e.TLS.Server(logger); config != nil {
 		l = tls.NewListener(batchListener{l}, config)
 		scheme = "wss://"
 	}

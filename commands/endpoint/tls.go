@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/wstun/wstun/commands/textfile"
 	"github.com/wstun/wstun/commands/usage"
@@ -111,9 +112,23 @@ func (t *TLS) Client(logger *slog.Logger) *tls.Config {
 	return config
 }
 
-// server returns the configuration of a listener, which checks the files at each
+// Expires returns when the certificate of this side expires, or the zero time without one.
+func (t *TLS) Expires(logger *slog.Logger) (_ time.Time) {
+	if t.certificate == nil {
+		return
+	}
+	if certs := t.certificate.get(logger); len(certs) > 0 && certs[0].Leaf != nil {
+		return certs[0].Leaf.NotAfter
+	}
+	return
+}
+
+// DemandsClientCertificates reports whether a listener demands certificates of clients.
+func (t *TLS) DemandsClientCertificates() bool { return t.authorities != nil && t.certificate != nil }
+
+// Server returns the configuration of a listener, which checks the files at each
 // handshake; nil without a certificate.
-func (t *TLS) server(logger *slog.Logger) *tls.Config {
+func (t *TLS) Server(logger *slog.Logger) *tls.Config {
 	if t.certificate == nil {
 		return nil
 	}

@@ -54,7 +54,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			o := &Options{Record: filepath.Join(b.TempDir(), "r"), RecordMax: 64 << 20, RecordKeep: 1, RecordFormat: "json"}
 			out := &Output{Secrets: &escape.Secrets{}, Catalog: reflection.NewCatalog(), Logger: slog.New(slog.DiscardHandler)}
-			f, _, err := o.newRecorder(b.Context(), out, nil)
+			f, _, err := o.newFileRecorder(b.Context(), out, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

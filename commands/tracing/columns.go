@@ -36,8 +36,8 @@ func pad(b []byte, n int) []byte {
 	return b
 }
 
-// size returns a size such as 12.5 KiB.
-func size(n int64) string {
+// Size returns a size in bytes such as 12.5 KiB.
+func Size(n int64) string {
 	switch {
 	case n < 1<<10:
 		return strconv.FormatInt(n, 10) + " B"

@@ -33,7 +33,7 @@ func (r *jsonRenderer) line(e *trace.Event, t *text) *recording.Line {
 	case trace.ClientHeader, trace.ServerHeader:
 		l.Metadata = r.metadata(e)
 	case trace.ClientMessage, trace.ServerMessage:
-		if !r.messages.show {
+		if !r.messages.show && !r.messages.record {
 			return nil
 		}
 		if t != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -13,10 +14,17 @@ import (
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
+// CheckPrint checks the flags as Print does.
+func (o *Options) CheckPrint() error {
+	o.Trace = true
+	_, err := o.check()
+	return err
+}
+
 // Print prints the events that r has in JSON, a recording or the trace of a command with
 // --output json, and ignores other lines. It returns when r ends, with its error, or when
-// ctx has ended and r returns. With follow, r is a file that grows, also as another file
-// with its name, and ends with ctx. If there are no events at all, the error says so. With
+// ctx has ended and r returns. With follow, r ends with ctx: it is a file that grows, also as
+// another file with its name, or the bytes that another process sends. If there are no events at all, the error says so. With
 // --record, it records the events instead.
 func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Output) error {
 	o.Trace = true
@@ -28,13 +36,18 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	}
 	var f *follower
 	if follow {
-		g := &growing{ctx: ctx, Reader: r, idle: func() {
+		idle := func() {
 			if f != nil {
 				f.Flush(time.Now())
 			}
-		}}
-		defer g.close()
-		r = g
+		}
+		if _, ok := r.(*os.File); ok {
+			g := &growing{ctx: ctx, Reader: r, idle: idle}
+			defer g.close()
+			r = g
+		} else {
+			r = newLive(ctx, r, idle)
+		}
 	}
 	lines := recording.NewReader(r)
 	l, err := first(lines)
@@ -44,7 +57,7 @@ func (o *Options) Print(ctx context.Context, r io.Reader, follow bool, out *Outp
 	case o.records() && errors.Is(err, io.EOF):
 		return recording.ErrNotRecording
 	case o.records() && err == nil:
-		f, _, err = o.newRecorder(ctx, out, filter)
+		f, _, err = o.newFileRecorder(ctx, out, filter)
 	default:
 		f, _ = o.newFollower(out, filter)
 	}
@@ -81,7 +94,7 @@ func first(lines *recording.Reader) (*recording.Line, error) {
 func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lines *recording.Reader, l *recording.Line, out *Output) (found bool, err error) {
 	isSecret := o.isSecret(out)
 	for ; err == nil && ctx.Err() == nil; l, err = lines.Next() {
-		if l.Event == recording.SchemaLine && learned.addSet(l.Files) {
+		if l.Event == recording.SchemaLine && learned.AddSet(l.Files) {
 			f.messages.schema.forget()
 		}
 		e, t := parseEvent(l)
@@ -92,7 +105,7 @@ func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lin
 		f.Flush(e.Time) // the calls that were open at that time
 		if lines.Version > 0 {
 			o.redactMetadata(e, isSecret)
-			f.event(e, func() *text { return f.messages.recorded(e, l) }) //nolint:contextcheck // it has its own limit
+			f.event(e, func() *text { return f.messages.recorded(context.Background(), e, l) }) //nolint:contextcheck // it has its own limit
 		} else {
 			f.event(e, func() *text { return t })
 		}
@@ -113,8 +126,8 @@ func (o *Options) redactMetadata(e *trace.Event, isSecret func(name string) bool
 }
 
 // recorded returns the message or the details of a recorded event, which is that of l.
-func (ms *messages) recorded(e *trace.Event, l *recording.Line) *text {
-	t := ms.format(e)
+func (ms *messages) recorded(ctx context.Context, e *trace.Event, l *recording.Line) *text {
+	t := ms.format(ctx, e)
 	if t != nil {
 		t.redacted = append(t.redacted, l.Redacted...)
 		slices.Sort(t.redacted)

@@ -75,16 +75,32 @@ func (o *Options) checkRecord() error {
 	return nil
 }
 
-// newRecorder returns the follower that records, and its output of the Tracer.
-func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
+// newRecorder returns a recorder with a follower, which has no destination yet, and the output
+// of the Tracer for it, without a Body.
+func (o *Options) newRecorder(out *Output, f filter, logger *slog.Logger) (*recorder, *trace.Output) {
 	ms := o.newMessages(out, f)
-	ms.show, ms.full, ms.record, ms.short, ms.keepSecrets = true, false, true, shortMessage, o.RecordSecrets
-	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version, seen: map[protoreflect.FileDescriptor]bool{}}
+	ms.full, ms.record, ms.short, ms.keepSecrets = false, true, shortMessage, o.RecordSecrets
+	r := &recorder{jsonRenderer: jsonRenderer{ms, out.Secrets}, version: out.Version, logger: logger, seen: map[protoreflect.FileDescriptor]bool{}}
 	if o.RecordSecrets {
 		r.secrets = nil
-		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
 	}
 	ms.schema.found = r.found
+	r.follower = &follower{
+		render: r, messages: ms, filter: f, calls: map[uint64]*call{}, stages: newStages(),
+		maxHeld: maxRecordHeld, maxAllHeld: maxAllRecordHeld, end: r.end, patience: diskPatience, closed: make(chan struct{}), stuck: func() {},
+	}
+	return r, &trace.Output{Sink: r.follower, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets}
+}
+
+// newFileRecorder returns the follower that records in the file, and its output of the
+// Tracer.
+func (o *Options) newFileRecorder(ctx context.Context, out *Output, f filter) (*follower, *trace.Output, error) {
+	r, output := o.newRecorder(out, f, out.Logger)
+	ms := r.messages
+	ms.show, output.Body = true, -1
+	if o.RecordSecrets {
+		out.Logger.Warn("credentials and secret fields are recorded", slog.String("file", o.Record))
+	}
 	opts := &recording.FileOptions{Max: o.RecordMax, Keep: o.RecordKeep, Head: r.head, Logger: out.Logger}
 	if o.RecordFormat == "pcapng" {
 		ms.short, opts.Pcapng = 0, recording.NewPcapng(out.Version)
@@ -93,19 +109,12 @@ func (o *Options) newRecorder(ctx context.Context, out *Output, f filter) (*foll
 	if err != nil {
 		return nil, nil, err
 	}
-	r.follower = &follower{
-		out: file, render: r, messages: ms, filter: f, calls: map[uint64]*call{}, stages: newStages(),
-		maxHeld: maxRecordHeld, maxAllHeld: maxAllRecordHeld, end: r.end,
-		patience: diskPatience, closed: make(chan struct{}),
-		stuck: func() { out.Logger.Warn("the end of the recording is missing: it could not be written in time") },
-	}
+	r.file, r.follower.out = file, file
+	r.follower.stuck = func() { out.Logger.Warn("the end of the recording is missing: it could not be written in time") }
 	if file.IsPipe() {
 		r.follower.patience = readerPatience
 	}
-	r.file, r.logger = file, out.Logger
-	return r.follower, &trace.Output{
-		Sink: r.follower, Body: -1, Queue: recordQueue, IsSecret: o.isSecret(out), Secrets: o.RecordSecrets,
-	}, nil
+	return r.follower, output, nil
 }
 
 // createRecord creates the file.
@@ -134,7 +143,7 @@ func (o *Options) createRecord(ctx context.Context, out *Output, opts *recording
 type recorder struct {
 	jsonRenderer
 	follower *follower
-	file     *recording.File
+	file     *recording.File                      // nil: a live recording
 	files    recording.Files                      // the schema so far
 	seen     map[protoreflect.FileDescriptor]bool // … and its descriptors: converting them takes time
 	version  string                               // of wstun
@@ -144,6 +153,9 @@ type recorder struct {
 }
 
 func (r *recorder) event(e *trace.Event, _ *call, t *text) []byte {
+	if !r.messages.show && (e.Type == trace.ClientMessage || e.Type == trace.ServerMessage) {
+		t = nil // it was formatted for a filter
+	}
 	l := r.line(e, t)
 	for _, f := range e.Metadata {
 		if r.messages.keepSecrets && f.Sensitive && f.Name != recording.DetailsKey && !slices.Contains(l.Sensitive, f.Name) {
@@ -249,9 +261,11 @@ func (r *recorder) found(file protoreflect.FileDescriptor) {
 	}
 }
 
-// end closes the file.
+// end closes the file, if there is one.
 func (r *recorder) end(lost trace.Losses) {
-	r.file.Close()
+	if r.file != nil {
+		r.file.Close()
+	}
 	if lost != (trace.Losses{}) {
 		r.logger.Warn("the recording is incomplete", slog.String("lost", losses(lost)))
 	}

@@ -50,7 +50,7 @@ func (r *textRenderer) event(e *trace.Event, c *call, t *text) []byte {
 	case trace.Other:
 		details := e.Message
 		if e.Duration > 0 {
-			details = fmt.Sprintf("ended after %s, %s sent, %s received", duration(e.Duration), size(e.Sent.Bytes), size(e.Received.Bytes))
+			details = fmt.Sprintf("ended after %s, %s sent, %s received", duration(e.Duration), Size(e.Sent.Bytes), Size(e.Received.Bytes))
 		}
 		return r.line(e.Time, e.Session, 0, mark{"other", terminal.Yellow}, "stream "+strconv.Itoa(int(e.Stream))+": "+details)
 	case trace.Lost:
@@ -90,7 +90,7 @@ func losses(l trace.Losses) string {
 		}
 	}
 	if l.Bytes > 0 {
-		parts = append(parts, size(l.Bytes)+" of messages")
+		parts = append(parts, Size(l.Bytes)+" of messages")
 	}
 	return strings.Join(parts, ", ")
 }
@@ -104,7 +104,7 @@ func (r *textRenderer) message(e *trace.Event, c *call, t *text) []byte {
 	body := escape.Text(r.secrets.Mask(t.json))
 	var notes []string
 	if t.note != "" {
-		notes = append(notes, size(e.Size), escape.Line(t.note))
+		notes = append(notes, Size(e.Size), escape.Line(t.note))
 	}
 	switch {
 	case t.unknown == 1:
@@ -335,7 +335,7 @@ func (r *textRenderer) counts(sent, received trace.Count) string {
 		begin := len(b)
 		b = strconv.AppendUint(append(b, column.arrow...), column.count.Messages, 10)
 		if column.count.Bytes > 0 {
-			b = append(append(b, dot...), size(column.count.Bytes)...)
+			b = append(append(b, dot...), Size(column.count.Bytes)...)
 		}
 		b = pad(b, width-utf8.RuneCount(b[begin:]))
 	}

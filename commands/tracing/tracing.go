@@ -7,7 +7,8 @@
 //	defer t.Close()
 //	sessionOptions.Observe = t.Observe()
 //
-// A nil Tracing, that of a command without any of the flags, does nothing.
+// A nil Tracing, that of a command without any of the flags, does nothing. [Tracing.Attach]
+// traces a command that is running already.
 package tracing
 
 import (
@@ -16,7 +17,9 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -76,15 +79,24 @@ type Output struct {
 	Learned *Learned            // receives the files that the trace sees; nil: none are needed
 	Summary bool                // print a summary at the end
 
+	// Attachable says that there is a Tracing without any of the flags, too, so that Attach
+	// may be called.
+	Attachable bool
+
 	// Of a recording.
 	Version string       // of wstun
 	Stdout  *os.File     // for --record -; nil: that isn't possible
 	Logger  *slog.Logger // must be set
 }
 
-// Tracing is a running trace, a recording, or both.
+// Tracing is a running trace, a recording, or both, or neither until Attach. Its methods may
+// be called from any goroutine.
 type Tracing struct {
-	tracer    *trace.Tracer
+	tracer *trace.Tracer
+	opts   *Options
+	out    *Output
+
+	mu        sync.Mutex
 	followers []*follower
 }
 
@@ -98,14 +110,14 @@ func (o *Options) Asked() bool {
 func (o *Options) on() bool { return o.Trace || o.Messages || o.Full }
 
 // Start starts the trace and the recording that the flags ask for, or returns nil if they
-// ask for neither. If the recording is a pipe without a reader, it waits for one, or until
+// ask for neither and out isn't Attachable. If the recording is a pipe without a reader, it waits for one, or until
 // ctx ends. Errors are usage errors, or that of ctx.
 func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 	f, err := o.check()
-	if err != nil || !o.on() && !o.records() {
+	if err != nil || !o.on() && !o.records() && !out.Attachable {
 		return nil, err
 	}
-	t := &Tracing{}
+	t := &Tracing{opts: o, out: out}
 	var outputs []trace.Output
 	memory := int64(0)
 	if o.on() {
@@ -114,7 +126,7 @@ func (o *Options) Start(ctx context.Context, out *Output) (*Tracing, error) {
 		memory = output.Queue // 0: the default
 	}
 	if o.records() {
-		follow, output, err := o.newRecorder(ctx, out, f)
+		follow, output, err := o.newFileRecorder(ctx, out, f)
 		if err != nil {
 			return nil, err
 		}
@@ -236,13 +248,24 @@ func (t *Tracing) Tracer() *trace.Tracer {
 	return t.tracer
 }
 
+// Lost returns the losses so far of the trace, the recording and live recordings.
+func (t *Tracing) Lost() trace.Losses {
+	if t == nil {
+		return trace.Losses{}
+	}
+	return t.tracer.Lost()
+}
+
 // Forget makes the trace ask for the types of messages again, because there is another
 // server.
 func (t *Tracing) Forget() {
-	if t != nil {
-		for _, follow := range t.followers {
-			follow.messages.schema.forget()
-		}
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, follow := range t.followers {
+		follow.messages.schema.forget()
 	}
 }
 
@@ -262,7 +285,10 @@ func (t *Tracing) Close() {
 	cancel()
 	_ = t.tracer.Close(ended) // which doesn't wait
 	started := time.Now()
-	for _, follow := range t.followers {
+	t.mu.Lock()
+	followers := slices.Clone(t.followers)
+	t.mu.Unlock()
+	for _, follow := range followers {
 		select {
 		case <-follow.closed:
 		case <-time.After(time.Until(started.Add(follow.patience))):

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/rpc"
 )
 
 // discardConn is a connection whose Write discards.
@@ -18,12 +19,17 @@ func (discardConn) Write(p []byte) (int, error) { return len(p), nil }
 
 // BenchmarkTrackCalls tracks unary calls in both directions of a connection.
 func BenchmarkTrackCalls(b *testing.B) {
-	fl := newFlow(newSocketEndpoint(discardConn{}), nil)
+	fl := newFlow(newSocketEndpoint(discardConn{}), nil, &rpc.Counts{})
 	fl.calls = newHTTP2Calls()
 	w := &clientWriter{fl: fl}
-	request := slices.Concat(rawFrame(http2.FrameHeaders, endHeaders, 1, 20), rawFrame(http2.FrameData, endStream, 1, 25))
-	answer := slices.Concat(
-		rawFrame(http2.FrameHeaders, endHeaders, 1, 20), rawFrame(http2.FrameData, 0, 1, 25), rawFrame(http2.FrameHeaders, endHeaders|endStream, 1, 20))
+	// As in the steady state, the blocks have indexes only.
+	block := func(flags http2.Flags, block string) []byte {
+		return append(rawFrame(http2.FrameHeaders, flags, 1, len(block))[:h2.HeaderLen], block...)
+	}
+	message := string(append([]byte{0, 0, 0, 0, 20}, make([]byte, 20)...))
+	fl.calls.scan(&fl.calls.responses, block(endHeaders, "\x40\x0bgrpc-status\x010"))
+	request := slices.Concat(block(endHeaders, "\x83\x86\x84\x81\x8f\x8c\x8d"), []byte(dataFrame(endStream, message)))
+	answer := slices.Concat(block(endHeaders, "\x88\x8f"), []byte(dataFrame(0, message)), block(endHeaders|endStream, "\xbe\x8e"))
 	setStream := func(frames []byte, stream uint32) {
 		for len(frames) > 0 {
 			binary.BigEndian.PutUint32(frames[5:], stream)
@@ -34,7 +40,7 @@ func BenchmarkTrackCalls(b *testing.B) {
 	for stream := uint32(1); b.Loop(); stream += 2 {
 		setStream(request, stream)
 		setStream(answer, stream)
-		fl.calls.scan(fl.calls.requests, request)
+		fl.calls.scan(&fl.calls.requests, request)
 		if _, err := w.Write(answer); err != nil {
 			b.Fatal(err)
 		}

@@ -4,8 +4,10 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/rpc"
 )
 
 // rawFrame returns a frame with a payload of the given length.
@@ -20,9 +22,9 @@ func rawFrame(kind http2.FrameType, flags http2.Flags, stream uint32, payload in
 // newHTTP2Calls returns the calls of a connection on which both sides have sent their
 // preface.
 func newHTTP2Calls() *calls {
-	c := newCalls()
-	c.scan(c.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 6)...))
-	c.scan(c.responses, rawFrame(http2.FrameSettings, 0, 0, 0))
+	c := newCalls(&rpc.Counts{})
+	c.scan(&c.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 6)...))
+	c.scan(&c.responses, rawFrame(http2.FrameSettings, 0, 0, 0))
 	return c
 }
 
@@ -68,9 +70,9 @@ func TestCalls(t *testing.T) {
 			t.Parallel()
 			c := newHTTP2Calls()
 			for i, s := range test.steps {
-				scanner := c.responses
+				scanner := &c.responses
 				if s.fromClient {
-					scanner = c.requests
+					scanner = &c.requests
 				}
 				c.scan(scanner, rawFrame(s.kind, s.flags, s.stream, (i+1)*100))
 			}
@@ -85,13 +87,13 @@ func TestCalls(t *testing.T) {
 func TestCallsEndWithTheWholeFrame(t *testing.T) {
 	t.Parallel()
 	c := newHTTP2Calls()
-	c.scan(c.requests, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
+	c.scan(&c.requests, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
 	last := rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 18)
 	for i := range last {
 		if len(c.open) != 1 {
 			t.Errorf("after %d bytes of %d: %d open", i, len(last), len(c.open))
 		}
-		c.scan(c.responses, last[i:i+1])
+		c.scan(&c.responses, last[i:i+1])
 	}
 	if len(c.open) != 0 {
 		t.Errorf("after the last byte: %d open", len(c.open))
@@ -101,9 +103,9 @@ func TestCallsEndWithTheWholeFrame(t *testing.T) {
 // Connections that aren't HTTP/2, and malformed ones, aren't tracked.
 func TestCallsStopTracking(t *testing.T) {
 	t.Parallel()
-	c := newCalls()
-	c.scan(c.requests, []byte("GET / HTTP/1.1\r\n"))
-	c.scan(c.requests, []byte("\r\n"))
+	c := newCalls(&rpc.Counts{})
+	c.scan(&c.requests, []byte("GET / HTTP/1.1\r\n"))
+	c.scan(&c.requests, []byte("\r\n"))
 	if !c.untracked {
 		t.Error("untracked = false, want true")
 	}
@@ -113,14 +115,14 @@ func TestCallsStopTracking(t *testing.T) {
 func TestCallsAfterMalformedFrame(t *testing.T) {
 	t.Parallel()
 	c := newHTTP2Calls()
-	c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
-	c.scan(c.requests, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // without HEADERS
+	c.scan(&c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
+	c.scan(&c.requests, rawFrame(http2.FrameContinuation, endHeaders, 1, 0)) // without HEADERS
 	idle := false
 	c.whenIdle(func() { idle = true })
 	if c.untracked || len(c.open) != 1 || idle {
 		t.Errorf("untracked %v, %d open, idle %v, want false, 1, false", c.untracked, len(c.open), idle)
 	}
-	c.scan(c.responses, rawFrame(http2.FrameHeaders, endHeaders|endStream, 1, 0))
+	c.scan(&c.responses, rawFrame(http2.FrameHeaders, endHeaders|endStream, 1, 0))
 	if len(c.open) != 0 || !idle {
 		t.Errorf("%d open, idle %v, want 0, true", len(c.open), idle)
 	}
@@ -130,34 +132,34 @@ func TestCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newHTTP2Calls()
 	for i := range uint32(maxOpenCalls) {
-		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*i+1, 0))
+		c.scan(&c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*i+1, 0))
 	}
 	if len(c.open) != maxOpenCalls || c.untracked {
 		t.Fatalf("%d open, untracked %v, want %d, false", len(c.open), c.untracked, maxOpenCalls)
 	}
 	for i := range uint32(100) {
-		c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*(maxOpenCalls+i)+1, 0))
+		c.scan(&c.requests, rawFrame(http2.FrameHeaders, endHeaders, 2*(maxOpenCalls+i)+1, 0))
 	}
 	if len(c.open) != 0 || !c.untracked {
 		t.Errorf("%d open, untracked %v, want 0, true", len(c.open), c.untracked)
 	}
-	c.scan(c.responses, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
+	c.scan(&c.responses, rawFrame(http2.FrameHeaders, endStream|endHeaders, 1, 0))
 }
 
 func TestCallsWhenIdle(t *testing.T) {
 	t.Parallel()
-	c := newCalls()
+	c := newCalls(&rpc.Counts{})
 	idle := 0
 	c.begin(1)
 	c.whenIdle(func() { idle++ })
 	c.begin(3)
-	c.end(1)
+	c.end(1, codes.OK)
 	if idle != 0 {
 		t.Error("whenIdle called its function while a call was open")
 	}
-	c.end(3)
+	c.end(3, codes.OK)
 	c.begin(5)
-	c.end(5)
+	c.end(5, codes.OK)
 	if idle != 1 {
 		t.Errorf("whenIdle called its function %d times, want once", idle)
 	}
@@ -169,7 +171,7 @@ func TestCallsWhenIdle(t *testing.T) {
 	c.whenIdle(func() { t.Error("whenIdle called its function on a connection that isn't tracked") })
 }
 
-// betweenMessages works with padding, CONTINUATION frames and chunks of any size.
+// takeBetweenMessages works with padding, CONTINUATION frames and chunks of any size.
 func TestCallsBetweenMessages(t *testing.T) {
 	t.Parallel()
 	message := "\x00\x00\x00\x00\x03abc"
@@ -192,13 +194,13 @@ func TestCallsBetweenMessages(t *testing.T) {
 			t.Parallel()
 			for _, size := range []int{1, 1000} {
 				c := newHTTP2Calls()
-				c.scan(c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
+				c.scan(&c.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 0))
 				for rest := []byte(test.response); len(rest) > 0; {
 					n := min(size, len(rest))
-					c.scan(c.responses, rest[:n])
+					c.scan(&c.responses, rest[:n])
 					rest = rest[n:]
 				}
-				if got := len(c.betweenMessages()) == 1; got != test.between || c.untracked {
+				if got := len(c.takeBetweenMessages()) == 1; got != test.between || c.untracked {
 					t.Errorf("in chunks of %d: between messages %v, untracked %v, want %v, false", size, got, c.untracked, test.between)
 				}
 			}

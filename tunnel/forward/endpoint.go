@@ -24,6 +24,9 @@ type endpoint interface {
 	// abort closes the connection with a reset, so that the peer sees an error.
 	abort()
 
+	// streamID returns the number of the yamux stream, or 0 for a socket.
+	streamID() uint32
+
 	// sessionDone and sessionErr are Done and Err of a stream's session. They return
 	// nil for a socket.
 	sessionDone() <-chan struct{}
@@ -65,6 +68,7 @@ func (e *socketEndpoint) abort() {
 	_ = e.Close()
 }
 
+func (e *socketEndpoint) streamID() uint32             { return 0 }
 func (e *socketEndpoint) sessionDone() <-chan struct{} { return nil }
 func (e *socketEndpoint) sessionErr() error            { return nil }
 
@@ -84,5 +88,6 @@ func (e streamEndpoint) abort() {
 	_ = e.Close()
 }
 
+func (e streamEndpoint) streamID() uint32             { return e.ID() }
 func (e streamEndpoint) sessionDone() <-chan struct{} { return e.Session().Done() }
 func (e streamEndpoint) sessionErr() error            { return e.Session().Err() }

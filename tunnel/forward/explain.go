@@ -29,15 +29,16 @@ func (fl *flow) explain(reason error) error {
 	text := fl.explanation(reason)
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors
-	for stream, r := range fl.calls.betweenMessages() {
+	anyOpen := fl.calls.anyOpen()
+	for stream, k := range fl.calls.takeBetweenMessages() {
 		_ = framer.WriteHeaders(http2.HeadersFrameParam{
-			StreamID: stream, BlockFragment: unavailable(text, r.begun), EndHeaders: true, EndStream: true,
+			StreamID: stream, BlockFragment: unavailable(text, k.answered), EndHeaders: true, EndStream: true,
 		})
 	}
 	_ = framer.WriteGoAway(math.MaxInt32, http2.ErrCodeNo, []byte(text))
 	// The end of the session breaks the client's direction, too, if the client sends then.
 	hasClient := fl.clientFailure.Load() == nil || fl.connected().sessionErr() != nil
-	if hasClient && fl.calls.anyOpen() {
+	if hasClient && anyOpen {
 		fl.trace.GoAway(text)
 	}
 	_ = fl.client.SetWriteDeadline(time.Now().Add(closeWait))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -43,7 +44,9 @@ type flow struct {
 
 	mu       sync.Mutex
 	server   endpoint // nil until it is connected
+	session  uint64   // the number of the stream's session; 0: unknown
 	draining bool
+	leaving  bool // Reconnect has asked the client to leave
 
 	clientClosed  atomic.Bool           // the client has closed its direction in order
 	clientFailure atomic.Pointer[error] // why the client's direction broke, after which the server's connection is reset
@@ -52,19 +55,22 @@ type flow struct {
 	goingAway bool       // a GOAWAY is still to be written to client
 }
 
-func newFlow(client endpoint, cancel context.CancelCauseFunc) *flow {
-	return &flow{client: client, calls: newCalls(), cancel: cancel}
+func newFlow(client endpoint, cancel context.CancelCauseFunc, ended *rpc.Counts) *flow {
+	return &flow{client: client, calls: newCalls(ended), cancel: cancel}
 }
 
-// setServer sets the connection to the server. It returns false if the flow is
-// already draining.
-func (fl *flow) setServer(server endpoint) bool {
+// setServer sets the connection to the server, which is a stream of s unless that is nil.
+// It returns false if the flow is already draining.
+func (fl *flow) setServer(server endpoint, s *tunnel.Session) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if fl.draining {
 		return false
 	}
 	fl.server = server
+	if s != nil {
+		fl.session = s.ID
+	}
 	return true
 }
 
@@ -190,6 +196,17 @@ func (fl *flow) drain() {
 	time.AfterFunc(lastCallWait, func() { fl.calls.whenIdle(fl.startClosing) })
 }
 
+// reconnect sends an HTTP/2 client a GOAWAY, once the server has begun its connection. The
+// client closes the connection when no call is open. It doesn't block.
+func (fl *flow) reconnect() {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if !fl.leaving {
+		fl.leaving = true
+		go fl.goAway() // as in drain
+	}
+}
+
 // startClosing starts closeGracefully. It must not block, because its caller may be
 // the goroutine that receives for a whole session.
 func (fl *flow) startClosing() { go fl.closeGracefully() }
@@ -205,6 +222,9 @@ func (fl *flow) goAway() {
 // writeGoAway writes the GOAWAY if it is due and the client is at a frame boundary. The
 // caller holds wmu.
 func (fl *flow) writeGoAway() {
+	if fl.calls.responses.Err() != nil { // not HTTP/2
+		fl.goingAway = false
+	}
 	if fl.goingAway && fl.calls.responses.AtBoundary() {
 		fl.goingAway = false
 		const text = "wstun: no more calls on this connection"

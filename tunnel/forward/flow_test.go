@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
@@ -30,10 +31,10 @@ func TestStartClosingDoesNotBlock(t *testing.T) {
 	defer server.Close()
 	unblock := make(chan struct{})
 	defer close(unblock)
-	fl := newFlow(stalledEndpoint{newSocketEndpoint(client), unblock}, nil)
-	fl.setServer(newSocketEndpoint(server))
+	fl := newFlow(stalledEndpoint{newSocketEndpoint(client), unblock}, nil, &rpc.Counts{})
+	fl.setServer(newSocketEndpoint(server), nil)
 	fl.calls = newHTTP2Calls()
-	fl.calls.scan(fl.calls.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 10))
+	fl.calls.scan(&fl.calls.requests, rawFrame(http2.FrameHeaders, endHeaders, 1, 10))
 	closing := make(chan struct{})
 	fl.calls.whenIdle(func() {
 		close(closing)
@@ -42,7 +43,7 @@ func TestStartClosingDoesNotBlock(t *testing.T) {
 	scanned := make(chan struct{})
 	go func() {
 		defer close(scanned)
-		fl.calls.scan(fl.calls.requests, rawFrame(http2.FrameRSTStream, 0, 1, 4))
+		fl.calls.scan(&fl.calls.requests, rawFrame(http2.FrameRSTStream, 0, 1, 4))
 	}()
 	tunneltest.Await(t, "the closing", closing)
 	if _, ok := tunneltest.Within(10*time.Second, scanned); !ok {

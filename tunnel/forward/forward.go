@@ -33,6 +33,7 @@ import (
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -62,6 +63,8 @@ type Forwarder struct {
 	// Logger logs each connection at debug level. Default: nothing is logged.
 	Logger *slog.Logger
 
+	ended rpc.Counts
+
 	mu        sync.Mutex
 	closed    bool // Shutdown was called
 	listeners map[net.Listener]struct{}
@@ -83,7 +86,7 @@ func (f *Forwarder) Serve(l net.Listener) error {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			f.start(newSocketEndpoint(conn))
+			f.start(newSocketEndpoint(conn), 0)
 		case f.isClosed():
 			return nil
 		default:
@@ -93,14 +96,14 @@ func (f *Forwarder) Serve(l net.Listener) error {
 }
 
 // ServeStreams forwards the streams that the peer of s opens. It blocks until s ends or
-// its Shutdown begins.
-func (f *Forwarder) ServeStreams(s *wsmux.Session) {
+// its Shutdown begins. number is that of the session in Calls.
+func (f *Forwarder) ServeStreams(s *wsmux.Session, number uint64) {
 	for {
 		stream, err := s.Accept()
 		if err != nil {
 			return
 		}
-		f.start(streamEndpoint{stream})
+		f.start(streamEndpoint{stream}, number)
 	}
 }
 
@@ -129,11 +132,12 @@ func (f *Forwarder) isClosed() bool {
 	return f.closed
 }
 
-// start forwards the connection of a client in a new goroutine.
-func (f *Forwarder) start(client endpoint) {
+// start forwards the connection of a client, which is a stream of this session unless it
+// is 0, in a new goroutine.
+func (f *Forwarder) start(client endpoint, session uint64) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	fl := newFlow(client, cancel)
-	fl.secrets, fl.trace = f.Secrets, f.Trace
+	fl := newFlow(client, cancel, &f.ended)
+	fl.secrets, fl.trace, fl.session = f.Secrets, f.Trace, session
 	if f.Trace != nil {
 		fl.since = time.Now()
 	}
@@ -151,6 +155,7 @@ func (f *Forwarder) start(client endpoint) {
 	f.running.Go(func() {
 		f.forward(ctx, fl)
 		cancel(nil)
+		fl.calls.close(rpc.NoStatus)
 		f.mu.Lock()
 		delete(f.flows, fl)
 		f.mu.Unlock()
@@ -187,7 +192,7 @@ func (f *Forwarder) connect(ctx context.Context, fl *flow) (release func() bool)
 		fl.answerUnavailable(ctx, err, up)
 		return nil
 	}
-	if !fl.setServer(server) {
+	if !fl.setServer(server, s) {
 		_ = server.Close()
 		fl.answerUnavailable(ctx, fmt.Errorf("%w: %w", tunnel.ErrNoSession, tunnel.ErrShuttingDown), nil)
 		return nil
@@ -236,14 +241,15 @@ func (f *Forwarder) logger() *slog.Logger {
 	return f.Logger
 }
 
-// OpenCalls returns how many calls are open on HTTP/2 connections.
-func (f *Forwarder) OpenCalls() (n int) {
+// Reconnect makes HTTP/2 clients open another connection for their next calls: it sends each
+// a GOAWAY (RFC 9113 §6.8). No call fails. A client closes its old connection when its
+// open calls have ended. Other connections aren't affected. It doesn't block.
+func (f *Forwarder) Reconnect() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for fl := range f.flows {
-		n += fl.calls.numOpen()
+		fl.reconnect()
 	}
-	return n
 }
 
 // Shutdown closes the listeners, fails the calls that wait for a session with

@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 	"testing"
+
+	"github.com/wstun/wstun/tunnel/rpc"
 )
 
 // BenchmarkForward copies from a socket to a stream and from that to another socket, as
@@ -22,8 +24,8 @@ func BenchmarkForward(b *testing.B) {
 	}
 	var forwarding sync.WaitGroup
 	for _, hop := range [][2]endpoint{{newSocketEndpoint(near), streamEndpoint{from}}, {streamEndpoint{to}, newSocketEndpoint(far)}} {
-		fl := newFlow(hop[0], func(error) {})
-		fl.setServer(hop[1])
+		fl := newFlow(hop[0], func(error) {}, &rpc.Counts{})
+		fl.setServer(hop[1], nil)
 		forwarding.Go(func() { _ = fl.run() })
 	}
 	const block = 128 * 1024

@@ -30,7 +30,7 @@ func forwardStreams(t *testing.T, dial func(context.Context) (net.Conn, error)) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.ServeStreams(server)
+		f.ServeStreams(server, 7)
 	}()
 	t.Cleanup(func() {
 		_ = f.Shutdown(tunneltest.Ended())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
 
 	"github.com/wstun/wstun/tunnel/h2"
 	"github.com/wstun/wstun/tunnel/trace"
@@ -66,7 +67,7 @@ func (fl *flow) refuse(reason error, local *trace.Local) error {
 		return h2.ErrNotHTTP2 // the client has sent no preface
 	}
 	text := fl.explanation(reason)
-	open, last := fl.calls.close()
+	open, last := fl.calls.close(codes.Unavailable)
 	local.Refuse(text)
 	var out bytes.Buffer
 	framer := http2.NewFramer(&out, nil) // a bytes.Buffer returns no errors
@@ -94,7 +95,7 @@ type refusingWriter struct {
 func (w *refusingWriter) Write(p []byte) (int, error) {
 	calls := w.fl.calls
 	w.trace.Received(p)
-	calls.scan(calls.requests, p)
+	calls.scan(&calls.requests, p)
 	if err := calls.requests.Err(); err != nil {
 		return 0, err
 	}
@@ -131,6 +132,6 @@ func (fl *flow) writePreface() error {
 	_ = framer.WriteSettings()
 	_ = framer.WriteSettingsAck()
 	_, err := fl.client.Write(out.Bytes())
-	fl.calls.scan(fl.calls.responses, out.Bytes())
+	fl.calls.scan(&fl.calls.responses, out.Bytes())
 	return err
 }

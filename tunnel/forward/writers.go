@@ -19,7 +19,7 @@ func (w *serverWriter) Abort() { w.server.abort() }
 
 func (w *serverWriter) write(p []byte, write func([]byte) (int, error)) (int, error) {
 	if len(p) > w.scanned {
-		w.fl.calls.scan(w.fl.calls.requests, p[w.scanned:])
+		w.fl.calls.scan(&w.fl.calls.requests, p[w.scanned:])
 		w.scanned = len(p)
 	}
 	n, err := write(p)
@@ -132,6 +132,6 @@ func (w *clientWriter) writeAndScan(p []byte, write func([]byte) (int, error)) (
 		return 0, nil
 	}
 	n, err := write(p)
-	w.fl.calls.scan(w.fl.calls.responses, p[:n])
+	w.fl.calls.scan(&w.fl.calls.responses, p[:n])
 	return n, err
 }

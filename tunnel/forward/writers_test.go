@@ -11,13 +11,14 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // newHTTP2Flow returns a flow whose client has sent the HTTP/2 preface.
 func newHTTP2Flow(client net.Conn) *flow {
-	fl := newFlow(newSocketEndpoint(client), func(error) {})
-	fl.calls.scan(fl.calls.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 0)...))
+	fl := newFlow(newSocketEndpoint(client), func(error) {}, &rpc.Counts{})
+	fl.calls.scan(&fl.calls.requests, append([]byte(http2.ClientPreface), rawFrame(http2.FrameSettings, 0, 0, 0)...))
 	return fl
 }
 
@@ -88,7 +89,7 @@ func TestClientWriterBuffersNothingElse(t *testing.T) {
 		newFlow func(net.Conn) *flow
 		chunks  []string
 	}{
-		"another client":  {func(near net.Conn) *flow { return newFlow(newSocketEndpoint(near), nil) }, []string{begun, begun[:4], begun[4:8]}},
+		"another client":  {func(near net.Conn) *flow { return newFlow(newSocketEndpoint(near), nil, &rpc.Counts{}) }, []string{begun, begun[:4], begun[4:8]}},
 		"another server":  {newHTTP2Flow, []string{"H", "TTP/1.1 200 OK\r\n"}},
 		"very long frame": {newHTTP2Flow, []string{begun, string(rawFrame(http2.FrameData, 0, 1, 2*maxPartial))[:maxPartial+1]}},
 	} {

@@ -39,11 +39,12 @@ type conn struct {
 	// guarded by Process.mu:
 	counted int64 // bytes of held that count
 	closed  bool
+	leaving bool // the client receives, or has received, a GOAWAY of Reconnect
 
 	wmu    sync.Mutex
 	sent   frames
 	queue  *h2.Scanner // of the sent bytes; nil for a client
-	credit []byte      // delayed WINDOW_UPDATE frames, to be sent at the next frame boundary
+	credit []byte      // delayed WINDOW_UPDATE frames, and others, to be sent at the next frame boundary
 }
 
 // listener accepts connections that a session limits.
@@ -57,7 +58,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(c, l.session, false), nil
+	conn := newConn(c, l.session, false)
+	l.session.process.mu.Lock()
+	l.session.conns[conn] = struct{}{}
+	l.session.process.mu.Unlock()
+	return conn, nil
 }
 
 // ClientCredentials returns creds for the client of [Session.ClientOptions].
@@ -266,7 +271,7 @@ func (c *conn) sendCredit(frames []byte) {
 
 // flush sends c.credit at a frame boundary. The caller holds wmu.
 func (c *conn) flush() error {
-	if len(c.credit) == 0 || !c.sent.atBoundary() {
+	if len(c.credit) == 0 || !c.sent.atBoundary() || c.queue != nil && !c.queue.AtBoundary() { // between the frames of a header block
 		return nil
 	}
 	p := c.credit
@@ -290,6 +295,7 @@ func (c *conn) Close() error {
 	p.mu.Lock()
 	c.flow.session.blocks -= c.counted
 	c.counted, c.closed = 0, true
+	delete(c.flow.session.conns, c)
 	p.mu.Unlock()
 	return c.Conn.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/wstun/wstun/tunnel/h2"
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // pieces is a net.Conn that returns data in pieces of the given size.
@@ -136,7 +137,7 @@ func TestReadWaitsForWrite(t *testing.T) {
 	c := newConn(near, newSession(t, 64*mib), false)
 	var running sync.WaitGroup
 	running.Go(func() { _, _ = c.Write(testFrame(http2.FrameSettings, 0, 0, 0)) }) // far doesn't read
-	eventually(t, "Write is blocked", func() bool {
+	tunneltest.Eventually(t, "Write is blocked", func() bool {
 		free := c.wmu.TryLock()
 		if free {
 			c.wmu.Unlock()

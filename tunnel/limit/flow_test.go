@@ -79,7 +79,7 @@ func TestMessagesLargerThanWindow(t *testing.T) {
 		stream := openEcho(ctx, t, cc)
 		sending.Go(func() { errs <- exchange(stream, make([]byte, firstWindow+1000)) })
 	}
-	eventually(t, "the connection is stalled", func() bool {
+	tunneltest.Eventually(t, "the connection is stalled", func() bool {
 		s.process.mu.Lock()
 		defer s.process.mu.Unlock()
 		return s.unread[receiving].waiting() > s.limit/8

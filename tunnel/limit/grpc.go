@@ -1,12 +1,12 @@
 package limit
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"net"
+	"path"
 	"slices"
-	"sync/atomic"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/tap"
 
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -66,7 +65,8 @@ type Server struct {
 // set a codec, a limit or a tap handler.
 func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *Server {
 	streamWindow, connWindow := s.windows()
-	return &Server{session: s, Server: grpc.NewServer(append(opts,
+	srv := &Server{session: s}
+	opts = slices.Concat([]grpc.ServerOption{grpc.UnknownServiceHandler(srv.unimplemented)}, opts, []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxRecvMsgSize(s.MaxMessage()),
 		grpc.MaxSendMsgSize(s.MaxMessage()),
@@ -79,7 +79,21 @@ func (s *Session) NewServer(codec encoding.CodecV2, opts ...grpc.ServerOption) *
 		grpc.RPCDecompressor(decompressor{s, decompressing}), //nolint:staticcheck // an encoding.Compressor serves all servers of the process
 		grpc.InTapHandle(s.admit),
 		grpc.ChainStreamInterceptor(s.intercept),
-	)...)}
+	})
+	srv.Server = grpc.NewServer(opts...)
+	return srv
+}
+
+// unimplemented answers calls of unknown methods as grpc-go does, which wouldn't call the
+// interceptor.
+func (s *Server) unimplemented(_ any, stream grpc.ServerStream) error {
+	name, _ := grpc.MethodFromServerStream(stream)
+	service, method := path.Split(strings.TrimPrefix(name, "/"))
+	service = strings.TrimSuffix(service, "/")
+	if _, ok := s.GetServiceInfo()[service]; !ok {
+		return status.Errorf(codes.Unimplemented, "unknown service %v", service)
+	}
+	return status.Errorf(codes.Unimplemented, "unknown method %v for service %v", method, service)
 }
 
 // RegisterService implements grpc.ServiceRegistrar. It registers unary methods as streams,
@@ -101,13 +115,6 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		})
 	}
 	s.Server.RegisterService(&streams, impl)
-}
-
-// OpenCalls returns how many calls of the session are open.
-func (s *Server) OpenCalls() int {
-	s.session.process.mu.Lock()
-	defer s.session.process.mu.Unlock()
-	return s.session.calls
 }
 
 // Serve serves the connections of l, and closes it. It blocks until the server is stopped.
@@ -134,81 +141,6 @@ func (s *Session) ClientCodec(codec encoding.CodecV2) encoding.CodecV2 {
 
 func (s *Session) maxHeaderList() uint32 {
 	return uint32(min(s.process.opts.HeaderList+headerRoom, math.MaxUint32)) //nolint:gosec // it fits
-}
-
-// admission is the value of a call's context at admissionKey.
-type admission struct {
-	session *Session
-	refusal error        // of the call, or nil
-	size    int64        // of the header list
-	stop    func() bool  // stops the removal of the call at the end of its context
-	users   atomic.Int32 // the handler and the stream, as long as they haven't ended
-}
-
-// keep counts the call until its handler has returned and its stream has ended, whether or
-// not its context has. The handler calls the result when it returns.
-func (a *admission) keep(c *call) (returned func()) {
-	if !a.stop() {
-		return func() {}
-	}
-	a.users.Store(2)
-	done := func() {
-		if a.users.Add(-1) == 0 {
-			a.session.removeCall(a.size)
-		}
-	}
-	if !c.conn.flow.callAtEnd(c.stream, done) {
-		done()
-	}
-	return done
-}
-
-type admissionKey struct{}
-
-// admit counts a call and its header list until the call ends. It refuses no call itself:
-// grpc-go doesn't stop the timers of calls for which a tap.ServerInHandle returns an error.
-func (s *Session) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
-	a := &admission{session: s, size: listSize(info.Header)}
-	if a.refusal = s.addCall(a.size); a.refusal == nil {
-		a.stop = context.AfterFunc(ctx, func() { s.removeCall(a.size) })
-	}
-	return context.WithValue(ctx, admissionKey{}, a), nil
-}
-
-func admissionOf(ctx context.Context) *admission {
-	a, _ := ctx.Value(admissionKey{}).(*admission)
-	return a
-}
-
-// FromContext returns the session of a call, or nil.
-func FromContext(ctx context.Context) *Session {
-	if a := admissionOf(ctx); a != nil {
-		return a.session
-	}
-	return nil
-}
-
-func (s *Session) addCall(size int64) error {
-	p := s.process
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case s.calls == maxCalls:
-		return status.Errorf(codes.ResourceExhausted, "wstun: this session has %d open calls already", maxCalls)
-	case s.headers+size > p.opts.SessionHeaderLists:
-		return status.Errorf(codes.ResourceExhausted, "wstun: the headers of this session's open calls have more than %d bytes", p.opts.SessionHeaderLists)
-	}
-	s.calls++
-	s.headers += size
-	return nil
-}
-
-func (s *Session) removeCall(size int64) {
-	p := s.process
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.calls--
-	s.headers -= size
 }
 
 // listSize returns the size of a header list (RFC 9113 §6.5.2).

@@ -29,6 +29,8 @@ import (
 	"cmp"
 	"context"
 	"sync"
+
+	"github.com/wstun/wstun/tunnel/rpc"
 )
 
 // The defaults of Options.
@@ -58,7 +60,8 @@ type Options struct {
 
 // Process has the limits of a process.
 type Process struct {
-	opts Options
+	opts  Options
+	ended rpc.Counts
 
 	mu       sync.Mutex // guards the fields below, and those of the sessions
 	sessions int        // open ones
@@ -121,12 +124,13 @@ type Session struct {
 	decoded      sync.Map // decoded message → its *held, until RecvMsg returns
 
 	// guarded by Process.mu:
-	messages int64        // bytes in use
-	unread   [uses]unread // the part of messages that handlers haven't received
-	releases uint64       // how often bytes have been released
-	headers  int64        // bytes of header lists
-	blocks   int64        // bytes of incomplete header blocks
-	calls    int
+	messages int64                   // bytes in use
+	unread   [uses]unread            // the part of messages that handlers haven't received
+	releases uint64                  // how often bytes have been released
+	headers  int64                   // bytes of header lists
+	blocks   int64                   // bytes of incomplete header blocks
+	calls    map[*admission]struct{} // open ones
+	conns    map[*conn]struct{}      // of its Server
 	queues   [uses][]*waiter
 	stalled  [uses]map[*flow]struct{} // connections without credit
 	arrived  map[int64][]*held        // responses for the codec, by their length
@@ -135,7 +139,10 @@ type Session struct {
 
 // NewSession returns the limits of a new session. The caller closes it.
 func (p *Process) NewSession() *Session {
-	s := &Session{process: p, limit: p.opts.SessionMemory, arrived: make(map[int64][]*held)}
+	s := &Session{
+		process: p, limit: p.opts.SessionMemory, conns: make(map[*conn]struct{}), arrived: make(map[int64][]*held),
+		calls: make(map[*admission]struct{}),
+	}
 	s.ended, s.end = context.WithCancel(context.Background())
 	for u := range s.decompressors {
 		s.decompressors[u] = make(chan struct{}, maxDecompressors)

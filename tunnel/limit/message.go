@@ -218,22 +218,25 @@ func (o *bufferOwner) Put(*[]byte) {
 
 // intercept refuses calls that admit refuses, makes SendMsg wait for memory, and counts
 // decoded requests.
-func (s *Session) intercept(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (s *Session) intercept(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	a := admissionOf(stream.Context())
 	if a.refusal != nil {
+		s.process.ended.Add(status.Code(a.refusal))
 		return a.refusal
 	}
-	m := &meteredStream{ServerStream: stream, session: s, call: newCall(stream.Context())}
-	defer a.keep(m.call)()
+	m := &meteredStream{ServerStream: stream, session: s, admission: a, call: newCall(stream.Context())}
+	returned := a.keep(stream.Context(), m.call)
+	defer func() { returned(err) }()
 	defer func() { m.request.Load().release() }()
 	return handler(srv, m)
 }
 
 type meteredStream struct {
 	grpc.ServerStream
-	session *Session
-	call    *call
-	request atomic.Pointer[held] // the last one
+	session   *Session
+	admission *admission
+	call      *call
+	request   atomic.Pointer[held] // the last one
 }
 
 // SendMsg counts a response until it is written to the connection.
@@ -243,7 +246,11 @@ func (m *meteredStream) SendMsg(v any) error {
 		return err
 	}
 	m.call.conn.flow.queue(m.call.stream, n)
-	return m.ServerStream.SendMsg(v)
+	if err := m.ServerStream.SendMsg(v); err != nil {
+		return err
+	}
+	m.admission.passed(&m.admission.received)
+	return nil
 }
 
 // RecvMsg counts a request until the next one is received, or the handler has returned.
@@ -258,6 +265,7 @@ func (m *meteredStream) RecvMsg(v any) error {
 		request.release()
 		return err
 	}
+	m.admission.passed(&m.admission.sent)
 	m.request.Store(request)
 	return nil
 }

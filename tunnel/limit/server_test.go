@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -27,18 +26,6 @@ import (
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// eventually waits until done returns true.
-func eventually(t *testing.T, name string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(tunneltest.Patience); !done(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", tunneltest.Patience, name)
-		}
-	}
-}
-
 // count returns the number of bytes that count.
 func count(s *Session) int64 {
 	s.process.mu.Lock()
@@ -49,10 +36,10 @@ func count(s *Session) int64 {
 // mustReleaseAll waits until nothing counts.
 func mustReleaseAll(t *testing.T, s *Session) {
 	t.Helper()
-	eventually(t, "all memory is released", func() bool {
+	tunneltest.Eventually(t, "all memory is released", func() bool {
 		s.process.mu.Lock()
 		defer s.process.mu.Unlock()
-		return s.messages == 0 && s.headers == 0 && s.blocks == 0 && s.calls == 0
+		return s.messages == 0 && s.headers == 0 && s.blocks == 0 && len(s.calls) == 0
 	})
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
@@ -274,7 +261,7 @@ func TestResponsesNotTaken(t *testing.T) {
 				})
 			}
 			const most = 16*mib + 2*maxConnWindow // buffers may be larger than frames
-			eventually(t, "handlers wait", func() bool {
+			tunneltest.Eventually(t, "handlers wait", func() bool {
 				if n := count(s); n > most {
 					t.Fatalf("%d bytes count, want at most %d", n, most)
 				}
@@ -310,7 +297,7 @@ func TestHeaderLists(t *testing.T) {
 	if err := first.RecvMsg(new(wrapperspb.BytesValue)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	eventually(t, "another call passes", func() bool { return exchange(openEcho(ctx, t, cc), nil) == nil })
+	tunneltest.Eventually(t, "another call passes", func() bool { return exchange(openEcho(ctx, t, cc), nil) == nil })
 	cc.Close()
 	mustReleaseAll(t, s)
 }
@@ -319,11 +306,11 @@ func TestMaxCalls(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, 64*mib)
 	for range maxCalls {
-		if err := s.addCall(1); err != nil {
+		if err := s.addCall(&admission{size: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.addCall(1); status.Code(err) != codes.ResourceExhausted {
+	if err := s.addCall(&admission{size: 1}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("one more = %v", err)
 	}
 }
@@ -345,7 +332,7 @@ func TestConnectionLost(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "messages are on their way", func() bool { return count(s) > 0 })
+		tunneltest.Eventually(t, "messages are on their way", func() bool { return count(s) > 0 })
 		cc.Close()
 		cancel()
 		sending.Wait()

@@ -1,4 +1,4 @@
-// Package rpc has what is known about the gRPC calls that pass through a process, wherever
+// Package rpc describes the gRPC calls that pass through a process, wherever
 // they are followed: in package forward, package limit or package trace.
 package rpc
 
@@ -69,7 +69,7 @@ const Other codes.Code = 1<<31 - 1
 func (c *Counts) Load() map[codes.Code]uint64 {
 	m := map[codes.Code]uint64{}
 	for i := range c.counts {
-		code := codes.Code(i) //nolint:gosec // a small number
+		code := codes.Code(i)
 		switch i {
 		case known:
 			code = Other

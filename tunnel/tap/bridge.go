@@ -147,8 +147,8 @@ func (b *Bridge) serve(dialing, accepting *websocket.Conn, remote string) {
 	}
 	forwarders := [2]*forward.Forwarder{newForwarder(far, b.Logger), newForwarder(near, b.Logger)}
 	var wg sync.WaitGroup
-	wg.Go(func() { forwarders[0].ServeStreams(near) })
-	wg.Go(func() { forwarders[1].ServeStreams(far) })
+	wg.Go(func() { forwarders[0].ServeStreams(near, 0) })
+	wg.Go(func() { forwarders[1].ServeStreams(far, 0) })
 	select {
 	case <-near.Done():
 		end(far, near.Err())

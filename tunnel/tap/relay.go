@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +29,8 @@ var buffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 // run relays until both directions have ended.
 func (s *Session) run() {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.copy(s.accepting, s.dialing, "dialing side", s.relay.Dialing) })
-	wg.Go(func() { s.copy(s.dialing, s.accepting, "accepting side", s.relay.Accepting) })
+	wg.Go(func() { s.copy(s.accepting, s.dialing, "dialing side", &s.in, s.relay.Dialing) })
+	wg.Go(func() { s.copy(s.dialing, s.accepting, "accepting side", &s.out, s.relay.Accepting) })
 	wg.Wait()
 	if s.isBroken.Load() {
 		s.relay.Lost("the connection was reset")
@@ -38,14 +39,15 @@ func (s *Session) run() {
 	}
 }
 
-// copy relays the bytes of one side, which trace receives before they are written. It ends
-// dst as src has ended: with a FIN, or with a RST.
-func (s *Session) copy(dst, src net.Conn, side string, trace func(p []byte)) {
+// copy relays the bytes of one side, which count counts, and trace receives before they are
+// written. It ends dst as src has ended: with a FIN, or with a RST.
+func (s *Session) copy(dst, src net.Conn, side string, count *atomic.Int64, trace func(p []byte)) {
 	small := make([]byte, smallBuffer)
 	buf, large := small, (*[largeBuffer]byte)(nil)
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
+			count.Add(int64(n))
 			trace(buf[:n])
 			if _, werr := dst.Write(buf[:n]); werr != nil {
 				s.isBroken.Store(true)

@@ -74,7 +74,18 @@ type Session struct {
 	dialing, accepting net.Conn // to the side that dialed, and to the one that accepted
 	relay              *trace.Relay
 	isBroken           atomic.Bool // writing to a side has failed
+	in, out            atomic.Int64
 }
+
+// Bytes returns how many bytes the side that dialed has sent so far, and how many the side
+// that accepted.
+func (s *Session) Bytes() (dialing, accepting int64) { return s.in.Load(), s.out.Load() }
+
+// CloseCode returns the status code of the first Close frame, or 0 if there was none.
+func (s *Session) CloseCode() int { return s.relay.CloseCode() }
+
+// Streams returns how many yamux streams are open, or 0 if the session isn't traced.
+func (s *Session) Streams() int { return s.relay.Streams() }
 
 // Upgrade implements [tunnel.AcceptOptions].Upgrade, with KeepHead. It dials the target, and
 // blocks meanwhile. The error is a *tunnel.RefusalError with status 502 and the reason.

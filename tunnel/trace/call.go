@@ -22,6 +22,7 @@ type call struct {
 	limit   int     // how much of each message is kept
 	begun   time.Time
 	timeout time.Duration
+	open    *openCall
 
 	requests, responses messages
 
@@ -80,14 +81,23 @@ func (c *conn) beginCall(k *call, l *headerList) {
 	if l.err != nil {
 		k.method, k.isGRPC = "?", true
 	}
+	k.open = c.tracer.open.begin(c, k)
 	k.requests.begin(l, !k.isGRPC)
 	k.responses.ignored = !k.isGRPC
-	k.limit = c.tracer.bodyLimit(k.method)
 	e := c.begin(k, ClientHeader, Client)
 	k.timeout = parseTimeout(l.timeout)
 	e.Authority, e.Timeout, e.Metadata = truncate(l.authority, maxMethod), k.timeout, l.fields
 	e.Omitted = l.omitted
-	k.outputs = c.putEvent(allOutputs)
+	k.outputs = c.putEvent(c.tracer.current())
+	k.limit = k.outputs.bodyLimit(k.method)
+}
+
+// putCallEvent queues the event, which is k's.
+func (c *conn) putCallEvent(k *call) {
+	accepted := c.putEvent(k.outputs)
+	if accepted.bits != k.outputs.bits { // others are detached
+		k.outputs, k.limit = accepted, accepted.bodyLimit(k.method)
+	}
 }
 
 // begin handles the header list of a direction.
@@ -109,7 +119,7 @@ func (c *conn) serverHeader(k *call, l *headerList) {
 	k.response(l)
 	e := c.begin(k, ServerHeader, Server)
 	e.Metadata, e.Omitted = l.fields, l.omitted
-	c.putEvent(k.outputs)
+	c.putCallEvent(k)
 }
 
 // response keeps the first header list of a response.
@@ -134,7 +144,7 @@ func (c *conn) trailer(k *call, l *headerList) {
 func (c *conn) endStream(k *call, sender Side) {
 	if sender == Client {
 		c.begin(k, ClientHalfClose, Client)
-		c.putEvent(k.outputs)
+		c.putCallEvent(k)
 		return
 	}
 	c.begin(k, ServerTrailer, Server)
@@ -148,7 +158,8 @@ func (c *conn) finish(k *call) {
 	if e.Code == NoStatus {
 		e.HTTPStatus, e.ContentType = k.httpStatus, k.contentType
 	}
-	c.putEvent(k.outputs)
+	c.tracer.open.end(k.open, e.Code)
+	c.putCallEvent(k)
 	delete(c.calls, k.stream)
 	c.latest = nil
 	c.charge(-callMemory - int64(cap(k.requests.body)) - int64(cap(k.responses.body)))
@@ -182,13 +193,14 @@ func (c *conn) data(k *call, sender Side, p []byte) {
 		}
 		body = body[:min(len(body), k.limit)]
 		m.count.Messages++
+		k.open.passed(sender, c.now)
 		m.count.Bytes += int64(length)
 		e := c.begin(k, t, sender)
 		e.Size, e.Data = int64(length), body
 		if flags&1 != 0 {
 			e.Encoding = cmp.Or(m.encoding, "unknown")
 		}
-		c.putEvent(k.outputs)
+		c.putCallEvent(k)
 		m.body, m.lost = c.release(m.body), false
 	}
 }

@@ -133,10 +133,11 @@ func (c *conn) open() []*call {
 
 // fail reports a panic of the decoder and ends the open calls. c must not be used any more.
 func (c *conn) fail(panicked any) {
+	defer c.tracer.open.drop(c)
 	defer func() { _ = recover() }() // c may be in any state
 	c.event = Event{}
 	c.newEvent(Other, Wstun).Message = fmt.Sprintf("a bug of wstun ended the trace of this connection: %v\n%s", panicked, debug.Stack())
-	c.putEvent(allOutputs)
+	c.putEvent(c.tracer.current())
 	c.close("the trace of this connection has ended")
 }
 
@@ -227,7 +228,7 @@ func (d *direction) end(h h2.Header) {
 			e := c.newEvent(GoAway, d.sender)
 			e.HTTP2Code = http2.ErrCode(binary.BigEndian.Uint32(d.control[4:]))
 			e.Message = string(d.control[8:])
-			c.putEvent(allOutputs)
+			c.putEvent(c.tracer.current())
 		}
 	}
 	if cap(d.control) > 64 {
@@ -284,9 +285,10 @@ func (c *conn) newEvent(t Type, by Side) *Event {
 	return e
 }
 
-// putEvent queues the event, and forgets it: it refers to the bytes of the stream.
+// putEvent queues the event, and forgets it: it refers to the bytes of the stream. It returns
+// the outputs that have accepted it.
 func (c *conn) putEvent(to outputs) (accepted outputs) {
-	accepted = c.tracer.put(&c.event, to)
+	accepted = to.put(&c.event)
 	c.event = Event{}
 	return accepted
 }

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"github.com/wstun/wstun/tunnel/rpc"
 )
 
 // Type is the type of an Event.
@@ -54,7 +56,7 @@ const (
 func (s Side) String() string { return [...]string{"client", "server", "wstun"}[s] }
 
 // NoStatus is the Code of an end without a gRPC status.
-const NoStatus codes.Code = 1 << 31
+const NoStatus = rpc.NoStatus
 
 // Event is an event of a call, or of a connection. Fields that don't belong to its Type
 // are zero.

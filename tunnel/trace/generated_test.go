@@ -210,8 +210,8 @@ func FuzzStream(f *testing.F) {
 				delete(open, e.Call)
 			}
 		}
-		if len(open) > 0 || tracer.outputs[0].queue.used != 0 || tracer.outputs[0].queue.reserved != 0 {
-			t.Errorf("%d calls are open, %d bytes of the queue are used, %d reserved", len(open), tracer.outputs[0].queue.used, tracer.outputs[0].queue.reserved)
+		if len(open) > 0 || tracer.closing[0].queue.used != 0 || tracer.closing[0].queue.reserved != 0 {
+			t.Errorf("%d calls are open, %d bytes of the queue are used, %d reserved", len(open), tracer.closing[0].queue.used, tracer.closing[0].queue.reserved)
 		}
 	})
 }

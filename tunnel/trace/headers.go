@@ -143,7 +143,7 @@ func (h *headers) fail(d *direction, err error) {
 	d.conn.charge(-int64(h.table-initialTable)*tableOverhead - int64(cap(h.block)))
 	*h = headers{err: err}
 	d.conn.newEvent(Other, d.sender).Message = "header lists that can't be decoded: " + err.Error()
-	d.conn.putEvent(allOutputs)
+	d.conn.putEvent(d.conn.tracer.current())
 }
 
 // add adds a field.

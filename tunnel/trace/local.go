@@ -16,9 +16,9 @@ type Local struct {
 }
 
 // Local returns a Local without calls, for a connection that has waited since then. It
-// returns nil if t is nil, or has no memory left.
+// returns nil if t is nil, or has no output at the moment, or no memory left.
 func (t *Tracer) Local(since time.Time) *Local {
-	if t == nil {
+	if t == nil || !t.isWatched() {
 		return nil
 	}
 	c := newConn(t, 0, 0)
@@ -75,6 +75,11 @@ func (l *Local) do(f func(*conn)) {
 			c.fail(v)
 		}
 	}()
+	if !c.tracer.isWatched() {
+		l.conn = nil
+		c.close("")
+		return
+	}
 	f(c)
 }
 
@@ -82,6 +87,6 @@ func (l *Local) do(f func(*conn)) {
 // ignores it.
 func (t *Tracer) GoAway(message string) {
 	if t != nil {
-		t.put(&Event{Type: GoAway, Side: Wstun, Time: time.Now(), Code: NoStatus, HTTP2Code: http2.ErrCodeNo, Message: message}, allOutputs)
+		t.current().put(&Event{Type: GoAway, Side: Wstun, Time: time.Now(), Code: NoStatus, HTTP2Code: http2.ErrCodeNo, Message: message})
 	}
 }

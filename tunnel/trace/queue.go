@@ -24,10 +24,11 @@ type queue struct {
 
 	mu       sync.Mutex
 	batches  []*batch // the oldest first, put adds to the last
-	free     []*batch // for reuse
+	spare    []*batch // for reuse
 	used     int64    // bytes of the batches, and of the one that the sink receives
 	reserved int64    // bytes for the ends of calls
 	closed   bool
+	lost     Losses // in all
 
 	wake chan struct{} // has an element if there is a batch, or closed is set
 	full chan struct{} // has an element if a batch has batchSize, or closed is set
@@ -52,7 +53,7 @@ func (q *queue) init(limit int64) {
 // for the ends of calls, bodies may use half, other events three quarters, and the
 // beginnings of calls all. put reports whether the event, if it begins a call, was added.
 // There is always room for the end of a call: the caller must not put any event of a call
-// whose beginning wasn't added. put doesn't block.
+// whose beginning wasn't added. Once the queue is closed, put returns false. It doesn't block.
 func (q *queue) put(e *Event) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -107,11 +108,21 @@ func (e *Event) endSize() int64 {
 func (q *queue) putLosses(l Losses) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lose(l)
+	if !q.closed {
+		q.lose(l)
+	}
+}
+
+// allLost returns all losses so far.
+func (q *queue) allLost() Losses {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
 }
 
 // lose counts losses. The caller holds q.mu.
 func (q *queue) lose(l Losses) {
+	q.lost.Add(l)
 	q.last().lost.Add(l)
 }
 
@@ -122,8 +133,8 @@ func (q *queue) last() *batch {
 		return q.batches[n-1]
 	}
 	b := &batch{}
-	if k := len(q.free); k > 0 {
-		b, q.free = q.free[k-1], q.free[:k-1]
+	if k := len(q.spare); k > 0 {
+		b, q.spare = q.spare[k-1], q.spare[:k-1]
 	}
 	q.batches = append(q.batches, b)
 	if n == 0 {
@@ -191,6 +202,7 @@ func (b *batch) reset() {
 // run calls sink until the queue is closed and empty.
 func (q *queue) run(sink Sink, secrets *redactor) {
 	defer close(q.done)
+	defer q.free()
 	defer sink.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -237,8 +249,8 @@ func (q *queue) take(done *batch) (b *batch, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.used -= size
-	if done != nil && len(q.free) < maxFreeBatches {
-		q.free = append(q.free, done)
+	if done != nil && len(q.spare) < maxFreeBatches {
+		q.spare = append(q.spare, done)
 	}
 	if len(q.batches) > 0 {
 		b = q.batches[0]
@@ -246,6 +258,13 @@ func (q *queue) take(done *batch) (b *batch, closed bool) {
 		q.batches = q.batches[1:]
 	}
 	return b, q.closed
+}
+
+// free lets go of the memory: an open call may keep a reference to a queue that has ended.
+func (q *queue) free() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.batches, q.spare = nil, nil
 }
 
 // end ends run, after the last event.

@@ -304,8 +304,8 @@ func TestConcurrentStreams(t *testing.T) {
 	if !maps.Equal(begins, ends) || len(begins) == 0 {
 		t.Errorf("%d calls begin, %d end", len(begins), len(ends))
 	}
-	if tracer.outputs[0].queue.used != 0 || tracer.outputs[0].queue.reserved != 0 {
-		t.Errorf("%d bytes of the queue are still used, %d reserved", tracer.outputs[0].queue.used, tracer.outputs[0].queue.reserved)
+	if tracer.closing[0].queue.used != 0 || tracer.closing[0].queue.reserved != 0 {
+		t.Errorf("%d bytes of the queue are still used, %d reserved", tracer.closing[0].queue.used, tracer.closing[0].queue.reserved)
 	}
 }
 

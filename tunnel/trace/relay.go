@@ -29,6 +29,7 @@ type Relay struct {
 	accepting *relaySide
 	streams   map[uint32]*relayStream
 	closing   string // why the session ends, as soon as that is known
+	closeCode int    // the status code of the first Close frame; 0: it has none
 	stopped   bool   // streams aren't traced any more
 }
 
@@ -60,6 +61,20 @@ func (t *Tracer) Relay(number uint64) *Relay {
 		side.yamux.Close = func(stream uint32, reset bool) { r.closeStream(side, stream, reset) }
 	}
 	return r
+}
+
+// CloseCode returns the status code of the first Close frame, or 0 if there was none.
+func (r *Relay) CloseCode() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closeCode
+}
+
+// Streams returns how many streams are open, as far as they are traced.
+func (r *Relay) Streams() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.streams)
 }
 
 // Dialing traces the next bytes that the dialing side of the WebSocket sends.
@@ -104,7 +119,8 @@ func (r *Relay) control(side *relaySide, opcode int, p []byte) {
 	}
 	r.closing = "close without a status"
 	if len(p) >= 2 {
-		r.closing = fmt.Sprintf("close %d", binary.BigEndian.Uint16(p))
+		r.closeCode = int(binary.BigEndian.Uint16(p))
+		r.closing = fmt.Sprintf("close %d", r.closeCode)
 		if len(p) > 2 {
 			r.closing += ": " + string(p[2:])
 		}
@@ -113,7 +129,7 @@ func (r *Relay) control(side *relaySide, opcode int, p []byte) {
 }
 
 func (r *Relay) open(stream uint32) {
-	if r.streams[stream] != nil {
+	if r.streams[stream] != nil || !r.tracer.isWatched() {
 		return
 	}
 	if !r.tracer.charge(streamMemory) {
@@ -127,6 +143,8 @@ func (r *Relay) streamData(side *relaySide, stream uint32, p []byte) {
 	s := r.streams[stream]
 	switch {
 	case s == nil:
+	case !r.tracer.isWatched():
+		r.endStream(s, nil)
 	case side == r.dialing:
 		s.scan(p, &s.sent)
 	default:
@@ -165,7 +183,7 @@ func (r *Relay) stop(reason string) {
 	if r.stopped {
 		return
 	}
-	r.tracer.put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason}, allOutputs)
+	r.tracer.current().put(&Event{Type: Other, Time: time.Now(), Session: r.number, Code: NoStatus, Message: reason})
 	r.endAll(errors.New(reason))
 }
 

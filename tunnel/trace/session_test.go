@@ -66,6 +66,7 @@ type traced struct {
 	server  *grpc.Server
 	session *wsmux.Session // of the client
 	streams sync.WaitGroup // that are observed
+	tracers [2]*Tracer
 	events  [2]func() []Event
 	close   func()
 }
@@ -88,7 +89,7 @@ func newTracedOn(t *testing.T, clientRole wsmux.Role, dialed, accepted *websocke
 	var sessions [2]*wsmux.Session
 	for _, side := range []Side{Client, Server} {
 		tracer, events := newTracer(t, 0, Output{Body: -1})
-		tr.events[side] = events
+		tr.tracers[side], tr.events[side] = tracer, events
 		observe := tracer.Session(1)
 		opts := &wsmux.Options{Observe: func(stream uint32, opened bool) *mux.StreamObserver {
 			tr.streams.Add(1)

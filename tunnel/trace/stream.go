@@ -45,11 +45,23 @@ func (s *observedStream) scan(p []byte, h *half) {
 		return
 	}
 	defer s.recover()
+	if !s.tracer.isWatched() {
+		s.abandon()
+		return
+	}
 	if h.direction == nil && !s.begin(p[0], h) {
 		return
 	}
 	if err := s.conn.scan(h.direction, p); err != nil {
 		s.other(h, err)
+	}
+}
+
+// abandon drops a stream for which there is no output any more.
+func (s *observedStream) abandon() {
+	defer s.drop()
+	if s.conn != nil {
+		s.conn.close("")
 	}
 }
 
@@ -99,7 +111,7 @@ func (s *observedStream) other(h *half, err error) {
 	}
 	s.conn.now = time.Now()
 	s.conn.newEvent(Other, h.direction.sender).Message = message
-	s.conn.putEvent(allOutputs)
+	s.conn.putEvent(s.tracer.current())
 	s.conn.close(message)
 }
 
@@ -153,7 +165,7 @@ func (s *observedStream) end(err error) {
 			Type: Other, Time: time.Now(), Session: s.session, Stream: s.stream, Code: NoStatus, Duration: time.Since(s.begun),
 			Sent: Count{Bytes: s.sent.bytes}, Received: Count{Bytes: s.received.bytes},
 		}
-		s.tracer.put(&e, allOutputs)
+		s.tracer.current().put(&e)
 	case s.conn != nil && !s.ignored:
 		s.conn.close(s.reason(err))
 	}

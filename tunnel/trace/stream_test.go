@@ -189,8 +189,8 @@ func TestPanic(t *testing.T) {
 		"1.1 "+clientHeader,
 		`0.0 other "a bug of wstun ended the trace of this connection: runtime error: invalid memory address or nil pointer dereference`,
 		`1.2 cut "the trace of this connection has ended"`)
-	if tracer.outputs[0].queue.reserved != 0 {
-		t.Errorf("%d bytes of the queue are still reserved", tracer.outputs[0].queue.reserved)
+	if tracer.closing[0].queue.reserved != 0 {
+		t.Errorf("%d bytes of the queue are still reserved", tracer.closing[0].queue.reserved)
 	}
 }
 

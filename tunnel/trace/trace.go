@@ -20,6 +20,10 @@
 // A stream that doesn't carry HTTP/2 is identified once ([Other]), and its bytes are
 // counted. A bug in the decoder ends the tracing of a connection, not the connection.
 //
+// Outputs may come and go: see [Tracer.Attach]. While there is none, new streams aren't traced,
+// and the state of those that are is dropped when their next bytes pass. HTTP/2 can't be
+// decoded from its middle on, so those streams stay untraced.
+//
 // Names and order of events follow gRPC's binary log
 // (https://github.com/grpc/grpc-proto/blob/master/grpc/binlog/v1/binarylog.proto).
 //
@@ -29,6 +33,7 @@ package trace
 import (
 	"cmp"
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -88,26 +93,40 @@ type Output struct {
 // Tracer traces the calls of sessions. Use New.
 type Tracer struct {
 	memory  int64
-	outputs []*output
 	used    atomic.Int64  // bytes of memory
 	calls   atomic.Uint64 // the number of the latest call
+	open    openCalls
+	outputs atomic.Pointer[[]*output] // at the moment; the slice isn't changed
+
+	mu       sync.Mutex // guards changes of outputs, and the fields below
+	attached int        // outputs of Attach whose Sinks haven't ended
+	lost     Losses     // of outputs that have been detached
+	closed   bool
+	closing  []*output // those that Close ends
 }
 
-// New returns a Tracer for up to 64 outputs. Close ends it. memory limits the memory of the
+// New returns a Tracer for up to 48 outputs, or for none until Attach. Close ends it. memory limits the memory of the
 // connections, their calls, and messages of which a part has arrived, in bytes; 0 means
 // DefaultMemory. A connection takes at least 28 KiB, an open call 1 KiB.
 func New(memory int64, outputs ...Output) *Tracer {
 	t := &Tracer{memory: cmp.Or(memory, DefaultMemory)}
+	var all []*output
 	for _, o := range outputs {
-		t.outputs = append(t.outputs, newOutput(o))
+		added := newOutput(o)
+		all = append(all, added)
+		go added.run(o.Sink)
 	}
+	t.outputs.Store(&all)
 	return t
 }
 
 // Session returns the function that [wsmux.Options] calls for each new stream of the
-// session with this number.
+// session with this number. It returns nil for a stream that begins without any output.
 func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool) *mux.StreamObserver) {
 	return func(stream uint32, _ bool) *mux.StreamObserver {
+		if !t.isWatched() {
+			return nil
+		}
 		s := &observedStream{tracer: t, session: number, stream: stream}
 		return &mux.StreamObserver{
 			Received: func(p []byte) { s.scan(p, &s.received) },
@@ -122,10 +141,15 @@ func (t *Tracer) Session(number uint64) (observe func(stream uint32, opened bool
 // calls are ignored. It returns an error if ctx has ended, and then a sink may still be in
 // use; it doesn't keep others from their end.
 func (t *Tracer) Close(ctx context.Context) error {
-	for _, o := range t.outputs {
+	t.mu.Lock()
+	if !t.closed {
+		t.closed, t.closing = true, *t.outputs.Swap(new([]*output))
+	}
+	t.mu.Unlock()
+	for _, o := range t.closing {
 		o.queue.end()
 	}
-	for _, o := range t.outputs {
+	for _, o := range t.closing {
 		if err := o.queue.wait(ctx); err != nil {
 			return err
 		}

@@ -23,6 +23,19 @@ func Await[T any](t *testing.T, name string, event <-chan T) T {
 	}
 }
 
+// Eventually waits until done returns true. It fails the test after Patience, with name in
+// the message.
+func Eventually(t *testing.T, name string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(Patience); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", Patience, name)
+		}
+	}
+}
+
 // Soon returns a context that ends after Patience.
 func Soon(t *testing.T) context.Context {
 	t.Helper()

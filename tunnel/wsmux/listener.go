@@ -146,17 +146,17 @@ func (p *prefaceScanner) stop() { p.listener.removeSilent(p) }
 
 // streamConn is a stream that Listener.Accept returns.
 type streamConn struct {
-	net.Conn
+	*Stream
 	preface *prefaceScanner
 }
 
 func (c *streamConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	n, err := c.Stream.Read(p)
 	c.preface.receive(p[:n])
 	return n, err
 }
 
 func (c *streamConn) Close() error {
 	c.preface.stop()
-	return c.Conn.Close()
+	return c.Stream.Close()
 }
