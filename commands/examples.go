@@ -67,6 +67,11 @@ var examples = map[string][]example{
 		{"Wait in a script until a tunnel is ready", "wstun status --until-ready=10s --attach 4711"},
 		{"Print as JSON how many calls have ended, by status", "wstun status --output json | jq .rpcs"},
 	},
+	"inspect": {
+		{"Show the calls of a running wstun in a browser", "wstun inspect --open --attach 4711"},
+		{"Show a recording", "wstun inspect recording"},
+		{"Make calls from forms, through a session", "wstun inspect wss://worker.example/v1/ws/sync"},
+	},
 	"trace": {
 		{"Print the calls in a recording", "wstun trace recording"},
 		{"With the messages, only of calls that failed", "wstun trace --trace-messages --filter 'status!=OK' recording"},

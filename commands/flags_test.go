@@ -311,7 +311,7 @@ func TestEmptyFlags(t *testing.T) {
 	p := &program{stdout: &strings.Builder{}, stderr: &strings.Builder{}}
 	for _, f := range p.app().Command("serve").Flags {
 		name := f.Names()[0]
-		isNumber := strings.HasPrefix(name, "max-") || slices.Contains([]string{"drain-timeout", "ping-interval", "ping-timeout", "connect-timeout", "ready-timeout", "record-max", "record-keep"}, name)
+		isNumber := strings.HasPrefix(name, "max-") || slices.Contains([]string{"drain-timeout", "ping-interval", "ping-timeout", "connect-timeout", "ready-timeout", "record-max", "record-keep", "admin-memory"}, name)
 		if f.(cli.DocGenerationFlag).TakesValue() && !isNumber {
 			if _, _, err := parseEndpoint(t, "--"+name, ""); err == nil || err.Error() != "--"+name+" is empty" || exitStatus(err) != exitUsage {
 				t.Errorf("--%s '': %v, want a usage error", name, err)
@@ -331,7 +331,7 @@ func TestFlagsHaveVariables(t *testing.T) {
 			}
 			vars := f.(cli.DocGenerationFlag).GetEnvVars()
 			want := []string{"WSTUN_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
-			if slices.Contains([]string{"record", "admin", "attach", "until-ready"}, f.Names()[0]) {
+			if slices.Contains([]string{"record", "admin", "attach", "until-ready", "page"}, f.Names()[0]) {
 				want = nil
 			}
 			if !slices.Equal(vars, want) {

@@ -43,8 +43,8 @@ var groups = []struct {
 	},
 	{
 		"Running processes",
-		"attach watch until-ready reconnect admin admin-host control",
-		"admin-token-file admin-cert admin-key admin-cacert admin-allow-unauthenticated",
+		"attach watch until-ready reconnect open page admin admin-messages admin-calls admin-host control",
+		"admin-memory admin-token-file admin-cert admin-key admin-cacert admin-allow-unauthenticated",
 	},
 	{
 		"Tuning",

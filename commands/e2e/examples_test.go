@@ -103,7 +103,7 @@ func runExample(t *testing.T, dir, line string) {
 			t.Skip(err)
 		}
 	}
-	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
+	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach|inspect)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
 	if stops {
 		line = "exec " + line // for the signal
 	}
@@ -115,7 +115,7 @@ func runExample(t *testing.T, dir, line string) {
 	}
 	defer p.kill()
 	if stops {
-		ready := `msg=ready|msg=attached|until Ctrl-C`
+		ready := `msg=ready|msg=attached|until Ctrl-C|#token=`
 		if strings.Contains(line, "dial --accept") {
 			ready = `msg=listening` // ready needs a session
 		}

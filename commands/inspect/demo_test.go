@@ -44,10 +44,11 @@ func TestDemoServer(t *testing.T) {
 	}})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", e)
-	mux.Handle("/", page)
+	files := page
 	if dir := os.Getenv("WSTUN_INSPECT_PAGE"); dir != "" {
-		mux.Handle("/", http.FileServer(http.Dir(dir)))
+		files = http.FileServer(http.Dir(dir))
 	}
+	mux.Handle("/", files)
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
