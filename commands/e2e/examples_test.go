@@ -47,6 +47,22 @@ func TestHelpExamples(t *testing.T) {
 	}
 }
 
+// TestDemoExamples runs the commands that wstun demo prints.
+func TestDemoExamples(t *testing.T) {
+	t.Parallel()
+	demo := startDaemon(t, "wstun", "demo")
+	lines := regexp.MustCompile(`(?m)^  (wstun .*?) +# `).FindAllStringSubmatch(demo.find(t, `(?s)^(Try in other terminals.*)The tunnel stays up`), -1)
+	if len(lines) < 6 {
+		t.Fatalf("only %q", lines)
+	}
+	for _, line := range lines {
+		t.Run(line[1], func(t *testing.T) {
+			t.Parallel()
+			runExample(t, t.TempDir(), line[1])
+		})
+	}
+}
+
 // helpExamples returns the examples in the help of a command.
 func helpExamples(t *testing.T, command string) (lines []string) {
 	t.Helper()
