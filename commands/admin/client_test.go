@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/wstun/wstun/commands/usage"
+)
+
+func TestAttachValues(t *testing.T) {
+	t.Setenv(FolderVariable, t.TempDir())
+	for _, attach := range []string{"0", "-5", "abc", "a b", "ftp://h", "http://", "127.0.0.1"} {
+		if _, err := Attach(attach, ""); !isUsage(err) || !strings.HasPrefix(err.Error(), "--attach "+attach+": want a process ID, ") {
+			t.Errorf("%s: %v", attach, err)
+		}
+	}
+	if _, err := Attach("999999999", ""); err == nil || isUsage(err) {
+		t.Errorf("a process ID without a process: %v", err)
+	}
+	for attach, want := range map[string]string{
+		"http://h:1/#token=s3cr3t": "http://h:1", "https://h:1/x?y#token=s3cr3t": "https://h:1",
+		"h:1": "h:1", "unix:/x": "unix:/x",
+	} {
+		clients, err := Attach(attach, "")
+		if err != nil || len(clients) != 1 || clients[0].Name() != want {
+			t.Errorf("%s: %+v, %v, want %s", attach, clients, err, want)
+		} else if clients[0].token != "s3cr3t" && strings.Contains(attach, "s3cr3t") {
+			t.Errorf("%s: token %q", attach, clients[0].token)
+		}
+	}
+}
+
+func isUsage(err error) bool {
+	_, ok := errors.AsType[*usage.Error](err)
+	return ok
+}
+
+// The answers of servers other than wstun are errors.
+func TestStatusOfOthers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		code       int
+		body, want string
+	}{
+		{200, "null", "not the answer of a wstun: members are missing"},
+		{200, "{}", "not the answer of a wstun: members are missing"},
+		{200, `{"pid":7,"ended":[{"id":1}]}`, "not the answer of a wstun: members are missing"},
+		{200, "<html>", "not the answer of a wstun: invalid character"},
+		{302, "", "302 Found"},
+		{500, "a \r\nb", "500 Internal Server Error: a"},
+		{503, "wstun: 16 streams already\n", "503 Service Unavailable: 16 streams already"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(test.code)
+			_, _ = io.WriteString(w, test.body)
+		}))
+		c := newClient("p", server.URL, "", nil)
+		if _, err := c.Status(t.Context()); err == nil || !strings.HasPrefix(err.Error()+"\n", "p: "+test.want) || test.code > 200 && err.Error() != "p: "+test.want {
+			t.Errorf("%d %s: %v", test.code, test.body, err)
+		}
+		server.Close()
+	}
+}
