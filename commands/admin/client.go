@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -62,6 +63,10 @@ func Running() []*Client {
 // address of --admin, or the path of --control as unix:PATH. token is for an address; it may be empty.
 // The error is a *usage.Error, unless there is no such process.
 func Attach(attach, token string) ([]*Client, error) {
+	isURL, fragment := strings.Contains(attach, "://"), ""
+	if isURL {
+		attach, fragment, _ = strings.Cut(attach, "#") // which has the token
+	}
 	wanted := usage.Errorf("--attach %s: want a process ID, host:port, unix:PATH or the URL of --admin", attach)
 	if pid, err := strconv.Atoi(attach); err == nil {
 		if pid <= 0 {
@@ -76,15 +81,13 @@ func Attach(attach, token string) ([]*Client, error) {
 		}
 		return clients, nil
 	}
-	if scheme, _, ok := strings.Cut(attach, "://"); ok {
+	if isURL {
 		u, err := url.Parse(attach)
-		if err != nil || u.Host == "" || scheme != "http" && scheme != "https" {
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, wanted
 		}
-		if _, value, ok := strings.Cut(u.Fragment, "token="); ok && token == "" {
-			token = value
-		}
-		base := scheme + "://" + u.Host // for errors as well: the rest may have the token
+		base := u.Scheme + "://" + u.Host
+		token = cmp.Or(token, strings.TrimPrefix(fragment, "token="))
 		return []*Client{newClient(base, base, token, nil)}, nil
 	}
 	addr, err := outbound.ParseAddr(attach)
@@ -141,8 +144,11 @@ func (c *Client) request(ctx context.Context, method, path string) (*http.Respon
 		if cause := errors.Unwrap(err); cause != nil { // without the URL
 			err = cause
 		}
-		if err = netdiag.Cause(err); isTimeout(err) {
+		switch err = netdiag.Cause(err); {
+		case isTimeout(err):
 			err = errNoAnswer
+		case isForeign(err):
+			err = errForeign
 		}
 		return nil, &clientError{name: c.name, err: err}
 	}
@@ -158,7 +164,16 @@ func (c *Client) request(ctx context.Context, method, path string) (*http.Respon
 	return nil, &clientError{c.name, errors.New(reason), resp.StatusCode, isWstun}
 }
 
-var errNoAnswer = fmt.Errorf("no answer within %v", answerTimeout)
+var (
+	errNoAnswer = fmt.Errorf("no answer within %v", answerTimeout)
+	errForeign  = errors.New("it doesn't speak HTTP/1.1")
+)
+
+// isForeign reports whether the server speaks another protocol, such as HTTP/2, and perhaps
+// before the client. net/http has no type for these errors.
+func isForeign(err error) bool {
+	return strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), "readLoopPeekFailLocked")
+}
 
 func isTimeout(err error) bool {
 	ne, ok := errors.AsType[net.Error](err)

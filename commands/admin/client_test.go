@@ -3,18 +3,21 @@ package admin
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc"
 
 	"github.com/wstun/wstun/commands/usage"
 )
 
 func TestAttachValues(t *testing.T) {
 	t.Setenv(FolderVariable, t.TempDir())
-	for _, attach := range []string{"0", "-5", "abc", "a b", "ftp://h", "http://", "127.0.0.1"} {
-		if _, err := Attach(attach, ""); !isUsage(err) || !strings.HasPrefix(err.Error(), "--attach "+attach+": want a process ID, ") {
+	for _, attach := range []string{"0", "-5", "abc", "a b", "ftp://h", "ftp://h/#token=s3cr3t", "http://", "127.0.0.1"} {
+		if _, err := Attach(attach, ""); !isUsage(err) || !strings.HasPrefix(err.Error(), "--attach "+strings.TrimSuffix(attach, "#token=s3cr3t")+": want a process ID, ") {
 			t.Errorf("%s: %v", attach, err)
 		}
 	}
@@ -37,6 +40,26 @@ func TestAttachValues(t *testing.T) {
 func isUsage(err error) bool {
 	_, ok := errors.AsType[*usage.Error](err)
 	return ok
+}
+
+// A server that speaks first, in another protocol, such as gRPC's.
+func TestStatusOfGRPC(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	served := make(chan error)
+	go func() { served <- server.Serve(l) }()
+	for range 20 { // net/http has several errors for it
+		_, err := newClient("p", "http://"+l.Addr().String(), "", nil).Status(t.Context())
+		if err == nil || err.Error() != "p: "+errForeign.Error() {
+			t.Errorf("%v, want %v", err, errForeign)
+		}
+	}
+	server.Stop()
+	<-served
 }
 
 // The answers of servers other than wstun are errors.
