@@ -75,9 +75,9 @@ func (o *attachOptions) flags() []cli.Flag {
 }
 
 // clients returns a client for each process that is meant.
-func (o *attachOptions) clients(p *program) ([]*admin.Client, error) {
+func (o *attachOptions) clients(ctx context.Context, p *program) ([]*admin.Client, error) {
 	if o.attach == "" {
-		return admin.Running(), nil
+		return admin.Running(ctx), nil
 	}
 	token := ""
 	if o.tokenFile != "" {
@@ -91,7 +91,7 @@ func (o *attachOptions) clients(p *program) ([]*admin.Client, error) {
 		}
 		token = get(logger)
 	}
-	return admin.Attach(o.attach, token)
+	return admin.Attach(ctx, o.attach, token)
 }
 
 // errNoneRunning says that there is no process to ask.
@@ -119,7 +119,7 @@ func (p *program) status(ctx context.Context, o *statusOptions) error {
 // askAll asks the processes that o means, all at the same time. Those that end meanwhile are left
 // out, unless o names them. The error joins those of the processes that don't answer.
 func askAll(ctx context.Context, p *program, o *attachOptions) ([]*monitor.Status, error) {
-	clients, err := o.clients(p)
+	clients, err := o.clients(ctx, p)
 	if err != nil {
 		return nil, err
 	}

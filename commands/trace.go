@@ -134,7 +134,7 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 	if err != nil {
 		return err
 	}
-	clients, err := o.attach.clients(p)
+	clients, err := o.attach.clients(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -51,9 +51,9 @@ func newClient(name, baseURL, token string, dial func(ctx context.Context, netwo
 }
 
 // Running returns a client for each running wstun of this user, the lowest process ID first.
-func Running() []*Client {
+func Running(ctx context.Context) []*Client {
 	var clients []*Client
-	for _, path := range sockets(0) {
+	for _, path := range sockets(ctx, 0) {
 		clients = append(clients, newSocketClient(path))
 	}
 	return clients
@@ -62,7 +62,7 @@ func Running() []*Client {
 // Attach returns clients for the processes that a value of --attach means: a process ID, the
 // address of --admin, or the path of --control as unix:PATH. token is for an address; it may be empty.
 // The error is a *usage.Error, unless there is no such process.
-func Attach(attach, token string) ([]*Client, error) {
+func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
 	isURL, fragment := strings.Contains(attach, "://"), ""
 	if isURL {
 		attach, fragment, _ = strings.Cut(attach, "#") // which has the token
@@ -73,7 +73,7 @@ func Attach(attach, token string) ([]*Client, error) {
 			return nil, wanted
 		}
 		var clients []*Client
-		for _, path := range sockets(pid) {
+		for _, path := range sockets(ctx, pid) {
 			clients = append(clients, newSocketClient(path))
 		}
 		if len(clients) == 0 {
@@ -113,7 +113,7 @@ func (notFoundError) Hint() string { return runningHint() }
 // runningHint names the running processes.
 func runningHint() string {
 	var pids []string
-	for _, path := range sockets(0) {
+	for _, path := range sockets(context.Background(), 0) {
 		pids = append(pids, strconv.Itoa(socketPID(path)))
 	}
 	if len(pids) == 0 {

@@ -17,18 +17,18 @@ import (
 func TestAttachValues(t *testing.T) {
 	t.Setenv(FolderVariable, t.TempDir())
 	for _, attach := range []string{"0", "-5", "abc", "a b", "ftp://h", "ftp://h/#token=s3cr3t", "http://", "127.0.0.1"} {
-		if _, err := Attach(attach, ""); !isUsage(err) || !strings.HasPrefix(err.Error(), "--attach "+strings.TrimSuffix(attach, "#token=s3cr3t")+": want a process ID, ") {
+		if _, err := Attach(t.Context(), attach, ""); !isUsage(err) || !strings.HasPrefix(err.Error(), "--attach "+strings.TrimSuffix(attach, "#token=s3cr3t")+": want a process ID, ") {
 			t.Errorf("%s: %v", attach, err)
 		}
 	}
-	if _, err := Attach("999999999", ""); err == nil || isUsage(err) {
+	if _, err := Attach(t.Context(), "999999999", ""); err == nil || isUsage(err) {
 		t.Errorf("a process ID without a process: %v", err)
 	}
 	for attach, want := range map[string]string{
 		"http://h:1/#token=s3cr3t": "http://h:1", "https://h:1/x?y#token=s3cr3t": "https://h:1",
 		"h:1": "h:1", "unix:/x": "unix:/x",
 	} {
-		clients, err := Attach(attach, "")
+		clients, err := Attach(t.Context(), attach, "")
 		if err != nil || len(clients) != 1 || clients[0].Name() != want {
 			t.Errorf("%s: %+v, %v, want %s", attach, clients, err, want)
 		} else if clients[0].token != "s3cr3t" && strings.Contains(attach, "s3cr3t") {

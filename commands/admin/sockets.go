@@ -148,10 +148,10 @@ func socketsIn(folder string) []string {
 
 // sockets returns the paths of the sockets of this user's processes, the lowest process ID
 // first; with pid, those of that one. Those that killed processes have left aren't among them.
-func sockets(pid int) (paths []string) {
+func sockets(ctx context.Context, pid int) (paths []string) {
 	for _, folder := range folders() {
 		for _, path := range socketsIn(folder) {
-			if owner := socketPID(path); owner > 0 && (pid == 0 || owner == pid) && !isStale(context.Background(), path) {
+			if owner := socketPID(path); owner > 0 && (pid == 0 || owner == pid) && !isStale(ctx, path) {
 				paths = append(paths, path)
 			}
 		}

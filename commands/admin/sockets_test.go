@@ -44,7 +44,7 @@ func TestListen(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	found := 0
-	for _, path := range sockets(os.Getpid()) {
+	for _, path := range sockets(t.Context(), os.Getpid()) {
 		if filepath.Dir(path) == folder {
 			found++
 		}
@@ -92,7 +92,7 @@ func TestRemoveStale(t *testing.T) {
 		}
 	}
 	_ = socket("x.sock", time.Now())
-	if found := sockets(0); len(found) != 2 || found[0] != live.Addr().String() {
+	if found := sockets(t.Context(), 0); len(found) != 2 || found[0] != live.Addr().String() {
 		t.Errorf("%q, want those at which a process listens", found)
 	}
 }
