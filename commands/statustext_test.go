@@ -22,7 +22,7 @@ func TestStatusTextOfPeers(t *testing.T) {
 	}
 	text := statusText([]*monitor.Status{st}, terminal.Colors{})
 	lines := strings.Split(text, "\n")
-	if strings.ContainsAny(text, "\t\x1b\u009b\u202e") || len(lines) != 11 {
+	if strings.ContainsAny(text, "\t\x1b\u009b\u202e") || len(lines) != 11 || !strings.Contains(text, "a b") {
 		t.Errorf("%d lines:\n%q", len(lines), text)
 	}
 	for _, line := range lines {
