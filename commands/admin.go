@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/commands/web"
 	"github.com/wstun/wstun/tunnel/outbound"
@@ -30,11 +32,12 @@ type adminOptions struct {
 	tokenFile            string
 	tls                  endpoint.TLSOptions
 	allowUnauthenticated bool
+	page                 pageOptions
 	given                usage.Given
 }
 
 func (o *adminOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		// Two processes would share a port: so there is no variable.
 		&cli.StringFlag{Name: "admin", Usage: "answer at `ADDR` by HTTP: /healthz, /readyz, /metrics and /api/v1/", Destination: &o.addr},
 		usage.Path(&o.tokenFile, "admin-token-file", "demand the token in `PATH` of --admin's clients (default: a new one, which is printed)"),
@@ -44,7 +47,7 @@ func (o *adminOptions) flags() []cli.Flag {
 		usage.Path(&o.tls.CACert, "admin-cacert", "demand client certificates of the authority in `PATH` of --admin's clients"),
 		usage.Bool(&o.allowUnauthenticated, "admin-allow-unauthenticated", "let --admin's clients in without a token, and without pprof"),
 		usage.String(&o.control, "control", "answer wstun status at unix:`PATH`, or none (default: a socket that it finds)", ""),
-	}
+	}, o.page.flags()...)
 }
 
 func (o *adminOptions) check() error {
@@ -53,6 +56,12 @@ func (o *adminOptions) check() error {
 	}
 	if err := errors.Join(checkPrivate("--control", o.control), checkPrivate("--admin", o.addr)); err != nil {
 		return err
+	}
+	if err := o.page.check(o.given); err != nil {
+		return err
+	}
+	if o.page.messages && o.addr == "" && o.control == "none" {
+		return usage.Errorf("--admin-messages with --control none and without --admin: nobody could see the page")
 	}
 	if o.addr == "" {
 		return o.given.Reject("--admin", "admin-token-file", "admin-host", "admin-cert", "admin-key", "admin-cacert", "admin-allow-unauthenticated")
@@ -155,7 +164,7 @@ func (o *adminOptions) guard(p *program, l net.Listener, secure *endpoint.TLS, l
 		}
 		return &web.Guard{AnyHost: true}, "", nil
 	}
-	g := &web.Guard{Hosts: o.hosts, Loopback: true, OpenPaths: admin.OpenPaths}
+	g := &web.Guard{Hosts: o.hosts, Loopback: true, OpenPaths: slices.Concat(admin.OpenPaths, inspect.Paths())}
 	loopback := endpoint.IsLoopback(l)
 	if !loopback {
 		g.AnyHostPaths = admin.OpenPaths

@@ -17,6 +17,7 @@ import (
 	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -44,8 +45,9 @@ func (p *program) dialCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
+			o.endpoint.ToFlag(),
 			o.readyTimeout.flag(),
-		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.output.flags()),
+		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
@@ -125,15 +127,12 @@ func (p *program) dial(ctx context.Context, o *dialOptions) error {
 		once.Do(func() { close(d.up) })
 	}})
 	d.forwarder = &forward.Forwarder{Sessions: d.sessions, Wait: endpoint.OrOff(o.wait), Secrets: o.endpoint.Secrets, Trace: traced.Tracer(), Logger: out.logger}
-	m := out.monitor
-	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
-	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
-	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect}, out)
+	stopAnswers, err := d.startAnswers(ctx, p, o, traced, local)
 	if err != nil {
 		d.close()
 		return err
 	}
-	defer answers.close(ctx)
+	defer stopAnswers()
 	o.readyTimeout.apply(ctx, out, sessions)
 	if p.hasCommand {
 		return d.runWith(ctx, p, stop)
@@ -204,6 +203,31 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 		d.out.monitor.SetBound()
 	}
 	return nil
+}
+
+// startAnswers starts to answer questions about d, and its page, until stop is called.
+func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, traced *tracing.Tracing, local *reflection.Set) (stop func(), err error) {
+	m := d.out.monitor
+	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
+	m.OwnExpires = func() time.Time { return d.endpoint.TLS.Expires(d.out.logger) }
+	opts := &inspect.Options{Catalog: reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{d.sessions}), Target: o.endpoint.URL}
+	if o.admin.page.calls {
+		opts.Conn = newSessionConns(d.sessions).conn
+	}
+	pg, err := p.startPage(&o.admin, d.out, o.trace.Redact, o.endpoint.TokenHeader, traced, opts)
+	if err != nil {
+		return nil, err
+	}
+	d.sessions.Subscribe(tunnel.Subscriber{Up: func(*tunnel.Session) { pg.forget() }})
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.web()}, d.out)
+	if err != nil {
+		pg.close()
+		return nil, err
+	}
+	return func() {
+		answers.close(ctx)
+		pg.close()
+	}, nil
 }
 
 // close closes the listeners.

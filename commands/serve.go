@@ -12,8 +12,10 @@ import (
 	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -28,7 +30,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
 			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
 			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.readyTimeout.flag()}, o.trace.Flags(), o.admin.flags(), o.output.flags()),
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.endpoint.NameFlag(), o.readyTimeout.flag()}, o.trace.Flags(), o.admin.flags(), o.output.flags()),
 		Action: action(p, o, p.serve),
 	}
 }
@@ -106,7 +108,12 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if proxy, ok := b.(interface{ Upstreams() []monitor.Upstream }); ok {
 		m.Upstreams = proxy.Upstreams
 	}
-	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: b.Reconnect}, out)
+	pg, err := p.startPage(&o.admin, out, o.trace.Redact, o.endpoint.TokenHeader, traced, &inspect.Options{Catalog: reflection.NewCatalog(b.Finders()...)})
+	if err != nil {
+		return err
+	}
+	defer pg.close()
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: b.Reconnect, Page: pg.web()}, out)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (s *sessionFinder) ask(ctx context.Context, f func(*reflection.Server) erro
 	if err != nil {
 		return err
 	}
-	cc, err := session.DialGRPC()
+	cc, err := dialUntraced(session)
 	if err != nil {
 		return err
 	}

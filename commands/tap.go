@@ -16,6 +16,7 @@ import (
 	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
@@ -167,6 +168,7 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	if len(o.listen) > 0 {
 		to.Catalog = reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{t.servers}, to.Learned)
 	}
+	t.catalog, t.learned = to.Catalog, to.Learned
 	if t.traced, err = o.trace.Start(ctx, to); err != nil {
 		return err
 	}
@@ -186,6 +188,8 @@ type tapping struct {
 	out          *output
 	traced       *tracing.Tracing
 	servers      *tunnel.Sessions // with --listen: the sessions with the gRPC server
+	catalog      *reflection.Catalog
+	learned      *tracing.Learned
 }
 
 func (t *tapping) run(ctx context.Context) error {
@@ -221,7 +225,13 @@ func (t *tapping) run(ctx context.Context) error {
 	m := t.out.monitor
 	m.Accepting, m.Calls, m.Ended, m.Lost = true, t.traced.Tracer().Calls, t.traced.Tracer().Ended(), t.traced.Lost
 	m.OwnExpires = func() time.Time { return t.accept.TLS.Expires(t.out.logger) }
-	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach}, t.out)
+	pg, err := t.p.startPage(&t.o.admin, t.out, t.o.trace.Redact, t.o.accept.TokenHeader, t.traced, &inspect.Options{Catalog: t.catalog, Learned: t.learned})
+	if err != nil {
+		closeAll(append(local, l))
+		return err
+	}
+	defer pg.close()
+	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach, Page: pg.web()}, t.out)
 	if err != nil {
 		closeAll(append(local, l))
 		return err

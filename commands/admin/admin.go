@@ -46,6 +46,9 @@ type Admin struct {
 	// ones for their next calls. Default: that isn't possible.
 	Reconnect func()
 
+	// Page serves all other paths. Default: they are answered with 404.
+	Page http.Handler
+
 	streams atomic.Int64 // endless responses
 }
 
@@ -68,6 +71,13 @@ func (a *Admin) Handler(withPprof bool) *http.ServeMux {
 	mux.HandleFunc("GET /api/v1/sessions", a.sessions)
 	mux.HandleFunc("GET /api/v1/events", a.events)
 	mux.HandleFunc("POST /api/v1/reconnect", a.reconnect)
+	if a.Page != nil {
+		mux.Handle("/", a.Page)
+	} else {
+		mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+			answerText(w, http.StatusNotFound, "wstun "+a.Monitor.Info.Command+": no page here: start it with --admin-messages, or open one with wstun inspect --attach\n")
+		})
+	}
 	if withPprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {

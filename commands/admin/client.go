@@ -268,6 +268,37 @@ func (c *Client) Events(ctx context.Context, o tracing.AttachOptions) (events io
 	return resp.Body, open, nil
 }
 
+// HasPage reports whether the process has a page with calls.
+func (c *Client) HasPage(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	resp, err := c.request(ctx, http.MethodGet, "/api/v1/")
+	if ce, ok := errors.AsType[*clientError](err); ok && ce.code == http.StatusNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, resp.Body.Close()
+}
+
+// Address makes r a request to the process.
+func (c *Client) Address(r *http.Request) {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		return // it has been used before
+	}
+	r.URL.Scheme, r.URL.Host, r.Host = u.Scheme, u.Host, u.Host
+	r.Header.Del("Origin") // the caller has checked it
+	r.Header.Del("Authorization")
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+}
+
+// Transport returns the transport to the process.
+func (c *Client) Transport() http.RoundTripper { return c.http.Transport }
+
 // Reconnect makes the gRPC clients of the process begin new connections.
 func (c *Client) Reconnect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)

@@ -18,7 +18,7 @@ type codec struct{ types reflection.TypeResolver }
 // responseBuffer is the destination of RecvMsg.
 type responseBuffer struct {
 	message protoreflect.ProtoMessage
-	size    int // of the encoded message, in bytes
+	data    []byte // encoded
 }
 
 // request is the argument of SendMsg: a message that encode has encoded.
@@ -42,8 +42,8 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	r := v.(*responseBuffer) //nolint:errcheck // nothing else is received
-	r.size = data.Len()
-	message.Decode(data.Materialize(), r.message, c.types)
+	r.data = data.Materialize()
+	message.Decode(r.data, r.message, c.types)
 	return nil
 }
 

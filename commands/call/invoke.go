@@ -23,7 +23,8 @@ type Response struct {
 	Message protoreflect.ProtoMessage
 	Time    time.Time // of arrival
 	Number  int       // of the response in the call, from 1
-	Size    int       // of the encoded, uncompressed message, in bytes
+	Data    []byte    // encoded, uncompressed
+	Size    int       // of Data, in bytes
 	Wire    int       // size in the HTTP/2 stream, in bytes; 0 if unknown
 }
 
@@ -242,7 +243,7 @@ func (i *invocation) receive(ctx context.Context, result *Result) error {
 		if result.Received++; result.Received == 1 {
 			result.Timings.First = r.Time.Sub(i.start)
 		}
-		r.Size, r.Wire = buf.size, i.meter.lastMessage()
+		r.Data, r.Size, r.Wire = buf.data, len(buf.data), i.meter.lastMessage()
 		if i.events.Message != nil {
 			if err := i.events.Message(ctx, r); err != nil {
 				if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {

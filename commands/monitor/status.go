@@ -97,6 +97,12 @@ func (m *Monitor) Status() *Status {
 	return st
 }
 
+// Sessions returns the sessions that are up, and the last ones that have ended.
+func (m *Monitor) Sessions() []Session {
+	st := m.Status()
+	return append(st.Sessions, st.Ended...)
+}
+
 // State returns "ready", "waiting" or "draining", and whether it is the first.
 func (m *Monitor) State() (state string, ready bool) {
 	m.mu.Lock()

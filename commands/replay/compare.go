@@ -34,6 +34,7 @@ type comparer struct {
 	catalog  *reflection.Catalog
 	rules    *Rules
 	metadata bool
+	redact   func(protoreflect.FieldDescriptor) bool
 	methods  map[string]*method
 }
 
@@ -83,7 +84,7 @@ func (c *comparer) compare(ctx context.Context, recorded *script, got *outcome) 
 	m := c.method(ctx, recorded.method)
 	finding, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	d := &diff{ctx: ctx, types: m.types(finding)}
+	d := &diff{ctx: ctx, types: m.types(finding), redact: c.redact}
 	d.responses(m, recorded, got)
 	d.response, d.redacted = 0, nil
 	d.count(m, recorded, got)
@@ -291,7 +292,7 @@ func (c *comparer) request(ctx context.Context, recorded *script) string {
 	defer cancel()
 	data := recorded.requests[0].Data
 	if m.input != nil && !m.input.IsPlaceholder() {
-		d := &diff{ctx: ctx, types: m.types(finding)}
+		d := &diff{ctx: ctx, types: m.types(finding), redact: c.redact}
 		return part(d.message(d.decode(m.input, data)), 0, maxShortened)
 	}
 	text, err := message.Raw(ctx, data, &message.Options{Compact: true})

@@ -53,6 +53,8 @@ type diff struct {
 	ctx   context.Context //nolint:containedctx // it is in use only until its method returns
 	types types.Resolver
 
+	redact func(protoreflect.FieldDescriptor) bool // nil: no field is secret
+
 	found  []*Difference
 	listed map[*place][]*Difference
 	cut    bool // there are more than maxFound
@@ -212,7 +214,7 @@ func (d *diff) fields(p *place, a, b protoreflect.Message) {
 	for _, number := range slices.Sorted(maps.Keys(set)) {
 		fd := set[number]
 		q := p.field(fd)
-		if d.ignores(q) {
+		if d.ignores(q) || d.redact != nil && d.redact(fd) {
 			continue
 		}
 		name := "." + string(fd.Name())

@@ -42,6 +42,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/reflection"
@@ -66,6 +67,10 @@ type Options struct {
 
 	Rules           *Rules // must be set
 	CompareMetadata bool   // of the responses
+
+	// Redact reports whether a field is secret. It isn't compared, and has no value in
+	// differences. Default: only those that the recording has lost.
+	Redact func(fd protoreflect.FieldDescriptor) bool
 
 	// Speed is 1 for the times of the recording, 2 for half of them, and so on. Default:
 	// as soon as possible.
@@ -122,7 +127,7 @@ func Run(ctx context.Context, calls []*recording.Call, opts *Options) *Summary {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &player{
 		opts: opts, timeout: opts.Timeout, summary: Summary{Calls: len(calls), Reasons: map[string]int{}},
-		comparer: comparer{catalog: opts.Catalog, rules: opts.Rules, metadata: opts.CompareMetadata, methods: map[string]*method{}},
+		comparer: comparer{catalog: opts.Catalog, rules: opts.Rules, metadata: opts.CompareMetadata, redact: opts.Redact, methods: map[string]*method{}},
 	}
 	if p.timeout == 0 {
 		p.timeout = DefaultTimeout

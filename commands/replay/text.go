@@ -24,7 +24,7 @@ func (d *diff) text(fd protoreflect.FieldDescriptor, v protoreflect.Value) strin
 }
 
 func (d *diff) message(m protoreflect.Message) string {
-	text, err := message.Format(d.ctx, m.Interface(), d.types, &message.Options{Compact: true, ProtoNames: true})
+	text, err := message.Format(d.ctx, m.Interface(), d.types, &message.Options{Compact: true, ProtoNames: true, Redact: d.redact})
 	if err != nil {
 		return quote(err.Error())
 	}

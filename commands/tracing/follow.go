@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"time"
 
@@ -93,7 +94,7 @@ func newStages() []stage {
 
 // Event implements trace.Sink.
 func (f *follower) Event(e *trace.Event) {
-	f.event(e, func() *text { return f.messages.format(e) })
+	f.event(e, func() *text { return f.messages.format(context.Background(), e) })
 }
 
 // event handles an event whose message format returns.
@@ -148,7 +149,7 @@ func (f *follower) update(c *call, e *trace.Event, format func() *text) (m *text
 	if e.Type == trace.ClientMessage || e.Type == trace.ServerMessage {
 		c.last, c.largest = e.Time, max(c.largest, e.Size)
 	}
-	if f.messages.learned.learn(e) {
+	if f.messages.learned.Learn(e) {
 		f.messages.forget()
 	}
 	if c.verdict != hidden {

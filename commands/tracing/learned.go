@@ -27,9 +27,9 @@ func isReflection(method string) bool {
 	return strings.HasPrefix(method, "/grpc.reflection.") && strings.HasSuffix(method, ".ServerReflection/ServerReflectionInfo")
 }
 
-// learn adds the files of e, if it is a response of reflection, and reports whether there
+// Learn adds the files of e, if it is a response of reflection, and reports whether there
 // are new ones.
-func (l *Learned) learn(e *trace.Event) (isNew bool) {
+func (l *Learned) Learn(e *trace.Event) (isNew bool) {
 	if l == nil || e.Type != trace.ServerMessage || !isReflection(e.Method) || e.Truncated() {
 		return false
 	}
@@ -53,9 +53,9 @@ func (l *Learned) learn(e *trace.Event) (isNew bool) {
 	return isNew
 }
 
-// addSet adds the files of an encoded google.protobuf.FileDescriptorSet, and reports
+// AddSet adds the files of an encoded google.protobuf.FileDescriptorSet, and reports
 // whether there are new ones.
-func (l *Learned) addSet(data []byte) (isNew bool) {
+func (l *Learned) AddSet(data []byte) (isNew bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if isNew = l.files.AddSet(data); isNew {

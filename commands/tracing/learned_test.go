@@ -45,13 +45,13 @@ func TestLearned(t *testing.T) {
 		"a part of a message": {Type: trace.ServerMessage, Method: reflectionMethod, Data: responseWith(hubFile()).Data, Size: 1 << 20},
 		"an error":            {Type: trace.ServerMessage, Method: reflectionMethod, Data: []byte("\x3a\x02\x08\x05"), Size: 4},
 	} {
-		if l.learn(e) {
+		if l.Learn(e) {
 			t.Errorf("%s: new files", name)
 		}
 	}
 	e := responseWith(hubFile())
 	e.Method = strings.Replace(e.Method, "v1", "v1alpha", 1)
-	if !l.learn(e) || l.learn(e) {
+	if !l.Learn(e) || l.Learn(e) {
 		t.Error("the first response has no new files, or the second one has")
 	}
 	if set, err := l.Find(t.Context(), "wstun.demo.v1.Hub.CreateKey"); err != nil || set == nil {
@@ -60,7 +60,7 @@ func TestLearned(t *testing.T) {
 	if services, err := l.Services(t.Context()); err != nil || fmt.Sprint(services) != "[wstun.demo.v1.Hub]" {
 		t.Errorf("Services() = %v, %v", services, err)
 	}
-	if (*Learned)(nil).learn(e) {
+	if (*Learned)(nil).Learn(e) {
 		t.Error("a nil Learned has learned")
 	}
 }
@@ -69,12 +69,12 @@ func TestLearned(t *testing.T) {
 func TestLearnedUpdate(t *testing.T) {
 	t.Parallel()
 	l := &Learned{}
-	l.learn(responseWith(hubFile()))
+	l.Learn(responseWith(hubFile()))
 	file := hubFile()
 	file.MessageType[0].Field = append(file.MessageType[0].Field, &descriptorpb.FieldDescriptorProto{
 		Name: new("added"), Number: proto.Int32(77), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 	})
-	if !l.learn(responseWith(file)) {
+	if !l.Learn(responseWith(file)) {
 		t.Error("the new file isn't new")
 	}
 	catalog := reflection.NewCatalog(l)
@@ -88,7 +88,7 @@ func TestLearnedUpdate(t *testing.T) {
 func TestLearnedMalformed(t *testing.T) {
 	t.Parallel()
 	l := &Learned{}
-	l.learn(responseWith(hubFile(), &descriptorpb.FileDescriptorProto{Name: new("bad.proto"), Dependency: []string{"missing.proto", "bad.proto"}}))
+	l.Learn(responseWith(hubFile(), &descriptorpb.FileDescriptorProto{Name: new("bad.proto"), Dependency: []string{"missing.proto", "bad.proto"}}))
 	if _, err := l.Find(t.Context(), "wstun.demo.v1.Hub"); err != nil {
 		t.Error(err)
 	}

@@ -38,6 +38,9 @@ const (
 	// maxText is how long the JSON of a message may be, in bytes.
 	maxText = 512 << 20
 
+	// maxGrowth is how much longer than limit the JSON of a message may be.
+	maxGrowth = 16
+
 	// formatTimeout is how long it may take to format a message, including the time
 	// for the server to describe it.
 	formatTimeout = 5 * time.Second
@@ -53,6 +56,8 @@ type messages struct {
 	full   bool     // … without shortening
 	fields bool     // a filter needs the fields of messages
 	redact []string // patterns of fields
+
+	limit int // how much of a message is decoded, in bytes, unless full is set; 0: shortBody
 
 	record      bool // events are recorded, and only short messages are formatted
 	short       int  // … of up to so many bytes
@@ -89,10 +94,10 @@ type text struct {
 }
 
 // format returns the message or the details of e, or nil if it has none.
-func (ms *messages) format(e *trace.Event) *text {
+func (ms *messages) format(ctx context.Context, e *trace.Event) *text {
 	switch {
 	case e.Type == trace.ServerTrailer:
-		return ms.details(e)
+		return ms.details(ctx, e)
 	case e.Type != trace.ClientMessage && e.Type != trace.ServerMessage || !ms.show && !ms.fields:
 		return nil
 	}
@@ -108,7 +113,7 @@ func (ms *messages) format(e *trace.Event) *text {
 			return t
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
 	md, types := ms.find(ctx, e)
 	if md == nil && len(ms.redact) > 0 {
@@ -123,8 +128,8 @@ func (ms *messages) format(e *trace.Event) *text {
 		}
 	}
 	isCut := t.truncated
-	if !ms.full && len(data) > shortBody { // a decoded message may take 80 times as much memory
-		data, isCut = data[:shortBody], true
+	if limit := cmp.Or(ms.limit, shortBody); !ms.full && len(data) > limit { // a decoded message may take 80 times as much memory
+		data, isCut = data[:limit], true
 		t.note = cmp.Or(t.note, "the rest isn't shown")
 	}
 	if md == nil {
@@ -182,11 +187,15 @@ func (ms *messages) withoutSecrets(data []byte, md protoreflect.MessageDescripto
 // options returns the options for formatting a message. With --redact, nothing is shown
 // whose name isn't known.
 func (ms *messages) options() *message.Options {
-	return &message.Options{Compact: true, MaxSize: maxText, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
+	size := maxText
+	if ms.limit > 0 {
+		size = maxGrowth * ms.limit
+	}
+	return &message.Options{Compact: true, MaxSize: size, Redact: ms.isSecret, HideUnknown: len(ms.redact) > 0}
 }
 
 // details returns the details of the status of e, or nil if it has none.
-func (ms *messages) details(e *trace.Event) *text {
+func (ms *messages) details(ctx context.Context, e *trace.Event) *text {
 	i := slices.IndexFunc(e.Metadata, func(f hpack.HeaderField) bool { return f.Name == recording.DetailsKey })
 	if i < 0 {
 		if e.Omitted {
@@ -202,7 +211,7 @@ func (ms *messages) details(e *trace.Event) *text {
 	if err != nil {
 		return &text{note: "malformed details"}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), formatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
 	_, types := ms.find(ctx, e)
 	t := &text{}
@@ -246,25 +255,35 @@ func (ms *messages) isSecret(fd protoreflect.FieldDescriptor) bool {
 
 // inflate returns the body of e, decompressed.
 func inflate(e *trace.Event) ([]byte, error) {
+	data, more, err := inflateTo(e, maxInflated)
+	if more {
+		return nil, fmt.Errorf("longer than %d MiB when decompressed", maxInflated>>20)
+	}
+	return data, err
+}
+
+// inflateTo returns the body of e, decompressed, and if it is compressed up to limit bytes
+// of it. It reports whether there is more.
+func inflateTo(e *trace.Event, limit int) (data []byte, more bool, err error) {
 	switch {
 	case e.Whole, e.Encoding == "", e.Encoding == "identity":
-		return e.Data, nil
+		return e.Data, false, nil
 	case e.Encoding == "gzip":
 	default:
-		return nil, fmt.Errorf("compressed with %s", e.Encoding)
+		return nil, false, fmt.Errorf("compressed with %s", e.Encoding)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(e.Data))
 	if err != nil {
-		return nil, fmt.Errorf("not gzip: %w", err)
+		return nil, false, fmt.Errorf("not gzip: %w", err)
 	}
-	data, err := io.ReadAll(io.LimitReader(z, maxInflated+1))
+	data, err = io.ReadAll(io.LimitReader(z, int64(limit)+1))
 	switch {
-	case len(data) > maxInflated:
-		return nil, fmt.Errorf("longer than %d MiB when decompressed", maxInflated>>20)
+	case len(data) > limit:
+		return data[:limit], true, nil
 	case err != nil && !e.Truncated():
-		return nil, fmt.Errorf("not gzip: %w", err)
+		return nil, false, fmt.Errorf("not gzip: %w", err)
 	}
-	return data, nil
+	return data, false, nil
 }
 
 // repair returns the beginning of an encoded message without the end that is missing: it

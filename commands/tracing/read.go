@@ -94,7 +94,7 @@ func first(lines *recording.Reader) (*recording.Line, error) {
 func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lines *recording.Reader, l *recording.Line, out *Output) (found bool, err error) {
 	isSecret := o.isSecret(out)
 	for ; err == nil && ctx.Err() == nil; l, err = lines.Next() {
-		if l.Event == recording.SchemaLine && learned.addSet(l.Files) {
+		if l.Event == recording.SchemaLine && learned.AddSet(l.Files) {
 			f.messages.schema.forget()
 		}
 		e, t := parseEvent(l)
@@ -105,7 +105,7 @@ func (o *Options) follow(ctx context.Context, f *follower, learned *Learned, lin
 		f.Flush(e.Time) // the calls that were open at that time
 		if lines.Version > 0 {
 			o.redactMetadata(e, isSecret)
-			f.event(e, func() *text { return f.messages.recorded(e, l) }) //nolint:contextcheck // it has its own limit
+			f.event(e, func() *text { return f.messages.recorded(context.Background(), e, l) }) //nolint:contextcheck // it has its own limit
 		} else {
 			f.event(e, func() *text { return t })
 		}
@@ -126,8 +126,8 @@ func (o *Options) redactMetadata(e *trace.Event, isSecret func(name string) bool
 }
 
 // recorded returns the message or the details of a recorded event, which is that of l.
-func (ms *messages) recorded(e *trace.Event, l *recording.Line) *text {
-	t := ms.format(e)
+func (ms *messages) recorded(ctx context.Context, e *trace.Event, l *recording.Line) *text {
+	t := ms.format(ctx, e)
 	if t != nil {
 		t.redacted = append(t.redacted, l.Redacted...)
 		slices.Sort(t.redacted)

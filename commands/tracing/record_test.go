@@ -343,7 +343,7 @@ func TestRecordFiltered(t *testing.T) {
 		t.Errorf("the last line has %d bytes, and %.100s, note %q", len(l.Data), l.Message, l.Note)
 	}
 	wide := nested(1, strings.Repeat("\x0a\x00", size))
-	got := ts.messages.format(&trace.Event{Type: trace.ServerMessage, Method: "/wstun.demo.v1.Hub/WatchKeys", Data: wide, Size: int64(len(wide))})
+	got := ts.messages.format(t.Context(), &trace.Event{Type: trace.ServerMessage, Method: "/wstun.demo.v1.Hub/WatchKeys", Data: wide, Size: int64(len(wide))})
 	if len(got.json) > 10*shortBody || len(got.data) != len(wide)-2 { // without its end, which isn't a field
 		t.Errorf("a message with many others has %d bytes, and %d in JSON", len(got.data), len(got.json))
 	}

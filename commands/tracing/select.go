@@ -1,6 +1,14 @@
 package tracing
 
 import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/trace"
@@ -35,7 +43,7 @@ func (s *Selector) Selects(rc *recording.Call) bool {
 	for _, event := range rc.Events {
 		e := event.Event
 		e.Encoding = "" // Data isn't compressed
-		s.follower.update(c, &e, func() *text { return s.follower.messages.format(&e) })
+		s.follower.update(c, &e, func() *text { return s.follower.messages.format(context.Background(), &e) })
 		if c.verdict != undecided {
 			break
 		}
@@ -51,4 +59,55 @@ func MatchMethod(pattern string) (func(path string) bool, error) {
 		return nil, err
 	}
 	return func(path string) bool { return decide(&call{method: path}) == shown }, nil
+}
+
+// Filter selects calls by the terms of one --filter. The zero value selects all. Its methods
+// may be called from any goroutine.
+type Filter struct{ filter filter }
+
+// ParseFilter parses terms with white space between them. It returns the zero Filter if there
+// are none.
+func ParseFilter(text string) (*Filter, error) {
+	var terms []condition
+	for term := range strings.FieldsSeq(text) {
+		t, err := parseTerm(term)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", term, err)
+		}
+		terms = append(terms, t)
+	}
+	if len(terms) == 0 {
+		return &Filter{}, nil
+	}
+	return &Filter{filter{terms}}, nil
+}
+
+// Facts are the facts of a call that a Filter is about.
+type Facts struct {
+	Session  uint64
+	Method   string        // "/pkg.Service/Method"
+	Duration time.Duration // so far
+	Largest  int64         // message, in bytes
+	Ended    bool
+	Code     codes.Code    // if Ended
+	Messages iter.Seq[any] // as decoded JSON; only used if the filter has terms for fields
+}
+
+// Selects reports whether all terms are true for a call. They are false for an open call where
+// they depend on its end.
+func (f *Filter) Selects(facts *Facts) bool {
+	c := &call{
+		session: facts.Session, method: facts.Method, duration: facts.Duration, largest: facts.Largest,
+		ended: facts.Ended, code: facts.Code,
+	}
+	if f.filter.any(func(t condition) bool { return t.fields }) {
+		c.ended = false // so that the fields of later messages count
+		for c.message = range facts.Messages {
+			if v := f.filter.decide(c); v != undecided {
+				return v == shown
+			}
+		}
+	}
+	c.message, c.ended = nil, facts.Ended
+	return f.filter.decide(c) == shown
 }

@@ -1,6 +1,9 @@
 package mux
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // StreamObserver receives the events of one stream. Nil functions aren't called. The
 // calls for a stream don't overlap, and End is the last.
@@ -50,6 +53,15 @@ func (s *Session) observe(stream uint32, opened bool) *observer {
 		return nil
 	}
 	return &observer{o: o}
+}
+
+// unobserved is the key of Unobserved.
+type unobserved struct{}
+
+// Unobserved returns a context with which Session.Open opens a stream that has no observer, such
+// as for the calls of the program itself.
+func Unobserved(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unobserved{}, true)
 }
 
 // call calls f unless the stream has ended.

@@ -166,7 +166,7 @@ func (s *Session) receiveSYN(id uint32) error {
 	case refused:
 		return s.refuse(id)
 	}
-	return s.addIncoming(newStream(s, id, true))
+	return s.addIncoming(newStream(s, id, true, s.observe(id, false)))
 }
 
 func (s *Session) refuse(id uint32) error {

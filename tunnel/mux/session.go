@@ -144,7 +144,7 @@ func (s *Session) Open(ctx context.Context) (*Stream, error) {
 	case <-s.done:
 		return nil, s.endedErr()
 	}
-	st, err := s.add()
+	st, err := s.add(ctx.Value(unobserved{}) == nil)
 	if err != nil {
 		<-s.opening
 	}
@@ -168,8 +168,8 @@ func (s *Session) openErr() error {
 	}
 }
 
-// add creates a stream and registers it.
-func (s *Session) add() (*Stream, error) {
+// add creates a stream and registers it. observed says whether it has an observer.
+func (s *Session) add(observed bool) (*Stream, error) {
 	s.mu.Lock()
 	id := s.nextID
 	if id >= math.MaxUint32-1 {
@@ -179,7 +179,11 @@ func (s *Session) add() (*Stream, error) {
 	s.nextID += 2
 	s.mu.Unlock()
 
-	st := newStream(s, id, false)
+	var ob *observer
+	if observed {
+		ob = s.observe(id, true)
+	}
+	st := newStream(s, id, false, ob)
 	err := s.register(st)
 	if err != nil {
 		st.observer.end(err)

@@ -50,12 +50,12 @@ type Stream struct {
 	stats StreamStats
 }
 
-func newStream(s *Session, id uint32, incoming bool) *Stream {
+func newStream(s *Session, id uint32, incoming bool, observer *observer) *Stream {
 	st := &Stream{
 		session:    s,
 		id:         id,
 		incoming:   incoming,
-		observer:   s.observe(id, !incoming),
+		observer:   observer,
 		recv:       recvBuffer{session: s},
 		window:     newReceiveWindow(s.opts.Window),
 		sendWindow: initialWindow,

@@ -1,0 +1,131 @@
+import {ApiError, get, lines, request} from './api.js';
+
+// The store holds the sessions and calls that the server keeps. The server sends those
+// that have changed, up to ten times a second.
+export const store = {
+  info: {calls: false, role: '', addresses: [], source: 'live'},
+  sessions: new Map(), calls: [], byID: new Map(), open: [],
+  errors: 0, dropped: 0, skew: 0, end: 0,
+  connected: false, problem: '',
+};
+
+export const isFile = () => store.info.source === 'file';
+
+// now is the server's clock, or the end of a recording.
+export const now = () => isFile() ? store.end : Date.now() + store.skew;
+
+const listeners = new Set();
+
+// onchange calls f after each change with {added, changed, removed, reset}: the calls
+// that are new, those that have changed, those that are dropped, and whether all are.
+// It returns a function that ends this.
+export function onchange(f) {
+  listeners.add(f);
+  return () => listeners.delete(f);
+}
+
+const notify = what => listeners.forEach(f => f({added: [], changed: new Set(), removed: [], ...what}));
+
+let rev = 0, boot, queue = [], frame, stop;
+
+// connect follows the server while the page is visible: a stream takes one of the six
+// connections that a browser allows a host.
+export function connect() {
+  document.addEventListener('visibilitychange', () => document.hidden ? stop?.abort() : follow());
+  setInterval(() => {
+    if (store.connected && !document.hidden) askInfo();
+  }, 5000);
+  follow();
+}
+
+async function follow() {
+  stop?.abort();
+  const mine = stop = new AbortController();
+  for (let wait = 250; !mine.signal.aborted; wait = Math.min(4000, wait * 2)) {
+    try {
+      const r = await request(`changes?since=${rev}&boot=${boot ?? ''}`, {signal: mine.signal});
+      Object.assign(store, {connected: true, problem: ''});
+      await lines(r, line => {
+        wait = 250;
+        if (!mine.signal.aborted) receive(line);
+      });
+    } catch (e) {
+      if (mine.signal.aborted) return;
+      store.problem = e instanceof ApiError ? e.message : '';
+    }
+    store.connected = false;
+    notify();
+    await new Promise(done => setTimeout(done, wait));
+  }
+}
+
+function receive(line) {
+  switch (line.type) {
+    case 'hello':
+      boot = line.boot;
+      askInfo();
+      break;
+    case 'reset':
+      clear();
+      break;
+    case 'batch':
+      rev = line.rev;
+      queue.push(line);
+      frame ??= requestAnimationFrame(apply);
+  }
+}
+
+async function askInfo() {
+  try {
+    store.info = await get('');
+    notify();
+  } catch { /* the stream shows that the server is gone */ }
+}
+
+function clear() {
+  queue = [];
+  Object.assign(store, {calls: [], open: [], errors: 0, dropped: 0, end: 0});
+  store.sessions.clear();
+  store.byID.clear();
+  notify({reset: true});
+}
+
+function apply() {
+  frame = undefined;
+  const added = [], changed = new Set(), removed = [];
+  for (const batch of queue) {
+    store.skew = batch.now - Date.now();
+    store.dropped = batch.gone.calls;
+    for (const s of batch.sessions) {
+      // Only the first batch has the rates.
+      store.sessions.set(s.id, {rates: store.sessions.get(s.id)?.rates, ...s});
+    }
+    for (const c of batch.calls) put(c, added, changed);
+    for (const id of batch.gone.ids ?? []) {
+      if (store.byID.has(id)) removed.push(store.byID.get(id));
+      store.byID.delete(id);
+    }
+  }
+  queue = [];
+  if (removed.length) store.calls = store.calls.filter(c => store.byID.has(c.id));
+  for (const c of removed) store.errors -= failed(c);
+  store.open = store.calls.filter(c => !c.end);
+  notify({added: added.filter(c => store.byID.has(c.id)), changed, removed});
+}
+
+const failed = c => c?.code && c.code !== 'OK' ? 1 : 0;
+
+function put(c, added, changed) {
+  const old = store.byID.get(c.id);
+  store.errors += failed(c) - failed(old);
+  store.end = Math.max(store.end, c.end ?? c.last ?? c.start);
+  c.sampled = !!c.rates;
+  if (old) {
+    Object.assign(old, {end: undefined, ...c});
+    changed.add(old);
+    return;
+  }
+  store.byID.set(c.id, c);
+  store.calls.push(c);
+  added.push(c);
+}
