@@ -86,7 +86,7 @@ func pictureSession(t *testing.T) string {
 // a message of the Watch may overtake the response to the call.
 func withoutTimes(svg string) []string {
 	svg = regexp.MustCompile(` (x|y|textLength|width|height|viewBox)="[^"]*"`).ReplaceAllString(svg, "")
-	svg = regexp.MustCompile(`[\d.]+`).ReplaceAllString(svg, "0")
+	svg = regexp.MustCompile(`[\d.]+( (µs|ms|s)\b)?`).ReplaceAllString(svg, "0")
 	lines := strings.Split(regexp.MustCompile(` +`).ReplaceAllString(svg, " "), "\n")
 	slices.Sort(lines)
 	return lines
