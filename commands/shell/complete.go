@@ -42,7 +42,7 @@ func (s *Shell) complete(text string) Completion {
 	line := text[begin:]
 	i := strings.IndexAny(line, " \t")
 	if i < 0 {
-		return Completion{begin, matchWords(line, commandNames)}
+		return Completion{begin, completeCommand(line)}
 	}
 	name, rest := line[:i], line[i+1:]
 	c, ok := findCommand(name)
@@ -56,6 +56,18 @@ func (s *Shell) complete(text string) Completion {
 	}
 	start := strings.LastIndexAny(text, " \t") + 1
 	return Completion{start, c.complete(s, ctx, rest)}
+}
+
+// completeCommand completes a command's name, or an alias if it can only be that.
+func completeCommand(typed string) []Candidate {
+	var names, aliases []string
+	for _, c := range commands() {
+		names, aliases = append(names, c.name), append(aliases, c.alias)
+	}
+	if candidates := matchWords(typed, names); candidates != nil {
+		return candidates
+	}
+	return matchWords(typed, aliases)
 }
 
 // lastWord returns the part of rest after the last space or tab.

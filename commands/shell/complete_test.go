@@ -87,6 +87,8 @@ func TestComplete(t *testing.T) {
 		want []string
 	}{
 		{"c", []string{"|call ", "|clear "}},
+		{"l", []string{"|ls "}},
+		{"li", []string{"|list "}},
 		{"  he", []string{"  |header ", "  |help "}},
 		{"nonsense ", nil},
 		{"ls H", []string{"ls |Hub "}},
