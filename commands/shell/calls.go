@@ -70,13 +70,14 @@ func cutRedirection(text string) (data string, to redirection, err error) {
 
 // open opens the file, which invoke closes; nil if there is none.
 func (r redirection) open() (*os.File, error) {
-	switch {
-	case r.path == "":
+	if r.path == "" {
 		return nil, nil
-	case r.appends:
-		return os.OpenFile(r.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	}
-	return os.Create(r.path)
+	flags := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if r.appends {
+		flags = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	}
+	return os.OpenFile(r.path, flags, 0o666) //nolint:gosec // a shell's redirection has this mode, too
 }
 
 // invoke makes a call, prints the responses to file, or to Stdout if that is nil, and prints

@@ -42,8 +42,8 @@ Inside a call each line is sent at once as a JSON message, except for
 
 const textHelp = `
 Names may be short, as in call Echo. JSON may have several lines, up to its last brace.
-In JSON, but not in its strings, $.field stands for a field of the last response, and
-$.list[0].field for one in a list; in a header, too. In JSON, $ is the whole response.
+In headers, and in JSON outside its strings, $.field stands for a field of the last
+response, and $.list[0].field for one in a list. In JSON, $ is the whole response.
 A line that ends with a backslash continues in the next one. A line that begins with #
 is a comment.
 `

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"errors"
 	"testing"
 )
 
@@ -30,7 +31,7 @@ func TestReadLineInterrupted(t *testing.T) {
 	k := newTestTerminal(t)
 	s := &Shell{Input: k, Interactive: true}
 	k.press("call Echo {\r\x03ls\r")
-	if got, err := s.readLine(t.Context()); got != "call Echo {\n" || err != ErrInterrupted {
+	if got, err := s.readLine(t.Context()); got != "call Echo {\n" || !errors.Is(err, ErrInterrupted) {
 		t.Errorf("read %q, %v", got, err)
 	}
 	if got, err := s.readLine(t.Context()); got != "ls" || err != nil {
@@ -67,7 +68,7 @@ func TestCompleteContinued(t *testing.T) {
 	}
 }
 
-// What describe --msg-template prints can be pasted after call METHOD, and inside a call.
+// The template that describe --msg-template prints can be pasted after call METHOD, and inside a call.
 func TestPasteTemplate(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, err := runScript(t, "describe --msg-template EchoRequest\nlist Hub\n", nil)

@@ -21,7 +21,7 @@ func TestSearchHistory(t *testing.T) {
 		{"\x12ä\x08Hub\r", "ls Hub", nil},
 		{"\x12ä\r", `call Echo {"text": "ä"}`, nil},
 		{"none\x12\r", "none", nil},
-		{"ls\x12\x07x\r", "lsx", nil},         // Ctrl-G
+		{"ls\x12\x07x\r", "lsx", nil},           // Ctrl-G
 		{"\x12Hub\x1b[D\x7fu\r", "ls Hub", nil}, // any other key edits the command
 		{"\x12Hub\x05!\r", "ls Hub!", nil},
 		{"\x12Hub\x03", "ls Hub", ErrInterrupted},

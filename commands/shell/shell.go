@@ -165,7 +165,7 @@ func (s *Shell) Run(ctx context.Context) error {
 			continue
 		}
 		err = s.runLine(ctx, line)
-		if s.quit && err == nil {
+		if s.quit { // exit keeps the result of the command before
 			return s.exitError(last)
 		}
 		last = err

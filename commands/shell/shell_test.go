@@ -300,7 +300,7 @@ func TestScript(t *testing.T) {
 		{"messages of several lines", "call Sum\n{\n\"value\": 1}\n.send {\"value\":\n2}\n.close\n", false, "{\"sum\":\"3\",\"count\":2}\n", "", ""},
 		{"brackets in a string", "call DeleteKey {\"name\": \"{[\"}\nno\n", false, "", "line 2: ", "unknown command"},
 		{"string without an end", "call CreateKey {\"name\": \"a}\nno\n", false, "", "line 1: wstun.demo.v1.Hub/CreateKey: not sent: ", "unknown command"},
-		{"mistake in several lines", "\ncall CreateKey {\n\"nmae\": \"a\"\n}\n", false, "", "line 2: wstun.demo.v1.Hub/CreateKey: not sent: line 2 of the JSON: unknown field \"nmae\"\n", "not sent: "},
+		{"mistake in several lines", "\ncall Echo {\n\"txt\": \"a\"\n}\n", false, "", "line 2: wstun.demo.v1.Hub/Echo: not sent: line 2 of the JSON: unknown field \"txt\"\n", "not sent: "},
 		{"JSON to the end", "call Sum {\n", false, "", "line 1: wstun.demo.v1.Hub/Sum: not sent: ", "not sent: "},
 		{"a comment with a brace", "call Sum\n# {\n{\"value\": 1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
 	} {

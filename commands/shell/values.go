@@ -72,7 +72,7 @@ func (s *Shell) expandHeader(ctx context.Context, value string) (string, error) 
 		case v[0] == '"':
 			_ = json.Unmarshal(v, &text) // it is valid
 		case v[0] == '{', v[0] == '[', text == "null":
-			failed = errors.Join(failed, usagef("", "%s: metadata can have a string, a number or a bool, not %.60s", path, text))
+			failed = errors.Join(failed, usagef("", "%s: not a string, a number or a bool, which metadata can have", path))
 		}
 		return text
 	})

@@ -25,7 +25,7 @@ func TestValues(t *testing.T) {
 		{echo + "header x-text: is $.text, $.count\nheader", "x-text: is b, 2", ""},
 		{echo + "header x-price: 3$ or $$\nheader", "x-price: 3$ or $$", ""},
 		{echo + "header x: $.none $.no", "", "line 2: $.none: the last response has no such field"},
-		{"call GetTemplates\nheader x: $.templates", "", "line 2: $.templates: metadata can have a string, a number or a bool, not ["},
+		{"call GetTemplates\nheader x: $.templates", "", "line 2: $.templates: not a string, a number or a bool, which metadata can have"},
 		{"set proto-names on\ncall CreateKey {\"name\": \"k\"}\nheader x: $.createTime", "", "no such field"},
 		{"call Watch", "", "unknown method"}, // keeps the response
 	} {
@@ -89,7 +89,7 @@ call Echo {"text": "e"}
 	}
 }
 
-// Any JSON has the same values after the values of a response were put in, except for these.
+// Text without $ outside its strings stays as it is.
 func FuzzExpandJSON(f *testing.F) {
 	f.Add(`{"a": "$.a", "b\"": [1, "x>y"]}`)
 	f.Add(`"`)
