@@ -20,6 +20,7 @@ var flagValues = map[string][]string{
 	"output":        {"text", "json"},
 	"proxy":         {"none"},
 	"record-format": {"json", "pcapng"},
+	"takeover":      takeovers,
 	"yamux-role":    {"client", "server"},
 }
 

@@ -45,6 +45,7 @@ func (p *program) dialCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
+			o.endpoint.ToFlag(),
 			o.readyTimeout.flag(),
 		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
@@ -218,7 +219,7 @@ func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, 
 		return nil, err
 	}
 	d.sessions.Subscribe(tunnel.Subscriber{Up: func(*tunnel.Session) { pg.forget() }})
-	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.handler()}, d.out)
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.web()}, d.out)
 	if err != nil {
 		pg.close()
 		return nil, err

@@ -32,6 +32,10 @@ var examples = map[string][]example{
 		{"Show only calls that fail or are slow, with their messages", "wstun tap --trace-messages --filter 'status!=OK' --filter '>500ms' \\\n  wss://worker.example/v1/ws/sync"},
 		{"Record the calls, for wstun replay and wstun serve --stub", "wstun tap --record calls wss://worker.example/v1/ws/sync"},
 	},
+	"relay": {
+		{"Let workers and engineers on this machine meet", "wstun relay"},
+		{"For other machines: with TLS, and tokens for names", "wstun relay --accept :8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
+	},
 	"check": {
 		{"Probe each layer", "wstun check wss://worker.example/v1/ws/sync"},
 		{"With a token in a header of its own", "wstun check --token-file token --token-header X-SYNC-TOKEN \\\n  wss://worker.example/v1/ws/sync"},

@@ -88,6 +88,40 @@ func TestEndpointDialing(t *testing.T) {
 	}
 }
 
+// --name and --to change the URL, the subprotocol and the header of the handshake.
+func TestEndpointWorker(t *testing.T) {
+	_, e, err := parseEndpoint(t, "--name", "w-1", "wss://user:pw@relay/base/?q=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := e.DialOptions(slog.New(slog.DiscardHandler))
+	if want := "wss://user:pw@relay/base/v1/worker/w-1?q=1"; e.URL != want || !slices.Equal(opts.Subprotocols, []string{"wstun.serve.v1"}) {
+		t.Errorf("URL %s, subprotocols %q, want %s", e.URL, opts.Subprotocols, want)
+	}
+	if id := opts.Header.Get("Wstun-Instance"); len(id) != 32 {
+		t.Errorf("Wstun-Instance is %q, want 32 digits", id)
+	}
+	options, err := parse(t, "dial", "--to", "w-1", "wss://relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = endpoint.New(&options.(*dialOptions).endpoint, wsmux.Client); err != nil || e.URL != "wss://relay/v1/worker/w-1" {
+		t.Errorf("dial: %v, %v", e, err)
+	}
+	for _, args := range [][]string{
+		{"--name", "w-1"},
+		{"--name", "w.1", "ws://relay/"},
+		{"--name", "W", "ws://relay/"},
+		{"--name", "w-1", "ws://relay/v1/worker/w-1"},
+		{"--name", "w-1", "--subprotocol", "a", "ws://relay/"},
+		{"--name", "w-1", "--accept", ":1"},
+	} {
+		if _, _, err := parseEndpoint(t, args...); exitStatus(err) != exitUsage {
+			t.Errorf("serve %q: %v, want a usage error", args, err)
+		}
+	}
+}
+
 func TestEndpointToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("from the file\n"), 0o600); err != nil {
@@ -202,6 +236,10 @@ func TestOptions(t *testing.T) {
 	if o, ok := options.(*replayOptions); err != nil || !ok || o.file != "-" || o.target.Endpoint.Accept != ":1" || o.rate != 0 || o.timeout != 10*time.Second {
 		t.Errorf("replay: %+v, %v", options, err)
 	}
+	options, err = parse(t, "relay", "--takeover", "never", "--hold", "1s", "--drain-pace", "2s", "--policy", "p", "--audit", "a", "--path", "/x", "--max-sessions", "7")
+	if o, ok := options.(*relayOptions); err != nil || !ok || o.takeover != "never" || o.hold != time.Second || o.pace != 2*time.Second || o.policy != "p" || o.audit != "a" || o.endpoint.Path != "/x" || o.endpoint.MaxSessions != 7 || o.endpoint.DrainTimeout != 30*time.Second {
+		t.Errorf("relay: %+v, %v", options, err)
+	}
 	options, err = parse(t, "demo", "--once")
 	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
 		t.Errorf("demo: %+v, %v", options, err)
@@ -233,6 +271,11 @@ func TestOptions(t *testing.T) {
 		{"replay", "--ignore", "a:b:c[", "rec", "h:1"},
 		{"replay", "--unordered", "Hub/WatchKeys", "rec", "h:1"},
 		{"replay", "--output", "xml", "rec", "h:1"},
+		{"relay", "ws://h/"},
+		{"relay", "--takeover", "oldest"},
+		{"relay", "--hold", "-1s"},
+		{"relay", "--hold", "1m"},
+		{"relay", "--drain-pace", "-1s"},
 		{"demo", "x"},
 		{"version", "x"},
 		{"serve", "ws://a/", "ws://b/"},

@@ -21,19 +21,19 @@ var groups = []struct {
 	},
 	{
 		"Session",
-		"header accept path listen wait proxy target config/config",
-		"config unix subprotocol origin yamux-role keep-extensions",
+		"header name to accept path listen wait hold proxy target config/config",
+		"takeover config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{
 		"TLS and credentials",
-		"token-file token-header tls upstream-tls cert key cacert target-cacert insecure",
+		"policy token-file token-header tls upstream-tls cert key cacert target-cacert insecure",
 		"plaintext servername expand-headers allow-unauthenticated " +
 			"upstream-cacert upstream-cert upstream-key upstream-servername upstream-insecure " +
 			"target-cert target-key target-servername target-insecure",
 	},
 	{
 		"Output",
-		"output emit-defaults timestamps verbose proto-out-dir protoset-out ready-file log-level",
+		"output audit emit-defaults timestamps verbose proto-out-dir protoset-out ready-file log-level",
 		"very-verbose compact pretty proto-names format-error history log-format color",
 	},
 	{
@@ -48,7 +48,7 @@ var groups = []struct {
 	},
 	{
 		"Tuning",
-		"connect-timeout ready-timeout drain-timeout max-retries",
+		"connect-timeout ready-timeout drain-timeout drain-pace max-retries",
 		"max-retry-interval ping-interval ping-timeout max-sessions max-msg-sz max-session-memory max-memory max-headers max-session-headers " +
 			"window max-ws-message",
 	},

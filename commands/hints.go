@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
@@ -48,6 +50,8 @@ func hint(err error, given usage.Given) string {
 		return h
 	}
 	switch {
+	case websocket.IsCloseError(err, tunnel.CloseReplaced):
+		return hintReplaced
 	case errors.Is(err, tunnel.ErrHTTP2):
 		return "to call a gRPC server itself, give its host:port without ws://; a session needs the URL of a WebSocket"
 	case errors.Is(err, tunnel.ErrTLS):
@@ -77,6 +81,8 @@ func dialHint(err error) string {
 const tokenFlag = "token-file"
 
 const hintWSS = "the peer speaks TLS: try wss:// instead of ws://"
+
+const hintReplaced = "another process is the worker with this --name: stop one of them, or choose another name"
 
 // isDial reports whether connecting a socket failed with err.
 func isDial(err error) bool {
@@ -142,6 +148,14 @@ func handshakeHint(he *tunnel.HandshakeError, given usage.Given) string {
 		return "the peer may want a token (--token-file, --token-header) or a client certificate (--cert), or refuse the URL's host"
 	case he.StatusCode == http.StatusForbidden:
 		return "check the token (--token-file, --token-header), the client certificate (--cert) and the URL's host"
+	case he.StatusCode == http.StatusNotFound && strings.Contains(he.Body, "isn't connected"):
+		return "check the name after --to, and that the worker runs wstun serve with this --name at the same relay"
+	case he.StatusCode == http.StatusConflict && strings.Contains(he.Body, "another instance"):
+		return hintReplaced
+	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "this is a relay"):
+		return "name the worker with --to, or this worker with --name, and leave its path out of the URL"
+	case he.StatusCode == http.StatusNotFound && strings.Contains(he.Body, "a relay's path"):
+		return "name the worker with --to, or this worker with --name, and give the relay's URL with the path that is its --path"
 	case he.StatusCode == http.StatusNotFound:
 		return "check the URL's path; many Workers accept at /v1/ws/sync"
 	case he.StatusCode >= 300 && he.StatusCode < 400:

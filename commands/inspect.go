@@ -71,6 +71,9 @@ func (o *inspectOptions) parse(in *invocation) error {
 	if _, err := in.targetArguments(&o.target, 0); err != nil {
 		return err
 	}
+	if !in.given["accept"] && (o.file != "" || o.attach.attach != "") {
+		o.target.Endpoint.Accept = "" // WSTUN_ACCEPT
+	}
 	isTarget, given := o.target.Addr != "" || o.target.Endpoint.Accept != "", 0
 	for _, is := range []bool{o.file != "", isTarget, o.attach.attach != ""} {
 		if is {
@@ -260,4 +263,3 @@ func (p *program) servePage(ctx context.Context, o *inspectOptions, handler http
 	<-ctx.Done()
 	return nil
 }
-

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/monitor"
@@ -220,7 +221,11 @@ func (o *output) retry(in time.Duration, reason error) {
 	if h != "" {
 		attrs = append(attrs, slog.String("hint", h))
 	}
-	o.logger.Warn("retry", attrs...)
+	level := slog.LevelWarn
+	if websocket.IsCloseError(reason, tunnel.CloseReplaced) { // an operator must stop one of two
+		level = slog.LevelError
+	}
+	o.logger.Log(context.Background(), level, "retry", attrs...)
 }
 
 // retryReason returns the reason of the last retry, nil if there was none.

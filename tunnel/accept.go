@@ -108,7 +108,7 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 		problems: newPeerLog(opts.Logger),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: handshakeTimeout,
-			ReadBufferSize:   readBuffer,
+			ReadBufferSize:   0, // keeps the server's: sessions read from the socket themselves
 			WriteBufferPool:  writeBuffers,
 			Subprotocols:     opts.Subprotocols,
 			CheckOrigin:      func(*http.Request) bool { return true }, // the guard has checked it

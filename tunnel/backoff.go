@@ -52,12 +52,38 @@ func patience(err error, delay time.Duration) time.Duration {
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
 		return pe.RetryAfter
 	}
-	// The registry of status codes (RFC 6455 §11.7) recommends this delay for 1012.
 	const least, most = 5 * time.Second, 30 * time.Second
-	if websocket.IsCloseError(err, websocket.CloseServiceRestart, websocket.CloseTryAgainLater) {
+	switch {
+	case websocket.IsCloseError(err, websocket.CloseServiceRestart): // less than the registry of status codes recommends (RFC 6455 §11.7): other instances are up
+		return rand.N(least) //nolint:gosec // as above
+	case websocket.IsCloseError(err, websocket.CloseTryAgainLater):
 		return least + rand.N(most-least) //nolint:gosec // as above
+	case isReplaced(err):
+		return delay
 	}
 	return 0
+}
+
+// CloseReplaced is the status code with which a relay closes the session of a Worker
+// because another instance of the Worker has the same name.
+const CloseReplaced = 4409
+
+const (
+	leastReplacedDelay = time.Minute
+	mostReplacedDelay  = time.Hour
+)
+
+func isReplaced(err error) bool { return websocket.IsCloseError(err, CloseReplaced) }
+
+// replacedDelay returns the least delay after n consecutive sessions that ended with
+// CloseReplaced: 0 for none. It must be long, because two instances replace each other in
+// turn until one gives up.
+func replacedDelay(n int) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	delay := min(leastReplacedDelay<<min(n-1, 10), mostReplacedDelay)
+	return delay + rand.N(delay/5) //nolint:gosec // as above
 }
 
 // wait waits until next, and longer if the peer asks for that; reason is why no session is

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -61,7 +62,9 @@ type Connector struct {
 	//
 	// Both apply unless the peer asks for patience: the delay is longer, and waiting calls
 	// don't end it, if the peer or a proxy sends Retry-After (see outbound.RetryAfter), or
-	// the peer closes the session with status code 1012 or 1013, which mean 5 to 30 s.
+	// the peer closes the session with a status code that asks for it: 1012 means up to
+	// 5 s, 1013 5 to 30 s, and CloseReplaced a minute at least, twice as long after each
+	// further one.
 	// After a 429 response without Retry-After, waiting calls don't end the delay either.
 	// Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration
@@ -71,7 +74,7 @@ type Connector struct {
 	OnRetry func(in time.Duration, reason error)
 
 	// A value on RetryNow ends the current delay, or replaces the session that is up
-	// by a new one. While Run dials, a value has no effect if the dial succeeds.
+	// by a new one, as Run describes. While Run dials, a value has no effect if the dial succeeds.
 	// RetryNow must not be closed. Default: nil.
 	RetryNow <-chan struct{}
 
@@ -86,9 +89,16 @@ type Connector struct {
 var ErrReconnect = errors.New("reconnecting, as asked")
 
 // Run dials a session, waits until it has ended and every Subscriber.Down has returned,
-// and dials again. If the peer of a session is going away and accepts no more streams, Run
-// dials again as soon as a call of Sessions.Wait or Sessions.Open waits; the streams of the
-// old session may then stay open for DrainTimeout.
+// and dials again.
+//
+// If the peer of a session is going away, or RetryNow has a value, Run dials the next
+// session while the old one is still up. After GoAway it first waits for up to a second,
+// so that many Workers don't dial at the same time, unless a call of Sessions.Wait or
+// Sessions.Open waits. The old session is used until the new one is up. A second later
+// Run shuts it down, and its streams may stay open for DrainTimeout. If the peer may
+// have refused the new session because it allows only one, with 409, 429 or 503, Run
+// shuts down the old session first. After GoAway it does so only for 409, and for the
+// others once DrainTimeout has passed: a peer that stops refuses sessions, too.
 //
 // Run returns nil when ctx ends or Sessions is shut down; the last session stays up,
 // because Sessions owns it. It returns a *DialError without a retry if the URL is invalid
@@ -102,8 +112,10 @@ func (c *Connector) Run(ctx context.Context) error {
 	if _, err := outbound.ProxyFor(first.Proxy, u); err != nil {
 		return &DialError{URL: outbound.RedactURL(c.URL), Err: err}
 	}
+	var old oldSession // still up while the next one is dialed
 	failed := 0        // consecutive failed dials, without the early ones
 	delays := 0        // since a session that resets the delay
+	replaced := 0      // consecutive sessions that ended with CloseReplaced
 	early := false     // a waiting client has cut the delay short
 	var next time.Time // when to dial without a waiting client
 	maxMessage := first.Session.MaxMessage
@@ -117,11 +129,21 @@ func (c *Connector) Run(ctx context.Context) error {
 			return nil // shutting down
 		case err == nil:
 			failed, early = 0, false
+			c.release(ctx, old.Session, replaceGrace)
 			err = c.watch(ctx, s)
+			old = oldSession{s, time.Now()}
 			maxMessage = opts.Session.nextMaxMessage(err)
+			if replaced++; !isReplaced(err) {
+				replaced = 0
+			}
 			if hasProved(s) {
 				delays = 0
 			}
+		case c.mustEndFirst(old, err):
+			c.release(ctx, old.Session, 0)
+			old.awaitEnd(ctx)
+			old = oldSession{}
+			continue
 		case !early:
 			failed++
 		}
@@ -134,13 +156,13 @@ func (c *Connector) Run(ctx context.Context) error {
 		if c.MaxRetries >= 0 && failed > c.MaxRetries {
 			return &GaveUpError{failed, err}
 		}
-		if errors.Is(err, ErrReconnect) {
+		if errors.Is(err, ErrReconnect) || errors.Is(err, mux.ErrRemoteGoAway) && hasProved(s) {
 			early = false
 			continue
 		}
 		if !early {
 			delays++
-			next = time.Now().Add(Backoff(delays, c.MaxRetryInterval))
+			next = time.Now().Add(max(Backoff(delays, c.MaxRetryInterval), replacedDelay(replaced)))
 		}
 		early = c.wait(ctx, next, dialed, err)
 	}
@@ -188,31 +210,4 @@ func (c *Connector) dial(ctx context.Context, opts *DialOptions) (*Session, erro
 		return nil, &DialError{Err: err}
 	}
 	return s, nil
-}
-
-// watch waits until s has ended or been replaced, and returns the reason. It returns nil
-// if ctx ends first. RetryNow replaces s, and so does a client that waits because s
-// accepts no more streams.
-func (c *Connector) watch(ctx context.Context, s *Session) error {
-	retired, wanted := s.retired.Done(), (<-chan struct{})(nil)
-	for {
-		select {
-		case <-s.downDone: // later than Done, so that OnRetry is called after Down
-			return s.Err()
-		case <-retired:
-			retired, wanted = nil, c.Sessions.wanted()
-			continue
-		case <-wanted:
-			if s.Err() != nil { // then downDone follows
-				wanted = nil
-				continue
-			}
-		case <-c.RetryNow:
-			c.Sessions.retire(s, ErrReconnect)
-		case <-ctx.Done():
-			return nil
-		}
-		c.Sessions.replace(ctx, s, orDefault(c.DrainTimeout, defaultDrainTimeout))
-		return s.retireReason()
-	}
 }

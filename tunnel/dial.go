@@ -83,7 +83,7 @@ func Dial(ctx context.Context, rawURL string, opts *DialOptions) (*wsmux.Session
 	if err != nil {
 		return nil, err
 	}
-	session, err := opts.Session.start(conn, wsmux.Dialing, 0)
+	session, err := opts.Session.Start(conn, wsmux.Dialing, 0)
 	if err != nil {
 		return nil, &DialError{Err: err}
 	}

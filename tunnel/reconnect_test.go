@@ -11,7 +11,6 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/wstun/wstun/tunnel/mux"
 	"github.com/wstun/wstun/tunnel/outbound"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
@@ -150,9 +149,10 @@ func TestConnectorPatience(t *testing.T) {
 		{"503 and Retry-After", 0, &HandshakeError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 4 * time.Second},
 		{"a proxy's Retry-After", 0, &outbound.ProxyError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 4 * time.Second},
 		{"429 alone", 0, &HandshakeError{StatusCode: 429}, 320 * ms, 480 * ms},
-		{"1012", websocket.CloseServiceRestart, nil, 5 * time.Second, 30 * time.Second},
+		{"1012", websocket.CloseServiceRestart, nil, 0, 5 * time.Second},
 		{"1013", websocket.CloseTryAgainLater, nil, 5 * time.Second, 30 * time.Second},
 		{"503 alone", 0, &HandshakeError{StatusCode: 503}, 250 * ms, 250 * ms},
+		{"4409", CloseReplaced, nil, time.Minute, 72 * time.Second},
 		{"1011", websocket.CloseInternalServerErr, nil, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -241,41 +241,4 @@ func TestConnectorResetsDelay(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A session whose peer is going away is replaced once a client waits, and its open stream
-// goes on.
-func TestConnectorReplacesSessionThatGoesAway(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := newScriptedPeer(t, &Connector{MaxRetries: -1, DrainTimeout: time.Hour})
-		down := make(chan error, 2)
-		p.connector.Sessions.Subscribe(Subscriber{Down: func(_ *Session, reason error) { down <- reason }})
-		p.listen(nil)
-		p.run()
-		defer p.stop()
-		stream, _, err := p.connector.Sessions.Open(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := echoByte(stream); err != nil {
-			t.Fatal(err)
-		}
-		_ = p.session.GoAway()
-		<-time.After(time.Minute)
-		if n := len(p.dialTimes(time.Time{})); n != 1 {
-			t.Errorf("%d dials without a waiting client, want 1", n)
-		}
-		since := time.Now()
-		if err := p.call(0); err != nil || time.Since(since) > 0 {
-			t.Errorf("call = %v after %v, want success at once", err, time.Since(since))
-		}
-		if err := echoByte(stream); err != nil {
-			t.Error(err)
-		}
-		_ = stream.Close()
-		if reason := tunneltest.Await(t, "Down", down); !errors.Is(reason, mux.ErrRemoteGoAway) {
-			t.Errorf("Down with %v, want %v", reason, mux.ErrRemoteGoAway)
-		}
-	})
 }

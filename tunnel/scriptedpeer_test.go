@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type scriptedPeer struct {
 
 	mu                  sync.Mutex
 	answer              error           // to a dial; nil: a session
+	onlyOne             bool            // the answer is 503 while a session is up
 	accepted            *websocket.Conn // the newest one, and its session
 	session             *wsmux.Session
 	dials               []time.Time
@@ -59,6 +61,9 @@ func (p *scriptedPeer) dial(context.Context, string, *DialOptions) (*websocket.C
 	p.dials = append(p.dials, now)
 	if early := p.notBefore.Sub(now); early > 0 {
 		p.t.Errorf("dialed %v early", early)
+	}
+	if p.onlyOne && p.session != nil && p.session.Err() == nil {
+		return nil, &HandshakeError{StatusCode: http.StatusServiceUnavailable, RetryAfter: time.Hour}
 	}
 	if p.answer != nil {
 		asked := patience(p.answer, 0)
@@ -103,8 +108,14 @@ func (p *scriptedPeer) close(code int) {
 	if code != 0 {
 		_ = p.accepted.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(time.Minute))
 	}
-	if code == websocket.CloseServiceRestart || code == websocket.CloseTryAgainLater {
-		p.notBefore, p.patience = time.Now().Add(5*time.Second), time.Now().Add(30*time.Second)
+	now := time.Now()
+	switch code {
+	case websocket.CloseServiceRestart:
+		p.patience = now.Add(5 * time.Second)
+	case websocket.CloseTryAgainLater:
+		p.notBefore, p.patience = now.Add(5*time.Second), now.Add(30*time.Second)
+	case CloseReplaced:
+		p.notBefore = now.Add(time.Minute)
 	}
 	_ = p.accepted.NetConn().Close()
 	p.accepted = nil

@@ -77,9 +77,10 @@ type SessionOptions struct {
 	Observe func(id uint64) func(stream uint32, opened bool) *mux.StreamObserver
 }
 
-// start starts a session on conn, which is the given side of a WebSocket. It takes
-// ownership of conn.
-func (o *SessionOptions) start(conn *websocket.Conn, side wsmux.Side, id uint64) (*wsmux.Session, error) {
+// Start starts a session on conn, which is the given side of a WebSocket, with an ID for
+// Observe. Start takes ownership of conn, also if it returns an error. The caller closes
+// the session.
+func (o *SessionOptions) Start(conn *websocket.Conn, side wsmux.Side, id uint64) (*wsmux.Session, error) {
 	limitUnsent(conn.NetConn())
 	var observe func(stream uint32, opened bool) *mux.StreamObserver
 	if o.Observe != nil {

@@ -61,7 +61,7 @@ func (ss *Sessions) Add(session *wsmux.Session, remote string) *Session {
 // start starts a session on conn, and adds it as Add does.
 func (ss *Sessions) start(conn *websocket.Conn, side wsmux.Side, opts *SessionOptions, remote string) (*Session, error) {
 	id, expires := ss.nextID(), peerExpires(conn.NetConn())
-	session, err := opts.start(conn, side, id)
+	session, err := opts.Start(conn, side, id)
 	if err != nil {
 		return nil, err
 	}
@@ -134,12 +134,16 @@ func (ss *Sessions) watch(s *Session) {
 	_ = s.Close() // waits until the socket is closed
 }
 
-// replace starts to shut down s, which is retired. s ends with its last stream, or after
-// drainTimeout.
-func (ss *Sessions) replace(ctx context.Context, s *Session, drainTimeout time.Duration) {
+// replace shuts down s, which is retired, after grace. s then ends with its last stream,
+// or after drainTimeout.
+func (ss *Sessions) replace(ctx context.Context, s *Session, grace, drainTimeout time.Duration) {
 	s.replace()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	go func() { // ends with the session
+		select {
+		case <-time.After(grace):
+		case <-s.Done():
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		_ = s.Shutdown(ctx) // an error means that drainTimeout ended streams, as intended
 	}()

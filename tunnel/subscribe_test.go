@@ -365,7 +365,7 @@ func TestSessionAfterReplace(t *testing.T) {
 	if stop := s.AfterReplace(func() { close(stopped) }); !stop() || stop() {
 		t.Error("stop = false the first time or true the second time")
 	}
-	ss.replace(t.Context(), s, -1)
+	ss.replace(t.Context(), s, 0, -1)
 	tunneltest.Await(t, "AfterReplace", replaced)
 	tunneltest.Await(t, "the end", s.downDone)
 	select {

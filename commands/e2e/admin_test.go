@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
@@ -186,5 +190,37 @@ func TestControlOfOtherUsers(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "permission denied") {
 		t.Errorf("another user: %v, %s", err, out)
+	}
+}
+
+// cmdPage is: page URL PATH [REGEXP|JSON]. It prints the answer of the page's API at PATH: to a
+// POST of JSON, or, once it matches, to a GET.
+func cmdPage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: page URL PATH [REGEXP|JSON]")
+	}
+	base, token, _ := strings.Cut(args[0], "#token=")
+	want, method, body := regexp.MustCompile(""), http.MethodGet, ""
+	if len(args) == 3 {
+		if strings.HasPrefix(args[2], "{") {
+			method, body = http.MethodPost, args[2]
+		} else {
+			want = regexp.MustCompile(args[2])
+		}
+	}
+	for deadline := time.Now().Add(outputWait); ; {
+		r, err := http.NewRequestWithContext(context.Background(), method, base+"api/v1/"+args[1], strings.NewReader(body))
+		ts.Check(err)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		ts.Check(err)
+		answer, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		ts.Check(err)
+		if want.Match(answer) || time.Now().After(deadline) {
+			fmt.Fprintf(ts.Stdout(), "%s\n%s\n", resp.Status, answer)
+			return
+		}
 	}
 }

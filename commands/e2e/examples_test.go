@@ -84,6 +84,7 @@ func exampleFolder(t *testing.T, recording string) string {
 		"token":       "s3cret-token\n",
 		"config.yaml": "targets: {staging: {url: 'wss://worker.example/v1/ws/sync'}}\n",
 		"hub.yaml":    "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
+		"policy.yaml": "tokens: []\n",
 		"script":      "call Echo {\"text\": \"a\"}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -102,7 +103,7 @@ func runExample(t *testing.T, dir, line string) {
 			t.Skip(err)
 		}
 	}
-	stops := regexp.MustCompile(`^wstun (serve|dial|tap|demo|trace --attach|inspect)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
+	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach|inspect)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
 	if stops {
 		line = "exec " + line // for the signal
 	}

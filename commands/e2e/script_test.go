@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"status": cmdStatus,
 			"await":  cmdAwait,
 			"certs":  cmdCerts,
+			"page":   cmdPage,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "long" { // scripts that take minutes because they test the passing of time

@@ -104,7 +104,7 @@ func NewDialing(o *Options) (*Endpoint, error) {
 	if err := o.checkURL(); err != nil {
 		return nil, err
 	}
-	e := &Endpoint{URL: o.URL, accept: o.Accept, tokenHeader: o.TokenHeader}
+	e := &Endpoint{accept: o.Accept, tokenHeader: o.TokenHeader}
 	var err error
 	if e.token, err = newToken(o.TokenFile, o.Secrets); err != nil {
 		return nil, err
@@ -127,6 +127,10 @@ func NewDialing(o *Options) (*Endpoint, error) {
 		return nil, err
 	}
 	o.Secrets.AddHeader(header)
+	if err := o.applyWorker(header); err != nil {
+		return nil, err
+	}
+	e.URL = o.URL
 	if err := e.checkCredentials(header); err != nil {
 		return nil, err
 	}

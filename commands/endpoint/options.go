@@ -17,8 +17,10 @@ const (
 	DefaultURL    = "ws://127.0.0.1:7070/"
 	DefaultAccept = "127.0.0.1:7070"
 
-	defaultMaxSessions  = 1024
-	defaultDrainTimeout = 30 * time.Second
+	defaultMaxSessions = 1024
+
+	defaultMaxRelaySessions = 12000
+	defaultDrainTimeout     = 30 * time.Second
 )
 
 // Options are the values of the flags, and the URL on the command line. A command with
@@ -34,6 +36,7 @@ type Options struct {
 	// DefaultURL or DefaultAccept applies if there is neither a URL nor --accept.
 	DefaultURL, DefaultAccept string
 
+	Name, To                     string // of a Worker at a relay
 	Accept, Path                 string
 	Header                       []string
 	ExpandHeaders                bool
@@ -100,9 +103,25 @@ func (o *Options) ConnectFlags() []cli.Flag {
 	}
 }
 
+// RelayFlags returns the flags of a relay, which only accepts.
+func (o *Options) RelayFlags() []cli.Flag {
+	return []cli.Flag{
+		usage.String(&o.Accept, "accept", "wait for WebSockets at `ADDR` (default: "+DefaultAccept+")", ""),
+		usage.String(&o.Path, "path", "accept only at `PATH`/v1/worker/NAME", ""),
+		usage.Path(&o.TLS.Cert, "cert", "certificate `PATH`, for wss"),
+		usage.Path(&o.TLS.Key, "key", "private key `PATH` of --cert"),
+		usage.Path(&o.TLS.CACert, "cacert", "demand client certificates of the authority in `PATH`"),
+		usage.Duration(&o.PingInterval, "ping-interval", "send a WebSocket Ping every `DURATION`; 0 for none", wsmux.DefaultPingInterval),
+		usage.Duration(&o.PingTimeout, "ping-timeout", "give up on a peer that was silent for `DURATION`; 0 for never", wsmux.DefaultPingTimeout),
+		usage.Int(&o.MaxSessions, "max-sessions", "accept at most `N` sessions at a time; 0 for no limit", defaultMaxRelaySessions),
+		usage.Duration(&o.DrainTimeout, "drain-timeout", "let calls in flight finish for at most `DURATION` when stopped", defaultDrainTimeout),
+	}
+}
+
 // CheckFlags returns the flags of a command that dials and probes.
 func (o *Options) CheckFlags() []cli.Flag {
 	return []cli.Flag{
+		o.ToFlag(),
 		usage.Strings(&o.Header, "header", "send the header `'Name: value'`; repeatable", "H"),
 		usage.Bool(&o.ExpandHeaders, "expand-headers", "replace ${VARIABLE} in headers by its value"),
 		usage.Path(&o.TokenFile, "token-file", "send the token in `PATH`, or WSTUN_TOKEN"),

@@ -27,6 +27,14 @@ func newSource[T any](load func() (T, error), paths ...string) (*source[T], erro
 	return s, err
 }
 
+// Reloaded loads a value from files, and returns a function that loads it again when a file
+// has changed, and returns it. Of a value that can't be loaded later, it keeps the one
+// before, and logs a warning.
+func Reloaded[T any](load func() (T, error), paths ...string) (get func(*slog.Logger) T, err error) {
+	s, err := newSource(load, paths...)
+	return s.get, err
+}
+
 // get returns the value, and loads it again if the files have changed. If that fails,
 // it logs a warning once and returns the value before.
 func (s *source[T]) get(logger *slog.Logger) T {

@@ -149,11 +149,15 @@ func (s *sink) Event(e *trace.Event) {
 	s.Store.Event(e)
 }
 
-// Load adds the calls of a recording. The errors are those of [store.Store.Load]. The store's
+// Load adds the calls of a recording, which may be a live one. The errors are those of [store.Store.Load]. The store's
 // Usage says how many calls and messages exceeded the limits.
 func (h *Handler) Load(r io.Reader) error {
 	defer h.Forget()
-	return h.store.Load(r, func(files []byte) { h.opts.Learned.AddSet(files) }, h.isSecret)
+	origin := store.Peer
+	if h.opts.File {
+		origin = store.Record
+	}
+	return h.store.Load(r, origin, func(files []byte) { h.opts.Learned.AddSet(files) }, h.isSecret)
 }
 
 // Forget makes the handler ask for the types of messages again, because there is another
@@ -192,6 +196,10 @@ func (h *Handler) routes() http.Handler {
 		mux.HandleFunc("POST "+api+"/calls/{id}/half-close", h.postHalfClose)
 		mux.HandleFunc("DELETE "+api+"/calls/{id}", h.deleteCall)
 		mux.HandleFunc("POST "+api+"/calls/{id}/replay", h.replay)
+	} else {
+		mux.HandleFunc("POST "+api+"/", func(w http.ResponseWriter, _ *http.Request) {
+			fail(w, http.StatusForbidden, "this page makes no calls", "start the process with --admin-calls, or use wstun inspect TARGET")
+		})
 	}
 	return mux
 }

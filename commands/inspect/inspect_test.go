@@ -311,7 +311,7 @@ func TestExport(t *testing.T) {
 	if got := loaded.object("")["source"]; got != "file" {
 		t.Errorf("source = %v", got)
 	}
-	if status, _ := loaded.do(http.MethodPost, "/api/v1/calls", "{}"); status != http.StatusNotFound {
+	if status, _ := loaded.do(http.MethodPost, "/api/v1/calls", "{}"); status != http.StatusForbidden {
 		t.Errorf("POST = %d", status)
 	}
 }

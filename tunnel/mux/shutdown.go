@@ -23,6 +23,17 @@ func (s *Session) GoAway() error {
 	return nil
 }
 
+// AnnounceGoAway tells the peer to open no more streams. Those that it opens nevertheless,
+// because it doesn't know yet, are accepted until GoAway, Shutdown or the end.
+func (s *Session) AnnounceGoAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		h := newHeader(typeGoAway, 0, 0, goAwayNormal)
+		s.conn.QueueFrame(h[:])
+	}
+}
+
 // PeerGoingAway returns a channel that is closed when the peer sends GoAway: it accepts no
 // more streams. Open streams aren't affected.
 func (s *Session) PeerGoingAway() <-chan struct{} { return s.remoteGoAway }

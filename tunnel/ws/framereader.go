@@ -164,7 +164,7 @@ func (r *frameReader) handleControl(h frameHeader) error {
 		return r.protocolError("a Close frame of one byte")
 	default:
 		code, text := binary.BigEndian.Uint16(p), p[2:]
-		if !isStatusCode(code) || !utf8.Valid(text) {
+		if !IsStatusCode(int(code)) || !utf8.Valid(text) {
 			return r.protocolError("a Close frame with a wrong status code or reason")
 		}
 		end.Code, end.Text = int(code), string(text)
@@ -175,9 +175,9 @@ func (r *frameReader) handleControl(h frameHeader) error {
 	return end
 }
 
-// isStatusCode reports whether a Close frame may have this status code, according to
+// IsStatusCode reports whether a Close frame may have this status code, according to
 // RFC 6455 §7.4 and the IANA registry.
-func isStatusCode(code uint16) bool {
+func IsStatusCode(code int) bool {
 	switch {
 	case code >= 3000 && code < 5000:
 		return true

@@ -127,7 +127,10 @@ type transport struct{ *ws.Conn }
 func (t transport) Close(reason error) {
 	code, text := websocket.CloseInternalServerErr, reason.Error()
 	pe, isProtocol := errors.AsType[*mux.ProtocolError](reason)
+	own, isOwn := reason.(*websocket.CloseError) //nolint:errorlint // that of CloseWithError: a peer's is wrapped
 	switch {
+	case isOwn && ws.IsStatusCode(own.Code):
+		code, text = own.Code, own.Text
 	case isProtocol && !pe.ByPeer:
 		code = websocket.CloseProtocolError
 	case errors.Is(reason, mux.ErrShutdown):
@@ -191,8 +194,13 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 // Keepalive doesn't use it.
 func (s *Session) PingYamux(ctx context.Context) (time.Duration, error) { return s.mux.Ping(ctx) }
 
-// GoAway tells the peer to open no more streams. Open streams aren't affected.
+// GoAway tells the peer to open no more streams, and resets those that it opens
+// nevertheless. Open streams aren't affected.
 func (s *Session) GoAway() error { return s.mux.GoAway() }
+
+// AnnounceGoAway is GoAway, but still accepts the streams that the peer opens before it
+// receives that.
+func (s *Session) AnnounceGoAway() { s.mux.AnnounceGoAway() }
 
 // PeerGoingAway returns a channel that is closed when the peer sends GoAway: it accepts no
 // more streams. Open streams aren't affected.
@@ -218,8 +226,9 @@ func (s *Session) Close() error {
 }
 
 // CloseWithError is Close with a reason for [Session.Err] to return, unless the
-// session has already ended. The peer receives the reason's text with status code
-// 1011.
+// session has already ended. The peer receives the status code and the text of a
+// [*websocket.CloseError], if a Close frame may have that code, and otherwise the
+// reason's text with status code 1011. Text beyond 123 bytes is cut off.
 func (s *Session) CloseWithError(reason error) {
 	s.mux.CloseWithError(reason)
 	<-s.conn.Done()

@@ -119,6 +119,26 @@ func TestSessionErrSaysWhyTheSessionEnded(t *testing.T) {
 	}
 }
 
+// CloseWithError sends the status code of a CloseError, unless no Close frame may have it.
+func TestSessionCloseWithStatusCode(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ in, want websocket.CloseError }{
+		{websocket.CloseError{Code: 4409, Text: "replaced"}, websocket.CloseError{Code: 4409, Text: "replaced"}},
+		{websocket.CloseError{Code: websocket.CloseServiceRestart}, websocket.CloseError{Code: websocket.CloseServiceRestart}},
+		{websocket.CloseError{Code: websocket.CloseAbnormalClosure}, websocket.CloseError{Code: websocket.CloseInternalServerErr, Text: "websocket: close 1006 (abnormal closure)"}},
+	} {
+		client, server := sessions(t)
+		server.CloseWithError(&tc.in)
+		if ce, ok := errors.AsType[*websocket.CloseError](server.Err()); !ok || *ce != tc.in {
+			t.Errorf("Err() = %v, want %v", server.Err(), &tc.in)
+		}
+		waitDone(t, client)
+		if ce, ok := errors.AsType[*websocket.CloseError](client.Err()); !ok || *ce != tc.want {
+			t.Errorf("after CloseWithError(%v), the peer's Err() = %v, want %v", &tc.in, client.Err(), &tc.want)
+		}
+	}
+}
+
 func TestSessionErrAfterTheConnectionIsCut(t *testing.T) {
 	t.Parallel()
 	client, server, relay := relayedSessions(t)

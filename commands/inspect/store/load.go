@@ -8,11 +8,12 @@ import (
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
-// Load adds the calls of a recording, or of several ones after each other. schema receives
+// Load adds the calls of a recording, or of several ones after each other, which are from
+// origin. schema receives
 // its descriptors, see recording.Line; isSecret chooses the metadata whose values are
 // replaced. The error is recording.ErrNotRecording, or that of recording.Reader.Next.
-func (s *Store) Load(r io.Reader, schema func(files []byte), isSecret func(name string) bool) error {
-	defer s.Release(Record)
+func (s *Store) Load(r io.Reader, origin Origin, schema func(files []byte), isSecret func(name string) bool) error {
+	defer s.Release(origin)
 	lines := recording.NewReader(r)
 	for {
 		l, err := lines.Next()
@@ -24,7 +25,7 @@ func (s *Store) Load(r io.Reader, schema func(files []byte), isSecret func(name 
 		case err != nil:
 			return err
 		case l.Event == recording.HeaderLine && !l.Continued:
-			s.Release(Record) // another process, with its own numbers
+			s.Release(origin) // another process, with its own numbers
 			continue
 		case l.Event == recording.SchemaLine:
 			schema(l.Files)
@@ -40,6 +41,6 @@ func (s *Store) Load(r io.Reader, schema func(files []byte), isSecret func(name 
 				f.Value = trace.Redacted
 			}
 		}
-		s.Add(e, Record, l.Redacted)
+		s.Add(e, origin, l.Redacted)
 	}
 }

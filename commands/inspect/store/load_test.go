@@ -49,7 +49,7 @@ func TestLoad(t *testing.T) {
 	t.Parallel()
 	s := newSource(t, Options{})
 	schemas := 0
-	if err := s.Load(bytes.NewReader(tape(3)), func(files []byte) { schemas += len(files) }, trace.IsSecret); err != nil {
+	if err := s.Load(bytes.NewReader(tape(3)), Record, func(files []byte) { schemas += len(files) }, trace.IsSecret); err != nil {
 		t.Fatal(err)
 	}
 	s.check()
@@ -81,7 +81,7 @@ func TestLoadLimits(t *testing.T) {
 	t.Parallel()
 	s := newSource(t, Options{Calls: 10})
 	data := append(tape(8), tape(8)...)
-	if err := s.Load(bytes.NewReader(data), func([]byte) {}, trace.IsSecret); err != nil {
+	if err := s.Load(bytes.NewReader(data), Record, func([]byte) {}, trace.IsSecret); err != nil {
 		t.Fatal(err)
 	}
 	s.check()
@@ -95,7 +95,7 @@ func TestLoadOther(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "hello\n", `{"event":"rpc","type":"client_header","call":1}` + "\n"} {
 		s := New(Options{})
-		if err := s.Load(strings.NewReader(text), func([]byte) {}, trace.IsSecret); !errors.Is(err, recording.ErrNotRecording) {
+		if err := s.Load(strings.NewReader(text), Record, func([]byte) {}, trace.IsSecret); !errors.Is(err, recording.ErrNotRecording) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -107,7 +107,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(`{"event":"recording","version":1}` + "\n" + `{"event":"rpc","time":"2026-01-02T15:04:05Z","type":"server_message","call":1,"size":-5,"data":"AAAA","redacted":["a"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newSource(t, Options{Memory: 8 << 10, Calls: 3})
-		_ = s.Load(bytes.NewReader(data), func([]byte) {}, trace.IsSecret)
+		_ = s.Load(bytes.NewReader(data), Record, func([]byte) {}, trace.IsSecret)
 		s.check()
 		for _, c := range s.Calls() {
 			_ = s.Events(c.ID)

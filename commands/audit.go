@@ -1,0 +1,85 @@
+package commands
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/relay"
+)
+
+// audit appends the records of a relay to a file. A nil audit does nothing.
+type audit struct {
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	file   *os.File
+	failed bool // the last write
+}
+
+// openAudit opens the file of --audit; path "" means none.
+func openAudit(path string, logger *slog.Logger) (*audit, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no file, no error
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, usage.Errorf("--audit %s: %w", path, pathCause(err))
+	}
+	return &audit{logger: logger, file: f}, nil
+}
+
+func (a *audit) close() {
+	if a != nil {
+		_ = a.file.Close()
+	}
+}
+
+// observe returns the function that receives the records, nil for none.
+func (a *audit) observe() func(relay.Record) {
+	if a == nil {
+		return nil
+	}
+	return a.write
+}
+
+// auditLine is a line of the file. Fields that don't apply are left out.
+type auditLine struct {
+	Time     time.Time `json:"time"` // of the end
+	Kind     string    `json:"kind"` // session, stream or refusal
+	Role     string    `json:"role,omitempty"`
+	Name     string    `json:"name,omitempty"`
+	Instance string    `json:"instance,omitempty"`
+	Subject  string    `json:"subject,omitempty"`
+	Remote   string    `json:"remote"`
+	Session  uint64    `json:"session,omitempty"`
+	Worker   uint64    `json:"worker,omitempty"`
+	Stream   uint32    `json:"stream,omitempty"`
+	Up       int64     `json:"bytes_up"`
+	Down     int64     `json:"bytes_down"`
+	Seconds  float64   `json:"seconds"`
+	Code     int       `json:"code,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+}
+
+func (a *audit) write(r relay.Record) {
+	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
+	text, err := json.Marshal(auditLine{
+		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote,
+		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down,
+		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		_, err = a.file.WriteString(escape.Text(string(text)) + "\n") // one write: whole lines
+	}
+	if err != nil && !a.failed {
+		a.logger.Error("audit: records are lost", slog.Any("err", pathCause(err)))
+	}
+	a.failed = err != nil
+}

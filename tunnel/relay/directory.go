@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"context"
+	"sync"
+)
+
+// Directory finds Workers that are connected to other relays. Each relay has its own
+// Directory, and all of these share their claims. A relay without one is alone.
+type Directory interface {
+	// Claim records that a Worker's instance has connected to this relay, so that others
+	// find it here. The newest claim to a name is in force. When another relay claims the
+	// name, yield is called, once, with the instance there. release withdraws the claim;
+	// yield may still be running then. Neither function blocks or waits for yield.
+	Claim(name, instance string, yield func(instance string)) (release func())
+
+	// Locate waits until another relay has the Worker, and returns the URL of that relay
+	// for Options.Hop. When ctx ends, it returns the cause. Another error means that the
+	// Directory doesn't work.
+	Locate(ctx context.Context, name string) (url string, err error)
+}
+
+// Memory is the Directory of relays in one process. The zero value is ready to use.
+type Memory struct {
+	mu      sync.Mutex
+	claims  map[string]*memoryClaim
+	changed chan struct{} // closed at the next claim; nil until somebody waits for it
+}
+
+type memoryClaim struct {
+	url   string
+	yield func(instance string)
+}
+
+// At returns the view of the relay with this URL, which must be its own.
+func (m *Memory) At(url string) Directory { return &memoryView{m, url} }
+
+type memoryView struct {
+	*Memory
+
+	url string
+}
+
+func (v *memoryView) Claim(name, instance string, yield func(instance string)) (release func()) {
+	c := &memoryClaim{v.url, yield}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.claims == nil {
+		v.claims = map[string]*memoryClaim{}
+	}
+	if old := v.claims[name]; old != nil && old.url != v.url {
+		go old.yield(instance)
+	}
+	v.claims[name] = c
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.claims[name] == c {
+			delete(v.claims, name)
+		}
+	}
+}
+
+func (v *memoryView) Locate(ctx context.Context, name string) (url string, err error) {
+	for {
+		url, changed := v.find(name)
+		if url != "" {
+			return url, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+// find returns the URL of the other relay that has the Worker, or a channel that is closed
+// at the next claim.
+func (v *memoryView) find(name string) (url string, changed <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c := v.claims[name]; c != nil && c.url != v.url {
+		return c.url, nil
+	}
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+	}
+	return "", v.changed
+}

@@ -1,0 +1,51 @@
+package relay
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// MaxName is the length of the longest name of a Worker: that of a DNS label.
+const MaxName = 63
+
+const workerPath = "/v1/worker/"
+
+// Path returns the path of a Worker at a relay with this base.
+func Path(base, name string) string { return base + workerPath + name }
+
+// CheckName returns an error unless name is valid: 1 to 63 letters a to z, digits and
+// hyphens, with no hyphen at either end. Such a name is also a DNS label and a token of a
+// NATS subject, and needs no percent-encoding.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName || name[0] == '-' || name[len(name)-1] == '-' ||
+		strings.ContainsFunc(name, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' }) {
+		return errors.New("not a name: want 1 to 63 of a-z, 0-9 and -, with no - at either end")
+	}
+	return nil
+}
+
+// parsePath returns the name in an escaped path.
+func parsePath(path, base string) (string, error) {
+	name, ok := strings.CutPrefix(path, base+workerPath)
+	if !ok {
+		return "", refuse(http.StatusNotFound, "nothing here: a relay's path is %s", Path(base, "NAME"))
+	}
+	if err := CheckName(name); err != nil {
+		return "", refuse(http.StatusBadRequest, "%.100q: %w", name, err)
+	}
+	return name, nil
+}
+
+// parseInstance returns the instance in the values of InstanceHeader, "" if there is none.
+func parseInstance(values []string) (string, error) {
+	const digits = 32 // 128 bits
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values) > 1 || len(values[0]) != digits ||
+		strings.ContainsFunc(values[0], func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }):
+		return "", refuse(http.StatusBadRequest, "%s: want 32 hexadecimal digits in lower case", InstanceHeader)
+	}
+	return values[0], nil
+}
