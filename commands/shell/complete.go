@@ -22,7 +22,7 @@ const lookupTimeout = 3 * time.Second
 // It leaves out those with secrets or with characters that [escape.Line] escapes.
 func (s *Shell) Complete(text string) Completion {
 	s.mu.Lock()
-	before := s.partial
+	before := string(s.partial)
 	s.mu.Unlock()
 	c := s.complete(before + text)
 	c.Start = max(c.Start-len(before), 0)

@@ -19,16 +19,17 @@ const (
 // with a backslash, which is removed with the line break, and until the braces of its JSON
 // are closed. With ErrInterrupted it returns the discarded text.
 func (s *Shell) readLine(ctx context.Context) (string, error) {
-	defer s.setPartial("")
-	var text, line string // line: the last one, which backslashes may continue
-	open := 0             // braces
+	defer s.setPartial(nil)
+	var text []byte
+	var line string // the last one, which backslashes may continue
+	open := 0       // braces
 	for first := true; ; first = false {
 		part, err := s.Input.ReadLine(ctx)
 		switch {
 		case errors.Is(err, io.EOF) && !first:
-			return text + line, nil
+			return string(text) + line, nil
 		case err != nil:
-			return text + line + part, err
+			return string(text) + line + part, err
 		}
 		if s.linesRead++; first {
 			s.lineNumber = s.linesRead
@@ -36,29 +37,31 @@ func (s *Shell) readLine(ctx context.Context) (string, error) {
 		part, joined := strings.CutSuffix(part, `\`)
 		if line += part; !joined {
 			data := line
-			if text == "" {
+			if len(text) == 0 {
 				data = s.dataIn(line)
 			}
 			change, isJSON := countBraces(data)
 			open += change
-			text += line
+			text = append(text, line...)
 			if line = ""; !isJSON || open <= 0 {
-				s.Input.Remember(oneLine(text))
-				return text, nil
+				s.Input.Remember(oneLine(string(text)))
+				return string(text), nil
 			}
-			text += "\n"
+			text = append(text, '\n')
 		}
-		s.setPartial(text + line)
+		s.setPartial(append(text, line...))
 	}
 }
 
 // oneLine joins the lines of JSON with spaces in place of the white space between them.
 func oneLine(text string) string {
 	first, rest, _ := strings.Cut(text, "\n")
+	var b strings.Builder
+	b.WriteString(first)
 	for line := range strings.Lines(rest) {
-		first += " " + strings.TrimSpace(line)
+		b.WriteString(" " + strings.TrimSpace(line))
 	}
-	return first
+	return b.String()
 }
 
 // dataIn returns the JSON in the first line of a command or of messages.
@@ -119,9 +122,9 @@ func outsideStrings(text, chars string) int {
 }
 
 // setPartial sets the text of a command whose last line isn't read yet.
-func (s *Shell) setPartial(text string) {
+func (s *Shell) setPartial(text []byte) {
 	s.mu.Lock()
-	changed := (text == "") != (s.partial == "")
+	changed := (len(text) == 0) != (len(s.partial) == 0)
 	s.partial = text
 	s.mu.Unlock()
 	if changed {
@@ -142,7 +145,7 @@ func (s *Shell) setPrompt() {
 	s.mu.Lock()
 	text := prompt
 	switch {
-	case s.partial != "":
+	case len(s.partial) > 0:
 		text = continuation
 	case s.stream != nil:
 		text = escape.Line(string(s.stream.method.Name())) + "> "

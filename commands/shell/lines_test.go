@@ -62,7 +62,7 @@ func TestCountBraces(t *testing.T) {
 // Completion knows the lines before the last one.
 func TestCompleteContinued(t *testing.T) {
 	t.Parallel()
-	s := &Shell{Target: hubTarget(t), partial: "call Echo {\n"}
+	s := &Shell{Target: hubTarget(t), partial: []byte("call Echo {\n")}
 	if got, want := formatCompletion(s.Complete(`  "te`), `  "te`), `  |"text": `; got != want {
 		t.Errorf("completed to %q, want %q", got, want)
 	}

@@ -102,7 +102,7 @@ type Shell struct {
 	mu      sync.Mutex
 	cancel  context.CancelCauseFunc // of the running command; nil: none runs
 	stream  *stream                 // the call that lines are messages of; nil: lines are commands
-	partial string                  // the lines of a command whose last one isn't read yet
+	partial []byte                  // the lines of a command whose last one isn't read yet
 	last    *response               // nil: there was none
 }
 
