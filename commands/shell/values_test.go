@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,26 @@ func FuzzExpandJSON(f *testing.F) {
 		}
 		if data, _, err := cutRedirection(text); err == nil && !strings.Contains(text, data) {
 			t.Errorf("%q has %q", text, data)
+		}
+	})
+}
+
+// A path into a server's JSON has a JSON value, or an error.
+func FuzzMember(f *testing.F) {
+	f.Add(`{"a": [1, {"b": null}]}`, "$.a[1].b")
+	f.Add(`[[]]`, "$[0][0]")
+	f.Fuzz(func(t *testing.T, text, path string) {
+		if !json.Valid([]byte(text)) {
+			return
+		}
+		value, err := json.RawMessage(text), error(nil)
+		for _, s := range step.FindAllString(jsonValue.FindString(path), -1) {
+			if value, err = member(value, "$", s); err != nil {
+				return
+			}
+		}
+		if !json.Valid(value) {
+			t.Errorf("%s of %s is %q", path, text, value)
 		}
 	})
 }
