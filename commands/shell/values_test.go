@@ -113,8 +113,9 @@ func FuzzMember(f *testing.F) {
 		if !json.Valid([]byte(text)) {
 			return
 		}
-		value, err := json.RawMessage(text), error(nil)
+		value := json.RawMessage(text)
 		for _, s := range step.FindAllString(jsonValue.FindString(path), -1) {
+			var err error
 			if value, err = member(value, "$", s); err != nil {
 				return
 			}
