@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/commands/inspect/store"
+	"github.com/wstun/wstun/commands/web"
 )
 
 const (
@@ -18,9 +19,6 @@ const (
 
 	// heartbeat is how often there is a batch even if nothing changes.
 	heartbeat = 15 * time.Second
-
-	// writeTimeout is how long a reader may take for a batch.
-	writeTimeout = 10 * time.Second
 )
 
 // batch is a line of the stream of changes.
@@ -41,8 +39,7 @@ type goneView struct {
 // stream is a stream of changes. A slow reader gets fewer batches with more changes.
 type stream struct {
 	handler  *Handler
-	w        http.ResponseWriter
-	control  *http.ResponseController
+	w        *web.StreamWriter
 	since    uint64
 	dropped  uint64            // calls, in the batch before
 	sessions map[uint64]string // as sent
@@ -56,8 +53,7 @@ func (h *Handler) changes(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error(), "")
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	s := &stream{handler: h, w: w, control: http.NewResponseController(w), since: since, sessions: map[uint64]string{}}
+	s := &stream{handler: h, w: web.NewStream(w), since: since, sessions: map[uint64]string{}}
 	if !s.write(map[string]any{"type": "hello", "boot": h.boot, "rev": h.store.Rev()}) {
 		return
 	}
@@ -143,9 +139,8 @@ func (s *stream) changedSessions() []Session {
 
 // write writes a line, and reports whether the reader is still there.
 func (s *stream) write(v any) bool {
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every writer has one
 	_, err := s.w.Write(line(v))
-	return err == nil && s.control.Flush() == nil
+	return err == nil
 }
 
 // number returns a parameter that is a number, or fallback if it is missing.
