@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -140,6 +141,7 @@ func (p *program) inspectTarget(ctx context.Context, o *inspectOptions, opts *in
 	}
 	defer t.Close()
 	opts.Catalog, opts.Target = t.Catalog, o.target.Addr
+	opts.Addresses = func() []string { return []string{p.secrets.Mask(cmp.Or(o.target.Addr, o.target.Endpoint.Accept))} }
 	opts.Conn = func(uint64) (grpc.ClientConnInterface, error) { return t.Conn, nil }
 	h := inspect.New(opts)
 	defer h.Close()

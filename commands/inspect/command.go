@@ -68,6 +68,10 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 			c.note("put the URL of the session here")
 		}
 	}
+	if masked := h.opts.Secrets.Mask(target); masked != target {
+		c.note("left out because it is secret: a part of the URL")
+		target = masked
+	}
 	c.metadata(header, d.Request)
 	if d.Timeout > 0 {
 		c.words = append(c.words, limit, strconv.FormatFloat(d.Timeout.Seconds(), 'f', -1, 64))

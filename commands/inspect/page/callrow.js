@@ -18,7 +18,8 @@ export function fillCallRow(row, c, span) {
   const e = row.cells, [, service, name] = split(c.method), end = c.end || now();
   row.call = c;
   attr(row, 'data-st', state(c));
-  if (row.title !== c.method) row.title = c.method;
+  const title = c.message ? `${c.method}: ${c.message}` : c.method;
+  if (row.title !== title) row.title = title;
   text(e.name, name);
   text(e.service, service);
   text(e.kind, kindMark[c.kind] ?? '');

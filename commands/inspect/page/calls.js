@@ -3,7 +3,7 @@ import {callRow, fillCallRow} from './callrow.js';
 import {$, empty, h, spark, text} from './dom.js';
 import {parse} from './filter.js';
 import {clock, duration} from './format.js';
-import {now, onchange, store} from './store.js';
+import {isFile, now, onchange, store} from './store.js';
 import {VList, newerButton} from './vlist.js';
 
 // Calls that have been open for this long are pinned, but not too many.
@@ -95,7 +95,9 @@ export function callTable(onselect, onopen) {
 
   const whyEmpty = () => store.problem ? `wstun refuses the page\n${store.problem}`
     : note.problem ? `The filter isn't valid\n${note.problem}`
-    : store.calls.length ? 'No call matches\nEsc clears the filter.'
+    : store.calls.length > (store.infrastructure ? 0 : store.counts.infrastructure) ? 'No call matches\nEsc clears the filter.'
+    : isFile() ? 'No calls\nThe recording has none.'
+    : store.info.sessions === false && store.info.calls ? 'No calls yet\nPick a method of the services, and call it.'
     : store.sessions.size ? 'No calls yet\nCalls through the tunnel appear here. Make one, such as:\n' + exampleCommand()
     : 'No session\nwstun waits for one, and shows its calls as they pass. To see what fails on the way:\nwstun check TARGET';
 
@@ -178,7 +180,7 @@ function pinnedCalls(onpick) {
         row.hidden = i >= pinned.length;
         if (row.hidden) return;
         fillCallRow(row, pinned[i], [0, 1]);
-        row.spark.draw(pinned[i].rates ?? []);
+        row.spark.draw((pinned[i].rates ?? []).slice(0, -1)); // the last second isn't over
         row.classList.toggle('sel', pinned[i] === chosen);
       });
       el.hidden = !pinned.length;

@@ -1,3 +1,4 @@
+import {activity, isQuiet} from './activity.js';
 import {callPath, get, getText} from './api.js';
 import {callForm} from './callform.js';
 import {$, attr, copy, h, say, text} from './dom.js';
@@ -45,7 +46,8 @@ export function detailPane(onshow) {
     }
     text(kind, call.kind in kindName ? `${kindMark[call.kind]} ${kindName[call.kind]}` : '');
     attr(status, 'data-st', st);
-    text(status, call.code ?? 'open');
+    text(status, call.code ?? activity(call));
+    attr(status, 'data-quiet', isQuiet(call) ? '' : null);
     text(facts.time, duration(took(call, now())));
     text(facts.up, `↑ ${count(call.up.n)} · ${bytes(call.up.b)}`);
     text(facts.down, `↓ ${count(call.down.n)} · ${bytes(call.down.b)}`);

@@ -1,6 +1,6 @@
 import {$, text} from './dom.js';
 import {bytes, clock, count} from './format.js';
-import {isFile, now, onchange, store} from './store.js';
+import {isFile, isHidden, now, onchange, store} from './store.js';
 
 const bars = 120, minutes = 3;
 
@@ -30,7 +30,7 @@ export function overview(onrange) {
     t1 = frozen ?? now();
     t0 = isFile() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
     shown = counts(t0, (t1 - t0) / bars);
-    text(sum, isFile() ? `${count(store.calls.length)} calls, ${count(store.errors)} failed` : newest());
+    text(sum, isFile() ? `${count(store.calls.length)} calls, ${count(store.counts.failed)} failed` : newest());
     draw(canvas, shown, flows.map(([t, rate]) => [place(t), rate]), range?.map(place), labels(t0, t1));
   }
 
@@ -98,6 +98,7 @@ function counts(t0, span, n = bars) {
       if (c.end) break;
       continue;
     }
+    if (isHidden(c)) continue;
     const b = all[Math.min(n - 1, Math.floor((c.start - t0) / span))];
     if (c.code && c.code !== 'OK') b.failed++;
     else b.ok++;
