@@ -54,11 +54,12 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 		return "", errors.New("the method has no name that a command can have")
 	}
 	c := &commandLine{secrets: h.opts.Secrets}
-	header, limit, target := "-H", "-max-time", cmp.Or(h.opts.Address, "127.0.0.1:50051")
+	header, limit, target := "-H", "-max-time", h.address()
 	switch as {
 	case "grpcurl":
 		c.words = []string{"grpcurl", "-plaintext"}
-		if h.opts.Address == "" {
+		if target == "" {
+			target = "127.0.0.1:50051"
 			c.note("wstun dial URL makes the server available at this address")
 		}
 	default:
@@ -82,6 +83,19 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 	}
 	c.words = append(c.words, "-d", data, target, service+"/"+name)
 	return c.String(), nil
+}
+
+// address returns the address of a plaintext gRPC listener, "" if there is none.
+func (h *Handler) address() string {
+	if h.opts.Address != "" || h.opts.Role != "dial" || h.opts.Addresses == nil {
+		return h.opts.Address
+	}
+	for _, address := range h.opts.Addresses() {
+		if !strings.Contains(address, "/") { // no URL, no socket
+			return address
+		}
+	}
+	return ""
 }
 
 // requests returns the requests of a call in JSON.

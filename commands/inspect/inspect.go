@@ -70,7 +70,7 @@ type Options struct {
 	Conn func(session uint64) (grpc.ClientConnInterface, error)
 
 	// Target is that of wstun call, and Address the host:port of a plaintext gRPC listener,
-	// for copied commands. Default: an example.
+	// for copied commands. Default: an example, and for Role dial one of Addresses.
 	Target, Address string
 }
 

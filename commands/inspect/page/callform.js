@@ -60,7 +60,7 @@ class Form {
       m.comment && h('p', {className: 'fnote'}, m.comment), m.masked.size > 0 && h('p', {className: 'mnote'}, `Masked in the recorded requests, fill in: ${[...m.masked].join(', ')}`), this.problem, this.result,
       h('div', {className: 'two'},
         h('section', {}, h('h3', {}, m.request), this.stream && this.steps, this.fields),
-        h('section', {}, h('h3', {}, 'As JSON ', m.template && this.example()), this.json, h('h3', {}, 'Metadata'), this.metadata)));
+        h('section', {}, h('h3', {}, 'As JSON ', m.template && m.types[m.request]?.fields.length > 0 && this.example()), this.json, h('h3', {}, 'Metadata'), this.metadata)));
     this.fill();
     this.buttons();
   }

@@ -97,7 +97,7 @@ export function callTable(onselect, onopen) {
     : note.problem ? `The filter isn't valid\n${note.problem}`
     : store.calls.length > (store.infrastructure ? 0 : store.counts.infrastructure) ? 'No call matches\nEsc clears the filter.'
     : isFile() ? 'No calls\nThe recording has none.'
-    : store.info.sessions === false && store.info.calls ? 'No calls yet\nPick a method of the services, and call it.'
+    : store.info.sessions === false && store.info.calls ? 'No calls yet\nPress Call beside a method under Services.'
     : store.sessions.size ? 'No calls yet\nCalls through the tunnel appear here. Make one, such as:\n' + exampleCommand()
     : 'No session\nwstun waits for one, and shows its calls as they pass. To see what fails on the way:\nwstun check TARGET';
 

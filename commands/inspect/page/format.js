@@ -47,7 +47,7 @@ export function split(method) {
 }
 
 export const kindMark = {server: '↓↓', client: '↑↑', bidi: '⇅'};
-export const kindName = {server: 'server stream', client: 'client stream', bidi: 'both stream'};
+export const kindName = {server: 'server stream', client: 'client stream', bidi: 'bidirectional stream'};
 
 // took is how long a call took, or has been open.
 export const took = (c, now) => c.ms ?? (c.end || now) - c.start;

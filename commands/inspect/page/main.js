@@ -209,7 +209,7 @@ onchange(() => {
   $('#nerr').classList.toggle('zero', failed === 0);
   text($('#nopen'), count(open));
   $('#infra').hidden = infrastructure === 0;
-  text($('#infra'), `${store.infrastructure ? 'Hide' : 'Show'} ${count(infrastructure)} of reflection and health`);
+  text($('#infra'), `${store.infrastructure ? 'Hide' : 'Show'} ${plural(infrastructure, 'call')} of reflection and health`);
   attr($('#infra'), 'aria-pressed', String(store.infrastructure));
   footer();
 });
