@@ -117,7 +117,7 @@ func (p *program) inspectFile(ctx context.Context, o *inspectOptions, opts *insp
 		return usage.Errorf("%s: %w", o.file, pathCause(err))
 	}
 	defer file.Close()
-	opts.File = true
+	opts.File, opts.Addresses = true, func() []string { return []string{o.file} }
 	h := inspect.New(opts)
 	defer h.Close()
 	if err := h.Load(file); err != nil {
@@ -169,7 +169,7 @@ func (p *program) inspectRunning(ctx context.Context, o *inspectOptions, opts *i
 		return err
 	}
 	if hasPage {
-		return p.servePage(ctx, o, pageOf(client), logger)
+		return p.servePage(ctx, o, pageOf(client, logger), logger)
 	}
 	status, err := client.Status(ctx)
 	if err != nil {
@@ -227,13 +227,15 @@ func (s *polledSessions) sessions() []monitor.Session {
 }
 
 // pageOf passes requests on to the page of a process.
-func pageOf(client *admin.Client) http.Handler {
+func pageOf(client *admin.Client, logger *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { client.Address(r.Out) },
 		Transport:     client.Transport(),
 		FlushInterval: -1, // at once
+		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, "wstun: "+client.Name()+": "+err.Error(), http.StatusBadGateway)
+			logger.Debug("no answer", slog.String("process", client.Name()), slog.Any("err", err))
+			http.Error(w, "wstun: "+client.Name()+" doesn't answer. If its process has ended, run wstun inspect --attach with the new one's ID", http.StatusBadGateway)
 		},
 	}
 }

@@ -6,10 +6,10 @@ import {bytes, clock, count, duration, kindMark, kindName, split, state, took} f
 import {messages} from './messages.js';
 import {metadataPane, timingPane} from './meta.js';
 import {replayPane} from './replay.js';
-import {now, onchange, store} from './store.js';
+import {isFile, now, onchange, store} from './store.js';
 
 const tabs = ['Messages', 'Metadata', 'Timing', 'Call', 'Replay'];
-const callsOff = 'Calls from the page are off: start wstun with --admin-calls';
+const callsOff = () => isFile() ? 'A recording takes no calls: see wstun replay' : 'Calls from the page are off: start wstun dial with --admin-calls';
 
 // detailPane shows one call: its messages, metadata and times, and forms to make it
 // again. onshow is called with a call to show.
@@ -92,7 +92,7 @@ export function detailPane(onshow) {
 
   function show(i) {
     if (i > 2 && !store.info.calls) {
-      say(callsOff);
+      say(callsOff());
       return;
     }
     if (!call) return;

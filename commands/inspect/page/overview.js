@@ -30,7 +30,7 @@ export function overview(onrange) {
     t1 = frozen ?? now();
     t0 = isFile() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
     shown = counts(t0, (t1 - t0) / bars);
-    text(sum, isFile() ? `${count(store.calls.length)} calls, ${count(store.counts.failed)} failed` : newest());
+    text(sum, isFile() ? `${count(store.counts.shown)} calls, ${count(store.counts.failed)} failed` : newest());
     draw(canvas, shown, flows.map(([t, rate]) => [place(t), rate]), range?.map(place), labels(t0, t1));
   }
 

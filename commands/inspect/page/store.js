@@ -5,7 +5,7 @@ import {ApiError, get, lines, request} from './api.js';
 export const store = {
   info: {calls: false, role: '', addresses: [], source: 'live'},
   sessions: new Map(), calls: [], byID: new Map(), open: [],
-  counts: {open: 0, failed: 0, infrastructure: 0}, dropped: 0, skew: 0, end: 0,
+  counts: {shown: 0, open: 0, failed: 0, infrastructure: 0}, dropped: 0, skew: 0, end: 0,
   infrastructure: false, // whether calls of reflection, health and channelz are shown
   connected: false, problem: '',
 };
@@ -126,13 +126,15 @@ function apply() {
   notify({added: added.filter(c => store.byID.has(c.id)), changed, removed});
 }
 
-// count counts calls: the open and the failed ones without hidden ones.
+// count counts the calls that are shown, those of them that are open or have failed, and
+// those of gRPC's own services.
 function count() {
   store.open = store.calls.filter(c => !c.end);
-  const counts = store.counts = {open: 0, failed: 0, infrastructure: 0};
+  const counts = store.counts = {shown: 0, open: 0, failed: 0, infrastructure: 0};
   for (const c of store.calls) {
     counts.infrastructure += isInfrastructure(c);
     if (isHidden(c)) continue;
+    counts.shown++;
     counts.open += !c.end;
     counts.failed += failed(c);
   }

@@ -85,3 +85,27 @@ func TestPageTarget(t *testing.T) {
 	p.Click(".result .link")
 	p.Wait(`document.querySelector(".body")?.innerText === '"2.500s"'`)
 }
+
+// TestPageLayout checks that headings stand above their columns, and that nothing overlaps
+// in a small window, or when zoomed.
+func TestPageLayout(t *testing.T) {
+	e := newEnv(t, 1, Options{})
+	for i := range 100 {
+		if err := e.key(0, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := openPage(t, e)
+	p.Wait(rows("#calls") + `.length > 20`)
+	const lefts = `JSON.stringify([...%s.children].map(e => e.getBoundingClientRect().left))`
+	p.Wait(fmt.Sprintf(lefts+` === `+lefts, `document.querySelector("#calls .thead")`, rows("#calls")+`[3]`))
+	for _, size := range [][2]int64{{1440, 900}, {1024, 700}, {720, 450}, {512, 350}} {
+		p.Resize(size[0], size[1])
+		var overlap float64
+		p.Eval(`(boxes => Math.max(...boxes.slice(1).map((b, i) => boxes[i].bottom - b.top)))([...document.querySelectorAll("#top, #overview, #calls, #detail, footer")].map(e => e.getBoundingClientRect())
+			.filter((b, i, all) => i !== 3 || all[2].top !== b.top))`, &overlap)
+		if overlap > 1 {
+			t.Errorf("at %d × %d parts overlap by %v", size[0], size[1], overlap)
+		}
+	}
+}
