@@ -195,7 +195,7 @@ func (p *program) inspectRunning(ctx context.Context, o *inspectOptions, opts *i
 	go func() {
 		defer close(loaded)
 		err := h.Load(events)
-		if ctx.Err() == nil {
+		if h.End(); ctx.Err() == nil {
 			logger.Warn("the process has ended", slog.String("process", client.Name()), slog.Any("err", err))
 		}
 	}()

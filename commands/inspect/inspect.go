@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -84,6 +85,7 @@ type Handler struct {
 	kinds   kinds
 	mine    pageCalls
 	scan    chan struct{} // has an element while messages are searched
+	ended   atomic.Bool
 
 	ctx   context.Context //nolint:containedctx // until Close
 	close context.CancelFunc
@@ -160,6 +162,9 @@ func (h *Handler) Load(r io.Reader) error {
 	return h.store.Load(r, origin, func(files []byte) { h.opts.Learned.AddSet(files) }, h.isSecret)
 }
 
+// End makes the page say that the process has ended whose calls it shows.
+func (h *Handler) End() { h.ended.Store(true) }
+
 // Forget makes the handler ask for the types of messages again, because there is another
 // server.
 func (h *Handler) Forget() {
@@ -211,8 +216,11 @@ func (h *Handler) info(w http.ResponseWriter, _ *http.Request) {
 		addresses = append(addresses, h.opts.Addresses()...)
 	}
 	source := "live"
-	if h.opts.File {
+	switch {
+	case h.opts.File:
 		source = "file"
+	case h.ended.Load():
+		source = "ended"
 	}
 	reply(w, http.StatusOK, map[string]any{
 		"boot": h.boot, "version": h.opts.Version, "role": h.opts.Role, "addresses": addresses, "source": source,

@@ -109,3 +109,17 @@ func TestPageLayout(t *testing.T) {
 		}
 	}
 }
+
+// TestPageEnded checks that nothing goes on after the end of the process, and that sessions
+// that are up come before those that have ended.
+func TestPageEnded(t *testing.T) {
+	e := newEnv(t, 0, Options{Sessions: func() []Session {
+		return []Session{{ID: 1, State: "down", Ended: 1}, {ID: 2, State: "down", Ended: 2}, {ID: 3, State: "up"}}
+	}})
+	e.Store().Event(&trace.Event{Type: trace.ClientHeader, Session: 3, Call: 1, Method: hub + "WatchKeys", IsGRPC: true, Time: time.Now().Add(-time.Minute)})
+	e.End()
+	p := openPage(t, e)
+	p.Wait(`[...document.querySelectorAll(".sid")].map(e => e.innerText).join() === "s3,s2,s1"`)
+	p.Wait(`document.querySelector("#kept").innerText.startsWith("The process has ended") && document.querySelector("#pause").hidden`)
+	p.Wait(rows("#calls") + `[0]?.innerText.includes("open")`) // and not quiet
+}

@@ -10,7 +10,7 @@ import {movableSplit, themeToggle} from './layout.js';
 import {overview} from './overview.js';
 import {serviceBrowser} from './services.js';
 import {sessionStrip, sessionTable} from './sessions.js';
-import {connect, isFile, onchange, store, toggleInfrastructure} from './store.js';
+import {connect, hasEnded, isFile, onchange, store, toggleInfrastructure} from './store.js';
 
 watchActivity();
 const filter = $('#filter');
@@ -180,7 +180,7 @@ function footer() {
 
 // kept describes what the server keeps, and what it had to drop or missed.
 function kept() {
-  const {used, limits, dropped} = store.info, parts = [`${plural(store.calls.length, 'call')} kept`];
+  const {used, limits, dropped, source} = store.info, parts = [...source === 'ended' ? ['The process has ended'] : [], `${plural(store.calls.length, 'call')} kept`];
   if (used?.memory && limits?.memory) parts.push(`${bytes(used.memory)} of ${bytes(limits.memory)}`);
   if (store.dropped) parts.push(`${plural(store.dropped, 'older call')} dropped`);
   if (dropped?.messages) parts.push(`${plural(dropped.messages, 'message')} dropped`);
@@ -203,7 +203,7 @@ onchange(() => {
   $('#sessions').hidden = store.info.sessions === false;
   if (!begun && store.info.boot) begin();
   document.title = ['wstun', role, addresses[0]].filter(Boolean).join(' ');
-  $('#pause').hidden = isFile();
+  $('#pause').hidden = hasEnded();
   const {open, failed, infrastructure} = store.counts;
   text($('#nerr'), count(failed));
   $('#nerr').classList.toggle('zero', failed === 0);

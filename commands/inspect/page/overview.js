@@ -1,6 +1,6 @@
 import {$, text} from './dom.js';
 import {bytes, clock, count} from './format.js';
-import {isFile, isHidden, now, onchange, store} from './store.js';
+import {hasEnded, isHidden, now, onchange, store} from './store.js';
 
 const bars = 120, minutes = 3;
 
@@ -28,9 +28,9 @@ export function overview(onrange) {
   function paint() {
     dirty = false;
     t1 = frozen ?? now();
-    t0 = isFile() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
+    t0 = hasEnded() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
     shown = counts(t0, (t1 - t0) / bars);
-    text(sum, isFile() ? `${count(store.counts.shown)} calls, ${count(store.counts.failed)} failed` : newest());
+    text(sum, hasEnded() ? `${count(store.counts.shown)} calls, ${count(store.counts.failed)} failed` : newest());
     draw(canvas, shown, flows.map(([t, rate]) => [place(t), rate]), range?.map(place), labels(t0, t1));
   }
 
@@ -136,7 +136,7 @@ function draw(canvas, all, flows, range, ticks) {
 function labels(t0, t1) {
   return Array.from({length: 7}, (_, i) => {
     const s = Math.round((t1 - t0) * (6 - i) / 6000);
-    if (isFile()) return clock(t1 - s * 1000).slice(0, 8);
+    if (hasEnded()) return clock(t1 - s * 1000).slice(0, 8);
     return s === 0 ? 'now' : `−${s < 60 ? `${s} s` : `${s / 60} min`}`;
   });
 }

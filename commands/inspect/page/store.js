@@ -12,8 +12,12 @@ export const store = {
 
 export const isFile = () => store.info.source === 'file';
 
-// now is the server's clock, or the end of a recording.
-export const now = () => isFile() ? store.end : Date.now() + store.skew;
+// hasEnded reports whether there will be no more events: of a recording, or of a process
+// that has ended.
+export const hasEnded = () => store.info.source !== 'live';
+
+// now is the server's clock, or the time of the last event.
+export const now = () => hasEnded() ? store.end : Date.now() + store.skew;
 
 // isInfrastructure reports whether a peer called one of gRPC's own services, as tools do
 // besides their other calls.
