@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,10 @@ import (
 // maxCommand is how long the requests of a command may be, in bytes. Linux has a limit of
 // 128 KiB for an argument.
 const maxCommand = 100 << 10
+
+// notUTF8 matches the key of an object in the place of text that isn't UTF-8, see
+// package message.
+var notUTF8 = regexp.MustCompile(`"@bytes(:[\w+/=]*)?":`)
 
 // command serves a command that makes a call again.
 func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
@@ -116,6 +121,8 @@ func (h *Handler) requests(ctx context.Context, c *commandLine, d *store.Details
 			return "", errors.New("a request isn't kept as a whole")
 		case !decoded.Schema && len(decoded.Data) > 0:
 			return "", errors.New("the type of the requests isn't known")
+		case notUTF8.MatchString(decoded.JSON):
+			return "", errors.New("a request has text that isn't UTF-8")
 		case decoded.Unknown > 0:
 			return "", errors.New("a request has fields that aren't in its type")
 		}

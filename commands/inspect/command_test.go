@@ -135,6 +135,7 @@ func TestCommandText(t *testing.T) {
 		{1, "grpcurl", "# wstun dial URL makes the server available at this address\ngrpcurl -plaintext -max-time 2 -d '{\"name\":\"a\"}' 127.0.0.1:50051 wstun.demo.v1.Hub/CreateKey", ""},
 		{add(hub+"CreateKey", create, 9), "wstun", "", "whole"},
 		{add(hub+"CreateKey", []byte("\x50\x01"), 2), "wstun", "", "aren't in its type"},
+		{add(hub+"CreateKey", []byte("\x0a\x02a\xff"), 4), "wstun", "", "isn't UTF-8"},
 		{add("/other.Hub/CreateKey", create, 3), "wstun", "", "isn't known"},
 		{add("/--help/x", create, 3), "wstun", "", "no name"},
 		{

@@ -1,7 +1,7 @@
 import {activity, isQuiet} from './activity.js';
 import {callPath, get, getText} from './api.js';
 import {callForm} from './callform.js';
-import {$, attr, copy, h, say, text} from './dom.js';
+import {$, attr, copy, h, say, text, visible} from './dom.js';
 import {bytes, clock, count, duration, kindMark, kindName, split, state, took} from './format.js';
 import {messages} from './messages.js';
 import {metadataPane, timingPane} from './meta.js';
@@ -40,8 +40,8 @@ export function detailPane(onshow) {
 
   function head() {
     const [, service, name] = split(call.method), st = state(call);
-    if (title.title !== call.method) {
-      title.title = call.method;
+    if (title.title !== visible(call.method)) {
+      title.title = visible(call.method);
       title.replaceChildren(h('span', {className: 'muted'}, service + '/'), h('b', {}, name));
     }
     text(kind, call.kind in kindName ? `${kindMark[call.kind]} ${kindName[call.kind]}` : '');
