@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,6 +20,10 @@ const (
 
 	// heartbeat is how often there is a batch even if nothing changes.
 	heartbeat = 15 * time.Second
+
+	// maxStreams is how many streams of changes may be open. The server has a limit for all
+	// requests, and must answer others, too.
+	maxStreams = 16
 )
 
 // batch is a line of the stream of changes.
@@ -51,6 +56,11 @@ func (h *Handler) changes(w http.ResponseWriter, r *http.Request) {
 	since, err := number(r, "since", 0)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error(), "")
+		return
+	}
+	defer h.streams.Add(-1)
+	if h.streams.Add(1) > maxStreams {
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d pages are open already", maxStreams), "close some of them")
 		return
 	}
 	s := &stream{handler: h, w: web.NewStream(w), since: since, sessions: map[uint64]string{}}

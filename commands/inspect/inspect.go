@@ -86,6 +86,7 @@ type Handler struct {
 	mine    pageCalls
 	scan    chan struct{} // has an element while messages are searched
 	ended   atomic.Bool
+	streams atomic.Int64 // of changes
 
 	ctx   context.Context //nolint:containedctx // until Close
 	close context.CancelFunc
