@@ -101,6 +101,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions) error {
 	}
 	opts := &inspect.Options{Version: version(), Role: "inspect", Secrets: &p.secrets, Redact: o.redact}
 	opts.Store.Memory = o.page.memory
+	o.page.limitGarbage()
 	switch {
 	case o.file != "":
 		return p.inspectFile(ctx, o, opts, logger)
