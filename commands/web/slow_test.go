@@ -51,7 +51,7 @@ func TestSlowResponse(t *testing.T) {
 		_, err := io.Copy(io.Discard, r.Body)
 		for range 5 {
 			_, err2 := io.WriteString(stream, "line\n")
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			err = errors.Join(err, err2, r.Context().Err())
 		}
 		if err != nil {
@@ -59,6 +59,7 @@ func TestSlowResponse(t *testing.T) {
 		}
 	}
 	inMemory(t, handler, func(t *testing.T, dial func() net.Conn) {
+		t.Helper()
 		dials := 0
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			dials++
@@ -103,12 +104,13 @@ func TestSlowClient(t *testing.T) {
 			took = time.Since(begun)
 		}
 		inMemory(t, handler, func(t *testing.T, dial func() net.Conn) {
+			t.Helper()
 			conn := dial()
 			defer conn.Close()
 			if _, err := io.WriteString(conn, request); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		})
 		if failed == nil || took != 10*time.Second {
 			t.Errorf("%s: %v after %v, want a failure after 10s", name, failed, took)

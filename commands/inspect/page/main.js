@@ -23,7 +23,7 @@ const table = callTable(c => {
 }, enterMessages);
 const over = overview(range => table.setRange(range));
 const strip = sessionStrip(pickSession, () => detail.instead(sessionTable(pickSession)));
-const help = helpDialog(), toggleTheme = themeToggle(() => over.redraw());
+const help = helpDialog(), toggleTheme = themeToggle();
 movableSplit();
 
 function showCall(c) {

@@ -1,5 +1,6 @@
 import {$, text} from './dom.js';
 import {bytes, clock, count} from './format.js';
+import {onTheme} from './layout.js';
 import {hasEnded, isHidden, now, onchange, store} from './store.js';
 
 const bars = 120, minutes = 3;
@@ -62,6 +63,7 @@ export function overview(onrange) {
     onrange(range);
   });
   new ResizeObserver(() => { dirty = true; }).observe(canvas);
+  onTheme(() => { dirty = true; });
   onchange(sample);
   setInterval(() => {
     if (dirty && !document.hidden) requestAnimationFrame(paint);
@@ -75,7 +77,6 @@ export function overview(onrange) {
       range = undefined;
       dirty = true;
     },
-    redraw() { dirty = true; },
   };
 }
 
