@@ -48,7 +48,7 @@ func (r *Relay) reach(req *http.Request, s *session) (*tunnel.Upgrade, error) {
 	for {
 		w, url, err := r.await(ctx, s.name)
 		switch {
-		case err != nil && stale != nil && ctx.Err() != nil:
+		case ctx.Err() != nil && stale != nil:
 			return nil, stale
 		case err != nil:
 			return nil, err
@@ -61,7 +61,9 @@ func (r *Relay) reach(req *http.Request, s *session) (*tunnel.Upgrade, error) {
 			return up, err
 		}
 		stale = m.error
-		sleep(ctx, askAgain)
+		if sleep(ctx, askAgain); ctx.Err() != nil {
+			return nil, stale
+		}
 	}
 }
 

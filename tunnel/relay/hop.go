@@ -131,7 +131,7 @@ func hopRefusal(s *session, resp *http.Response) error {
 	if resp.StatusCode < http.StatusBadRequest {
 		return refuse(http.StatusBadGateway, "the other relay answers %d", resp.StatusCode)
 	}
-	refusal := refuse(resp.StatusCode, "%s", line)
+	refusal := refuse(resp.StatusCode, "%s", bytes.TrimPrefix(line, []byte("wstun: "))) // is added again
 	refusal.Header = http.Header{}
 	for _, name := range []string{"Retry-After", "Www-Authenticate", RelayHeader} {
 		if value := resp.Header.Get(name); value != "" {

@@ -42,7 +42,7 @@ const (
 	// pingInterval and maxPings bound how long a server may be silent: nats.go's defaults
 	// are minutes.
 	pingInterval = 2 * time.Second
-	maxPings     = 2
+	maxPings     = 1
 
 	connectTimeout = 2 * time.Second
 	reconnectWait  = 250 * time.Millisecond
