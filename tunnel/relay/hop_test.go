@@ -296,6 +296,7 @@ func TestHopHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusTeapot || len(body) > maxRefusalText+10 {
 		t.Errorf("the response is %d with %d bytes", resp.StatusCode, len(body))
