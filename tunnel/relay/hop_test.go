@@ -79,9 +79,10 @@ func TestHop(t *testing.T) {
 		}
 	}
 	await(t, "the first relay's yield", func() bool { return !rs[0].knows("w") })
-	if sessions, _ := rs[2].Count(); sessions != 0 {
-		t.Errorf("%d sessions and hops left", sessions)
-	}
+	await(t, "the end of the hops", func() bool {
+		sessions, _ := rs[2].Count()
+		return sessions == 0
+	})
 }
 
 // A stream through a hop ends as one without: with the Worker's code.
@@ -95,9 +96,10 @@ func TestHopEnds(t *testing.T) {
 
 	rs[0].worker(t, rs[0].Relay, "w", instanceB, "")
 	e = rs[1].mustDial(t, Dial, "w", "")
-	if sessions, streams := rs[1].Count(); sessions != 1 || streams != 1 {
-		t.Errorf("%d sessions and %d streams, want the hop", sessions, streams)
-	}
+	await(t, "the hop, alone", func() bool {
+		sessions, streams := rs[1].Count()
+		return sessions == 1 && streams == 1
+	})
 	rs[1].Close() // ends hops
 	tunneltest.Await(t, "the engineer's end", e.Done())
 }
