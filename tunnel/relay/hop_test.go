@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -208,6 +210,66 @@ func TestHopFails(t *testing.T) {
 			t.Errorf("asked %d times in %v", n, time.Since(begin))
 		}
 	}
+}
+
+// yielding is a Directory that keeps the yields of its claims.
+type yielding struct {
+	mu     sync.Mutex
+	yields []func(instance string)
+	seqs   []uint64
+}
+
+func (d *yielding) Claim(_, _ string, seq uint64, yield func(instance string)) (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, seq)
+	return func() {}
+}
+
+func (d *yielding) Locate(ctx context.Context, _ string) (string, error) {
+	<-ctx.Done()
+	return "", context.Cause(ctx)
+}
+
+// An instance that dials again claims its name again; only the last claim yields, and then
+// the Worker dials again.
+func TestClaimAgain(t *testing.T) {
+	t.Parallel()
+	d := &yielding{}
+	r, st := newRelay(t, Options{Directory: d})
+	var workers []*wsmux.Session
+	for _, seq := range []string{"7", "8"} {
+		opts := dialOptions(Serve, instanceA)
+		opts.Header.Set(SeqHeader, seq)
+		before := r.newest("w")
+		w, err := tunnel.Dial(tunneltest.Soon(t), st.url+Path("", "w"), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.Close() })
+		go echo(w, "")
+		await(t, "the worker's arrival", func() bool { return r.newest("w") > before })
+		workers = append(workers, w)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.seqs, []uint64{7, 8}) {
+		t.Errorf("the claims are %v, want 7 and 8", d.seqs)
+	}
+	d.yields[0](instanceA)
+	if !r.knows("w") {
+		t.Error("a claim that was replaced yields")
+	}
+	d.yields[1](instanceA)
+	if r.knows("w") {
+		t.Error("the last claim doesn't yield")
+	}
+	tunneltest.Await(t, "GoAway", workers[1].PeerGoingAway())
+
+	opts := dialOptions(Serve, instanceA)
+	opts.Header.Set(SeqHeader, "-1")
+	_, err := tunnel.Dial(tunneltest.Soon(t), st.url+Path("", "w"), opts)
+	wantRefusal(t, err, http.StatusBadRequest, SeqHeader)
 }
 
 // failing is a Directory that doesn't work.
