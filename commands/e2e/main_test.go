@@ -42,6 +42,7 @@ var programs = map[string]func(){
 	"load":       load,
 	"oddserver":  oddserver,
 	"limitedhub": limitedhub,
+	"natsserver": natsserver,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }
