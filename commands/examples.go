@@ -36,6 +36,10 @@ var examples = map[string][]example{
 		{"Let workers and engineers on this machine meet", "wstun relay"},
 		{"For other machines: with TLS, and tokens for names", "wstun relay --accept :8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
 	},
+	"workers": {
+		{"List the workers that this user may dial", "wstun workers --token-file token wss://relay.example/"},
+		{"Print the names that begin with eu-", "wstun workers --output json wss://relay.example/ eu- | jq -r .name"},
+	},
 	"check": {
 		{"Probe each layer", "wstun check wss://worker.example/v1/ws/sync"},
 		{"With a token in a header of its own", "wstun check --token-file token --token-header X-SYNC-TOKEN \\\n  wss://worker.example/v1/ws/sync"},

@@ -21,7 +21,7 @@ var groups = []struct {
 	},
 	{
 		"Session",
-		"header name to accept path listen wait hold proxy target config/config",
+		"header name to accept path listen wait hold limit proxy target config/config",
 		"takeover config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{

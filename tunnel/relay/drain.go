@@ -67,18 +67,6 @@ func (r *Relay) awaitEmpty(ctx context.Context) {
 	}
 }
 
-// Count returns how many sessions and streams of engineers there are.
-func (r *Relay) Count() (sessions, streams int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for s := range r.sessions {
-		s.mu.Lock()
-		streams += len(s.bridges)
-		s.mu.Unlock()
-	}
-	return len(r.sessions), streams
-}
-
 // sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

@@ -3,6 +3,8 @@ package relay
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -48,4 +50,19 @@ func parseInstance(values []string) (string, error) {
 		return "", refuse(http.StatusBadRequest, "%s: want 32 hexadecimal digits in lower case", InstanceHeader)
 	}
 	return values[0], nil
+}
+
+// listURL returns the URL of the list of Workers at a relay. The query of rawURL stays.
+func listURL(rawURL, prefix string, limit int) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", err
+	}
+	u = u.JoinPath(workersPath)
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if prefix != "" {
+		q.Set("prefix", prefix)
+	}
+	u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+q.Encode(), "&")
+	return u.String(), nil
 }

@@ -77,6 +77,7 @@ func (r *Relay) arrive(s *session) {
 	if w != nil {
 		r.unlist(w)
 		r.replace(w)
+		r.totals.Takeovers++
 	}
 	w = &worker{name: s.name, instance: s.instance, sessions: []*session{s}, engineers: map[*session]struct{}{}}
 	s.worker = w
@@ -133,6 +134,7 @@ func (r *Relay) yield(w *worker, instance string) {
 		r.move(w)
 	} else {
 		r.replace(w)
+		r.totals.Takeovers++
 	}
 }
 
