@@ -13,15 +13,14 @@ import (
 )
 
 // audit appends the records of a relay to a file. If somebody renames or removes the file,
-// another one is begun within a second. A nil audit does nothing.
+// the next record begins another one. A nil audit does nothing.
 type audit struct {
 	path   string
 	logger *slog.Logger
 
-	mu      sync.Mutex
-	file    *os.File
-	checked time.Time // when file was still the one at path
-	failed  bool      // the last write
+	mu     sync.Mutex
+	file   *os.File
+	failed bool // the last write
 }
 
 // openAudit opens the file of --audit; path "" means none.
@@ -33,7 +32,7 @@ func openAudit(path string, logger *slog.Logger) (*audit, error) {
 	if err != nil {
 		return nil, usage.Errorf("--audit %s: %w", path, pathCause(err))
 	}
-	return &audit{path: path, logger: logger, file: f, checked: time.Now()}, nil
+	return &audit{path: path, logger: logger, file: f}, nil
 }
 
 func openAppending(path string) (*os.File, error) {
@@ -46,18 +45,13 @@ func (a *audit) close() {
 	}
 }
 
-// reopen opens the file again if it isn't the one at path any more. It checks that once a
-// second. The caller holds a.mu.
+// reopen opens the file again if it isn't the one at path any more. The caller holds a.mu.
 func (a *audit) reopen() error {
-	if time.Since(a.checked) < time.Second {
-		return nil
-	}
 	opened, err := a.file.Stat()
 	if err != nil {
 		return err
 	}
 	if info, err := os.Stat(a.path); err == nil && os.SameFile(info, opened) {
-		a.checked = time.Now()
 		return nil
 	}
 	f, err := openAppending(a.path)
@@ -65,7 +59,7 @@ func (a *audit) reopen() error {
 		return err
 	}
 	_ = a.file.Close() // the system has all that was written
-	a.file, a.checked = f, time.Now()
+	a.file = f
 	return nil
 }
 

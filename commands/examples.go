@@ -89,6 +89,7 @@ var examples = map[string][]example{
 	"demo": {
 		{"Try it, until Ctrl-C", "wstun demo"},
 		{"Only show the calls", "wstun demo --once"},
+		{"Workers and an engineer at a relay", "wstun demo --relay"},
 	},
 	"config": {
 		{"Print the targets, and the settings that apply without one", "wstun config"},

@@ -240,8 +240,20 @@ func TestOptions(t *testing.T) {
 	if o, ok := options.(*relayOptions); err != nil || !ok || o.takeover != "never" || o.hold != time.Second || o.pace != 2*time.Second || o.policy != "p" || o.audit != "a" || o.endpoint.Path != "/x" || o.endpoint.MaxSessions != 7 || o.endpoint.DrainTimeout != 30*time.Second {
 		t.Errorf("relay: %+v, %v", options, err)
 	}
-	options, err = parse(t, "demo", "--once")
-	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
+	options, err = parse(t, "relay", "--admin", ":1", "--admin-token-file", "t", "--control", "none")
+	if o, ok := options.(*relayOptions); err != nil || !ok || o.admin.addr != ":1" || o.admin.tokenFile != "t" || o.admin.control != "none" {
+		t.Errorf("relay: %+v, %v", options, err)
+	}
+	options, err = parse(t, "workers", "--limit", "7", "--output", "json", "ws://h/", "eu-")
+	if o, ok := options.(*workersOptions); err != nil || !ok || o.limit != 7 || o.output != "json" || o.endpoint.URL != "ws://h/" || o.prefix != "eu-" {
+		t.Errorf("workers: %+v, %v", options, err)
+	}
+	options, err = parse(t, "tap", "--to", "w-1", "ws://h/")
+	if o, ok := options.(*tapOptions); err != nil || !ok || o.dial.To != "w-1" || o.accept.To != "" {
+		t.Errorf("tap: %+v, %v", options, err)
+	}
+	options, err = parse(t, "demo", "--once", "--relay")
+	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || !o.relay || o.listen != "127.0.0.1:0" {
 		t.Errorf("demo: %+v, %v", options, err)
 	}
 	for _, args := range [][]string{
@@ -276,6 +288,12 @@ func TestOptions(t *testing.T) {
 		{"relay", "--hold", "-1s"},
 		{"relay", "--hold", "1m"},
 		{"relay", "--drain-pace", "-1s"},
+		{"relay", "--admin-token-file", "t"},
+		{"workers"},
+		{"workers", "--limit", "0", "ws://h/"},
+		{"workers", "--limit", "10001", "ws://h/"},
+		{"workers", "--output", "xml", "ws://h/"},
+		{"workers", "ws://h/", "a", "b"},
 		{"demo", "x"},
 		{"version", "x"},
 		{"serve", "ws://a/", "ws://b/"},
