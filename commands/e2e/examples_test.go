@@ -21,6 +21,7 @@ func TestHelpExamples(t *testing.T) {
 	dial := startDaemon(t, "wstun", "dial", hub)
 	plain, pid := dial.find(t, `^(127\.0\.0\.1:\d+)$`), strconv.Itoa(dial.cmd.Process.Pid)
 	worker := startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`)
+	relay := startDaemon(t, "wstun", "relay", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`)
 	recording := filepath.Join(t.TempDir(), "recording")
 	runCommand(t, `wstun call --record `+recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
 
@@ -40,7 +41,7 @@ func TestHelpExamples(t *testing.T) {
 				if strings.Contains(line, "wstun serve") {
 					url = worker // the other end of a server is a client
 				}
-				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, " :9000", " "+plain, " :8443", " 127.0.0.1:0", "4711", pid).Replace(line)
+				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, "wss://relay.example/", relay, " :9000", " "+plain, " :8443", " 127.0.0.1:0", "4711", pid).Replace(line)
 				runExample(t, dir, line)
 			})
 		}
