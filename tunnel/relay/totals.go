@@ -11,7 +11,7 @@ type Totals struct {
 	Refusals           map[int]uint64 // of handshakes, by HTTP status
 	Up, Down           int64          // bytes sent to Workers, and received from them
 
-	// Now is what there is at this moment.
+	// Now has the numbers at this moment.
 	Now struct {
 		Names              int // Workers that can be dialed
 		Workers, Engineers int // sessions

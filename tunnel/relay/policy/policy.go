@@ -122,7 +122,7 @@ func FromRequest(r *http.Request, tokenHeader string) Credentials {
 	return c
 }
 
-// Authorize returns what the credentials give, if they allow the role for the Worker, or, if
+// Authorize returns the Grant of the credentials, if they allow the role for the Worker, or, if
 // name is "", for any. A token counts before a certificate. The error is a
 // *tunnel.RefusalError with 401 or 403. It doesn't depend on whether the Worker exists.
 func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.Grant, error) {
