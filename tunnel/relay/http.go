@@ -99,7 +99,7 @@ func answerText(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprintln(w, text)
+	_, _ = fmt.Fprintln(w, text) //nolint:gosec // browsers take it for plain text
 }
 
 // mayDial returns why the sender may not dial the Worker, or nil.
@@ -129,6 +129,12 @@ func (r *Relay) info(req *http.Request) (any, error) {
 	r.mu.Unlock()
 	if r.opts.Directory == nil {
 		return nil, absent(name)
+	}
+	select {
+	case r.holds <- struct{}{}:
+		defer func() { <-r.holds }()
+	default:
+		return nil, unavailable("%s isn't connected to this relay, and too many requests wait for workers", name)
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), minLocate)
 	defer cancel()
