@@ -96,7 +96,7 @@ func awaitWorkers(ctx context.Context, r *relay.Relay) {
 }
 
 func (p *program) printRelayExamples(url string) {
-	fmt.Fprint(p.stdout, "\nOr, as an engineer, to any of the workers:\n")
+	fmt.Fprint(p.stdout, "\nTry in another terminal, as an engineer:\n")
 	for _, line := range []string{
 		"workers " + url,
 		"list --to " + demoWorkers[1] + " " + url,
