@@ -36,8 +36,11 @@ type adminOptions struct {
 	given                usage.Given
 }
 
-func (o *adminOptions) flags() []cli.Flag {
-	return append([]cli.Flag{
+// flags returns the flags of a command that carries calls.
+func (o *adminOptions) flags() []cli.Flag { return append(o.serverFlags(), o.page.flags()...) }
+
+func (o *adminOptions) serverFlags() []cli.Flag {
+	return []cli.Flag{
 		// Two processes would share a port: so there is no variable.
 		&cli.StringFlag{Name: "admin", Usage: "answer at `ADDR` by HTTP: /healthz, /readyz, /metrics and /api/v1/", Destination: &o.addr},
 		usage.Path(&o.tokenFile, "admin-token-file", "demand the token in `PATH` of --admin's clients (default: a new one, which is printed)"),
@@ -47,7 +50,7 @@ func (o *adminOptions) flags() []cli.Flag {
 		usage.Path(&o.tls.CACert, "admin-cacert", "demand client certificates of the authority in `PATH` of --admin's clients"),
 		usage.Bool(&o.allowUnauthenticated, "admin-allow-unauthenticated", "let --admin's clients in without a token, and without pprof"),
 		usage.String(&o.control, "control", "answer wstun status at unix:`PATH`, or none (default: a socket that it finds)", ""),
-	}, o.page.flags()...)
+	}
 }
 
 func (o *adminOptions) check() error {

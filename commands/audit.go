@@ -12,8 +12,10 @@ import (
 	"github.com/wstun/wstun/tunnel/relay"
 )
 
-// audit appends the records of a relay to a file. A nil audit does nothing.
+// audit appends the records of a relay to a file. If somebody renames or removes the file,
+// the next record begins another one. A nil audit does nothing.
 type audit struct {
+	path   string
 	logger *slog.Logger
 
 	mu     sync.Mutex
@@ -26,11 +28,15 @@ func openAudit(path string, logger *slog.Logger) (*audit, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // no file, no error
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := openAppending(path)
 	if err != nil {
 		return nil, usage.Errorf("--audit %s: %w", path, pathCause(err))
 	}
-	return &audit{logger: logger, file: f}, nil
+	return &audit{path: path, logger: logger, file: f}, nil
+}
+
+func openAppending(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
 func (a *audit) close() {
@@ -39,12 +45,22 @@ func (a *audit) close() {
 	}
 }
 
-// observe returns the function that receives the records, nil for none.
-func (a *audit) observe() func(relay.Record) {
-	if a == nil {
+// reopen opens the file again if it isn't the one at path any more. The caller holds a.mu.
+func (a *audit) reopen() error {
+	opened, err := a.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(a.path); err == nil && os.SameFile(info, opened) {
 		return nil
 	}
-	return a.write
+	f, err := openAppending(a.path)
+	if err != nil {
+		return err
+	}
+	_ = a.file.Close() // the system has all that was written
+	a.file = f
+	return nil
 }
 
 // auditLine is a line of the file. Fields that don't apply are left out.
@@ -67,7 +83,10 @@ type auditLine struct {
 	Reason   string    `json:"reason,omitempty"`
 }
 
-func (a *audit) write(r relay.Record) {
+func (a *audit) write(r *relay.Record) {
+	if a == nil {
+		return
+	}
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
 		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
@@ -76,6 +95,9 @@ func (a *audit) write(r relay.Record) {
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err == nil {
+		err = a.reopen()
+	}
 	if err == nil {
 		_, err = a.file.WriteString(escape.Text(string(text)) + "\n") // one write: whole lines
 	}

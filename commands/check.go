@@ -29,12 +29,13 @@ func (p *program) checkCommand() *cli.Command {
 		ArgsUsage: "URL",
 		UsageText: "wstun check [flags] URL",
 		Description: "Prints a line for each layer, in order, and stops at the first that fails: dns, tcp, proxy,\n" +
-			"tls, websocket (the HTTP upgrade), ping (of the WebSocket), yamux (Ping, role, opening a\n" +
+			"tls, websocket (the HTTP upgrade), relay (with --to), ping (of the WebSocket), yamux (Ping, role, opening a\n" +
 			"stream), http2 (SETTINGS), health and reflection. Layers that don't apply are left out.\n" +
 			"check opens its own session, and closes it gracefully.\n\n" +
 			"Exit status: 0 if all is well, 3 if the credentials were refused, 2 for wrong flags, and\n" +
 			"otherwise the layer's: 10 dns, 11 tcp, 12 proxy, 13 tls, 14 websocket, 15 ping, 16 yamux,\n" +
-			"17 http2, 18 health, 19 reflection. A missing health service is not a failure.",
+			"17 http2, 18 health, 19 reflection, 20 relay. Through a relay, ping and yamux reach that,\n" +
+			"and the layers after them the worker. A missing health service is not a failure.",
 		Flags: slices.Concat(o.endpoint.CheckFlags(), []cli.Flag{
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: an object a layer", "text"),
 		}, o.log.flags("warn")),
@@ -80,7 +81,7 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	p.pipes = true
 	colors := p.colors(p.stdout)
 	var failed error
-	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Role: role, Logger: logger, Secrets: o.endpoint.Secrets}, func(r check.Result) {
+	err = check.Run(ctx, e.URL, &check.Options{Dial: *e.DialOptions(logger), Worker: o.endpoint.To, Role: role, Logger: logger, Secrets: o.endpoint.Secrets}, func(r check.Result) {
 		if r.Err != nil {
 			r.Hint = escape.Line(cmp.Or(r.Hint, hint(r.Err, p.given), layerHints[r.Layer]))
 			failed = &layerError{layerStatus(r)}
@@ -117,6 +118,7 @@ var layerHints = map[check.Layer]string{
 	check.Proxy:      "check the proxy's URL in --proxy or HTTPS_PROXY",
 	check.TLS:        "check that the port is for wss://, and the TLS versions and certificates that the peer accepts",
 	check.WebSocket:  "check the URL's port and path: the server there doesn't upgrade to a WebSocket",
+	check.Relay:      "check that the URL is that of wstun relay, and its log",
 	check.Ping:       "the peer closed the WebSocket after the upgrade: see its log",
 	check.Yamux:      "the peer has ended the session: see its log",
 	check.HTTP2:      "see the peer's log",
@@ -129,7 +131,10 @@ func layerStatus(r check.Result) int {
 	if exitStatus(r.Err) == exitRefused {
 		return exitRefused
 	}
-	return exitLayer + slices.Index(check.Layers(), r.Layer)
+	if r.Layer == check.Relay { // newer than the others, whose statuses stay
+		return exitRelay
+	}
+	return exitLayer + slices.Index(slices.DeleteFunc(check.Layers(), func(l check.Layer) bool { return l == check.Relay }), r.Layer)
 }
 
 // verdict returns the verdict on a layer, and its color.

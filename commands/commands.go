@@ -64,7 +64,7 @@ type program struct {
 
 	targets map[string]*target.Options // of each command with a TARGET, by its name
 
-	parsed func(options any) // for tests: receives the options, and the command doesn't run
+	parsed func(options any) // for completion and tests: receives the options, and the command doesn't run
 }
 
 // Main runs wstun with args, of which the first is the program's name, and
@@ -143,7 +143,7 @@ func (p *program) app() *cli.App {
 		Description: "wstun serve is the gRPC server end of a session, wstun dial the gRPC client end. " +
 			"Either can dial the WebSocket or accept it.",
 		Commands: slices.Concat(
-			category("Sessions", p.serveCommand(), p.dialCommand(), p.tapCommand(), p.relayCommand(), p.checkCommand()),
+			category("Sessions", p.serveCommand(), p.dialCommand(), p.tapCommand(), p.relayCommand(), p.workersCommand(), p.checkCommand()),
 			category("Calls", p.listCommand(), p.describeCommand(), p.callCommand(), p.shellCommand()),
 			category("Running processes", p.statusCommand(), p.inspectCommand()),
 			category("Traces and recordings", p.traceCommand(), p.replayCommand()),

@@ -31,7 +31,8 @@ func (p *program) completionCommand() *cli.Command {
 			"      wstun completion powershell | Out-String | Invoke-Expression\n\n" +
 			"Names of services, methods and other symbols are those of --proto or --protoset, or of\n" +
 			"the TARGET: wstun asks it with the flags on the command line, for at most\n" +
-			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute. In PowerShell, where\n" +
+			"WSTUN_COMPLETION_TIMEOUT (1s), and caches its answer for a minute. Likewise the names of\n" +
+			"workers after --to are those at the relay whose URL is before it. In PowerShell, where\n" +
 			"@NAME is a variable, name a target with --target NAME.",
 		Action: p.action(func(_ context.Context, in *invocation) error {
 			name, err := in.argument()
@@ -108,11 +109,17 @@ func (c *completer) complete(ctx context.Context, words []string) *completion.An
 		return &completion.Answer{}
 	case l.pending != nil && l.pending.Names()[0] == "target":
 		return c.completeTarget(ctx, before[:len(before)-1], "", word)
+	case l.pending != nil && l.pending.Names()[0] == "to":
+		return c.completeWorker(ctx, cmd, before[1:len(before)-1], "", word)
 	case l.pending != nil:
 		return completeValue(l.pending, "", word)
 	case strings.HasPrefix(word, "-"):
-		if name, _, ok := strings.Cut(word, "="); ok && flagName(name) == "target" {
+		name, value, ok := strings.Cut(word, "=")
+		switch {
+		case ok && flagName(name) == "target":
 			return c.completeTarget(ctx, before, name+"=", word)
+		case ok && flagName(name) == "to" && l.knows():
+			return c.completeWorker(ctx, cmd, before[1:], name+"=", value)
 		}
 		return completeFlag(cmd.Flags, &l, word)
 	}

@@ -36,10 +36,11 @@ func (p *program) demoCommand() *cli.Command {
 		Usage:     "a Hub, a Worker and a tunnel in one process, to try it out",
 		UsageText: "wstun demo [flags]",
 		Description: "Runs serve and dial on loopback, calls through them, prints commands to try, and stays up\n" +
-			"until stopped.",
+			"until stopped. With --relay, three workers and an engineer meet at a relay.",
 		Flags: []cli.Flag{
 			usage.String(&o.listen, "listen", "listen for gRPC clients at `ADDR`", "127.0.0.1:0"),
 			usage.Bool(&o.once, "once", "end after the calls"),
+			usage.Bool(&o.relay, "relay", "run a relay with three workers, and an engineer who reaches one of them"),
 		},
 		Action: action(p, o, p.demo),
 	}
@@ -49,6 +50,7 @@ func (p *program) demoCommand() *cli.Command {
 type demoOptions struct {
 	listen string
 	once   bool
+	relay  bool
 }
 
 func (o *demoOptions) parse(in *invocation) error {
@@ -77,6 +79,9 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 		return err
 	}
 	url := "ws://" + endpoint.Addr(websockets) + "/"
+	if o.relay {
+		return p.demoRelay(ctx, o, websockets, local, url)
+	}
 
 	// The Hub's side: accepts the WebSocket, serves gRPC.
 	hub := backend.NewDemo(limit.New(nil)) //nolint:contextcheck // making descriptors isn't interrupted
@@ -105,10 +110,23 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 	if err == nil {
 		defer answers.close(ctx)
 		fmt.Fprintf(p.stdout, "Hub at %s, gRPC through the tunnel at %s\n", url, endpoint.Addr(local))
-		err = p.showDemo(ctx, local)
+		err = p.runDemo(ctx, o, local, func() { p.printExamples(url, endpoint.Addr(local)) })
 	}
+	stop()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = errors.Join(err, forwarder.Shutdown(ending), workerSessions.Shutdown(ending),
+		acceptor.Shutdown(ending), hub.Shutdown(ending, hubSessions))
+	wg.Wait()
+	return err
+}
+
+// runDemo calls the Hub through the tunnel, calls examples, which prints commands to try, and
+// waits until ctx ends.
+func (p *program) runDemo(ctx context.Context, o *demoOptions, local net.Listener, examples func()) error {
+	err := p.showDemo(ctx, local)
 	if err == nil {
-		p.printExamples(url, endpoint.Addr(local))
+		examples()
 	}
 	if err == nil && !o.once {
 		fmt.Fprint(p.stdout, "\nThe tunnel stays up until Ctrl-C.\n")
@@ -117,12 +135,6 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 	if ctx.Err() != nil {
 		err = nil // stopped
 	}
-	stop()
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err = errors.Join(err, forwarder.Shutdown(ending), workerSessions.Shutdown(ending),
-		acceptor.Shutdown(ending), hub.Shutdown(ending, hubSessions))
-	wg.Wait()
 	return err
 }
 

@@ -23,6 +23,7 @@ const (
 	exitNoSession = 4 // no session
 
 	exitLayer = 10 // plus the number of the layer that failed, of check
+	exitRelay = 20 // the layer of a relay failed
 
 	exitRPC = 64 // plus the code of the gRPC status that an RPC ended with, as grpcurl
 )

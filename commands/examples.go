@@ -37,6 +37,10 @@ var examples = map[string][]example{
 		{"For other machines: with TLS, and tokens for names", "wstun relay --accept :8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
 		{"As one of several", "wstun relay --accept 10.0.3.7:7070 --policy policy.yaml \\\n  --directory nats://10.0.3.1,nats://10.0.3.2 --trusted-proxy 10.0.3.0/24"},
 	},
+	"workers": {
+		{"List the workers that this user may dial", "wstun workers --token-file token wss://relay.example/"},
+		{"Print the names that begin with eu-", "wstun workers --output json wss://relay.example/ eu- | jq -r .name"},
+	},
 	"check": {
 		{"Probe each layer", "wstun check wss://worker.example/v1/ws/sync"},
 		{"With a token in a header of its own", "wstun check --token-file token --token-header X-SYNC-TOKEN \\\n  wss://worker.example/v1/ws/sync"},
@@ -87,6 +91,7 @@ var examples = map[string][]example{
 	"demo": {
 		{"Try it, until Ctrl-C", "wstun demo"},
 		{"Only show the calls", "wstun demo --once"},
+		{"Workers and an engineer at a relay", "wstun demo --relay"},
 	},
 	"config": {
 		{"Print the targets, and the settings that apply without one", "wstun config"},

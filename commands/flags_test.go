@@ -246,8 +246,20 @@ func TestOptions(t *testing.T) {
 		o.directory.cert != "ce" || o.directory.key != "k" || o.directory.advertise != "http://10.0.0.1:7070" || o.directory.hopCACert != "h" || len(o.directory.trusted) != 2 || o.directory.trusted[1].Bits() != 32 {
 		t.Errorf("relay: %+v, %v", options, err)
 	}
-	options, err = parse(t, "demo", "--once")
-	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
+	options, err = parse(t, "relay", "--admin", ":1", "--admin-token-file", "t", "--control", "none")
+	if o, ok := options.(*relayOptions); err != nil || !ok || o.admin.addr != ":1" || o.admin.tokenFile != "t" || o.admin.control != "none" {
+		t.Errorf("relay: %+v, %v", options, err)
+	}
+	options, err = parse(t, "workers", "--limit", "7", "--output", "json", "ws://h/", "eu-")
+	if o, ok := options.(*workersOptions); err != nil || !ok || o.limit != 7 || o.output != "json" || o.endpoint.URL != "ws://h/" || o.prefix != "eu-" {
+		t.Errorf("workers: %+v, %v", options, err)
+	}
+	options, err = parse(t, "tap", "--to", "w-1", "ws://h/")
+	if o, ok := options.(*tapOptions); err != nil || !ok || o.dial.To != "w-1" || o.accept.To != "" {
+		t.Errorf("tap: %+v, %v", options, err)
+	}
+	options, err = parse(t, "demo", "--once", "--relay")
+	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || !o.relay || o.listen != "127.0.0.1:0" {
 		t.Errorf("demo: %+v, %v", options, err)
 	}
 	for _, args := range [][]string{
@@ -291,6 +303,12 @@ func TestOptions(t *testing.T) {
 		{"relay", "--advertise", "http://h"},
 		{"relay", "--directory-creds", "c"},
 		{"relay", "--trusted-proxy", "10.0.0.0/33"},
+		{"relay", "--admin-token-file", "t"},
+		{"workers"},
+		{"workers", "--limit", "0", "ws://h/"},
+		{"workers", "--limit", "10001", "ws://h/"},
+		{"workers", "--output", "xml", "ws://h/"},
+		{"workers", "ws://h/", "a", "b"},
 		{"demo", "x"},
 		{"version", "x"},
 		{"serve", "ws://a/", "ws://b/"},

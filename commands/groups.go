@@ -16,12 +16,12 @@ var groups = []struct {
 }{
 	{
 		"Calls",
-		"upstream stub data rpc-header count max-time retry msg-template command errexit replay/filter ignore unordered speed proto import-path protoset once",
+		"upstream stub data rpc-header count max-time retry msg-template command errexit replay/filter ignore unordered speed proto import-path protoset once relay",
 		"repeat raw no-stub-delays no-reflection upstream-authority format allow-unknown-fields compare-metadata timeout reflect-header use-reflection authority user-agent",
 	},
 	{
 		"Session",
-		"header name to accept path listen wait hold proxy target config/config",
+		"header name to accept path listen wait hold limit proxy target config/config",
 		"takeover config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{

@@ -3,20 +3,18 @@ package commands
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/relay"
-	"github.com/wstun/wstun/tunnel/relay/policy"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -46,7 +44,15 @@ func (p *program) relayCommand() *cli.Command {
 			"      serve: ['eu-*']\n" +
 			"    - name: alice\n" +
 			"      sha256: 9b1d…\n" +
+			"      dial: ['*']\n" +
+			"      max-sessions: 10         # at a time, at each relay\n" +
+			"      max-streams: 100         # of each session\n" +
+			"  certificates:                # of clients, with --cacert, in place of tokens\n" +
+			"    - name: bob.example        # a DNS name in the certificate\n" +
 			"      dial: ['*']\n\n" +
+			"With certificates, also an empty list, a certificate may serve the workers that its DNS\n" +
+			"names name. When the file changes, sessions that it doesn't allow any more end within a\n" +
+			"second, with close code 4403.\n\n" +
 			"Several relays share their workers with --directory URL, a NATS server: each one sends the\n" +
 			"handshake of an engineer on to the one that has the worker, and any load balancer will do.\n\n" +
 			"When stopped, it tells the workers to dial again, over --drain-pace, and stays up until\n" +
@@ -59,7 +65,7 @@ func (p *program) relayCommand() *cli.Command {
 			usage.Duration(&o.hold, "hold", "hold a dial to a worker that isn't connected for at most `DURATION`", relay.DefaultHold),
 			usage.String(&o.takeover, "takeover", "give the name of a worker to the `newest` of two instances; never: refuse the newer one", takeovers[0]),
 			usage.Duration(&o.pace, "drain-pace", "tell all workers to dial again within `DURATION` when stopped", defaultPace),
-		}, o.directory.flags(), o.output.flags()),
+		}, o.directory.flags(), o.admin.serverFlags(), o.output.flags()),
 		Action: action(p, o, p.relay),
 	}
 }
@@ -70,6 +76,7 @@ type relayOptions struct {
 	tokenHeader          string
 	allowUnauthenticated bool
 	policy, audit        string
+	admin                adminOptions
 	takeover             string
 	hold, pace           time.Duration
 	directory            directoryOptions
@@ -77,10 +84,13 @@ type relayOptions struct {
 }
 
 func (o *relayOptions) parse(in *invocation) error {
-	o.endpoint.Given, o.endpoint.Secrets = in.given, in.secrets
+	o.endpoint.Given, o.endpoint.Secrets, o.admin.given = in.given, in.secrets, in.given
 	o.endpoint.DefaultAccept, o.endpoint.Window = endpoint.DefaultAccept, "auto"
 	o.endpoint.AllowUnauthenticated = true // see guard
 	if _, err := in.arguments(0); err != nil {
+		return err
+	}
+	if err := o.admin.check(); err != nil {
 		return err
 	}
 	if err := usage.OneOf("takeover", o.takeover, takeovers...); err != nil {
@@ -106,24 +116,6 @@ func (o *relayOptions) guard(loopback bool) error {
 	}
 }
 
-// authorize returns the function that applies the policy, nil without one.
-func (o *relayOptions) authorize(logger *slog.Logger) (func(*http.Request, relay.Role, string) (string, error), error) {
-	if o.policy == "" {
-		return nil, o.endpoint.Given.Reject("--policy", "token-header")
-	}
-	current, err := endpoint.Reloaded(func() (*policy.Policy, error) { return loadPolicy(o.policy) }, o.policy)
-	if err != nil {
-		return nil, usage.Errorf("--policy %s: %w", o.policy, err)
-	}
-	return func(r *http.Request, role relay.Role, name string) (string, error) {
-		token := policy.BearerToken(r.Header)
-		if o.tokenHeader != "" {
-			token = r.Header.Get(o.tokenHeader)
-		}
-		return current(logger).Authorize(token, role, name)
-	}, nil
-}
-
 func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	out, err := p.newOutput("relay", &o.output)
 	if err != nil {
@@ -133,7 +125,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	if err != nil {
 		return err
 	}
-	authorize, err := o.authorize(out.logger)
+	access, err := o.newAccess(out.logger)
 	if err != nil {
 		return err
 	}
@@ -154,14 +146,15 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	}
 	catchBrokenPipes()
 	go trimMemory(ctx)
+	m := out.monitor
 	accept := e.AcceptOptions(out.logger)
 	accept.Session.Unread = backend.DefaultUnreadLimit()
 	opts := relay.Options{
 		Base:      strings.TrimSuffix(o.endpoint.Path, "/"),
 		Hold:      endpoint.OrOff(o.hold),
 		KeepFirst: o.takeover == "never",
-		Authorize: authorize,
-		Observe:   audit.observe(),
+		Authorize: access.authorize(),
+		Observe:   func(rec relay.Record) { audit.write(&rec); m.RelayEnded(&rec) },
 		Session:   accept.Session,
 		Logger:    out.logger,
 	}
@@ -172,9 +165,20 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	}
 	defer closeDirectory()
 	r := relay.New(opts)
+	m.Accepting, m.Relay = true, r
+	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{}, out)
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	defer answers.close(ctx)
+	go access.watch(ctx, r)
 	accept.Path, accept.CurrentToken, accept.Upgrade = "", nil, r.Upgrade
+	accept.Plain = r.Handler(&tunnel.Guard{Origins: accept.Origins, LoopbackHost: accept.LoopbackHost, Logger: out.logger})
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, accept)
 	out.listening("url", url)
+	m.SetBound()
 	out.setReady("workers", url)
 	failed := make(chan error, 1)
 	go func() { failed <- acceptor.Serve(l) }()

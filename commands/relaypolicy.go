@@ -3,6 +3,9 @@ package commands
 import (
 	"encoding/hex"
 	"errors"
+	"slices"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -20,46 +23,57 @@ func loadPolicy(path string) (*policy.Policy, error) {
 	return parsePolicy(text)
 }
 
+// policyKeys are the keys of a policy.
+var policyKeys = []string{"tokens", "certificates"}
+
 func parsePolicy(text []byte) (*policy.Policy, error) {
 	f := &yamlfile.File{Name: "line"}
 	root := f.Parse(text)
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	if root == nil || root.Kind != yaml.MappingNode || root.Get("tokens") == nil {
-		return nil, errors.New("want a list of tokens")
+	if root == nil || root.Kind != yaml.MappingNode || root.Get("tokens") == nil && root.Get("certificates") == nil {
+		return nil, errors.New("want a list of tokens or certificates")
 	}
 	var rules []policy.Rule
 	for _, field := range root.Fields {
 		switch {
-		case field.Key != "tokens":
-			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, []string{"tokens"}))
+		case !slices.Contains(policyKeys, field.Key):
+			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, policyKeys))
 		case field.Value.Kind != yaml.SequenceNode:
-			f.Errorf(field.Line, "tokens: want a list, not %s", field.Value.Describe())
+			f.Errorf(field.Line, "%s: want a list, not %s", field.Key, field.Value.Describe())
 		default:
 			for _, item := range field.Value.Items {
-				rules = append(rules, parseRule(f, item))
+				rules = append(rules, parseRule(f, item, field.Key == "tokens"))
 			}
 		}
 	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return policy.New(rules)
+	return policy.New(rules, root.Get("certificates") != nil)
 }
 
-// parseRule returns the rule in an item of tokens.
-func parseRule(f *yamlfile.File, item *yamlfile.Node) (rule policy.Rule) {
+// parseRule returns the rule in an item of tokens or certificates.
+func parseRule(f *yamlfile.File, item *yamlfile.Node, isToken bool) (rule policy.Rule) {
+	keys, required, kind := []string{"name", "serve", "dial", "max-sessions", "max-streams"}, []string{"name"}, "certificate"
+	if isToken {
+		keys, required, kind = append(keys, "sha256"), append(required, "sha256"), "token"
+	}
 	if item.Kind != yaml.MappingNode {
-		f.Errorf(item.Line, "a token: want name, sha256, serve and dial, not %s", item.Describe())
+		f.Errorf(item.Line, "a %s: want %s, serve and dial, not %s", kind, strings.Join(required, ", "), item.Describe())
 		return rule
 	}
-	for _, key := range []string{"name", "sha256"} {
+	for _, key := range required {
 		if item.Get(key) == nil {
-			f.Errorf(item.Line, "a token without %s", key)
+			f.Errorf(item.Line, "a %s without %s", kind, key)
 		}
 	}
 	for _, field := range item.Fields {
+		if !slices.Contains(keys, field.Key) {
+			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, keys))
+			continue
+		}
 		switch v := field.Value; field.Key {
 		case "name":
 			rule.Name = v.Text
@@ -73,11 +87,24 @@ func parseRule(f *yamlfile.File, item *yamlfile.Node) (rule policy.Rule) {
 			rule.Serve = parsePatterns(f, field)
 		case "dial":
 			rule.Dial = parsePatterns(f, field)
-		default:
-			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, []string{"name", "sha256", "serve", "dial"}))
+		case "max-sessions":
+			rule.MaxSessions = parseLimit(f, field)
+		case "max-streams":
+			rule.MaxStreams = parseLimit(f, field)
 		}
 	}
+	if isToken && rule.SHA256 == (policy.Hash{}) && f.Err() == nil { // policy would take it for a certificate
+		f.Errorf(item.Line, "sha256: no token has this hash")
+	}
 	return rule
+}
+
+func parseLimit(f *yamlfile.File, field yamlfile.Field) int {
+	n, err := strconv.Atoi(field.Value.Text)
+	if err != nil || n < 1 {
+		f.Errorf(field.Line, "%s: want a number from 1", field.Key)
+	}
+	return n
 }
 
 func parsePatterns(f *yamlfile.File, field yamlfile.Field) (patterns []string) {

@@ -26,7 +26,7 @@ func (p *program) statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "print the sessions and open calls of running wstun processes",
 		UsageText: "wstun status [flags]",
-		Description: "Asks each wstun serve, dial, tap and demo of this user, or the one that --attach means, for its\n" +
+		Description: "Asks each wstun serve, dial, tap, relay and demo of this user, or the one that --attach means, for its\n" +
 			"sessions, its open calls, and why sessions have ended. They need no flags for that.",
 		Flags: append(o.attach.flags(),
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json, an object a process", "text"),
@@ -96,7 +96,7 @@ func (o *attachOptions) clients(ctx context.Context, p *program) ([]*admin.Clien
 
 // errNoneRunning says that there is no process to ask.
 var errNoneRunning = &usage.Error{
-	Err:    errors.New("no wstun serve, dial or tap of this user is running"),
+	Err:    errors.New("no wstun serve, dial, tap or relay of this user is running"),
 	Advice: "one with --control none, of another user, or in another container isn't found: give its --admin address with --attach",
 }
 

@@ -65,7 +65,11 @@ func processText(b *strings.Builder, st *monitor.Status, colors terminal.Colors)
 		b.WriteByte('\n')
 	}
 	for _, s := range st.Ended[max(0, len(st.Ended)-shownEnded):] {
-		fmt.Fprintf(b, "  session %d ended %s ago, after %s: %s\n", s.ID, age(st.Now, *s.Ended), short(s.Ended.Sub(s.Since)), escape.Line(s.Reason))
+		who := fmt.Sprint(s.ID)
+		if s.Name != "" {
+			who += " (" + escape.Line(s.Role+" "+s.Name) + ")"
+		}
+		fmt.Fprintf(b, "  session %s ended %s ago, after %s: %s\n", who, age(st.Now, *s.Ended), short(s.Ended.Sub(s.Since)), escape.Line(s.Reason))
 	}
 	if len(st.RPCs) > 0 {
 		var counts []string
@@ -80,7 +84,13 @@ func sessionsTable(t *tabwriter.Writer, st *monitor.Status) {
 	if len(st.Sessions) == 0 {
 		return
 	}
-	fmt.Fprintln(t, "\n  SESSION\tSTATE\tUP FOR\tROUND TRIP\tSTREAMS\tCALLS\tIN\tOUT\tREMOTE")
+	// A relay's sessions have names, and its calls are unknown.
+	isRelay := st.Sessions[0].Role != ""
+	if isRelay {
+		fmt.Fprintln(t, "\n  SESSION\tROLE\tNAME\tSTATE\tUP FOR\tROUND TRIP\tSTREAMS\tIN\tOUT\tREMOTE")
+	} else {
+		fmt.Fprintln(t, "\n  SESSION\tSTATE\tUP FOR\tROUND TRIP\tSTREAMS\tCALLS\tIN\tOUT\tREMOTE")
+	}
 	for i, s := range st.Sessions {
 		if i == shownSessions {
 			fmt.Fprintf(t, "  … and %d more\n", len(st.Sessions)-i)
@@ -89,6 +99,15 @@ func sessionsTable(t *tabwriter.Writer, st *monitor.Status) {
 		rtt := "-"
 		if s.RoundTrip > 0 {
 			rtt = short(time.Duration(s.RoundTrip * float64(time.Millisecond)))
+		}
+		if isRelay {
+			remote := s.Remote
+			if s.Subject != "" {
+				remote = s.Subject + " at " + remote
+			}
+			fmt.Fprintf(t, "  %d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.ID, cell(s.Role), cell(s.Name), cell(s.State), age(st.Now, s.Since),
+				rtt, s.Streams, tracing.Size(s.Bytes.In), tracing.Size(s.Bytes.Out), cell(remote))
+			continue
 		}
 		fmt.Fprintf(t, "  %d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", s.ID, cell(s.State), age(st.Now, s.Since), rtt, s.Streams, s.Open,
 			tracing.Size(s.Bytes.In), tracing.Size(s.Bytes.Out), cell(s.Remote))

@@ -39,10 +39,13 @@ func (p *program) tapCommand() *cli.Command {
 			"Handshakes are passed on as they are, with their credentials, except for the Host and the\n" +
 			"path, which are those of the URL, and the offer of extensions, which is left out. TLS ends\n" +
 			"here on both sides, so client certificates aren't passed on. A token of the tap's own is\n" +
-			"demanded from the side that dials, and sent to the other one.",
+			"demanded from the side that dials, and sent to the other one.\n\n" +
+			"With --to, the URL is that of a relay, and the tap reaches the worker for the side that\n" +
+			"dials.",
 		Flags: slices.Concat([]cli.Flag{
 			usage.String(&o.accept.Accept, "accept", "accept WebSockets at `ADDR` (default: "+endpoint.DefaultAccept+")", ""),
 			usage.String(&o.accept.Path, "path", "accept only at this `PATH`", ""),
+			o.dial.ToFlag(),
 			usage.Strings(&o.dial.Header, "header", "add the header `'Name: value'` to the handshakes, in place of one with this name; repeatable", "H"),
 			usage.Bool(&o.dial.ExpandHeaders, "expand-headers", "replace ${VARIABLE} in headers by its value"),
 			usage.Path(&o.accept.TokenFile, "token-file", "demand and send the token in `PATH`, or WSTUN_TOKEN (default: pass credentials on)"),

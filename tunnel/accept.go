@@ -69,6 +69,10 @@ type AcceptOptions struct {
 	// [context.AfterFunc] with it to release resources of Upgrade.
 	Upgrade func(r *http.Request) (*Upgrade, error)
 
+	// Plain, if set, answers the requests that aren't handshakes of WebSockets, before all
+	// other checks; see Guard. Default: they get 426.
+	Plain http.Handler
+
 	// KeepHead keeps the head of each request for [Head]. A connection then has only one
 	// request. It applies to Serve.
 	KeepHead bool
@@ -142,6 +146,10 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 // ServeHTTP handles one handshake. It blocks until the session has ended or
 // Upgrade.Serve has returned.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.opts.Plain != nil && !websocket.IsWebSocketUpgrade(r) {
+		a.opts.Plain.ServeHTTP(w, r)
+		return
+	}
 	if refusal := a.check(r); refusal != nil {
 		a.refuse(w, r, refusal)
 		return

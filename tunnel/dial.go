@@ -39,6 +39,9 @@ type DialOptions struct {
 	// Subprotocols are offered in the handshake. Default: none.
 	Subprotocols []string
 
+	// Upgraded, if set, receives the header of the response that accepts the handshake.
+	Upgraded func(header http.Header)
+
 	// ConnectTimeout bounds the time from resolving the host name to the response to
 	// the handshake; negative: no limit. Default: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
@@ -180,6 +183,9 @@ func dial(ctx context.Context, u *url.URL, opts *DialOptions) (*websocket.Conn, 
 	}
 	if err == nil {
 		conn.bounded = false
+		if opts.Upgraded != nil {
+			opts.Upgraded(resp.Header)
+		}
 		return upgraded, nil
 	}
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {

@@ -74,7 +74,11 @@ func (a *Admin) Handler(withPprof bool) *http.ServeMux {
 		mux.Handle("/", a.Page)
 	} else {
 		mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-			answerText(w, http.StatusNotFound, "wstun "+a.Monitor.Info.Command+": no page here: start it with --admin-messages, or open one with wstun inspect --attach\n")
+			text := "wstun " + a.Monitor.Info.Command + ": no page here"
+			if a.Attach != nil {
+				text += ": start it with --admin-messages, or open one with wstun inspect --attach"
+			}
+			answerText(w, http.StatusNotFound, text+"\n")
 		})
 	}
 	if withPprof {
@@ -92,6 +96,11 @@ func (a *Admin) Handler(withPprof bool) *http.ServeMux {
 // readyz answers whether a load balancer may send clients here. Upstreams don't count: they
 // would take all replicas away at the same time.
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
+	_, ready := a.Monitor.State()
+	if ready && !r.URL.Query().Has("verbose") { // without a list of all sessions
+		answerText(w, http.StatusOK, "ok\n")
+		return
+	}
 	st := a.Monitor.Status()
 	code, text := http.StatusOK, "ok\n"
 	if !st.Ready {

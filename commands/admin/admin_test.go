@@ -22,7 +22,9 @@ import (
 	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/web"
+	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/relay"
 	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 )
@@ -81,6 +83,41 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("no %s in the metrics", want)
 		}
+	}
+}
+
+// A relay has metrics of its own, whose labels don't grow with the names of Workers or the
+// status of refusals.
+func TestRelayMetrics(t *testing.T) {
+	t.Parallel()
+	m := monitor.New(monitor.Info{Command: "relay", Version: "1.2.3"})
+	refusal := 0
+	m.Relay = relay.New(relay.Options{Hold: -1, Authorize: func(*http.Request, relay.Role, string) (relay.Grant, error) {
+		refusal++
+		return relay.Grant{}, &tunnel.RefusalError{Code: 400 + refusal, Err: errors.New("no")}
+	}})
+	for range 99 {
+		r := httptest.NewRequest(http.MethodGet, relay.Path("", "w-1"), nil)
+		r.Header.Set("Sec-WebSocket-Protocol", string(relay.Dial))
+		if _, err := m.Relay.Upgrade(r); err == nil {
+			t.Fatal("not refused")
+		}
+	}
+	if problems, err := testutil.CollectAndLint(newCollector(m)); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	text := answer((&Admin{Monitor: m}).Handler(false), http.MethodGet, "/metrics").Body.String()
+	for _, want := range []string{
+		"wstun_relay_workers 0", `wstun_relay_sessions{role="serve"} 0`, `wstun_relay_sessions_total{role="dial"} 0`,
+		"wstun_relay_holds 0", "wstun_relay_takeovers_total 0", "wstun_relay_hops_total 0",
+		`wstun_relay_refusals_total{reason="forbidden"} 1`, `wstun_relay_refusals_total{reason="absent"} 1`, `wstun_relay_refusals_total{reason="other"} 93`,
+	} {
+		if !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	if got := strings.Count(text, "\nwstun_relay_refusals_total{"); got != len(refusalReasons)+1 {
+		t.Errorf("%d series of refusals", got)
 	}
 }
 

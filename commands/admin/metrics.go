@@ -96,6 +96,7 @@ func newCollector(m *monitor.Monitor) *collector {
 			put(up, strconv.Itoa(i+1))
 		}
 	}, "upstream")
+	c.addRelay()
 	c.add(counter, "trace_lost_total", "What the trace and the recording had no room for.", func(t *monitor.Totals, put func(float64, ...string)) {
 		put(float64(t.Lost.Events), "events")
 		put(float64(t.Lost.Calls), "calls")

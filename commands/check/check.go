@@ -33,13 +33,16 @@ import (
 type Layer string
 
 // The layers, in the order in which they are probed. Those that don't apply are
-// left out: DNS for an address, Proxy without a proxy, TLS for ws.
+// left out: DNS for an address, Proxy without a proxy, TLS for ws, Relay without
+// Options.Worker. Through a relay, Ping and Yamux reach that, and the layers after them the
+// Worker.
 const (
 	DNS        Layer = "dns"        // resolution of the host name, or of the proxy's
 	TCP        Layer = "tcp"        // a connection to the host, or to the proxy
 	Proxy      Layer = "proxy"      // the proxy's connection to the host
 	TLS        Layer = "tls"        // version, certificates, expiry
 	WebSocket  Layer = "websocket"  // the HTTP upgrade
+	Relay      Layer = "relay"      // the relay has the Worker
 	Ping       Layer = "ping"       // WebSocket Ping and Pong
 	Yamux      Layer = "yamux"      // Ping, roles, and a stream that the peer accepts
 	HTTP2      Layer = "http2"      // preface and SETTINGS
@@ -49,7 +52,7 @@ const (
 
 // Layers returns all layers in the order in which they are probed.
 func Layers() []Layer {
-	return []Layer{DNS, TCP, Proxy, TLS, WebSocket, Ping, Yamux, HTTP2, Health, Reflection}
+	return []Layer{DNS, TCP, Proxy, TLS, WebSocket, Relay, Ping, Yamux, HTTP2, Health, Reflection}
 }
 
 // Result is the outcome of probing one layer.
@@ -68,6 +71,10 @@ type Options struct {
 	// the whole dial; a negative one means no limit. Of Session, only MaxMessage is
 	// used.
 	Dial tunnel.DialOptions
+
+	// Worker is the name of a Worker, if the URL and the subprotocol in Dial are those with
+	// which a relay is asked for it. Default: the URL isn't a relay's.
+	Worker string
 
 	// Role is the yamux role of this side. Default: wsmux.Client.
 	Role wsmux.Role

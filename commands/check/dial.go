@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
@@ -59,8 +60,10 @@ func (p *prober) dial(ctx context.Context, proxy *url.URL) (*websocket.Conn, boo
 	d.mu.Unlock()
 	opts := p.opts.Dial
 	opts.ConnectTimeout = -1 // d bounds each layer
+	var header http.Header
+	opts.Upgraded = func(h http.Header) { header = h }
 	ws, err := tunnel.DialWebSocket(httptrace.WithClientTrace(cancellable, d.hooks()), p.url.String(), &opts)
-	ok := d.finish(ws, err)
+	ok := d.finish(ws, err) && (p.opts.Worker == "" || p.report(ctx, p.relay(ws, header)))
 	if !ok && ws != nil {
 		_ = ws.Close()
 	}
@@ -195,7 +198,10 @@ func (d *dialTrace) explain(r Result) Result {
 	}
 	oe, isOp := errors.AsType[*net.OpError](r.Err)
 	_, isDNS := errors.AsType[*net.DNSError](r.Err)
+	he, isRefusal := errors.AsType[*tunnel.HandshakeError](r.Err)
 	switch {
+	case isRefusal && d.p.opts.Worker != "" && isOfRelay(he):
+		r.Layer = Relay
 	case isDNS: // the target's name may fail after the proxy's layers have begun
 		r.Layer = DNS
 	case d.tls != nil && netdiag.Alert(r.Err) != "":

@@ -18,7 +18,7 @@ import (
 
 // writeCertificates writes to dir, as NAME.pem and NAME.key, two authorities (ca
 // and other), a certificate by ca for a server at 127.0.0.1 (server), and
-// certificates by both for a client (client and otherclient). check ends the
+// certificates by both for a client (client, with that as its DNS name, and otherclient). check ends the
 // test on an error.
 func writeCertificates(dir string, check func(error)) {
 	f := certificateFolder{dir, check}
@@ -46,6 +46,9 @@ func (f certificateFolder) certificate(name string, ca *x509.Certificate, caKey 
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if name == "client" {
+		template.DNSNames = []string{name}
 	}
 	if ca == nil {
 		ca, caKey = template, key

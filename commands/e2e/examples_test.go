@@ -14,7 +14,7 @@ import (
 )
 
 // examplePeers are processes, and a recording, that examples use in place of their own.
-type examplePeers struct{ hub, worker, plain, pid, recording string }
+type examplePeers struct{ relay, hub, worker, plain, pid, recording string }
 
 func startExamplePeers(t *testing.T) *examplePeers {
 	t.Helper()
@@ -23,6 +23,7 @@ func startExamplePeers(t *testing.T) *examplePeers {
 	p := &examplePeers{
 		hub: hub, plain: dial.find(t, `^(127\.0\.0\.1:\d+)$`), pid: strconv.Itoa(dial.cmd.Process.Pid),
 		worker:    startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
+		relay:     startDaemon(t, "wstun", "relay", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
 		recording: filepath.Join(t.TempDir(), "recording"),
 	}
 	runCommand(t, `wstun call --record `+p.recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
@@ -40,7 +41,7 @@ func (p *examplePeers) run(t *testing.T, line string) {
 			url = p.worker // the other end of a server is a client
 		}
 		runExample(t, dir, strings.NewReplacer(
-			"wss://worker.example/v1/ws/sync", url, "ws://127.0.0.1:7070/", url, " URL", " "+url,
+			"wss://worker.example/v1/ws/sync", url, "wss://relay.example/", p.relay, "ws://127.0.0.1:7070/", url, " URL", " "+url,
 			" :9000", " "+p.plain, " :8443", " 127.0.0.1:0", "4711", p.pid, "--attach PID", "--attach "+p.pid,
 		).Replace(line))
 	})

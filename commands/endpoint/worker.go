@@ -57,14 +57,14 @@ func (o *Options) applyWorker(header http.Header) error {
 	o.URL = u.JoinPath(relay.Path("", name)).String()
 	o.Subprotocols = []string{string(role)}
 	if role == relay.Serve && header.Get(relay.InstanceHeader) == "" {
-		header.Set(relay.InstanceHeader, newInstance())
+		header.Set(relay.InstanceHeader, NewInstance())
 	}
 	return nil
 }
 
-// newInstance returns a name for this process, by which the relay tells a Worker that dials
+// NewInstance returns a name for this process, by which the relay tells a Worker that dials
 // again from another one with the same name.
-func newInstance() string {
+func NewInstance() string {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])

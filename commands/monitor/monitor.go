@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/relay"
 	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/trace"
 )
@@ -45,6 +46,9 @@ type Monitor struct {
 	// upstreams are up, Lost the losses of the trace, and OwnExpires when the process's own
 	// certificate expires. They must be set before the first question. Default: there are
 	// none.
+	//
+	// Relay has the sessions of a relay, in place of Up and Down.
+	Relay      *relay.Relay
 	Calls      func() []rpc.Call
 	Ended      *rpc.Counts
 	Upstreams  func() []Upstream
@@ -113,21 +117,26 @@ func (m *Monitor) Down(id uint64, cause Reason, reason string, code int) {
 		}
 		s := m.sessions[i].session()
 		m.sessions = slices.Delete(m.sessions, i, i+1)
-		now := time.Now()
-		s.State, s.Ended, s.Reason, s.Cause, s.CloseCode, s.Streams = "down", &now, reason, cause.String(), code, 0
-		if len(m.ended) == keptEnded {
-			m.ended = slices.Delete(m.ended, 0, 1)
-		}
-		m.ended = append(m.ended, s)
+		m.end(&s, cause, reason, code)
 		m.sum.bytes.In += s.Bytes.In
 		m.sum.bytes.Out += s.Bytes.Out
 		m.sum.opened += s.opened
 		m.sum.accepted += s.accepted
-		m.reasons[cause].ends++
-		if code != 0 {
-			m.lastClose = code
-		}
 	})
+}
+
+// end records that s has ended. The caller holds m.mu.
+func (m *Monitor) end(s *Session, cause Reason, reason string, code int) {
+	now := time.Now()
+	s.State, s.Ended, s.Reason, s.Cause, s.CloseCode, s.Streams = "down", &now, reason, cause.String(), code, 0
+	if len(m.ended) == keptEnded {
+		m.ended = slices.Delete(m.ended, 0, 1)
+	}
+	m.ended = append(m.ended, *s)
+	m.reasons[cause].ends++
+	if code != 0 {
+		m.lastClose = code
+	}
 }
 
 // Retrying says that the process waits before it dials again.

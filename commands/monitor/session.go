@@ -36,8 +36,11 @@ type Bytes struct {
 // Session is a session in JSON.
 type Session struct {
 	ID        uint64     `json:"id"`
-	Remote    string     `json:"remote"` // the URL dialed, or the peer's address
-	State     string     `json:"state"`  // up, draining or down
+	Remote    string     `json:"remote"`         // the URL dialed, or the peer's address
+	Role      string     `json:"role,omitempty"` // at a relay: serve or dial
+	Name      string     `json:"name,omitempty"` // of the Worker, at a relay
+	Subject   string     `json:"subject,omitempty"`
+	State     string     `json:"state"` // up, draining or down
 	Since     time.Time  `json:"since"`
 	Ended     *time.Time `json:"ended,omitempty"`
 	Reason    string     `json:"reason,omitempty"` // why it has ended

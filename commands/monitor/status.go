@@ -84,6 +84,7 @@ func (m *Monitor) Status() *Status {
 	if m.Upstreams != nil {
 		st.Upstreams = append(st.Upstreams, m.Upstreams()...)
 	}
+	relayed := m.relayed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st.Addresses, st.Target, st.Retry = append([]string{}, m.addresses...), m.target, m.retry
@@ -93,6 +94,7 @@ func (m *Monitor) Status() *Status {
 		s.Open = open[s.ID]
 		st.Sessions = append(st.Sessions, s)
 	}
+	st.Sessions = append(st.Sessions, relayed...)
 	st.State, st.Ready = m.state()
 	return st
 }

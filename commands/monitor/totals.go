@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/tunnel/relay"
 	"github.com/wstun/wstun/tunnel/trace"
 )
 
@@ -31,6 +32,8 @@ type Totals struct {
 
 	Upstreams []Upstream
 	Lost      trace.Losses
+
+	Relay *relay.Totals // nil: it isn't a relay
 }
 
 // Totals returns the figures now.
@@ -51,6 +54,10 @@ func (m *Monitor) Totals() *Totals {
 	if m.OwnExpires != nil {
 		t.OwnExpires = m.OwnExpires()
 	}
+	if m.Relay != nil {
+		totals := m.Relay.Totals()
+		t.Relay = &totals
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, t.Ready = m.state()
@@ -59,6 +66,7 @@ func (m *Monitor) Totals() *Totals {
 	for _, l := range m.sessions {
 		t.add(l.Stats())
 	}
+	t.addRelay()
 	for r := range numReasons {
 		t.Ends[r], t.Retries[r] = m.reasons[r].ends, m.reasons[r].retries
 	}

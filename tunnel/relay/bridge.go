@@ -33,6 +33,7 @@ type direction struct {
 
 	source *session     // of the bytes
 	n      atomic.Int64 // written
+	total  *atomic.Int64
 }
 
 // TryWrite implements mux.TryWriter: a stream has no write that doesn't block.
@@ -41,6 +42,7 @@ func (d *direction) TryWrite([]byte) (int, error) { return 0, nil }
 func (d *direction) Write(p []byte) (int, error) {
 	n, err := d.Stream.Write(p)
 	d.n.Add(int64(n))
+	d.total.Add(int64(n))
 	return n, err
 }
 
@@ -65,7 +67,7 @@ func (r *Relay) forward(s *session, near *wsmux.Stream) {
 	switch {
 	case s.idle != nil:
 		refusal = errGone
-	case len(s.bridges) >= r.opts.MaxStreams:
+	case len(s.bridges) >= s.maxStreams(r.opts.MaxStreams):
 		refusal = errTooManyStreams
 	case s.bridges == nil:
 		s.bridges = map[*bridge]struct{}{b: {}}
@@ -79,6 +81,7 @@ func (r *Relay) forward(s *session, near *wsmux.Stream) {
 		r.observe(b, refusal)
 		return
 	}
+	r.count(func(t *Totals) { t.Streams++ })
 	r.running.Add(1) // s counts, too, so Close is still waiting
 	go r.connect(b)  // the Worker may be slow to accept
 }
@@ -96,8 +99,8 @@ func (r *Relay) connect(b *bridge) {
 	}
 	b.from.mu.Lock()
 	b.to, b.far = to, far
-	b.up.Stream, b.up.source = far, b.from
-	b.down.Stream, b.down.source = b.near, to
+	b.up.Stream, b.up.source, b.up.total = far, b.from, &r.up
+	b.down.Stream, b.down.source, b.down.total = b.near, to, &r.down
 	b.from.mu.Unlock()
 	b.near.ForwardTo(&b.up, func(err error) { r.directionEnded(b, far, err) })
 	far.ForwardTo(&b.down, func(err error) { r.directionEnded(b, b.near, err) })

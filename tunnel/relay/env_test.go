@@ -40,7 +40,7 @@ func newSite(t *testing.T) *site {
 func (st *site) add(t *testing.T, opts Options) *Relay {
 	t.Helper()
 	r := New(opts)
-	st.current.Store(tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade}))
+	st.current.Store(tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade, Plain: r.Handler(nil)}))
 	t.Cleanup(r.Close)
 	return r
 }

@@ -58,6 +58,9 @@ func (r *Relay) reach(req *http.Request, s *session) (*tunnel.Upgrade, error) {
 		up, err := r.hop(req, s, url)
 		m, ok := errors.AsType[misdirected](err)
 		if !ok {
+			if err == nil {
+				r.count(func(t *Totals) { t.Hops++ })
+			}
 			return up, err
 		}
 		stale = m.error

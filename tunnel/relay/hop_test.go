@@ -110,14 +110,14 @@ func TestHopEnds(t *testing.T) {
 func TestHopAuthorizesAgain(t *testing.T) {
 	t.Parallel()
 	rs := newFleet(t, 2, func(i int, o *Options) {
-		o.Authorize = func(r *http.Request, role Role, _ string) (string, error) {
+		o.Authorize = func(r *http.Request, role Role, _ string) (Grant, error) {
 			token := r.Header.Get("Authorization")
 			if i == 0 && role == Dial && token != "good" {
 				err := refuse(http.StatusUnauthorized, "not with this token")
 				err.Header = http.Header{"WWW-Authenticate": {"Bearer"}, "Set-Cookie": {"a=b"}}
-				return token, err
+				return Grant{Subject: token}, err
 			}
-			return token, nil
+			return Grant{Subject: token}, nil
 		}
 	})
 	rs[0].worker(t, rs[0].Relay, "w", instanceA, "")

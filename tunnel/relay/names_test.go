@@ -106,14 +106,14 @@ func TestHandshakes(t *testing.T) {
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
 	var recs records
-	r, st := newRelay(t, Options{Observe: recs.observe, Authorize: func(req *http.Request, role Role, name string) (string, error) {
+	r, st := newRelay(t, Options{Observe: recs.observe, Authorize: func(req *http.Request, role Role, name string) (Grant, error) {
 		switch {
 		case name == "nobody":
-			return "", refuse(http.StatusUnauthorized, "no token")
+			return Grant{}, refuse(http.StatusUnauthorized, "no token")
 		case role == Dial && name != "w":
-			return "eve", errors.New("not your worker")
+			return Grant{Subject: "eve"}, errors.New("not your worker")
 		}
-		return "alice", nil
+		return Grant{Subject: "alice"}, nil
 	}})
 	st.worker(t, r, "w", "", "")
 	e := st.mustDial(t, Dial, "w", "")

@@ -1,8 +1,8 @@
 // Package relay connects engineers with Workers that are behind NAT: both dial the relay,
 // which forwards each stream of an engineer's session to a stream of the Worker's session.
 //
-//	r := relay.New(relay.Options{Authorize: policy.Authorize, Observe: audit})
-//	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade})
+//	r := relay.New(relay.Options{Authorize: authorize, Observe: audit})
+//	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade, Plain: r.Handler(nil)})
 //	go acceptor.Serve(listener)
 //	…
 //	err := r.Drain(ctx, 10*time.Second)
@@ -14,7 +14,8 @@
 // Lifetimes: an engineer's session ends with the Worker's last one, with [CloseGone].
 // Drain moves the Workers to other relays. Close ends all sessions.
 //
-// Security: Options.Authorize decides before anything is looked up. The sessions of
+// Security: Options.Authorize decides before anything is looked up, and Recheck ends the
+// sessions whose rights were withdrawn. The sessions of
 // engineers and Workers see only each other's streams. The number of streams, of waiting
 // handshakes, and the memory of unread bytes are bounded; tunnel.AcceptOptions bounds the
 // number of sessions.
@@ -30,6 +31,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -50,6 +52,7 @@ const (
 
 // Close codes of sessions, besides 1001 and 1012 (RFC 6455 §7.4.2).
 const (
+	CloseRevoked  = 4403                 // the Grant isn't valid any more
 	CloseGone     = 4404                 // for an engineer: the Worker's session has ended
 	CloseReplaced = tunnel.CloseReplaced // for a Worker: another instance has its name
 )
@@ -90,10 +93,11 @@ type Options struct {
 	// CloseReplaced. A Worker that doesn't send InstanceHeader counts as another one.
 	KeepFirst bool
 
-	// Authorize decides whether a handshake may use a name, before it is looked up, and
-	// returns a name for the sender, for the Records. A *tunnel.RefusalError has the status,
-	// which is otherwise 403. Default: everybody may use every name.
-	Authorize func(r *http.Request, role Role, name string) (subject string, err error)
+	// Authorize decides whether a handshake may use a name, before it is looked up. For a
+	// list of Workers, name is "", and the list has those that the sender may dial. A
+	// *tunnel.RefusalError has the status, which is otherwise 403. The Grant of a refusal may
+	// have the Subject. Default: everybody may use every name.
+	Authorize func(r *http.Request, role Role, name string) (Grant, error)
 
 	// Observe receives a Record at the end of each session and stream, and of each
 	// handshake that was refused. It must not block. Default: none.
@@ -125,16 +129,19 @@ type Relay struct {
 	logger *slog.Logger
 	holds  chan struct{} // holds a token for each handshake that waits
 
-	running sync.WaitGroup // one for each session and stream
+	running  sync.WaitGroup // one for each session and stream
+	up, down atomic.Int64   // bytes to Workers, and from them
 
 	mu       sync.Mutex // not held during calls that may block
 	names    map[string]*worker
 	arrivals map[string]*arrival
 	sessions map[*session]struct{}
 	hops     map[hop]struct{}
+	subjects map[string]int // sessions and their handshakes, by Grant.Subject
 	lastID   uint64
-	draining bool // Workers are refused
-	closed   bool // all sessions are refused
+	totals   Totals // without those that Totals computes
+	draining bool   // Workers are refused
+	closed   bool   // all sessions are refused
 }
 
 // New returns a Relay.
@@ -147,6 +154,8 @@ func New(opts Options) *Relay {
 		arrivals: map[string]*arrival{},
 		sessions: map[*session]struct{}{},
 		hops:     map[hop]struct{}{},
+		subjects: map[string]int{},
+		totals:   Totals{Refusals: map[int]uint64{}},
 	}
 	r.opts.Hold = cmp.Or(opts.Hold, DefaultHold)
 	r.opts.MaxStreams = cmp.Or(opts.MaxStreams, DefaultMaxStreams)
@@ -170,6 +179,7 @@ func (r *Relay) Upgrade(req *http.Request) (*tunnel.Upgrade, error) {
 	}
 	if err != nil {
 		refusal := r.refusal(err)
+		r.count(func(t *Totals) { t.Refusals[refusal.Code]++ })
 		if r.opts.Observe != nil {
 			s.begin = begin
 			r.opts.Observe(s.refusedRecord(refusal))
@@ -209,7 +219,10 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 // admit authorizes s, and returns the response to its handshake.
 func (r *Relay) admit(req *http.Request, s *session) (up *tunnel.Upgrade, err error) {
 	if r.opts.Authorize != nil {
-		if s.subject, err = r.opts.Authorize(req, s.role, s.name); err != nil {
+		if s.grant, err = r.opts.Authorize(req, s.role, s.name); err != nil {
+			return nil, err
+		}
+		if err := r.reserve(req, s); err != nil {
 			return nil, err
 		}
 	}

@@ -17,15 +17,16 @@ import (
 type session struct {
 	*wsmux.Session
 
-	id                              uint64
-	role                            Role
-	name, instance, subject, remote string
-	seq                             uint64 // of the Worker's dial
-	via                             string // the ID of the relay that has sent the handshake on
-	begin                           time.Time
-	worker                          *worker
-	leaving                         bool         // gets no new streams; guarded by Relay.mu
-	refused                         atomic.Int64 // streams
+	id                     uint64
+	role                   Role
+	name, instance, remote string
+	seq                    uint64 // of the Worker's dial
+	via                    string // the ID of the relay that has sent the handshake on
+	grant                  Grant
+	begin                  time.Time
+	worker                 *worker
+	leaving                bool         // gets no new streams; guarded by Relay.mu
+	refused                atomic.Int64 // streams
 
 	mu       sync.Mutex
 	bridges  map[*bridge]struct{} // of an engineer
@@ -57,11 +58,17 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 	s.begin = time.Now()
 	r.mu.Lock()
 	r.sessions[s] = struct{}{}
+	if s.role == Serve {
+		r.totals.Workers++
+	} else {
+		r.totals.Engineers++
+	}
 	closed = r.closed
 	r.mu.Unlock()
 	if closed {
 		r.end(s, websocket.CloseServiceRestart, restarting)
 	}
+	r.recheck(s) // it wasn't among the sessions until now
 	return nil
 }
 
@@ -175,12 +182,13 @@ type SessionStats struct {
 	Role     Role
 	Name     string
 	Instance string // of a Worker; "" if it has sent none
-	Subject  string // of Options.Authorize
+	Subject  string // of its Grant
 	Remote   string // the address of the peer
 	Since    time.Time
 	Leaving  bool          // it gets no new streams
 	Up, Down int64         // bytes that were sent to the Worker, and received from it
 	Refused  int64         // streams that were reset
+	Pong     time.Duration // the round-trip time of the last Ping; 0: none yet
 	Streams  []StreamStats // of an engineer
 }
 
@@ -200,7 +208,7 @@ func (r *Relay) Snapshot() Stats {
 	for s := range r.sessions {
 		sessions = append(sessions, s)
 		st.Sessions = append(st.Sessions, SessionStats{
-			ID: s.id, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.subject, Remote: s.remote,
+			ID: s.id, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.grant.Subject, Remote: s.remote,
 			Since: s.begin, Leaving: s.leaving,
 		})
 	}
@@ -212,8 +220,9 @@ func (r *Relay) Snapshot() Stats {
 }
 
 func (s *session) fill(st *SessionStats) {
+	n := s.Stats()
+	st.Pong = n.RoundTrip
 	if s.role == Serve {
-		n := s.Stats()
 		st.Up, st.Down, st.Refused = n.BytesSent, n.BytesReceived, s.refused.Load()
 		return
 	}
@@ -248,12 +257,13 @@ type Record struct {
 	Begin    time.Time
 	End      time.Time
 	Code     int    // for a refusal, the HTTP status
+	Err      error  // for a session, why it has ended
 	Reason   string // why it has ended; "" for a stream that both ends have closed. It may contain text of a peer
 }
 
 func (s *session) newRecord(kind string) Record {
 	return Record{
-		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.subject, Remote: s.remote, Via: s.via,
+		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.grant.Subject, Remote: s.remote, Via: s.via,
 		Session: s.id, Begin: s.begin, End: time.Now(),
 	}
 }
@@ -262,6 +272,6 @@ func (s *session) record() Record {
 	rec := s.newRecord("session")
 	var st SessionStats
 	s.fill(&st)
-	rec.Up, rec.Down, rec.Reason = st.Up, st.Down, s.Err().Error()
+	rec.Up, rec.Down, rec.Err, rec.Reason = st.Up, st.Down, s.Err(), s.Err().Error()
 	return rec
 }

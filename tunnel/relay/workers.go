@@ -79,6 +79,7 @@ func (r *Relay) arrive(s *session) {
 	if w != nil {
 		r.unlist(w)
 		r.replace(w)
+		r.totals.Takeovers++
 	}
 	w = &worker{name: s.name, instance: s.instance, sessions: []*session{s}, engineers: map[*session]struct{}{}}
 	s.worker = w
@@ -149,6 +150,7 @@ func (r *Relay) yield(w *worker, n int, instance string) {
 		r.move(w)
 	} else {
 		r.replace(w)
+		r.totals.Takeovers++
 	}
 }
 

@@ -60,7 +60,9 @@ func (b *Bridge) Upgrade(r *http.Request) (*tunnel.Upgrade, error) {
 	}
 	header := passedHeader(r.Header)
 	maps.Copy(header, opts.Header)
-	opts.Header, opts.Subprotocols = header, websocket.Subprotocols(r)
+	if opts.Header = header; len(opts.Subprotocols) == 0 {
+		opts.Subprotocols = websocket.Subprotocols(r)
+	}
 	target, err := b.target(r.URL)
 	if err != nil {
 		return nil, &tunnel.RefusalError{Code: http.StatusBadGateway, Err: err}

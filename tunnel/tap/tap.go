@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,8 @@ type Tap struct {
 	URL string
 
 	// Options returns the options for the next dial. Its Header is added to the
-	// handshake, and replaces header lines of the same name. Nil means the defaults.
+	// handshake, and replaces header lines of the same name, and its Subprotocols replace
+	// those of the handshake. Nil means the defaults.
 	Options func() *tunnel.DialOptions
 
 	// KeepExtensions passes the offer of extensions on. If the target accepts one, the
@@ -101,7 +103,14 @@ func (t *Tap) Upgrade(r *http.Request) (*tunnel.Upgrade, error) {
 	if t.Options != nil {
 		opts = t.Options()
 	}
-	request, err := t.rewrite(r, head, opts.Header)
+	own := opts.Header
+	if len(opts.Subprotocols) > 0 {
+		if own = own.Clone(); own == nil {
+			own = http.Header{}
+		}
+		own.Set("Sec-WebSocket-Protocol", strings.Join(opts.Subprotocols, ", "))
+	}
+	request, err := t.rewrite(r, head, own)
 	if err != nil {
 		return nil, &tunnel.RefusalError{Code: http.StatusBadRequest, Err: err}
 	}

@@ -1,8 +1,9 @@
-// Package policy decides which tokens may serve or dial which Workers at a relay.
+// Package policy decides which tokens and client certificates may serve or dial which Workers
+// at a relay.
 //
 //	p, err := policy.New([]policy.Rule{{Name: "alice", SHA256: sum, Dial: []string{"eu-*"}}})
-//	relay.Options{Authorize: func(r *http.Request, role relay.Role, name string) (string, error) {
-//		return p.Authorize(policy.BearerToken(r.Header), role, name)
+//	relay.Options{Authorize: func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
+//		return p.Authorize(policy.FromRequest(r, ""), role, name)
 //	}}
 //
 // A Policy doesn't change: to change the rules, make another one. Only hashes of the tokens
@@ -25,37 +26,56 @@ import (
 	"github.com/wstun/wstun/tunnel/relay"
 )
 
-// Rule has the rights of one token.
+// Hash is the hash of a token. The zero value means that there is none.
+type Hash [sha256.Size]byte
+
+// HashToken returns the hash of a token, the zero value for "".
+func HashToken(token string) Hash {
+	if token == "" {
+		return Hash{}
+	}
+	return sha256.Sum256([]byte(token))
+}
+
+// Rule has the rights of one token or client certificate.
 type Rule struct {
-	// Name is the name of the user or machine with the token, for records. It must be
-	// unique.
+	// Name is the name of the user or machine, for records. It must be unique. For
+	// client certificates, it is the DNS name in them.
 	Name string
 
-	// SHA256 is the hash of the token.
-	SHA256 [sha256.Size]byte
+	// SHA256 is the hash of the token. The zero value means that the rule is for client
+	// certificates.
+	SHA256 Hash
 
 	// Serve and Dial are patterns for the names of Workers: * stands for any characters,
 	// also none, ? for one, and [a-c] for one of several. Default: none.
 	Serve, Dial []string
+
+	// MaxSessions and MaxStreams are those of relay.Grant.
+	MaxSessions, MaxStreams int
 }
 
 // Policy has rules.
 type Policy struct {
-	rules map[[sha256.Size]byte]Rule
+	tokens       map[Hash]*Rule
+	certificates map[string]*Rule // by the DNS name, in lower case
+	named        bool             // a certificate may serve the Worker that its DNS name is
 }
 
-// New returns a Policy. The error says which rule is invalid.
-func New(rules []Rule) (*Policy, error) {
-	p := &Policy{rules: map[[sha256.Size]byte]Rule{}}
+// New returns a Policy. The error says which rule is invalid. If ownNames is true, a client
+// certificate also may serve the Workers whose names are DNS names in it.
+func New(rules []Rule, ownNames bool) (*Policy, error) {
+	p := &Policy{tokens: map[Hash]*Rule{}, certificates: map[string]*Rule{}, named: ownNames}
 	names := map[string]bool{}
-	for _, r := range rules {
+	for i := range rules {
+		r := &rules[i]
 		if r.Name == "" {
 			return nil, errors.New("a rule without a name")
 		}
 		if names[r.Name] {
 			return nil, fmt.Errorf("%q: two rules with this name", r.Name)
 		}
-		if other, ok := p.rules[r.SHA256]; ok {
+		if other := p.tokens[r.SHA256]; other != nil {
 			return nil, fmt.Errorf("%q: it has the token of %q", r.Name, other.Name)
 		}
 		for _, pattern := range slices.Concat(r.Serve, r.Dial) {
@@ -64,7 +84,11 @@ func New(rules []Rule) (*Policy, error) {
 			}
 		}
 		names[r.Name] = true
-		p.rules[r.SHA256] = r
+		if r.SHA256 == (Hash{}) {
+			p.certificates[strings.ToLower(r.Name)] = r
+		} else {
+			p.tokens[r.SHA256] = r
+		}
 	}
 	return p, nil
 }
@@ -78,34 +102,92 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// Authorize returns the name of the rule with this token, if it allows the role for the
-// Worker. The error is a *tunnel.RefusalError with 401 or 403. It doesn't depend on whether
-// the Worker exists.
-func (p *Policy) Authorize(token string, role relay.Role, name string) (subject string, err error) {
-	// A lookup by the hash takes as long for each token as for any other that begins
-	// differently: nobody can choose the hash.
-	rule, ok := p.rules[sha256.Sum256([]byte(token))]
-	if !ok || token == "" {
-		return "", &tunnel.RefusalError{
+// Credentials are those of a request.
+type Credentials struct {
+	Token    Hash
+	DNSNames []string // in the client certificate, if it was verified
+}
+
+// FromRequest returns the credentials of a request. tokenHeader has the token; "" means
+// Authorization: Bearer (RFC 6750).
+func FromRequest(r *http.Request, tokenHeader string) Credentials {
+	token := r.Header.Get(tokenHeader)
+	if tokenHeader == "" {
+		token = bearerToken(r.Header)
+	}
+	c := Credentials{Token: HashToken(token)}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		c.DNSNames = r.TLS.VerifiedChains[0][0].DNSNames
+	}
+	return c
+}
+
+// Authorize returns the Grant of the credentials, if they allow the role for the Worker, or, if
+// name is "", for any. A token counts before a certificate. The error is a
+// *tunnel.RefusalError with 401 or 403. It doesn't depend on whether the Worker exists.
+func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.Grant, error) {
+	if c.Token == (Hash{}) && role == relay.Serve && p.named && name != "" && slices.Contains(c.DNSNames, name) {
+		return relay.Grant{Subject: name}, nil
+	}
+	rule := p.find(c)
+	if rule == nil && len(c.DNSNames) > 0 && c.Token == (Hash{}) {
+		return relay.Grant{Subject: c.DNSNames[0]}, forbidden("the certificate of "+c.DNSNames[0], role, name)
+	}
+	if rule == nil {
+		return relay.Grant{}, &tunnel.RefusalError{
 			Code: http.StatusUnauthorized, Header: http.Header{"WWW-Authenticate": {"Bearer"}},
 			Err: errors.New("no token, or an unknown one"),
 		}
 	}
-	patterns, verb := rule.Dial, "dial"
-	if role == relay.Serve {
-		patterns, verb = rule.Serve, "serve"
+	if !rule.allows(role, name) {
+		kind := "token"
+		if rule.SHA256 == (Hash{}) {
+			kind = "certificate"
+		}
+		return relay.Grant{Subject: rule.Name}, forbidden("the "+kind+" of "+rule.Name, role, name)
 	}
-	if !slices.ContainsFunc(patterns, func(pattern string) bool {
-		ok, _ := path.Match(pattern, name) // New has checked the patterns
-		return ok
-	}) {
-		return rule.Name, &tunnel.RefusalError{Code: http.StatusForbidden, Err: fmt.Errorf("the token of %s may not %s %s", rule.Name, verb, name)}
-	}
-	return rule.Name, nil
+	return relay.Grant{Subject: rule.Name, MaxSessions: rule.MaxSessions, MaxStreams: rule.MaxStreams}, nil
 }
 
-// BearerToken returns the token in Authorization: Bearer (RFC 6750), "" if there is none.
-func BearerToken(h http.Header) string {
+// find returns the rule for the credentials, or nil.
+func (p *Policy) find(c Credentials) *Rule {
+	if c.Token != (Hash{}) {
+		// A lookup by the hash takes as long for each token as for any other that begins
+		// differently: nobody can choose the hash.
+		return p.tokens[c.Token]
+	}
+	for _, name := range c.DNSNames {
+		if rule := p.certificates[strings.ToLower(name)]; rule != nil {
+			return rule
+		}
+	}
+	return nil
+}
+
+func (r *Rule) allows(role relay.Role, name string) bool {
+	patterns := r.Dial
+	if role == relay.Serve {
+		patterns = r.Serve
+	}
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := path.Match(pattern, name) // New has checked the patterns
+		return ok || name == ""
+	})
+}
+
+func forbidden(whose string, role relay.Role, name string) error {
+	verb := "dial "
+	if role == relay.Serve {
+		verb = "serve "
+	}
+	if name == "" {
+		name = "any worker"
+	}
+	return &tunnel.RefusalError{Code: http.StatusForbidden, Err: errors.New(whose + " may not " + verb + name)}
+}
+
+// bearerToken returns the token in Authorization: Bearer, "" if there is none.
+func bearerToken(h http.Header) string {
 	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""

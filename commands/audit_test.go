@@ -1,0 +1,71 @@
+package commands
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wstun/wstun/tunnel/relay"
+)
+
+// After the file was renamed or removed, the next record begins another one.
+func TestAuditReopens(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit")
+	var log strings.Builder
+	a, err := openAudit(path, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { a.close() }()
+	write := func(names ...string) {
+		for _, name := range names {
+			a.write(&relay.Record{Kind: "session", Name: name})
+		}
+	}
+	want := func(path string, names ...string) {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(text), "\n"); got != len(names) {
+			t.Errorf("%s has %d lines, want %q", path, got, names)
+		}
+		for _, name := range names {
+			if !strings.Contains(string(text), `"name":"`+name+`"`) {
+				t.Errorf("%s doesn't have %s: %s", path, name, text)
+			}
+		}
+	}
+	write("a", "b")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write("c")
+	want(path+".1", "a", "b")
+	want(path, "c")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write("d")
+	want(path, "d")
+	// A folder in its place is logged once, and no record is written anywhere else.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("e", "f")
+	if got := strings.Count(log.String(), "records are lost"); got != 1 {
+		t.Errorf("%d lines in the log: %s", got, &log)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write("g")
+	want(path, "g")
+}

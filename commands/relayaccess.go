@@ -1,0 +1,69 @@
+package commands
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel/relay"
+	"github.com/wstun/wstun/tunnel/relay/policy"
+)
+
+// access applies the policy of a relay, as the file is now. A nil access lets everybody in.
+type access struct {
+	tokenHeader string
+	logger      *slog.Logger
+	current     func(*slog.Logger) *policy.Policy
+}
+
+// newAccess reads the file of --policy; nil without one.
+func (o *relayOptions) newAccess(logger *slog.Logger) (*access, error) {
+	if o.policy == "" {
+		return nil, o.endpoint.Given.Reject("--policy", "token-header")
+	}
+	current, err := endpoint.Reloaded(func() (*policy.Policy, error) { return loadPolicy(o.policy) }, o.policy)
+	if err != nil {
+		return nil, usage.Errorf("--policy %s: %w", o.policy, err)
+	}
+	return &access{o.tokenHeader, logger, current}, nil
+}
+
+// authorize returns the function that applies the policy, nil without one.
+func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Grant, error) {
+	if a == nil {
+		return nil
+	}
+	return func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
+		c := policy.FromRequest(r, a.tokenHeader)
+		grant, err := a.current(a.logger).Authorize(c, role, name)
+		grant.Check = func() error {
+			_, err := a.current(a.logger).Authorize(c, role, name)
+			return err
+		}
+		return grant, err
+	}
+}
+
+// watch ends the sessions of r that the policy doesn't allow any more, until ctx ends.
+func (a *access) watch(ctx context.Context, r *relay.Relay) {
+	if a == nil {
+		return
+	}
+	const interval = time.Second / 2
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for last := a.current(a.logger); ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if p := a.current(a.logger); p != last {
+			last = p
+			r.Recheck()
+		}
+	}
+}
