@@ -37,11 +37,12 @@ var programs = map[string]func(){
 	"webpage":    webpage,
 	"hangup":     hangup,
 	"proxy":      proxy,
-	"relay":      relay,
+	"relay":      tcpRelay,
 	"grpcserver": grpcserver,
 	"load":       load,
 	"oddserver":  oddserver,
 	"limitedhub": limitedhub,
+	"fleetload":  fleetload,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }

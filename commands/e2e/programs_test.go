@@ -78,11 +78,11 @@ func mustListen() net.Listener {
 	return l
 }
 
-// relay is a TCP relay to the address in a file, which it reads for each
+// tcpRelay is a TCP relay to the address in a file, which it reads for each
 // connection, so that a server can be replaced by one on another port. While
 // the file is empty it closes connections at once. Stopped with SIGSTOP, it
 // passes nothing on and answers nothing.
-func relay() {
+func tcpRelay() {
 	l := mustListen()
 	for {
 		conn, err := l.Accept()
