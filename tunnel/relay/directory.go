@@ -8,15 +8,17 @@ import (
 // Directory finds Workers that are connected to other relays. Each relay has its own
 // Directory, and all of these share their claims. A relay without one is alone.
 type Directory interface {
-	// Claim records that a Worker's instance has connected to this relay, so that others
-	// find it here. The newest claim to a name is in force. When another relay claims the
-	// name, yield is called, once, with the instance there. release withdraws the claim;
-	// yield may still be running then. Neither function blocks or waits for yield.
-	Claim(name, instance string, yield func(instance string)) (release func())
+	// Claim records that a Worker's instance has connected to this relay, with its seq-th
+	// dial, so that others find it here. The newest claim to a name is in force: of one
+	// instance that with the largest seq. A claim replaces an earlier one of this relay.
+	// When another relay claims the name, yield is called, once, with the instance there.
+	// release withdraws the claim, unless it was replaced; yield may still be running then.
+	// Neither function blocks or waits for yield.
+	Claim(name, instance string, seq uint64, yield func(instance string)) (release func())
 
-	// Locate waits until another relay has the Worker, and returns the URL of that relay
-	// for Options.Hop. When ctx ends, it returns the cause. Another error means that the
-	// Directory doesn't work.
+	// Locate waits until another relay has the Worker, and returns the URL of that relay,
+	// which CheckURL accepts. When ctx ends, it returns the cause at once, or another error
+	// if the Directory doesn't work.
 	Locate(ctx context.Context, name string) (url string, err error)
 }
 
@@ -41,7 +43,7 @@ type memoryView struct {
 	url string
 }
 
-func (v *memoryView) Claim(name, instance string, yield func(instance string)) (release func()) {
+func (v *memoryView) Claim(name, instance string, _ uint64, yield func(instance string)) (release func()) {
 	c := &memoryClaim{v.url, yield}
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -67,16 +67,18 @@ func (r *Relay) awaitEmpty(ctx context.Context) {
 	}
 }
 
-// Count returns how many sessions and streams of engineers there are.
+// Count returns how many sessions and streams of engineers there are. A handshake that was
+// sent on counts as both, because its streams are unknown.
 func (r *Relay) Count() (sessions, streams int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	streams = len(r.hops)
 	for s := range r.sessions {
 		s.mu.Lock()
 		streams += len(s.bridges)
 		s.mu.Unlock()
 	}
-	return len(r.sessions), streams
+	return len(r.sessions) + len(r.hops), streams
 }
 
 // sleep waits for d, or until ctx ends.
@@ -97,6 +99,9 @@ func (r *Relay) Close() {
 	r.closed = true
 	for s := range r.sessions {
 		r.end(s, websocket.CloseServiceRestart, restarting)
+	}
+	for h := range r.hops {
+		go h.close()
 	}
 	r.mu.Unlock()
 	r.running.Wait()

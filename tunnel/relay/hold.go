@@ -18,24 +18,25 @@ type arrival struct {
 	waiting int
 }
 
-// find returns the Worker with this name, or the URL of the relay that has it. It waits up
-// to Options.Hold for that. The error is a *tunnel.RefusalError.
-func (r *Relay) find(req *http.Request, name string) (*worker, string, error) {
-	w, err := r.local(name)
-	if w != nil || err != nil {
-		return w, "", err
-	}
-	if req.Header.Get(ViaHeader) != "" { // the first relay asks again
-		return nil, "", refuse(http.StatusMisdirectedRequest, "%s isn't connected to this relay any more", name)
-	}
-	if r.opts.Hold < 0 && r.opts.Hop == nil {
-		return nil, "", absent(name)
+// reach returns the response to the handshake of an engineer: that of this relay if it has
+// the Worker, or that of the relay that has it. It waits up to Options.Hold for the Worker.
+func (r *Relay) reach(req *http.Request, s *session) (*tunnel.Upgrade, error) {
+	w, err := r.local(s.name)
+	switch {
+	case err != nil:
+		return nil, err
+	case w != nil:
+		return r.join(s, w), nil
+	case req.Header.Get(ViaHeader) != "": // from anybody: it grants nothing, and the first relay asks again
+		return nil, refuse(http.StatusMisdirectedRequest, "%s isn't connected to this relay any more", s.name)
+	case r.opts.Hold < 0 && r.opts.Hop == nil:
+		return nil, absent(s.name)
 	}
 	select {
 	case r.holds <- struct{}{}:
 		defer func() { <-r.holds }()
 	default:
-		return nil, "", unavailable("%s isn't connected, and too many dials wait for workers", name)
+		return nil, unavailable("%s isn't connected, and too many dials wait for workers", s.name)
 	}
 	hold := r.opts.Hold
 	if r.opts.Hop != nil {
@@ -43,26 +44,44 @@ func (r *Relay) find(req *http.Request, name string) (*worker, string, error) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), hold)
 	defer cancel()
-	return r.await(ctx, name)
+	var stale error // the result of the last hop
+	for {
+		w, url, err := r.await(ctx, s.name)
+		switch {
+		case ctx.Err() != nil && stale != nil:
+			return nil, stale
+		case err != nil:
+			return nil, err
+		case w != nil:
+			return r.join(s, w), nil
+		}
+		up, err := r.hop(req, s, url)
+		m, ok := errors.AsType[misdirected](err)
+		if !ok {
+			return up, err
+		}
+		stale = m.error
+		if sleep(ctx, askAgain); ctx.Err() != nil {
+			return nil, stale
+		}
+	}
 }
 
-// await waits until the Worker arrives here or is at another relay.
+func (r *Relay) join(s *session, w *worker) *tunnel.Upgrade {
+	s.worker = w
+	return r.upgrade(s, r.serveEngineer)
+}
+
+// await waits until the Worker arrives here, or returns the URL of another relay that has it.
 func (r *Relay) await(ctx context.Context, name string) (*worker, string, error) {
 	arrived, stop := r.expect(name)
 	defer stop()
-	type location struct {
-		url string
-		err error
-	}
-	located := make(chan location, 1)
-	if r.opts.Directory != nil && r.opts.Hop != nil {
-		go func() { // ends with ctx
-			url, err := r.opts.Directory.Locate(ctx, name)
-			located <- location{url, err}
-		}()
-	}
 	if w, err := r.local(name); w != nil || err != nil { // it may have arrived before expect
 		return w, "", err
+	}
+	located, done := r.locate(ctx, name), ctx.Done()
+	if located != nil {
+		done = nil // the directory says whether it has an answer
 	}
 	select {
 	case <-arrived:
@@ -73,12 +92,31 @@ func (r *Relay) await(ctx context.Context, name string) (*worker, string, error)
 		if l.err == nil {
 			return nil, l.url, nil
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || !errors.Is(l.err, context.Cause(ctx)) {
 			return nil, "", unavailable("%s isn't connected to this relay, and the directory fails: %w", name, l.err)
 		}
-	case <-ctx.Done():
+	case <-done:
 	}
 	return nil, "", absent(name) // or it has gone again
+}
+
+// location is a result of Directory.Locate.
+type location struct {
+	url string
+	err error
+}
+
+// locate returns a channel for the result of Directory.Locate, nil without a directory.
+func (r *Relay) locate(ctx context.Context, name string) <-chan location {
+	if r.opts.Directory == nil || r.opts.Hop == nil {
+		return nil
+	}
+	located := make(chan location, 1)
+	go func() { // ends with ctx
+		url, err := r.opts.Directory.Locate(ctx, name)
+		located <- location{url, err}
+	}()
+	return located
 }
 
 // local returns the Worker that is connected to this relay, or nil. The error says that

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -37,15 +38,35 @@ func parsePath(path, base string) (string, error) {
 	return name, nil
 }
 
+// CheckInstance returns an error unless instance is that of a Worker: 32 hexadecimal digits
+// in lower case.
+func CheckInstance(instance string) error {
+	const digits = 32 // 128 bits
+	if len(instance) != digits || strings.ContainsFunc(instance, func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }) {
+		return errors.New("want 32 hexadecimal digits in lower case")
+	}
+	return nil
+}
+
 // parseInstance returns the instance in the values of InstanceHeader, "" if there is none.
 func parseInstance(values []string) (string, error) {
-	const digits = 32 // 128 bits
-	switch {
-	case len(values) == 0:
+	if len(values) == 0 {
 		return "", nil
-	case len(values) > 1 || len(values[0]) != digits ||
-		strings.ContainsFunc(values[0], func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }):
+	}
+	if err := CheckInstance(values[0]); err != nil || len(values) > 1 {
 		return "", refuse(http.StatusBadRequest, "%s: want 32 hexadecimal digits in lower case", InstanceHeader)
 	}
 	return values[0], nil
+}
+
+// parseSeq returns the number in a value of SeqHeader, 0 if that is empty.
+func parseSeq(value string) (uint64, error) {
+	if value == "" {
+		return 0, nil
+	}
+	seq, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		return 0, refuse(http.StatusBadRequest, "%s: want a number", SeqHeader)
+	}
+	return seq, nil
 }

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -64,7 +65,8 @@ const (
 
 // Options adjusts a Relay. Its zero value means the defaults.
 type Options struct {
-	// ID names this relay in the header Wstun-Relay of responses. Default: none.
+	// ID names this relay in the header Wstun-Relay of responses, and in Wstun-Via of hops.
+	// It has the form of a Worker's name. Default: none.
 	ID string
 
 	// Base is the path before /v1/worker/NAME, without a slash at its end. Default: "".
@@ -97,10 +99,16 @@ type Options struct {
 	// handshake that was refused. It must not block. Default: none.
 	Observe func(Record)
 
-	// Directory finds Workers that are at other relays, and Hop connects the handshake of
-	// an engineer with the relay at url. Default: this relay is the only one.
+	// Directory finds Workers that are at other relays, and Hop sends the handshake of an
+	// engineer on to such a relay, which authorizes it again. Hop must have timeouts: use an
+	// [http.Transport] without a proxy. Default: this relay is the only one.
 	Directory Directory
-	Hop       func(r *http.Request, url string) (*tunnel.Upgrade, error)
+	Hop       http.RoundTripper
+
+	// TrustedProxies are the addresses of load balancers and relays. The Records have the
+	// client's address and the relay that these name in X-Forwarded-For and Wstun-Via.
+	// Default: none; the headers of everybody else count for nothing.
+	TrustedProxies []netip.Prefix
 
 	// Session adjusts the sessions; Role isn't used. Unread, by default 256 MiB, is shared
 	// by all of them.
@@ -123,6 +131,7 @@ type Relay struct {
 	names    map[string]*worker
 	arrivals map[string]*arrival
 	sessions map[*session]struct{}
+	hops     map[hop]struct{}
 	lastID   uint64
 	draining bool // Workers are refused
 	closed   bool // all sessions are refused
@@ -137,6 +146,7 @@ func New(opts Options) *Relay {
 		names:    map[string]*worker{},
 		arrivals: map[string]*arrival{},
 		sessions: map[*session]struct{}{},
+		hops:     map[hop]struct{}{},
 	}
 	r.opts.Hold = cmp.Or(opts.Hold, DefaultHold)
 	r.opts.MaxStreams = cmp.Or(opts.MaxStreams, DefaultMaxStreams)
@@ -172,8 +182,11 @@ func (r *Relay) Upgrade(req *http.Request) (*tunnel.Upgrade, error) {
 // parse checks the request and returns its session. On error the session has only the
 // fields that are known.
 func (r *Relay) parse(req *http.Request) (*session, error) {
-	s := &session{remote: req.RemoteAddr}
+	s := &session{remote: r.client(req)}
 	var err error
+	if via := req.Header.Get(ViaHeader); CheckName(via) == nil && r.trusts(req.RemoteAddr) {
+		s.via = via
+	}
 	if s.name, err = parsePath(req.URL.EscapedPath(), r.opts.Base); err != nil {
 		return s, err
 	}
@@ -184,6 +197,9 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 	s.role = Role(offered[0])
 	if s.role == Serve {
 		if s.instance, err = parseInstance(req.Header.Values(InstanceHeader)); err != nil {
+			return s, err
+		}
+		if s.seq, err = parseSeq(req.Header.Get(SeqHeader)); err != nil {
 			return s, err
 		}
 	}
@@ -203,15 +219,7 @@ func (r *Relay) admit(req *http.Request, s *session) (up *tunnel.Upgrade, err er
 		}
 		return r.upgrade(s, r.serveWorker), nil
 	}
-	w, url, err := r.find(req, s.name)
-	switch {
-	case err != nil:
-		return nil, err
-	case w != nil:
-		s.worker = w
-		return r.upgrade(s, r.serveEngineer), nil
-	}
-	return r.opts.Hop(req, url)
+	return r.reach(req, s)
 }
 
 // upgrade returns the response that starts s, which serve uses.
@@ -243,7 +251,8 @@ func (r *Relay) header() http.Header {
 // The headers of handshakes.
 const (
 	InstanceHeader = "Wstun-Instance" // a Worker's process, 32 hexadecimal digits
-	RelayHeader    = "Wstun-Relay"    // the ID of the relay that responds
+	SeqHeader      = "Wstun-Seq"      // the number of the dial of that process; default 0
+	RelayHeader    = "Wstun-Relay"    // the ID of the relay that has the session
 	ViaHeader      = "Wstun-Via"      // the ID of the relay that has sent the handshake on
 )
 

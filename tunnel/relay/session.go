@@ -20,6 +20,8 @@ type session struct {
 	id                              uint64
 	role                            Role
 	name, instance, subject, remote string
+	seq                             uint64 // of the Worker's dial
+	via                             string // the ID of the relay that has sent the handshake on
 	begin                           time.Time
 	worker                          *worker
 	leaving                         bool         // gets no new streams; guarded by Relay.mu
@@ -141,7 +143,7 @@ func (r *Relay) refuseStreams(s *session) {
 // serveEngineer handles the session of an engineer until it ends.
 func (r *Relay) serveEngineer(s *session) {
 	defer r.finish(s)
-	r.join(s)
+	r.enter(s)
 	r.log(slog.LevelDebug, "engineer connected", s)
 	for {
 		stream, err := s.Accept()
@@ -228,14 +230,17 @@ func (s *session) fill(st *SessionStats) {
 	}
 }
 
-// Record describes a session or a stream that has ended, or a handshake that was refused.
+// Record describes a session or a stream that has ended, a handshake that was refused, or one
+// that was sent on to another relay, after the end of its connection: Up and Down are then
+// the bytes of the WebSocket.
 type Record struct {
-	Kind     string // "session", "stream" or "refusal"
+	Kind     string // "session", "stream", "hop" or "refusal"
 	Role     Role   // "" if it is unknown
 	Name     string // "" if it is unknown or invalid
 	Instance string
 	Subject  string
-	Remote   string
+	Remote   string // the client's address
+	Via      string // the ID of the relay that has sent the handshake on; "": none
 	Session  uint64 // its ID; that of a stream is the engineer's
 	Worker   uint64 // for a stream, the ID of the Worker's session; 0: none
 	Stream   uint32 // its number in the engineer's session
@@ -248,7 +253,7 @@ type Record struct {
 
 func (s *session) newRecord(kind string) Record {
 	return Record{
-		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.subject, Remote: s.remote,
+		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.subject, Remote: s.remote, Via: s.via,
 		Session: s.id, Begin: s.begin, End: time.Now(),
 	}
 }

@@ -16,7 +16,8 @@ type worker struct {
 	instance  string
 	sessions  []*session            // live ones, oldest first
 	engineers map[*session]struct{} // whose streams go to this instance
-	release   func()                // withdraws the claim to the name; nil: none
+	claims    int                   // to the name
+	release   func()                // withdraws the last claim; nil: none
 }
 
 // current returns the newest session that gets new streams, or nil. The caller holds
@@ -72,6 +73,7 @@ func (r *Relay) arrive(s *session) {
 		}
 		s.worker = w
 		w.sessions = append(w.sessions, s)
+		r.claim(w, s.seq)
 		return
 	}
 	if w != nil {
@@ -81,12 +83,23 @@ func (r *Relay) arrive(s *session) {
 	w = &worker{name: s.name, instance: s.instance, sessions: []*session{s}, engineers: map[*session]struct{}{}}
 	s.worker = w
 	r.names[s.name] = w
-	if r.opts.Directory != nil {
-		w.release = r.opts.Directory.Claim(s.name, s.instance, func(instance string) { r.yield(w, instance) })
-	}
+	r.claim(w, s.seq)
 	if a := r.arrivals[s.name]; a != nil {
 		delete(r.arrivals, s.name)
 		close(a.arrived)
+	}
+}
+
+// claim claims the name for w, which has dialed for the seq-th time. The caller holds r.mu.
+func (r *Relay) claim(w *worker, seq uint64) {
+	if r.opts.Directory == nil {
+		return
+	}
+	w.claims++
+	n, old := w.claims, w.release
+	w.release = r.opts.Directory.Claim(w.name, w.instance, seq, func(instance string) { r.yield(w, n, instance) })
+	if old != nil {
+		old()
 	}
 }
 
@@ -120,16 +133,19 @@ func (r *Relay) dismiss(w *worker) {
 	}
 }
 
-// yield gives up the name of w, which another relay has claimed: for the same instance,
-// which ends its session here, or for another one.
-func (r *Relay) yield(w *worker, instance string) {
+// yield gives up the name of w, which it has claimed n times, because another relay has
+// claimed it: for the same instance, which ends its session here, or for another one.
+func (r *Relay) yield(w *worker, n int, instance string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.names[w.name] != w {
+	if r.names[w.name] != w || w.claims != n {
 		return
 	}
 	r.unlist(w)
 	if w.is(instance) {
+		for _, s := range w.sessions { // if it still uses one, it dials again
+			s.AnnounceGoAway()
+		}
 		r.move(w)
 	} else {
 		r.replace(w)
@@ -181,9 +197,9 @@ func (r *Relay) depart(s *session) {
 	}
 }
 
-// join adds an engineer to its Worker. If that has gone since the handshake, it ends the
+// enter adds an engineer to its Worker. If that has gone since the handshake, it ends the
 // engineer's session.
-func (r *Relay) join(s *session) {
+func (r *Relay) enter(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch w := s.worker; {

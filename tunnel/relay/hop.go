@@ -1,0 +1,218 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/wstun/wstun/tunnel"
+)
+
+const (
+	// askAgain is how long a handshake waits before it asks the directory again.
+	askAgain = 100 * time.Millisecond
+
+	// hopLinger is how long one direction of a hop may go on after the end of the other: as
+	// long as the sides take for the Close frames of a WebSocket.
+	hopLinger = 5 * time.Second
+
+	maxURL         = 512
+	maxRefusalText = 1024 // bytes of another relay's refusal
+)
+
+// CheckURL returns an error unless rawURL can be that of a relay: http or https, a host, and
+// a path that needs no percent-encoding, with neither user nor query nor fragment.
+func CheckURL(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	switch {
+	case len(rawURL) > maxURL:
+		return fmt.Errorf("longer than %d bytes", maxURL)
+	case err != nil:
+		return errors.New("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.Opaque != "":
+		return errors.New("want http://HOST:PORT or https://HOST:PORT")
+	case u.User != nil, strings.ContainsAny(rawURL, "?#"):
+		return errors.New("want neither user, query nor fragment")
+	case strings.Contains(u.Path, ".."), strings.ContainsFunc(u.EscapedPath(), func(c rune) bool {
+		return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("/-_.~", c)
+	}):
+		return errors.New("want a path of letters, digits and -_.~/ only")
+	}
+	return nil
+}
+
+// misdirected means that another relay doesn't have the Worker any more or can't be reached:
+// the directory may know a better one by now.
+type misdirected struct{ error }
+
+// hop sends the handshake of s on to the relay at base, and returns the response there. The
+// error is a misdirected or the refusal there.
+func (r *Relay) hop(req *http.Request, s *session, base string) (*tunnel.Upgrade, error) {
+	out, err := r.hopRequest(req, s, base)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.opts.Hop.RoundTrip(out)
+	if err != nil {
+		return nil, misdirected{unavailable("%s: the relay that it is connected to can't be reached: %w", s.name, err)}
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		defer resp.Body.Close()
+		return nil, hopRefusal(s, resp)
+	}
+	far, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket") {
+		_ = resp.Body.Close()
+		return nil, refuse(http.StatusBadGateway, "the other relay switches to another protocol")
+	}
+	stop := context.AfterFunc(req.Context(), func() { _ = far.Close() })
+	return &tunnel.Upgrade{Hijack: func(near net.Conn) {
+		if !stop() {
+			_ = near.Close()
+			return
+		}
+		r.serveHop(s, near, far, resp.Header)
+	}}, nil
+}
+
+// untrusted are the headers in which proxies describe the client.
+var untrusted = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// hopRequest returns the request of a hop: that of the engineer, with its credentials, since
+// the other relay decides again.
+func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Request, error) {
+	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, Path(strings.TrimSuffix(base, "/"), s.name), nil)
+	if err != nil {
+		return nil, err
+	}
+	out.Header = req.Header.Clone()
+	removeHopByHop(out.Header)
+	for _, name := range untrusted {
+		out.Header.Del(name)
+	}
+	out.Header.Set("Connection", "Upgrade")
+	out.Header.Set("Upgrade", "websocket")
+	out.Header.Set(ViaHeader, r.opts.ID)
+	host, _, err := net.SplitHostPort(s.remote)
+	if err != nil {
+		host = s.remote
+	}
+	out.Header.Set("X-Forwarded-For", host)
+	return out, nil
+}
+
+// removeHopByHop removes the headers that apply to one connection (RFC 9110 §7.6.1).
+func removeHopByHop(h http.Header) {
+	for _, list := range h.Values("Connection") {
+		for name := range strings.SplitSeq(list, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		h.Del(name)
+	}
+}
+
+// hopRefusal returns the refusal of another relay.
+func hopRefusal(s *session, resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusalText))
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	if resp.StatusCode == http.StatusMisdirectedRequest {
+		return misdirected{absent(s.name)}
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return refuse(http.StatusBadGateway, "the other relay answers %d", resp.StatusCode)
+	}
+	refusal := refuse(resp.StatusCode, "%s", bytes.TrimPrefix(line, []byte("wstun: "))) // is added again
+	refusal.Header = http.Header{}
+	for _, name := range []string{"Retry-After", "Www-Authenticate", RelayHeader} {
+		if value := resp.Header.Get(name); value != "" {
+			refusal.Header.Set(name, value)
+		}
+	}
+	return refusal
+}
+
+// hop is a handshake that was sent on: the bytes of both connections are copied.
+type hop struct{ near, far io.Closer }
+
+func (h hop) close() {
+	_ = h.near.Close()
+	_ = h.far.Close()
+}
+
+// serveHop sends the response of the other relay back, and copies until both directions have
+// ended. It closes both connections.
+func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, header http.Header) {
+	h := hop{near, far}
+	defer h.close()
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		r.hops[h] = struct{}{}
+		r.running.Add(1) // before Close waits
+	}
+	r.mu.Unlock()
+	if closed {
+		return
+	}
+	defer r.running.Done()
+	s.begin = time.Now()
+	rec := s.newRecord("hop")
+	ends := make(chan error, 2)
+	go func() {
+		var err error
+		rec.Up, err = io.Copy(far, near)
+		closeWrite(far)
+		ends <- err
+	}()
+	go func() {
+		err := writeSwitching(near, header, r.opts.ID)
+		if err == nil {
+			rec.Down, err = io.Copy(near, far)
+		}
+		closeWrite(near)
+		ends <- err
+	}()
+	err := <-ends
+	timer := time.AfterFunc(hopLinger, h.close)
+	<-ends
+	timer.Stop()
+	r.mu.Lock()
+	delete(r.hops, h)
+	r.mu.Unlock()
+	if r.opts.Observe != nil {
+		rec.End = time.Now()
+		if err != nil {
+			rec.Reason = err.Error()
+		}
+		r.opts.Observe(rec)
+	}
+}
+
+// writeSwitching writes the response to a handshake.
+func writeSwitching(conn net.Conn, header http.Header, via string) error {
+	w := bufio.NewWriter(conn)
+	removeHopByHop(header)
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	header.Set(ViaHeader, via)
+	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = header.Write(w)
+	_, _ = w.WriteString("\r\n")
+	return w.Flush()
+}
+
+func closeWrite(conn any) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+}

@@ -1,0 +1,174 @@
+package natsdir
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// fleet is some relays whose claims to one name are delivered late, again, and in any order,
+// and a Worker whose dials arrive at any of them.
+type fleet struct {
+	random  *rand.Rand
+	clock   int64
+	relays  []*claims
+	skews   []int64
+	sent    []claim           // messages, which may be delivered any number of times
+	pending []map[int]bool    // by index in sent: the relays that it hasn't reached
+	seqs    map[string]uint64 // of instances
+	current map[string]*arrived
+	redials int
+}
+
+// arrived is a session of an instance.
+type arrived struct {
+	relay   int
+	release func()
+}
+
+const name = "w"
+
+// dial makes an instance arrive at a relay. Its session there before ends later.
+func (f *fleet) dial(instance string) {
+	f.clock++
+	f.seqs[instance]++
+	to := f.random.IntN(len(f.relays))
+	c := claim{instance, f.seqs[instance], fmt.Sprint("r", to), f.clock + f.skews[to]}
+	a := &arrived{relay: to}
+	a.release = f.relays[to].add(name, &ownClaim{c, func(by string) {
+		if f.current[instance] != a {
+			return
+		}
+		delete(f.current, instance)
+		if by == instance { // GoAway on the session in use
+			f.redials++
+			f.dial(instance)
+		}
+	}})
+	f.current[instance] = a
+	f.publish(to)
+}
+
+func (f *fleet) publish(i int) {
+	for name := range f.relays[i].takeChanged() {
+		if e, c := f.relays[i].take(name); e != nil && c != nil {
+			reach := map[int]bool{}
+			for j := range f.relays {
+				reach[j] = j != i
+			}
+			delete(reach, i)
+			f.sent, f.pending = append(f.sent, c.claim), append(f.pending, reach)
+		}
+	}
+}
+
+func (f *fleet) deliver(msg, to int) {
+	delete(f.pending[msg], to)
+	f.relays[to].receive(name, f.sent[msg])
+	f.publish(to)
+}
+
+// step delivers a message, perhaps one that was delivered before, at a random relay.
+func (f *fleet) step() {
+	if len(f.sent) > 0 {
+		msg := f.random.IntN(len(f.sent))
+		if to := f.random.IntN(len(f.relays)); f.sent[msg].Relay != fmt.Sprint("r", to) {
+			f.deliver(msg, to)
+		}
+	}
+}
+
+// settle delivers all messages.
+func (f *fleet) settle(t *testing.T) {
+	t.Helper()
+	const most = 100_000
+	for range most {
+		done := true
+		for _, msg := range f.random.Perm(len(f.sent)) {
+			for to := range f.pending[msg] {
+				f.deliver(msg, to)
+				done = false
+			}
+		}
+		if done {
+			return
+		}
+	}
+	t.Fatal("the claims don't settle")
+}
+
+func newFleet(seed uint64, skew int64) *fleet {
+	f := &fleet{random: rand.New(rand.NewPCG(seed, 1)), seqs: map[string]uint64{}, current: map[string]*arrived{}}
+	for range 3 {
+		f.relays = append(f.relays, newClaims())
+		f.skews = append(f.skews, f.random.Int64N(skew+1))
+	}
+	return f
+}
+
+func (f *fleet) owners() (list []int) {
+	for i, cs := range f.relays {
+		if cs.has(name) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// However the claims of one instance are delivered, and however wrong the clocks are, one
+// relay has the name in the end: the one with the session that the Worker uses.
+func FuzzClaims(f *testing.F) {
+	for seed := range uint64(50) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		instance := strings.Repeat("a", 32)
+		fl := newFleet(seed, 100)
+		var old []*arrived
+		for range 1 + fl.random.IntN(20) {
+			if a := fl.current[instance]; a != nil {
+				old = append(old, a)
+			}
+			fl.dial(instance)
+			for range fl.random.IntN(6) {
+				fl.step()
+			}
+			if len(old) > 0 && fl.random.IntN(2) == 0 {
+				old[0].release()
+				old = old[1:]
+			}
+		}
+		fl.settle(t)
+		for _, a := range old {
+			a.release()
+		}
+		current := fl.current[instance]
+		if current == nil {
+			t.Fatal("the worker has no session")
+		}
+		if owners := fl.owners(); len(owners) != 1 || owners[0] != current.relay {
+			t.Errorf("owners %v, want %d", owners, current.relay)
+		}
+	})
+}
+
+// Of several instances that claim one name, exactly one is left.
+func FuzzRivals(f *testing.F) {
+	for seed := range uint64(50) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		fl := newFleet(seed, 0)
+		for range 1 + fl.random.IntN(20) {
+			fl.dial(strings.Repeat(string("abc"[fl.random.IntN(3)]), 32))
+			for range fl.random.IntN(6) {
+				fl.step()
+			}
+		}
+		fl.settle(t)
+		if owners := fl.owners(); len(owners) != 1 {
+			t.Errorf("owners %v, want one", owners)
+		}
+	})
+}
