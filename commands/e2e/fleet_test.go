@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ import (
 const (
 	fleetWorkers = 300
 	fleetRate    = 100 // dials a second
-	fleetRelays  = 1   // and one that is added
+	fleetRelays  = 3   // and one that is added
+	fleetNATS    = 3
 	fleetPort    = "7100"
 )
 
@@ -63,8 +65,17 @@ var fleetEvents = []struct {
 	unnoticed bool // no dial may fail, and no Worker be without a session
 	once      bool // doesn't depend on the load balancer
 }{
-	{name: "a relay is killed", run: func(t *testing.T, f *fleet) { t.Helper(); f.relays[0].kill(); f.startRelay(t, 0) }},
-	{name: "a relay freezes", run: func(t *testing.T, f *fleet) { t.Helper(); f.relays[0].signal(t, syscall.SIGSTOP); time.Sleep(5*time.Second); f.relays[0].signal(t, syscall.SIGCONT) }},
+	{name: "a relay drains", unnoticed: true, run: func(t *testing.T, f *fleet) {
+		t.Helper()
+		f.relays[1].signal(t, syscall.SIGTERM)
+		<-f.relays[1].exited
+	}},
+	{name: "it returns", unnoticed: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.startRelay(t, 1) }},
+	{name: "a relay is killed", run: func(t *testing.T, f *fleet) { t.Helper(); f.relays[0].kill() }},
+	{name: "it returns", unnoticed: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.startRelay(t, 0) }},
+	{name: "a relay freezes", run: func(t *testing.T, f *fleet) { t.Helper(); f.relays[2].signal(t, syscall.SIGSTOP) }},
+	{name: "it continues", run: func(t *testing.T, f *fleet) { t.Helper(); f.relays[2].signal(t, syscall.SIGCONT) }},
+	{name: "a relay is added", unnoticed: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.startRelay(t, fleetRelays) }},
 	{name: "the load balancer reloads", run: func(t *testing.T, f *fleet) {
 		t.Helper()
 		f.lb.signal(t, map[string]syscall.Signal{"HUP": syscall.SIGHUP, "USR2": syscall.SIGUSR2}[f.balancer.reload])
@@ -73,6 +84,20 @@ var fleetEvents = []struct {
 		t.Helper()
 		f.lb.kill()
 		f.startBalancer(t)
+	}},
+	{name: "a NATS server is killed", once: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.nats[0].kill() }},
+	{name: "it returns", once: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.startNATS(t, 0) }},
+	{name: "a NATS server freezes", once: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.nats[1].signal(t, syscall.SIGSTOP) }},
+	{name: "it continues", once: true, run: func(t *testing.T, f *fleet) { t.Helper(); f.nats[1].signal(t, syscall.SIGCONT) }},
+	{name: "all NATS servers are away for 4 s", once: true, run: func(t *testing.T, f *fleet) {
+		t.Helper()
+		for _, n := range f.nats {
+			n.kill()
+		}
+		<-time.After(4 * time.Second)
+		for i := range f.nats {
+			f.startNATS(t, i)
+		}
 	}},
 }
 
@@ -83,6 +108,7 @@ type fleet struct {
 	dir      string
 	lb       *process
 	relays   []*process // nil: not started yet
+	nats     [fleetNATS]*process
 	load     *process
 	stdin    io.Writer // of load
 	stdout   *bufio.Scanner
@@ -108,6 +134,9 @@ func startFleet(t *testing.T, b balancer) *fleet {
 		dir:      t.TempDir(),
 		relays:   make([]*process, fleetRelays+1),
 	}
+	for i := range f.nats {
+		f.startNATS(t, i)
+	}
 	for i := range fleetRelays {
 		f.startRelay(t, i)
 	}
@@ -116,12 +145,28 @@ func startFleet(t *testing.T, b balancer) *fleet {
 	return f
 }
 
+// startNATS starts one of the NATS servers, which know each other.
+func (f *fleet) startNATS(t *testing.T, i int) {
+	t.Helper()
+	args := []string{f.net + strconv.Itoa(natsHost+i)}
+	for n := range f.nats {
+		args = append(args, f.net+strconv.Itoa(natsHost+n))
+	}
+	f.nats[i] = startDaemon(t, "natsserver", args...)
+	f.nats[i].find(t, `^(listening)$`)
+}
+
 // startRelay starts a relay, and waits until it listens.
 func (f *fleet) startRelay(t *testing.T, i int) {
 	t.Helper()
 	addr := f.addr(relayHost + i)
-	f.relays[i] = startDaemon(t, "wstun", "relay", "--accept", addr, "--hold", "5s", "--drain-pace", "1s", "--drain-timeout", "10s",
-		"--ping-interval", "1s", "--ping-timeout", "4s")
+	var servers []string
+	for n := range fleetNATS {
+		servers = append(servers, "nats://"+f.addr(natsHost+n))
+	}
+	f.relays[i] = startDaemon(t, "wstun", "relay", "--accept", addr, "--id", fmt.Sprintf("r%d", i+1),
+		"--directory", strings.Join(servers, ","), "--trusted-proxy", f.net+"0/24", "--trusted-proxy", "127.0.0.1/32",
+		"--drain-pace", "1s", "--drain-timeout", "10s", "--ping-interval", "1s", "--ping-timeout", "4s")
 	f.relays[i].find(t, `^ws://.*/$`)
 }
 
@@ -203,4 +248,3 @@ func (p *process) signal(t *testing.T, sig syscall.Signal) {
 		t.Fatal(err)
 	}
 }
-

@@ -45,7 +45,8 @@ frontend front
 backend relays
 	balance BALANCE
 	hash-type consistent sdbm avalanche
-	option httpchk GET /
+	option httpchk
+	http-check send meth GET uri / ver HTTP/1.1 hdr Host localhost
 	http-check expect status 426
 	default-server check inter 300ms fall 2 rise 2 on-marked-down shutdown-sessions
 LINE

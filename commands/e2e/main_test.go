@@ -43,6 +43,7 @@ var programs = map[string]func(){
 	"oddserver":  oddserver,
 	"limitedhub": limitedhub,
 	"fleetload":  fleetload,
+	"natsserver": natsserver,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }
