@@ -50,12 +50,13 @@ func (a *audit) observe() func(relay.Record) {
 // auditLine is a line of the file. Fields that don't apply are left out.
 type auditLine struct {
 	Time     time.Time `json:"time"` // of the end
-	Kind     string    `json:"kind"` // session, stream or refusal
+	Kind     string    `json:"kind"` // session, stream, hop or refusal
 	Role     string    `json:"role,omitempty"`
 	Name     string    `json:"name,omitempty"`
 	Instance string    `json:"instance,omitempty"`
 	Subject  string    `json:"subject,omitempty"`
 	Remote   string    `json:"remote"`
+	Via      string    `json:"via,omitempty"`
 	Session  uint64    `json:"session,omitempty"`
 	Worker   uint64    `json:"worker,omitempty"`
 	Stream   uint32    `json:"stream,omitempty"`
@@ -69,7 +70,7 @@ type auditLine struct {
 func (a *audit) write(r relay.Record) {
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
-		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote,
+		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
 		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down,
 		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
 	})

@@ -14,6 +14,7 @@ import (
 var flagValues = map[string][]string{
 	"color":         terminal.Modes,
 	"control":       {"none"},
+	"directory":     {memoryDirectory},
 	"format":        {"json", "text"},
 	"log-format":    {"text", "json"},
 	"log-level":     {"debug", "info", "warn", "error"},

@@ -35,6 +35,7 @@ var examples = map[string][]example{
 	"relay": {
 		{"Let workers and engineers on this machine meet", "wstun relay"},
 		{"For other machines: with TLS, and tokens for names", "wstun relay --accept :8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
+		{"As one of several", "wstun relay --accept 10.0.3.7:7070 --policy policy.yaml \\\n  --directory nats://10.0.3.1,nats://10.0.3.2 --trusted-proxy 10.0.3.0/24"},
 	},
 	"check": {
 		{"Probe each layer", "wstun check wss://worker.example/v1/ws/sync"},

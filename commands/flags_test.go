@@ -240,6 +240,12 @@ func TestOptions(t *testing.T) {
 	if o, ok := options.(*relayOptions); err != nil || !ok || o.takeover != "never" || o.hold != time.Second || o.pace != 2*time.Second || o.policy != "p" || o.audit != "a" || o.endpoint.Path != "/x" || o.endpoint.MaxSessions != 7 || o.endpoint.DrainTimeout != 30*time.Second {
 		t.Errorf("relay: %+v, %v", options, err)
 	}
+	options, err = parse(t, "relay", "--id", "r1", "--directory", "nats://u:pw@n1,tls://n2:4222", "--directory-creds", "c", "--directory-cacert", "ca", "--directory-cert", "ce", "--directory-key", "k",
+		"--advertise", "http://10.0.0.1:7070", "--hop-cacert", "h", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "192.0.2.1")
+	if o, ok := options.(*relayOptions); err != nil || !ok || o.directory.id != "r1" || o.directory.servers != "nats://u:pw@n1,tls://n2:4222" || o.directory.creds != "c" || o.directory.cacert != "ca" ||
+		o.directory.cert != "ce" || o.directory.key != "k" || o.directory.advertise != "http://10.0.0.1:7070" || o.directory.hopCACert != "h" || len(o.directory.trusted) != 2 || o.directory.trusted[1].Bits() != 32 {
+		t.Errorf("relay: %+v, %v", options, err)
+	}
 	options, err = parse(t, "demo", "--once")
 	if o, ok := options.(*demoOptions); err != nil || !ok || !o.once || o.listen != "127.0.0.1:0" {
 		t.Errorf("demo: %+v, %v", options, err)
@@ -276,6 +282,15 @@ func TestOptions(t *testing.T) {
 		{"relay", "--hold", "-1s"},
 		{"relay", "--hold", "1m"},
 		{"relay", "--drain-pace", "-1s"},
+		{"relay", "--id", "R.1"},
+		{"relay", "--directory", "redis://h"},
+		{"relay", "--directory", "nats://h,"},
+		{"relay", "--directory", "nats://h", "--takeover", "never"},
+		{"relay", "--directory", "nats://h", "--advertise", "http://u@h"},
+		{"relay", "--directory", "nats://h", "--directory-cert", "c"},
+		{"relay", "--advertise", "http://h"},
+		{"relay", "--directory-creds", "c"},
+		{"relay", "--trusted-proxy", "10.0.0.0/33"},
 		{"demo", "x"},
 		{"version", "x"},
 		{"serve", "ws://a/", "ws://b/"},

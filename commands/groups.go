@@ -25,6 +25,11 @@ var groups = []struct {
 		"takeover config unix subprotocol origin yamux-role keep-extensions",
 	},
 	{
+		"Several relays",
+		"directory advertise id trusted-proxy",
+		"directory-creds directory-cacert directory-cert directory-key hop-cacert",
+	},
+	{
 		"TLS and credentials",
 		"policy token-file token-header tls upstream-tls cert key cacert target-cacert insecure",
 		"plaintext servername expand-headers allow-unauthenticated " +

@@ -47,6 +47,8 @@ func (p *program) relayCommand() *cli.Command {
 			"    - name: alice\n" +
 			"      sha256: 9b1d…\n" +
 			"      dial: ['*']\n\n" +
+			"Several relays share their workers with --directory URL, a NATS server: each one sends the\n" +
+			"handshake of an engineer on to the one that has the worker, and any load balancer will do.\n\n" +
 			"When stopped, it tells the workers to dial again, over --drain-pace, and stays up until\n" +
 			"they have left, or no stream is open, or --drain-timeout is over.",
 		Flags: slices.Concat(o.endpoint.RelayFlags(), []cli.Flag{
@@ -57,7 +59,7 @@ func (p *program) relayCommand() *cli.Command {
 			usage.Duration(&o.hold, "hold", "hold a dial to a worker that isn't connected for at most `DURATION`", relay.DefaultHold),
 			usage.String(&o.takeover, "takeover", "give the name of a worker to the `newest` of two instances; never: refuse the newer one", takeovers[0]),
 			usage.Duration(&o.pace, "drain-pace", "tell all workers to dial again within `DURATION` when stopped", defaultPace),
-		}, o.output.flags()),
+		}, o.directory.flags(), o.output.flags()),
 		Action: action(p, o, p.relay),
 	}
 }
@@ -70,6 +72,7 @@ type relayOptions struct {
 	policy, audit        string
 	takeover             string
 	hold, pace           time.Duration
+	directory            directoryOptions
 	output               outputOptions
 }
 
@@ -85,6 +88,9 @@ func (o *relayOptions) parse(in *invocation) error {
 	}
 	if o.hold > maxHold {
 		return usage.Errorf("--hold %v: want at most %v", o.hold, maxHold)
+	}
+	if err := o.directory.parse(&o.endpoint, o.takeover); err != nil {
+		return err
 	}
 	return errors.Join(usage.NotNegative("hold", o.hold), usage.NotNegative("drain-pace", o.pace))
 }
@@ -150,7 +156,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	go trimMemory(ctx)
 	accept := e.AcceptOptions(out.logger)
 	accept.Session.Unread = backend.DefaultUnreadLimit()
-	r := relay.New(relay.Options{
+	opts := relay.Options{
 		Base:      strings.TrimSuffix(o.endpoint.Path, "/"),
 		Hold:      endpoint.OrOff(o.hold),
 		KeepFirst: o.takeover == "never",
@@ -158,7 +164,14 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 		Observe:   audit.observe(),
 		Session:   accept.Session,
 		Logger:    out.logger,
-	})
+	}
+	closeDirectory, err := o.directory.apply(&opts, &o.endpoint, url, out.logger)
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	defer closeDirectory()
+	r := relay.New(opts)
 	accept.Path, accept.CurrentToken, accept.Upgrade = "", nil, r.Upgrade
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, accept)
 	out.listening("url", url)

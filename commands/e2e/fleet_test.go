@@ -152,8 +152,8 @@ func (f *fleet) startNATS(t *testing.T, i int) {
 	for n := range f.nats {
 		args = append(args, f.net+strconv.Itoa(natsHost+n))
 	}
-	f.nats[i] = startDaemon(t, "natsserver", args...)
-	f.nats[i].find(t, `^(listening)$`)
+	f.nats[i] = startDaemon(t, "natscluster", args...)
+	f.nats[i].find(t, `^127.*$`)
 }
 
 // startRelay starts a relay, and waits until it listens.

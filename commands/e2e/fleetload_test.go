@@ -8,11 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,17 +28,25 @@ const (
 // fleetReport is the answer of fleetload to a line of its stdin.
 type fleetReport struct {
 	Dials, Failed int
-	Slowest       time.Duration // of the dials that succeeded
-	FewestUp      int           // Workers with a session at one moment
-	Back          time.Duration // until all Workers had a session again, from the line "begin"; 0: they always had
-	LastFailed    time.Duration // when the last dial failed
-	Errors        map[string]int
-	Lost          []string // Workers that can't be reached at last
+	Slowest       time.Duration  // of the dials that succeeded
+	FewestUp      int            // Workers with a session at one moment
+	Back          time.Duration  // until all Workers had a session again, from the line "begin"; 0: they always had
+	LastFailed    time.Duration  // when the last dial failed
+	Errors        map[string]int // of dials
+	Ends          map[string]int // of the sessions of Workers
+	Lost          []string       // Workers that can't be reached at last
 }
 
 func (r fleetReport) String() string {
-	return fmt.Sprintf("%d dials, %d failed (the last after %.1fs), slowest %.1fs; at least %d workers up, all after %.1fs %v",
-		r.Dials, r.Failed, r.LastFailed.Seconds(), r.Slowest.Seconds(), r.FewestUp, r.Back.Seconds(), slices.Collect(maps.Keys(r.Errors)))
+	text := fmt.Sprintf("%d dials, %d failed, slowest %.1fs; at least %d workers up",
+		r.Dials, r.Failed, r.Slowest.Seconds(), r.FewestUp)
+	if r.Failed > 0 {
+		text += fmt.Sprintf("; the last dial failed after %.1fs; for example: %v", r.LastFailed.Seconds(), r.Errors)
+	}
+	if r.Back > 0 {
+		text += fmt.Sprintf("; all workers up after %.1fs; sessions ended with: %v", r.Back.Seconds(), r.Ends)
+	}
+	return text
 }
 
 // fleetload is a fleet of Workers and their engineers. Its arguments are the URL of the
@@ -91,7 +97,7 @@ func (l *fleetLoad) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.begun = time.Now()
-	l.report = fleetReport{FewestUp: len(l.sessions), Errors: map[string]int{}}
+	l.report = fleetReport{FewestUp: len(l.sessions), Errors: map[string]int{}, Ends: map[string]int{}}
 }
 
 // work keeps a Worker connected that echoes, after its name. It pings often, as Workers do
@@ -109,7 +115,10 @@ func (l *fleetLoad) work(name string) {
 			l.add(name, 1)
 			go echoName(s.Session, name)
 		},
-		Down: func(*tunnel.Session, error) { l.add(name, -1) },
+		Down: func(_ *tunnel.Session, reason error) {
+			l.add(name, -1)
+			l.count(reason)
+		},
 	})
 	c := &tunnel.Connector{URL: l.url + relay.Path("", name), Options: opts, Sessions: sessions, MaxRetries: -1}
 	go func() { panic(c.Run(context.Background())) }()
@@ -129,6 +138,13 @@ func (l *fleetLoad) add(name string, n int) {
 		close(l.changed)
 		l.changed = make(chan struct{})
 	}
+}
+
+// count counts the end of the session of a Worker.
+func (l *fleetLoad) count(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Ends[reason.Error()]++
 }
 
 func (l *fleetLoad) awaitUp(ctx context.Context) {

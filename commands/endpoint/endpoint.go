@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -47,6 +48,7 @@ type Endpoint struct {
 	allowUnauthenticated bool
 	maxRetries           int
 	maxRetryInterval     time.Duration
+	dials                atomic.Uint64 // of a Worker
 }
 
 // New checks the options. role is the yamux role without --yamux-role. The error is a
@@ -347,10 +349,11 @@ func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {
 // refresh puts the current certificates and token into opts.
 func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 	opts.TLS = e.TLS.Client(logger)
+	opts.Header = opts.Header.Clone()
+	e.numberDial(opts.Header)
 	if e.token == nil {
 		return
 	}
-	opts.Header = opts.Header.Clone()
 	if e.tokenHeader != "" {
 		opts.Header.Set(e.tokenHeader, e.token.get(logger))
 	} else {

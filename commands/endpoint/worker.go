@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -67,4 +68,12 @@ func newInstance() string {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])
+}
+
+// numberDial numbers the dials of a Worker, so that relays know the latest one. The header is
+// that of the next dial.
+func (e *Endpoint) numberDial(header http.Header) {
+	if header.Get(relay.InstanceHeader) != "" {
+		header.Set(relay.SeqHeader, strconv.FormatUint(e.dials.Add(1), 10))
+	}
 }
