@@ -86,6 +86,8 @@ LINE
 }
 `
 
+// max_fails=0: after a failure, nginx would send a relay only one request in each
+// fail_timeout until one of them ends, which sessions don't.
 var balancers = []balancer{
 	{
 		name: "haproxy-roundrobin", prog: "haproxy", reload: "USR2",
@@ -99,7 +101,7 @@ var balancers = []balancer{
 	},
 	{
 		name: "nginx-hash", prog: "nginx", reload: "HUP",
-		config: nginxConfig, line: "\t\tserver RELAY max_fails=1 fail_timeout=2s;",
+		config: nginxConfig, line: "\t\tserver RELAY max_fails=1 fail_timeout=1s;",
 		args: []string{"-p", "DIR", "-c", "CONFIG"},
 	},
 }

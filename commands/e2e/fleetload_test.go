@@ -22,6 +22,7 @@ import (
 
 const (
 	dialTimeout   = 10 * time.Second
+	settleTime    = 1200 * time.Millisecond // until load balancers use a relay that has returned
 	settleTimeout = 40 * time.Second
 )
 
@@ -204,6 +205,7 @@ func (l *fleetLoad) dial(ctx context.Context, name string) error {
 func (l *fleetLoad) settle() fleetReport {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
+	<-time.After(settleTime)
 	l.awaitUp(ctx)
 	var wg sync.WaitGroup
 	lost := make(chan string, l.total)
@@ -214,9 +216,11 @@ func (l *fleetLoad) settle() fleetReport {
 			defer func() { <-slots }()
 			name := fmt.Sprintf("w-%d", i)
 			for l.dial(ctx, name) != nil {
-				if ctx.Err() != nil {
+				select {
+				case <-ctx.Done():
 					lost <- name
 					return
+				case <-time.After(100 * time.Millisecond):
 				}
 			}
 		})
