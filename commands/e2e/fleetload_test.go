@@ -22,7 +22,7 @@ import (
 
 const (
 	dialTimeout   = 10 * time.Second
-	settleTime    = 1200 * time.Millisecond // until load balancers use a relay that has returned
+	settleTime    = 800 * time.Millisecond // until load balancers use a relay that has returned
 	settleTimeout = 40 * time.Second
 )
 
