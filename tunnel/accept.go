@@ -154,13 +154,14 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.pending.passed(r)
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context())) // the server's ends when ServeHTTP returns
-	stop := context.AfterFunc(r.Context(), func() { cancel(context.Cause(r.Context())) })
+	server := r.Context() // ends when ServeHTTP returns
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(server))
+	stop := context.AfterFunc(server, func() { cancel(context.Cause(server)) })
 	release := func() {
 		cancel(nil)
 		a.freeSlot()
 	}
-	run := a.upgrade(w, r.WithContext(ctx), cancel)
+	run := a.upgrade(w, r.WithContext(ctx), cancel) //nolint:contextcheck // r has ctx
 	if stop(); run == nil {
 		release()
 		return
