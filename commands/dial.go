@@ -219,7 +219,7 @@ func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, 
 		return nil, err
 	}
 	d.sessions.Subscribe(tunnel.Subscriber{Up: func(*tunnel.Session) { pg.forget() }})
-	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.handler()}, d.out)
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: d.forwarder.Reconnect, Page: pg.web()}, d.out)
 	if err != nil {
 		pg.close()
 		return nil, err

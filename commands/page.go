@@ -60,7 +60,7 @@ func (o *pageOptions) checkMemory() error {
 
 // page is the page of a running command. Nil does nothing.
 type page struct {
-	*inspect.Handler
+	handler *inspect.Handler
 	sampler *inspect.Sampler
 	detach  func()
 }
@@ -77,10 +77,10 @@ func (p *program) startPage(o *adminOptions, out *output, redact []string, token
 	opts.Secrets, opts.Redact, opts.Sessions = &p.secrets, redact, pg.sampler.Sessions
 	opts.IsSecret = func(name string) bool { return strings.EqualFold(name, tokenHeader) }
 	opts.Addresses = func() []string { return m.Status().Addresses }
-	pg.Handler = inspect.New(opts)
+	pg.handler = inspect.New(opts)
 	var err error
-	if pg.detach, err = traced.Tracer().Attach(pg.Output()); err != nil {
-		pg.Handler.Close()
+	if pg.detach, err = traced.Tracer().Attach(pg.handler.Output()); err != nil {
+		pg.handler.Close()
 		pg.sampler.Close()
 		return nil, err
 	}
@@ -90,22 +90,22 @@ func (p *program) startPage(o *adminOptions, out *output, redact []string, token
 // forget makes the page ask for the types of messages again.
 func (pg *page) forget() {
 	if pg != nil {
-		pg.Forget()
+		pg.handler.Forget()
 	}
 }
 
-// handler returns the handler of the page, nil without one.
-func (pg *page) handler() http.Handler {
+// web returns the handler of the page, nil without one.
+func (pg *page) web() http.Handler {
 	if pg == nil {
 		return nil
 	}
-	return pg.Handler
+	return pg.handler
 }
 
 func (pg *page) close() {
 	if pg != nil {
 		pg.detach()
-		pg.Handler.Close()
+		pg.handler.Close()
 		pg.sampler.Close()
 	}
 }

@@ -113,7 +113,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	defer pg.close()
-	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: b.Reconnect, Page: pg.handler()}, out)
+	answers, err := p.startAdmin(ctx, &o.admin, &admin.Admin{Attach: traced.Attach, Reconnect: b.Reconnect, Page: pg.web()}, out)
 	if err != nil {
 		return err
 	}

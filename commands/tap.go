@@ -231,7 +231,7 @@ func (t *tapping) run(ctx context.Context) error {
 		return err
 	}
 	defer pg.close()
-	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach, Page: pg.handler()}, t.out)
+	answers, err := t.p.startAdmin(ctx, &t.o.admin, &admin.Admin{Attach: t.traced.Attach, Page: pg.web()}, t.out)
 	if err != nil {
 		closeAll(append(local, l))
 		return err

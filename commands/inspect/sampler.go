@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -94,7 +95,7 @@ func (k *samples) add(now Bytes) {
 	if len(k.rates) == maxSamples {
 		k.rates = k.rates[1:]
 	}
-	k.rates = append(k.rates[:len(k.rates):len(k.rates)], in.In+in.Out) // readers have the old one
+	k.rates = append(slices.Clip(k.rates), in.In+in.Out) // readers have the old one
 }
 
 func toSession(m *monitor.Session, k *samples) Session {

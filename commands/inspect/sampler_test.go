@@ -22,7 +22,7 @@ func TestSampler(t *testing.T) {
 			}
 		})
 		defer s.Close()
-		time.Sleep(3*sampleInterval + time.Millisecond)
+		<-time.After(3*sampleInterval + time.Millisecond)
 		sessions := s.Sessions()
 		if len(sessions) != 2 || sessions[0].Ended != ended.UnixMilli() || sessions[0].CloseCode != 1013 {
 			t.Fatalf("%+v", sessions)
@@ -30,7 +30,7 @@ func TestSampler(t *testing.T) {
 		if up := sessions[1]; up.Rate != (Bytes{In: 20, Out: 40}) || !slices.Equal(up.Rates, []int64{30, 30, 30}) || up.RTT != 1.5 {
 			t.Errorf("%+v, want 10 and 20 bytes more in each half second", up)
 		}
-		time.Sleep(100 * sampleInterval)
+		<-time.After(100 * sampleInterval)
 		if n := len(s.Sessions()[1].Rates); n != maxSamples {
 			t.Errorf("%d samples, want %d", n, maxSamples)
 		}

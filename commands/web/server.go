@@ -21,12 +21,14 @@ const (
 	WriteTimeout = 10 * time.Second
 )
 
-// NewServer returns a server with limits for the time and number of requests. Problems with
+// NewServer returns a server with limits for the time and number of requests and the number
+// of connections. Problems with
 // clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
 // endless responses end; the end of ctx doesn't end them.
 func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &http.Server{
+		ConnState:         newConns().track,
 		Handler:           limited(handler),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -43,19 +45,18 @@ func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *
 func limited(next http.Handler) http.Handler {
 	slots := make(chan struct{}, maxRequests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline := time.Now().Add(WriteTimeout)
+		control := http.NewResponseController(w)
+		_ = control.SetReadDeadline(deadline) // for a refusal as well: the server then reads the body
+		_ = control.SetWriteDeadline(deadline)
 		select {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
+			next.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "wstun: too many requests at a time", http.StatusServiceUnavailable)
-			return
 		}
-		deadline := time.Now().Add(WriteTimeout)
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(deadline)
-		_ = control.SetWriteDeadline(deadline)
-		next.ServeHTTP(w, r)
 	})
 }
 

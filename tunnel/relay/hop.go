@@ -60,7 +60,7 @@ func (r *Relay) hop(req *http.Request, s *session, base string) (*tunnel.Upgrade
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.opts.Hop.RoundTrip(out)
+	resp, err := r.opts.Hop.RoundTrip(out) //nolint:bodyclose // unless it is a refusal, the body is the connection, which serveHop closes
 	if err != nil {
 		return nil, misdirected{unavailable("%s: the relay that it is connected to can't be reached: %w", s.name, err)}
 	}
@@ -89,7 +89,8 @@ var untrusted = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-
 // hopRequest returns the request of a hop: that of the engineer, with its credentials, since
 // the other relay decides again.
 func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Request, error) {
-	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, Path(strings.TrimSuffix(base, "/"), s.name), nil)
+	target := Path(strings.TrimSuffix(base, "/"), s.name)
+	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, target, nil) //nolint:gosec // the directory has checked base, parsePath the name
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +168,7 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 	defer r.running.Done()
 	s.begin = time.Now()
 	rec := s.newRecord("hop")
-	ends := make(chan error, 2)
+	ends := make(chan error, 2) // of both directions
 	go func() {
 		var err error
 		rec.Up, err = io.Copy(far, near)
@@ -184,8 +185,9 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 	}()
 	err := <-ends
 	timer := time.AfterFunc(hopLinger, h.close)
-	<-ends
-	timer.Stop()
+	if second := <-ends; timer.Stop() && err == nil {
+		err = second
+	}
 	r.mu.Lock()
 	delete(r.hops, h)
 	r.mu.Unlock()

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,9 +81,10 @@ func TestHop(t *testing.T) {
 		}
 	}
 	await(t, "the first relay's yield", func() bool { return !rs[0].knows("w") })
-	if sessions, _ := rs[2].Count(); sessions != 0 {
-		t.Errorf("%d sessions and hops left", sessions)
-	}
+	await(t, "the end of the hops", func() bool {
+		sessions, _ := rs[2].Count()
+		return sessions == 0
+	})
 }
 
 // A stream through a hop ends as one without: with the Worker's code.
@@ -95,9 +98,10 @@ func TestHopEnds(t *testing.T) {
 
 	rs[0].worker(t, rs[0].Relay, "w", instanceB, "")
 	e = rs[1].mustDial(t, Dial, "w", "")
-	if sessions, streams := rs[1].Count(); sessions != 1 || streams != 1 {
-		t.Errorf("%d sessions and %d streams, want the hop", sessions, streams)
-	}
+	await(t, "the hop, alone", func() bool {
+		sessions, streams := rs[1].Count()
+		return sessions == 1 && streams == 1
+	})
 	rs[1].Close() // ends hops
 	tunneltest.Await(t, "the engineer's end", e.Done())
 }
@@ -208,6 +212,66 @@ func TestHopFails(t *testing.T) {
 	}
 }
 
+// yielding is a Directory that keeps the yields of its claims.
+type yielding struct {
+	mu     sync.Mutex
+	yields []func(instance string)
+	seqs   []uint64
+}
+
+func (d *yielding) Claim(_, _ string, seq uint64, yield func(instance string)) (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, seq)
+	return func() {}
+}
+
+func (d *yielding) Locate(ctx context.Context, _ string) (string, error) {
+	<-ctx.Done()
+	return "", context.Cause(ctx)
+}
+
+// An instance that dials again claims its name again; only the last claim yields, and then
+// the Worker dials again.
+func TestClaimAgain(t *testing.T) {
+	t.Parallel()
+	d := &yielding{}
+	r, st := newRelay(t, Options{Directory: d})
+	var workers []*wsmux.Session
+	for _, seq := range []string{"7", "8"} {
+		opts := dialOptions(Serve, instanceA)
+		opts.Header.Set(SeqHeader, seq)
+		before := r.newest("w")
+		w, err := tunnel.Dial(tunneltest.Soon(t), st.url+Path("", "w"), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.Close() })
+		go echo(w, "")
+		await(t, "the worker's arrival", func() bool { return r.newest("w") > before })
+		workers = append(workers, w)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.seqs, []uint64{7, 8}) {
+		t.Errorf("the claims are %v, want 7 and 8", d.seqs)
+	}
+	d.yields[0](instanceA)
+	if !r.knows("w") {
+		t.Error("a claim that was replaced yields")
+	}
+	d.yields[1](instanceA)
+	if r.knows("w") {
+		t.Error("the last claim doesn't yield")
+	}
+	tunneltest.Await(t, "GoAway", workers[1].PeerGoingAway())
+
+	opts := dialOptions(Serve, instanceA)
+	opts.Header.Set(SeqHeader, "-1")
+	_, err := tunnel.Dial(tunneltest.Soon(t), st.url+Path("", "w"), opts)
+	wantRefusal(t, err, http.StatusBadRequest, SeqHeader)
+}
+
 // failing is a Directory that doesn't work.
 type failing struct{ Directory }
 
@@ -296,6 +360,7 @@ func TestHopHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusTeapot || len(body) > maxRefusalText+10 {
 		t.Errorf("the response is %d with %d bytes", resp.StatusCode, len(body))

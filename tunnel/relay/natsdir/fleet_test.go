@@ -89,6 +89,7 @@ func (b *balancer) url(name string) string {
 
 // work is a Worker that dials again until the test ends, as the command does.
 func (b *balancer) work(t *testing.T, wg *sync.WaitGroup, name, instance string) {
+	t.Helper()
 	ctx := t.Context()
 	wg.Go(func() {
 		for seq := 1; ctx.Err() == nil; seq++ {
@@ -126,6 +127,7 @@ func echo(s *wsmux.Session, tag string) {
 
 // call dials a Worker through the relay at url and reads its name.
 func call(t *testing.T, url, name string, limit time.Duration) error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	s, err := tunnel.Dial(ctx, url, &tunnel.DialOptions{Proxy: "none", Subprotocols: []string{string(relay.Dial)}, ConnectTimeout: -1})
