@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/wstun/wstun/commands/admin"
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/demo"
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel"
@@ -31,8 +35,8 @@ func (p *program) demoCommand() *cli.Command {
 		Name:      "demo",
 		Usage:     "a Hub, a Worker and a tunnel in one process, to try it out",
 		UsageText: "wstun demo [flags]",
-		Description: "Runs serve and dial on loopback, calls through them, prints grpcurl commands to try, and\n" +
-			"stays up until stopped.",
+		Description: "Runs serve and dial on loopback, calls through them, prints commands to try, and stays up\n" +
+			"until stopped.",
 		Flags: []cli.Flag{
 			usage.String(&o.listen, "listen", "listen for gRPC clients at `ADDR`", "127.0.0.1:0"),
 			usage.Bool(&o.once, "once", "end after the calls"),
@@ -53,6 +57,16 @@ func (o *demoOptions) parse(in *invocation) error {
 }
 
 func (p *program) demo(ctx context.Context, o *demoOptions) error {
+	out, err := p.newOutput("demo", &outputOptions{log: logOptions{level: "warn"}, format: "text"})
+	if err != nil {
+		return err
+	}
+	workerSessions := out.newSessions()
+	traced, err := p.startTrace(ctx, &tracing.Options{}, out, "", &sessionFinder{workerSessions}) // for wstun trace --attach
+	if err != nil {
+		return err
+	}
+	defer traced.Close() //nolint:contextcheck // ctx has ended then
 	websockets, err := endpoint.Listen(ctx, "--accept", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -73,8 +87,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 		Session:      tunnel.SessionOptions{Role: wsmux.Server},
 	})
 	// The Worker's side: dials the WebSocket, calls gRPC.
-	workerSessions := &tunnel.Sessions{}
-	forwarder := &forward.Forwarder{Sessions: workerSessions}
+	forwarder := &forward.Forwarder{Sessions: workerSessions, Trace: traced.Tracer()}
 	connector := &tunnel.Connector{URL: url, Sessions: workerSessions, MaxRetries: -1}
 
 	running, stop := context.WithCancel(ctx)
@@ -84,8 +97,19 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 	wg.Go(func() { _ = forwarder.Serve(local) }) //nolint:contextcheck // Shutdown ends it
 	wg.Go(func() { _ = connector.Run(running) })
 
-	fmt.Fprintf(p.stdout, "Hub at %s, gRPC through the tunnel at %s\n", url, endpoint.Addr(local))
-	err = p.showDemo(ctx, local)
+	m := out.monitor
+	m.Listening(endpoint.Addr(local))
+	m.SetTarget(url)
+	m.Calls, m.Ended, m.Lost = forwarder.Calls, forwarder.Ended(), traced.Lost
+	answers, err := p.startAdmin(ctx, &adminOptions{}, &admin.Admin{Attach: traced.Attach, Reconnect: forwarder.Reconnect}, out)
+	if err == nil {
+		defer answers.close(ctx)
+		fmt.Fprintf(p.stdout, "Hub at %s, gRPC through the tunnel at %s\n", url, endpoint.Addr(local))
+		err = p.showDemo(ctx, local)
+	}
+	if err == nil {
+		p.printExamples(url, endpoint.Addr(local))
+	}
 	if err == nil && !o.once {
 		fmt.Fprint(p.stdout, "\nThe tunnel stays up until Ctrl-C.\n")
 		<-ctx.Done()
@@ -151,7 +175,6 @@ func (p *program) showDemo(ctx context.Context, local net.Listener) error {
 			fmt.Fprint(p.stdout, "  DeleteKey: done\n")
 		}
 	}
-	p.printExamples(local)
 	return nil
 }
 
@@ -167,17 +190,21 @@ func describeEvent(e *demo.KeyEvent) string {
 	return "tick"
 }
 
-// printExamples prints grpcurl commands to try.
-func (p *program) printExamples(local net.Listener) {
-	addr := endpoint.Addr(local)
-	name := demo.Hub_ServiceDesc.ServiceName
-	fmt.Fprint(p.stdout, "\nTry in another terminal (go tool grpcurl in wstun's source, or an installed grpcurl):\n")
-	for _, line := range []string{
-		addr + " list",
-		addr + " describe " + name,
-		"-d '{\"name\":\"k1\"}' " + addr + " " + name + "/CreateKey",
-		"-d '{\"tick\":\"1s\"}' " + addr + " " + name + "/WatchKeys",
+// printExamples prints commands to try.
+func (p *program) printExamples(url, addr string) {
+	attach := fmt.Sprintf("--attach %d", os.Getpid())
+	fmt.Fprint(p.stdout, "\nTry in other terminals\n")
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"wstun check " + url, "probe each layer"},
+		{"wstun shell " + url, "make calls from a prompt"},
+		{"wstun status", "sessions and open calls"},
+		{"wstun trace " + attach + " --trace-messages", "follow the calls through the tunnel …"},
+		{"wstun inspect " + attach + " --open", "… or in a browser"},
+		{"wstun call " + addr + " CreateKey '{\"name\":\"k1\"}'", "such as this one"},
+		{"grpcurl -plaintext " + addr + " list", "or go tool grpcurl, in a clone"},
 	} {
-		fmt.Fprintf(p.stdout, "  grpcurl -plaintext %s\n", line)
+		fmt.Fprintf(w, "  %s\t# %s\n", line[0], line[1])
 	}
+	_ = w.Flush() // stdout reports its errors itself
 }

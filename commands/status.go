@@ -26,7 +26,7 @@ func (p *program) statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "print the sessions and open calls of running wstun processes",
 		UsageText: "wstun status [flags]",
-		Description: "Asks each wstun serve, dial and tap of this user, or the one that --attach means, for its\n" +
+		Description: "Asks each wstun serve, dial, tap and demo of this user, or the one that --attach means, for its\n" +
 			"sessions, its open calls, and why sessions have ended. They need no flags for that.",
 		Flags: append(o.attach.flags(),
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json, an object a process", "text"),

@@ -52,7 +52,7 @@ func NoteOnce(w io.Writer) func(reason string) {
 	var once sync.Once
 	return func(reason string) {
 		once.Do(func() {
-			fmt.Fprintf(w, "wstun: note: %s; the README describes the form of such values\n", escape.Line(reason))
+			fmt.Fprintf(w, "wstun: note: %s; wstun man describes the form of such values\n", escape.Line(reason))
 		})
 	}
 }

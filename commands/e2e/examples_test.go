@@ -13,17 +13,44 @@ import (
 	"testing"
 )
 
+// examplePeers are processes, and a recording, that examples use in place of their own.
+type examplePeers struct{ hub, worker, plain, pid, recording string }
+
+func startExamplePeers(t *testing.T) *examplePeers {
+	t.Helper()
+	hub := startDaemon(t, "wstun", "serve").find(t, `^(ws://.*)$`)
+	dial := startDaemon(t, "wstun", "dial", hub)
+	p := &examplePeers{
+		hub: hub, plain: dial.find(t, `^(127\.0\.0\.1:\d+)$`), pid: strconv.Itoa(dial.cmd.Process.Pid),
+		worker:    startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
+		recording: filepath.Join(t.TempDir(), "recording"),
+	}
+	runCommand(t, `wstun call --record `+p.recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
+	return p
+}
+
+// run runs an example in a subtest.
+func (p *examplePeers) run(t *testing.T, line string) {
+	t.Helper()
+	t.Run(line, func(t *testing.T) {
+		t.Parallel()
+		dir := exampleFolder(t, p.recording)
+		url := p.hub
+		if strings.Contains(line, "wstun serve") {
+			url = p.worker // the other end of a server is a client
+		}
+		runExample(t, dir, strings.NewReplacer(
+			"wss://worker.example/v1/ws/sync", url, "ws://127.0.0.1:7070/", url, " URL", " "+url,
+			" :9000", " "+p.plain, " :8443", " 127.0.0.1:0", "4711", p.pid, "--attach PID", "--attach "+p.pid,
+		).Replace(line))
+	})
+}
+
 // TestHelpExamples runs each example of each command's help, with addresses of its own in
 // place of the example's. Commands that run until stopped are stopped once they are ready.
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
-	hub := startDaemon(t, "wstun", "serve").find(t, `^(ws://.*)$`)
-	dial := startDaemon(t, "wstun", "dial", hub)
-	plain, pid := dial.find(t, `^(127\.0\.0\.1:\d+)$`), strconv.Itoa(dial.cmd.Process.Pid)
-	worker := startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`)
-	recording := filepath.Join(t.TempDir(), "recording")
-	runCommand(t, `wstun call --record `+recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
-
+	peers := startExamplePeers(t)
 	topics := []string{""}
 	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+) {2,}\S`).FindAllStringSubmatch(runCommand(t, "wstun help"), -1) {
 		topics = append(topics, m[1])
@@ -33,17 +60,24 @@ func TestHelpExamples(t *testing.T) {
 	}
 	for _, topic := range topics {
 		for _, line := range helpExamples(t, topic) {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				dir := exampleFolder(t, recording)
-				url := hub
-				if strings.Contains(line, "wstun serve") {
-					url = worker // the other end of a server is a client
-				}
-				line = strings.NewReplacer("wss://worker.example/v1/ws/sync", url, " :9000", " "+plain, " :8443", " 127.0.0.1:0", "4711", pid).Replace(line)
-				runExample(t, dir, line)
-			})
+			peers.run(t, line)
 		}
+	}
+}
+
+// TestDemoExamples runs the commands that wstun demo prints.
+func TestDemoExamples(t *testing.T) {
+	t.Parallel()
+	demo := startDaemon(t, "wstun", "demo")
+	lines := regexp.MustCompile(`(?m)^  (wstun .*?) +# `).FindAllStringSubmatch(demo.find(t, `(?s)^(Try in other terminals.*)The tunnel stays up`), -1)
+	if len(lines) < 6 {
+		t.Fatalf("only %q", lines)
+	}
+	for _, line := range lines {
+		t.Run(line[1], func(t *testing.T) {
+			t.Parallel()
+			runExample(t, t.TempDir(), line[1])
+		})
 	}
 }
 
@@ -75,6 +109,7 @@ func exampleFolder(t *testing.T, recording string) string {
 	}
 	for name, target := range map[string]string{
 		"cert.pem": "server.pem", "key.pem": "server.key", "hub.proto": proto, "recording": recording,
+		"hub.rec": recording, "api": filepath.Dir(proto),
 	} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

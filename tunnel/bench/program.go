@@ -93,7 +93,7 @@ func (p *program) parse(args []string) (*options, error) {
 	fs.StringVar(&bases, "bases", "pair,frp,chisel", "show ratios to those of these `SYSTEMS` that are measured")
 	fs.BoolVar(&o.full, "full", false, "also run the workloads that take minutes, once each")
 	fs.BoolVar(&o.secure, "tls", false, "also run workloads with TLS for which it makes little difference: links, memory")
-	fs.BoolVar(&o.markdown, "markdown", false, "print one table for a README instead")
+	fs.BoolVar(&o.markdown, "markdown", false, "print one table for RESULTS.md instead")
 	fs.BoolVar(&o.netns, "netns", true, "use a network namespace if possible")
 	fs.Var(&o.wstun, "wstun", "measure the wstun at `NAME=PATH`; repeatable (default: built from this tree)")
 	fs.StringVar(&o.chisel, "chisel", "chisel", "`PATH` of chisel; skipped if not found")
