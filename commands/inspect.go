@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -100,6 +101,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions) error {
 	}
 	opts := &inspect.Options{Version: version(), Role: "inspect", Secrets: &p.secrets, Redact: o.redact}
 	opts.Store.Memory = o.page.memory
+	o.page.limitGarbage()
 	switch {
 	case o.file != "":
 		return p.inspectFile(ctx, o, opts, logger)
@@ -116,7 +118,7 @@ func (p *program) inspectFile(ctx context.Context, o *inspectOptions, opts *insp
 		return usage.Errorf("%s: %w", o.file, pathCause(err))
 	}
 	defer file.Close()
-	opts.File = true
+	opts.File, opts.Addresses = true, func() []string { return []string{o.file} }
 	h := inspect.New(opts)
 	defer h.Close()
 	if err := h.Load(file); err != nil {
@@ -140,6 +142,7 @@ func (p *program) inspectTarget(ctx context.Context, o *inspectOptions, opts *in
 	}
 	defer t.Close()
 	opts.Catalog, opts.Target = t.Catalog, o.target.Addr
+	opts.Addresses = func() []string { return []string{p.secrets.Mask(cmp.Or(o.target.Addr, o.target.Endpoint.Accept))} }
 	opts.Conn = func(uint64) (grpc.ClientConnInterface, error) { return t.Conn, nil }
 	h := inspect.New(opts)
 	defer h.Close()
@@ -167,7 +170,7 @@ func (p *program) inspectRunning(ctx context.Context, o *inspectOptions, opts *i
 		return err
 	}
 	if hasPage {
-		return p.servePage(ctx, o, pageOf(client), logger)
+		return p.servePage(ctx, o, pageOf(client, logger), logger)
 	}
 	status, err := client.Status(ctx)
 	if err != nil {
@@ -193,7 +196,7 @@ func (p *program) inspectRunning(ctx context.Context, o *inspectOptions, opts *i
 	go func() {
 		defer close(loaded)
 		err := h.Load(events)
-		if ctx.Err() == nil {
+		if h.End(); ctx.Err() == nil {
 			logger.Warn("the process has ended", slog.String("process", client.Name()), slog.Any("err", err))
 		}
 	}()
@@ -225,13 +228,15 @@ func (s *polledSessions) sessions() []monitor.Session {
 }
 
 // pageOf passes requests on to the page of a process.
-func pageOf(client *admin.Client) http.Handler {
+func pageOf(client *admin.Client, logger *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { client.Address(r.Out) },
 		Transport:     client.Transport(),
 		FlushInterval: -1, // at once
+		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, "wstun: "+client.Name()+": "+err.Error(), http.StatusBadGateway)
+			logger.Debug("no answer", slog.String("process", client.Name()), slog.Any("err", err))
+			http.Error(w, "wstun: "+client.Name()+" doesn't answer. If its process has ended, run wstun inspect --attach with the new one's ID", http.StatusBadGateway)
 		},
 	}
 }

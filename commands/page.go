@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -58,6 +60,15 @@ func (o *pageOptions) checkMemory() error {
 	return nil
 }
 
+// limitGarbage makes the garbage collector run more often than by default, at which garbage
+// takes as much memory as the page. The user's GOGC wins.
+func (o *pageOptions) limitGarbage() {
+	const garbage, least = 16 << 20, 25 // bytes, and percent of the other memory
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(int(max(least, min(100, 100*garbage/o.memory))))
+	}
+}
+
 // page is the page of a running command. Nil does nothing.
 type page struct {
 	handler *inspect.Handler
@@ -71,6 +82,7 @@ func (p *program) startPage(o *adminOptions, out *output, redact []string, token
 	if !o.page.messages {
 		return nil, nil //nolint:nilnil // no page, no error
 	}
+	o.page.limitGarbage()
 	m := out.monitor
 	pg := &page{sampler: inspect.NewSampler(m.Sessions)}
 	opts.Store.Memory, opts.Version, opts.Role = o.page.memory, m.Info.Version, m.Info.Command

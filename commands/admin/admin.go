@@ -22,7 +22,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
-	"time"
 
 	"github.com/wstun/wstun/commands/monitor"
 	"github.com/wstun/wstun/commands/tracing"
@@ -83,22 +82,11 @@ func (a *Admin) Handler(withPprof bool) *http.ServeMux {
 		mux.HandleFunc("GET /debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "wstun: the command line may have secrets", http.StatusForbidden)
 		})
-		mux.HandleFunc("GET /debug/pprof/profile", unhurried(pprof.Profile))
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", unhurried(pprof.Trace))
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
-}
-
-// unhurried gives f a minute for an answer, in place of web.WriteTimeout.
-func unhurried(f http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		deadline := time.Now().Add(time.Minute)
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(deadline)
-		_ = control.SetWriteDeadline(deadline)
-		f(w, r)
-	}
 }
 
 // readyz answers whether a load balancer may send clients here. Upstreams don't count: they

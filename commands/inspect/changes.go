@@ -1,12 +1,14 @@
 package inspect
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/wstun/wstun/commands/inspect/store"
+	"github.com/wstun/wstun/commands/web"
 )
 
 const (
@@ -19,8 +21,9 @@ const (
 	// heartbeat is how often there is a batch even if nothing changes.
 	heartbeat = 15 * time.Second
 
-	// writeTimeout is how long a reader may take for a batch.
-	writeTimeout = 10 * time.Second
+	// maxStreams is how many streams of changes may be open. The server has a limit for all
+	// requests, and must answer others, too.
+	maxStreams = 16
 )
 
 // batch is a line of the stream of changes.
@@ -41,8 +44,7 @@ type goneView struct {
 // stream is a stream of changes. A slow reader gets fewer batches with more changes.
 type stream struct {
 	handler  *Handler
-	w        http.ResponseWriter
-	control  *http.ResponseController
+	w        *web.StreamWriter
 	since    uint64
 	dropped  uint64            // calls, in the batch before
 	sessions map[uint64]string // as sent
@@ -56,8 +58,12 @@ func (h *Handler) changes(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error(), "")
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	s := &stream{handler: h, w: w, control: http.NewResponseController(w), since: since, sessions: map[uint64]string{}}
+	defer h.streams.Add(-1)
+	if h.streams.Add(1) > maxStreams {
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d pages are open already", maxStreams), "close some of them")
+		return
+	}
+	s := &stream{handler: h, w: web.NewStream(w), since: since, sessions: map[uint64]string{}}
 	if !s.write(map[string]any{"type": "hello", "boot": h.boot, "rev": h.store.Rev()}) {
 		return
 	}
@@ -143,9 +149,8 @@ func (s *stream) changedSessions() []Session {
 
 // write writes a line, and reports whether the reader is still there.
 func (s *stream) write(v any) bool {
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every writer has one
 	_, err := s.w.Write(line(v))
-	return err == nil && s.control.Flush() == nil
+	return err == nil
 }
 
 // number returns a parameter that is a number, or fallback if it is missing.

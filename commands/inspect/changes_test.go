@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,5 +226,23 @@ func TestSessions(t *testing.T) {
 	b = s.next()
 	if list := b["sessions"].([]any); len(list) != 1 || at(t, list, 0, "state") != "down" || at(t, list, 0, "rates") != nil {
 		t.Errorf("then %v", list)
+	}
+}
+
+// Streams of changes can't take the places of all other requests.
+func TestTooManyStreams(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, 0, Options{})
+	var streams []*follower
+	for range maxStreams {
+		s := e.follow("")
+		s.next()
+		streams = append(streams, s)
+	}
+	if status, body := e.do(http.MethodGet, "/api/v1/changes", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "16 pages") {
+		t.Errorf("one more: %d %s", status, body)
+	}
+	for _, s := range streams {
+		s.close()
 	}
 }

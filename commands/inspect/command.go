@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,10 @@ import (
 // maxCommand is how long the requests of a command may be, in bytes. Linux has a limit of
 // 128 KiB for an argument.
 const maxCommand = 100 << 10
+
+// notUTF8 matches the key of an object in the place of text that isn't UTF-8, see
+// package message.
+var notUTF8 = regexp.MustCompile(`"@bytes(:[\w+/=]*)?":`)
 
 // command serves a command that makes a call again.
 func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
@@ -54,11 +59,12 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 		return "", errors.New("the method has no name that a command can have")
 	}
 	c := &commandLine{secrets: h.opts.Secrets}
-	header, limit, target := "-H", "-max-time", cmp.Or(h.opts.Address, "127.0.0.1:50051")
+	header, limit, target := "-H", "-max-time", h.address()
 	switch as {
 	case "grpcurl":
 		c.words = []string{"grpcurl", "-plaintext"}
-		if h.opts.Address == "" {
+		if target == "" {
+			target = "127.0.0.1:50051"
 			c.note("wstun dial URL makes the server available at this address")
 		}
 	default:
@@ -67,6 +73,10 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 		if h.opts.Target == "" {
 			c.note("put the URL of the session here")
 		}
+	}
+	if masked := h.opts.Secrets.Mask(target); masked != target {
+		c.note("left out because it is secret: a part of the URL")
+		target = masked
 	}
 	c.metadata(header, d.Request)
 	if d.Timeout > 0 {
@@ -78,6 +88,19 @@ func (h *Handler) commandFor(ctx context.Context, d *store.Details, as string) (
 	}
 	c.words = append(c.words, "-d", data, target, service+"/"+name)
 	return c.String(), nil
+}
+
+// address returns the address of a plaintext gRPC listener, "" if there is none.
+func (h *Handler) address() string {
+	if h.opts.Address != "" || h.opts.Role != "dial" || h.opts.Addresses == nil {
+		return h.opts.Address
+	}
+	for _, address := range h.opts.Addresses() {
+		if !strings.Contains(address, "/") { // no URL, no socket
+			return address
+		}
+	}
+	return ""
 }
 
 // requests returns the requests of a call in JSON.
@@ -98,6 +121,8 @@ func (h *Handler) requests(ctx context.Context, c *commandLine, d *store.Details
 			return "", errors.New("a request isn't kept as a whole")
 		case !decoded.Schema && len(decoded.Data) > 0:
 			return "", errors.New("the type of the requests isn't known")
+		case notUTF8.MatchString(decoded.JSON):
+			return "", errors.New("a request has text that isn't UTF-8")
 		case decoded.Unknown > 0:
 			return "", errors.New("a request has fields that aren't in its type")
 		}

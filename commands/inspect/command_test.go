@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/wstun/wstun/commands/demo"
+	"github.com/wstun/wstun/tunnel/escape"
 	"github.com/wstun/wstun/tunnel/trace"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
@@ -134,6 +135,7 @@ func TestCommandText(t *testing.T) {
 		{1, "grpcurl", "# wstun dial URL makes the server available at this address\ngrpcurl -plaintext -max-time 2 -d '{\"name\":\"a\"}' 127.0.0.1:50051 wstun.demo.v1.Hub/CreateKey", ""},
 		{add(hub+"CreateKey", create, 9), "wstun", "", "whole"},
 		{add(hub+"CreateKey", []byte("\x50\x01"), 2), "wstun", "", "aren't in its type"},
+		{add(hub+"CreateKey", []byte("\x0a\x02a\xff"), 4), "wstun", "", "isn't UTF-8"},
 		{add("/other.Hub/CreateKey", create, 3), "wstun", "", "isn't known"},
 		{add("/--help/x", create, 3), "wstun", "", "no name"},
 		{
@@ -145,6 +147,18 @@ func TestCommandText(t *testing.T) {
 		got, err := h.commandFor(t.Context(), h.Store().Call(test.id), test.as)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("call %d as %s: %q, %v; want %q, %q", test.id, test.as, got, err, test.want, test.err)
+		}
+	}
+	secrets := &escape.Secrets{}
+	secrets.Add("pa55word")
+	h.opts.Secrets, h.opts.Target = secrets, "ws://u:pa55word@h/"
+	h.opts.Role, h.opts.Addresses = "dial", func() []string { return []string{"unix:/run/s", "127.0.0.1:4000"} }
+	for as, want := range map[string]string{
+		"wstun":   "# left out because it is secret: a part of the URL\nwstun call --max-time 2 -d '{\"name\":\"a\"}' 'ws://u:***@h/' wstun.demo.v1.Hub/CreateKey",
+		"grpcurl": "grpcurl -plaintext -max-time 2 -d '{\"name\":\"a\"}' 127.0.0.1:4000 wstun.demo.v1.Hub/CreateKey",
+	} {
+		if got, err := h.commandFor(t.Context(), h.Store().Call(1), as); got != want || err != nil {
+			t.Errorf("of dial as %s: %q, %v; want %q", as, got, err, want)
 		}
 	}
 	if got := withoutRedacted(`{"a":"[redacted]","b":[{"c":"[redacted]","d":12345678901234567890}],"e":"<"}`); got != `{"b":[{"d":12345678901234567890}],"e":"<"}` {

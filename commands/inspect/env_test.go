@@ -60,6 +60,9 @@ func newEnv(tb testing.TB, sessions int, opts Options) *env {
 	if opts.Catalog == nil {
 		opts.Catalog = hubCatalog(tb)
 	}
+	if opts.Sessions == nil {
+		opts.Sessions = func() []Session { return nil }
+	}
 	opts.Address = e.address
 	opts.Conn = func(uint64) (grpc.ClientConnInterface, error) { return cc, nil }
 	e.Handler = New(&opts)

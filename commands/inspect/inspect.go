@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -70,7 +71,7 @@ type Options struct {
 	Conn func(session uint64) (grpc.ClientConnInterface, error)
 
 	// Target is that of wstun call, and Address the host:port of a plaintext gRPC listener,
-	// for copied commands. Default: an example.
+	// for copied commands. Default: an example, and for Role dial one of Addresses.
 	Target, Address string
 }
 
@@ -84,6 +85,8 @@ type Handler struct {
 	kinds   kinds
 	mine    pageCalls
 	scan    chan struct{} // has an element while messages are searched
+	ended   atomic.Bool
+	streams atomic.Int64 // of changes
 
 	ctx   context.Context //nolint:containedctx // until Close
 	close context.CancelFunc
@@ -160,6 +163,9 @@ func (h *Handler) Load(r io.Reader) error {
 	return h.store.Load(r, origin, func(files []byte) { h.opts.Learned.AddSet(files) }, h.isSecret)
 }
 
+// End makes the page say that the process has ended whose calls it shows.
+func (h *Handler) End() { h.ended.Store(true) }
+
 // Forget makes the handler ask for the types of messages again, because there is another
 // server.
 func (h *Handler) Forget() {
@@ -211,12 +217,15 @@ func (h *Handler) info(w http.ResponseWriter, _ *http.Request) {
 		addresses = append(addresses, h.opts.Addresses()...)
 	}
 	source := "live"
-	if h.opts.File {
+	switch {
+	case h.opts.File:
 		source = "file"
+	case h.ended.Load():
+		source = "ended"
 	}
 	reply(w, http.StatusOK, map[string]any{
 		"boot": h.boot, "version": h.opts.Version, "role": h.opts.Role, "addresses": addresses, "source": source,
-		"calls": h.opts.Conn != nil, "now": time.Now().UnixMilli(),
+		"sessions": h.opts.Sessions != nil, "calls": h.opts.Conn != nil, "now": time.Now().UnixMilli(),
 		"limits":  map[string]any{"memory": u.Limits.Memory, "calls": u.Limits.Calls, "messages": store.MaxMessages, "call_memory": store.MaxCallMemory},
 		"used":    map[string]any{"memory": u.Memory, "calls": u.Calls, "messages": u.Messages},
 		"dropped": map[string]any{"calls": u.Dropped.Calls, "messages": u.Dropped.Messages, "lost": u.Dropped.Lost.Events + u.Dropped.Lost.Calls},

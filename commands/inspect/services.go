@@ -15,6 +15,7 @@ import (
 	"github.com/wstun/wstun/commands/inspect/store"
 	"github.com/wstun/wstun/commands/recording"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/tunnel/trace"
 )
 
 // serviceView is a service in JSON. See api.md.
@@ -66,7 +67,7 @@ func (h *Handler) services(w http.ResponseWriter, r *http.Request) {
 	case len(symbols) == 0:
 		note = "the types aren't known: the server has no reflection, or there is none"
 	}
-	services := slices.SortedFunc(maps.Values(all), func(a, b *serviceView) int { return cmp.Compare(a.Name, b.Name) })
+	services := slices.SortedFunc(maps.Values(all), compareServices)
 	if services == nil {
 		services = []*serviceView{}
 	}
@@ -74,6 +75,17 @@ func (h *Handler) services(w http.ResponseWriter, r *http.Request) {
 		Services []*serviceView `json:"services"`
 		Note     string         `json:"note,omitempty"`
 	}{services, note})
+}
+
+// compareServices sorts services by name, gRPC's own after the others.
+func compareServices(a, b *serviceView) int {
+	isOwn := func(s *serviceView) int {
+		if trace.IsInfrastructure("/" + s.Name + "/") {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(isOwn(a)-isOwn(b), cmp.Compare(a.Name, b.Name))
 }
 
 func newServiceView(sd protoreflect.ServiceDescriptor) *serviceView {

@@ -36,6 +36,7 @@ func TestServices(t *testing.T) {
 		s.Event(&event)
 	}
 	s.Event(&trace.Event{Type: trace.ClientHeader, Call: 200, Method: "/other.A/B", Time: time.Now()})
+	s.Event(&trace.Event{Type: trace.ClientHeader, Call: 201, Method: "/grpc.health.v1.Health/Check", Time: time.Now()})
 	v := e.object("services")
 	if got := at(t, v, "services", 0, "name"); got != "form.v1.Shop" || at(t, v, "services", 0, "comment") != "Shop sells." {
 		t.Errorf("services = %v", v)
@@ -53,6 +54,7 @@ func TestServices(t *testing.T) {
 		{true, at(t, v, "services", 0, "methods", 1, "up")},
 		{true, at(t, v, "services", 0, "methods", 1, "down")},
 		{"other.A", at(t, v, "services", 1, "name")},
+		{"grpc.health.v1.Health", at(t, v, "services", 2, "name")},
 		{false, at(t, v, "services", 1, "methods", 0, "described")},
 		{1.0, at(t, v, "services", 1, "methods", 0, "observed", "open")},
 	} {
@@ -97,6 +99,10 @@ func TestMethod(t *testing.T) {
 	}
 	if at(t, v, "template", "parts") == nil {
 		t.Errorf("template = %v", v["template"])
+	}
+	v = e.object("services/form.v1.Shop/Wait")
+	if v["hint"] != `"1.5s"` || len(v["types"].(map[string]any)) != 0 || v["template"] != "0s" {
+		t.Errorf("with a Duration as request: %v", v)
 	}
 }
 

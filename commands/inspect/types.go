@@ -31,6 +31,7 @@ type formView struct {
 	Comment  string               `json:"comment,omitempty"`
 	Request  string               `json:"request"`
 	Response string               `json:"response"`
+	Hint     string               `json:"hint,omitempty"`
 	Template json.RawMessage      `json:"template,omitempty"`
 	Types    map[string]*typeView `json:"types"`
 	Note     string               `json:"note,omitempty"`
@@ -86,7 +87,7 @@ func (h *Handler) method(w http.ResponseWriter, r *http.Request) {
 	}
 	f := &formView{
 		Name: string(md.Name()), Service: string(md.Parent().FullName()), Kind: kindOf(md), Comment: comment(md),
-		Request: string(md.Input().FullName()), Response: string(md.Output().FullName()), Types: map[string]*typeView{},
+		Request: string(md.Input().FullName()), Response: string(md.Output().FullName()), Types: map[string]*typeView{}, Hint: hints[md.Input().FullName()],
 	}
 	f.add(md.Input())
 	if example, err := reflection.Template(ctx, md.Input()); err == nil {
@@ -103,7 +104,7 @@ func (f *formView) add(md protoreflect.MessageDescriptor) {
 		md := queue[0]
 		name := string(md.FullName())
 		switch {
-		case f.Types[name] != nil, hints[md.FullName()] != "" && name != f.Request:
+		case f.Types[name] != nil, hints[md.FullName()] != "":
 			continue
 		case len(f.Types) == maxTypes:
 			f.Note = "some types are missing: there are too many"

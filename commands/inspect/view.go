@@ -23,6 +23,7 @@ type callView struct {
 	Stream  uint32                  `json:"stream,omitempty"`
 	Method  string                  `json:"method"`
 	Kind    string                  `json:"kind,omitempty"`
+	Infra   bool                    `json:"infrastructure,omitempty"`
 	Peer    string                  `json:"peer,omitempty"`
 	Origin  store.Origin            `json:"origin"`
 	Start   int64                   `json:"start"`
@@ -53,7 +54,7 @@ const maxMessage = 4 << 10
 // view returns c in JSON.
 func (h *Handler) view(c *store.Call) *callView {
 	v := &callView{
-		ID: c.ID, Session: c.Session, Stream: c.Stream, Method: c.Method, Kind: h.kind(c.Method), Origin: c.Origin,
+		ID: c.ID, Session: c.Session, Stream: c.Stream, Method: c.Method, Kind: h.kind(c.Method), Infra: trace.IsInfrastructure(c.Method), Origin: c.Origin,
 		Start: c.Start.UnixMilli(), Up: count{c.Sent.Messages, c.Sent.Bytes}, Down: count{c.Received.Messages, c.Received.Bytes},
 		Rates: c.Rates, Dropped: c.Dropped, Lost: c.Lost(),
 	}

@@ -2,6 +2,8 @@ package web
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -14,16 +16,15 @@ const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
+	bodyTimeout   = 10 * time.Second
 	maxRequests   = 64 // at a time, including streams
 
-	// WriteTimeout is how long a write of a response may take. Handlers of endless responses
-	// set it for each write.
+	// WriteTimeout is how long a write of a response may take.
 	WriteTimeout = 10 * time.Second
 )
 
-// NewServer returns a server with limits for the time and number of requests and the number
-// of connections. Problems with
-// clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
+// NewServer returns a server with limits for the time of requests, and their number and that
+// of connections. Problems with clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
 // endless responses end; the end of ctx doesn't end them.
 func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -41,24 +42,59 @@ func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *
 }
 
 // limited refuses requests beyond maxRequests with 503, and bounds the time for reading a
-// body and for writing.
+// body and for each write of a response. A response may take any time.
 func limited(next http.Handler) http.Handler {
 	slots := make(chan struct{}, maxRequests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		deadline := time.Now().Add(WriteTimeout)
 		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(deadline) // for a refusal as well: the server then reads the body
-		_ = control.SetWriteDeadline(deadline)
+		if r.ContentLength != 0 { // also of a refusal: the server then reads the body
+			_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+			r.Body = &body{r.Body, control}
+		}
+		timed := &writer{w, control}
+		timed.extend() // for 100 Continue
 		select {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(timed, r)
 		default:
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "wstun: too many requests at a time", http.StatusServiceUnavailable)
+			http.Error(timed, "wstun: too many requests at a time", http.StatusServiceUnavailable)
 		}
+		timed.extend() // for the rest
 	})
 }
+
+// body is the body of a request. A deadline for reading that passes after its end would end
+// the context of the request, and those of all later requests of the connection.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// writer fails if a write takes longer than WriteTimeout.
+type writer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Unwrap is for http.ResponseController.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *writer) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(WriteTimeout)) }
 
 // debugLog logs the lines of an http.Server.
 type debugLog struct{ logger *slog.Logger }
@@ -68,8 +104,7 @@ func (l debugLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// StreamWriter writes parts of an endless response, each of which is sent at once. A client that
-// doesn't read for WriteTimeout makes Write fail.
+// StreamWriter writes parts of an endless response, each of which is sent at once.
 type StreamWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -78,13 +113,10 @@ type StreamWriter struct {
 // NewStream begins an endless response of lines in JSON.
 func NewStream(w http.ResponseWriter) *StreamWriter {
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	s := &StreamWriter{w, http.NewResponseController(w)}
-	_ = s.control.SetReadDeadline(time.Time{}) // otherwise the request's context would end
-	return s
+	return &StreamWriter{w, http.NewResponseController(w)}
 }
 
 func (s *StreamWriter) Write(p []byte) (int, error) {
-	_ = s.control.SetWriteDeadline(time.Now().Add(WriteTimeout))
 	n, err := s.w.Write(p)
 	if err == nil {
 		err = s.control.Flush()

@@ -3,6 +3,7 @@ import {attr, h, say, text, visible} from './dom.js';
 import {messageForm} from './form.js';
 import {duration, plural, state, took} from './format.js';
 import {tree} from './json.js';
+import {scalar} from './scalar.js';
 import {now, onchange, store} from './store.js';
 
 // Metadata that belongs to the transport, or can't be sent again.
@@ -26,8 +27,14 @@ async function load(method, call) {
   const metadata = (info?.request ?? []).filter(([k, v]) => !own.test(k) && v !== '[redacted]');
   const requests = (sent?.messages ?? []).map(r => r.json).filter(Boolean);
   const masked = new Set((sent?.messages ?? []).flatMap(r => r.redacted ?? []));
-  return {...m, method, metadata, masked, requests: requests.length ? requests : [m.template ?? {}]};
+  return {...m, method, metadata, masked, requests: requests.length ? requests : [first(m)]};
 }
+
+const isMessage = m => !!m.types[m.request] || !m.hint || m.request === 'google.protobuf.Empty';
+
+// first is the request at the beginning: an empty one. That of a well-known type may be
+// no JSON object.
+const first = m => isMessage(m) ? {} : structuredClone(m.template ?? null);
 
 class Form {
   constructor(m, onshow) {
@@ -53,7 +60,7 @@ class Form {
       m.comment && h('p', {className: 'fnote'}, m.comment), m.masked.size > 0 && h('p', {className: 'mnote'}, `Masked in the recorded requests, fill in: ${[...m.masked].join(', ')}`), this.problem, this.result,
       h('div', {className: 'two'},
         h('section', {}, h('h3', {}, m.request), this.stream && this.steps, this.fields),
-        h('section', {}, h('h3', {}, 'As JSON'), this.json, h('h3', {}, 'Metadata'), this.metadata)));
+        h('section', {}, h('h3', {}, 'As JSON ', m.template && m.types[m.request]?.fields.length > 0 && this.example()), this.json, h('h3', {}, 'Metadata'), this.metadata)));
     this.fill();
     this.buttons();
   }
@@ -63,7 +70,7 @@ class Form {
 
   // fill shows the request that is edited.
   fill() {
-    this.fields.replaceChildren(messageForm(this.m.types, this.m.request, this.value, () => this.writeJSON()));
+    this.fillFields();
     this.writeJSON();
     const button = (label, title, disabled, f) => h('button', {type: 'button', className: 'link', title, 'aria-label': title, disabled, onclick: () => {
       f();
@@ -74,10 +81,19 @@ class Form {
       button('‹', 'Previous request', this.at === 0, () => this.at--),
       h('span', {className: 'num'}, `request ${this.at + 1} of ${n}`),
       button('›', 'Next request', this.at === n - 1, () => this.at++),
-      button('+ add', 'Add a request', false, () => { this.at = this.requests.push(structuredClone(this.m.template ?? {})) - 1; }),
+      button('+ add', 'Add a request', false, () => { this.at = this.requests.push(first(this.m)) - 1; }),
       button('− remove', 'Remove this request', n === 1, () => {
         this.requests.splice(this.at, 1);
         this.at = Math.max(0, this.at - 1);
+      }));
+  }
+
+  fillFields() {
+    const {m} = this;
+    this.fields.replaceChildren(isMessage(m) ? messageForm(m.types, m.request, this.value, () => this.writeJSON())
+      : scalar({type: 'message', ref: m.request, hint: m.hint}, 'field', this.value, v => {
+        this.requests[this.at] = v ?? first(m);
+        this.writeJSON();
       }));
   }
 
@@ -89,13 +105,21 @@ class Form {
   readJSON() {
     try {
       const v = JSON.parse(this.json.value);
-      if (v === null || typeof v !== 'object' || Array.isArray(v)) throw new Error('not an object');
+      if (isMessage(this.m) && (v === null || typeof v !== 'object' || Array.isArray(v))) throw new Error('not an object');
       this.requests[this.at] = v;
       this.json.setCustomValidity('');
-      this.fields.replaceChildren(messageForm(this.m.types, this.m.request, v, () => this.writeJSON()));
+      this.fillFields();
     } catch (e) {
       this.json.setCustomValidity(e.message);
     }
+  }
+
+  // example makes a button that sets every field.
+  example() {
+    return h('button', {type: 'button', className: 'link', title: 'Set every field', onclick: () => {
+      this.requests[this.at] = structuredClone(this.m.template);
+      this.fill();
+    }}, 'Example');
   }
 
   buttons() {

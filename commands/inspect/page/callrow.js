@@ -1,5 +1,5 @@
 import {activity, isQuiet} from './activity.js';
-import {attr, h, text} from './dom.js';
+import {attr, h, text, visible} from './dom.js';
 import {bytes, count, duration, kindMark, split, state, took} from './format.js';
 import {now} from './store.js';
 
@@ -18,7 +18,7 @@ export function fillCallRow(row, c, span) {
   const e = row.cells, [, service, name] = split(c.method), end = c.end || now();
   row.call = c;
   attr(row, 'data-st', state(c));
-  if (row.title !== c.method) row.title = c.method;
+  attr(row, 'title', visible((c.message ? `${c.method}: ${c.message}` : c.method).slice(0, 500)));
   text(e.name, name);
   text(e.service, service);
   text(e.kind, kindMark[c.kind] ?? '');

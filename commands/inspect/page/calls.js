@@ -3,7 +3,7 @@ import {callRow, fillCallRow} from './callrow.js';
 import {$, empty, h, spark, text} from './dom.js';
 import {parse} from './filter.js';
 import {clock, duration} from './format.js';
-import {now, onchange, store} from './store.js';
+import {isFile, now, onchange, store} from './store.js';
 import {VList, newerButton} from './vlist.js';
 
 // Calls that have been open for this long are pinned, but not too many.
@@ -25,6 +25,8 @@ export function callTable(onselect, onopen) {
   });
   root.append(pins.el, head, h('div', {className: 'listbox'}, list.el, note, newer.button));
   list.el.addEventListener('dblclick', onopen);
+  // The columns end where those of the list do, whose scrollbar has another width in each browser.
+  new ResizeObserver(() => { head.style.paddingRight = `${12 + list.el.offsetWidth - list.el.clientWidth}px`; }).observe(list.el);
 
   let view = [], span = [0, 1], filter = parse(''), range, chosen, paused = false, missed = 0, matching, soon;
   const test = c => filter.test(c) && (!matching || matching.has(c.id)) &&
@@ -95,7 +97,9 @@ export function callTable(onselect, onopen) {
 
   const whyEmpty = () => store.problem ? `wstun refuses the page\n${store.problem}`
     : note.problem ? `The filter isn't valid\n${note.problem}`
-    : store.calls.length ? 'No call matches\nEsc clears the filter.'
+    : store.counts.shown ? 'No call matches\nEsc clears the filter.'
+    : isFile() ? 'No calls\nThe recording has none.'
+    : store.info.sessions === false && store.info.calls ? 'No calls yet\nPress Call beside a method under Services.'
     : store.sessions.size ? 'No calls yet\nCalls through the tunnel appear here. Make one, such as:\n' + exampleCommand()
     : 'No session\nwstun waits for one, and shows its calls as they pass. To see what fails on the way:\nwstun check TARGET';
 
@@ -161,9 +165,9 @@ function pinnedCalls(onpick) {
     row.lastElementChild.append(row.spark.svg);
     row.addEventListener('click', () => onpick(row.call));
     row.addEventListener('keydown', e => {
-      if (e.key !== ' ') return;
+      if (e.key !== ' ' && e.key !== 'Enter') return;
       onpick(row.call);
-      e.preventDefault();
+      if (e.key === ' ') e.preventDefault(); // Enter goes on to the messages
     });
     rows.push(row);
     el.append(row);
@@ -178,7 +182,7 @@ function pinnedCalls(onpick) {
         row.hidden = i >= pinned.length;
         if (row.hidden) return;
         fillCallRow(row, pinned[i], [0, 1]);
-        row.spark.draw(pinned[i].rates ?? []);
+        row.spark.draw((pinned[i].rates ?? []).slice(0, -1)); // the last second isn't over
         row.classList.toggle('sel', pinned[i] === chosen);
       });
       el.hidden = !pinned.length;

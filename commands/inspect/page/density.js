@@ -1,6 +1,7 @@
 import {callPath, get} from './api.js';
 import {h, text} from './dom.js';
 import {count} from './format.js';
+import {onTheme} from './layout.js';
 
 const spans = 160;
 
@@ -9,7 +10,8 @@ const spans = 160;
 export function density(onjump) {
   const canvas = h('canvas', {'aria-hidden': 'true'}), peak = h('span');
   const el = h('div', {className: 'dens', title: 'Messages over the time of the call. Click to go there.'}, canvas, peak);
-  let counts = [], drawn = 0;
+  let counts = [], length = 1, drawn = 0;
+  onTheme(draw);
 
   canvas.addEventListener('click', e => {
     const i = Math.floor(e.offsetX / canvas.clientWidth * counts.length);
@@ -17,7 +19,7 @@ export function density(onjump) {
     onjump(sum(i) / Math.max(1, sum(counts.length)));
   });
 
-  function draw(ms) {
+  function draw() {
     const w = canvas.clientWidth, height = canvas.clientHeight, k = devicePixelRatio, ctx = canvas.getContext('2d');
     const max = Math.max(...counts, 1), width = w / counts.length;
     Object.assign(canvas, {width: w * k, height: height * k});
@@ -28,7 +30,7 @@ export function density(onjump) {
       const bar = n ? Math.max(1.5, (height - 6) * n / max) : 0;
       ctx.fillRect(i * width, height - bar, Math.max(1, width - 1), bar);
     });
-    text(peak, `peak ${count(Math.ceil(max / Math.max(.001, ms / 1000)))}/s`);
+    text(peak, `peak ${count(Math.ceil(max / Math.max(.001, length / 1000)))}/s`);
   }
 
   return {
@@ -41,7 +43,8 @@ export function density(onjump) {
       try {
         const r = await get(callPath(call, `rate?n=${spans}`));
         counts = r.counts;
-        draw(r.ms);
+        length = r.ms;
+        draw();
       } catch { /* the call isn't kept any more, or the server is gone */ }
     },
   };

@@ -1,14 +1,15 @@
+import {activity, isQuiet} from './activity.js';
 import {callPath, get, getText} from './api.js';
 import {callForm} from './callform.js';
-import {$, attr, copy, h, say, text} from './dom.js';
+import {$, attr, copy, h, say, text, visible} from './dom.js';
 import {bytes, clock, count, duration, kindMark, kindName, split, state, took} from './format.js';
 import {messages} from './messages.js';
 import {metadataPane, timingPane} from './meta.js';
 import {replayPane} from './replay.js';
-import {now, onchange, store} from './store.js';
+import {isFile, now, onchange, store} from './store.js';
 
 const tabs = ['Messages', 'Metadata', 'Timing', 'Call', 'Replay'];
-const callsOff = 'Calls from the page are off: start wstun with --admin-calls';
+const callsOff = () => isFile() ? 'A recording takes no calls: see wstun replay' : 'Calls from the page are off: start wstun dial with --admin-calls';
 
 // detailPane shows one call: its messages, metadata and times, and forms to make it
 // again. onshow is called with a call to show.
@@ -39,13 +40,14 @@ export function detailPane(onshow) {
 
   function head() {
     const [, service, name] = split(call.method), st = state(call);
-    if (title.title !== call.method) {
-      title.title = call.method;
+    if (title.title !== visible(call.method)) {
+      title.title = visible(call.method);
       title.replaceChildren(h('span', {className: 'muted'}, service + '/'), h('b', {}, name));
     }
     text(kind, call.kind in kindName ? `${kindMark[call.kind]} ${kindName[call.kind]}` : '');
     attr(status, 'data-st', st);
-    text(status, call.code ?? 'open');
+    text(status, call.code ?? activity(call));
+    attr(status, 'data-quiet', isQuiet(call) ? '' : null);
     text(facts.time, duration(took(call, now())));
     text(facts.up, `↑ ${count(call.up.n)} · ${bytes(call.up.b)}`);
     text(facts.down, `↓ ${count(call.down.n)} · ${bytes(call.down.b)}`);
@@ -90,7 +92,7 @@ export function detailPane(onshow) {
 
   function show(i) {
     if (i > 2 && !store.info.calls) {
-      say(callsOff);
+      say(callsOff());
       return;
     }
     if (!call) return;

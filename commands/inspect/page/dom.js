@@ -17,6 +17,7 @@ export function h(tag, props, ...children) {
   for (const [k, v] of Object.entries(props ?? {})) {
     if (isNothing(v)) continue;
     if (k.startsWith('on')) e.addEventListener(k.slice(2), v);
+    else if (k === 'title' || k.startsWith('aria-')) e.setAttribute(k, visible(String(v)));
     else if (k in e && k !== 'role') e[k] = v;
     else e.setAttribute(k, v);
   }

@@ -1,4 +1,5 @@
 import {split, took} from './format.js';
+import {isHidden} from './store.js';
 
 const units = {us: 1e-3, 'µs': 1e-3, ms: 1, s: 1000, m: 60000, h: 3600000};
 
@@ -6,12 +7,14 @@ const units = {us: 1e-3, 'µs': 1e-3, ms: 1, s: 1000, m: 60000, h: 3600000};
 //   Watch !Health status!=OK >500ms s1 is:open
 // A word that is no other term is looked for in the method and the status message.
 // test decides by a call's summary; remote has the terms that need messages, which
-// only the server can decide.
+// only the server can decide. As with wstun trace, calls of gRPC's own services are
+// hidden unless a term names methods.
 export function parse(q) {
   const terms = q.trim().split(/\s+/).filter(Boolean);
   const remote = terms.filter(t => /^!?(\$\.|size[<>])/.test(t));
   const tests = terms.filter(t => !remote.includes(t)).map(term);
-  return {test: c => tests.every(t => t(c)), remote: remote.join(' ')};
+  const named = terms.some(isMethod);
+  return {test: c => (named || !isHidden(c)) && tests.every(t => t(c)), remote: remote.join(' ')};
 }
 
 function term(t) {
@@ -39,10 +42,17 @@ function term(t) {
   return method(t);
 }
 
-// forServer returns a filter in the server's grammar, which lacks is: and words.
-export function forServer(q) {
+// isMethod reports whether a term is a pattern or a word that a method must have.
+const isMethod = t => !/^(!|status!?=|[<>]|s\d+$|is:|size[<>]|\$\.)/i.test(t);
+
+const infrastructure = ['reflection', 'health', 'channelz'].map(s => `!grpc.${s}.*/*`);
+
+// forServer returns a filter in the server's grammar, which lacks is: and words. Calls
+// of gRPC's own services are left out, unless all is set or a term names methods.
+export function forServer(q, all) {
   const terms = q.trim().split(/\s+/).filter(t => t && !/^!?is:/.test(t));
-  return terms.map(t => t.replace(/^(!?)([\w./-]+)$/, (all, not, word) => /^s\d+$/.test(word) ? all : `${not}*${word}*`)).join(' ');
+  const words = terms.map(t => t.replace(/^(!?)([\w./-]+)$/, (term, not, word) => /^s\d+$/.test(word) ? term : `${not}*${word}*`));
+  return [...words, ...all || terms.some(isMethod) ? [] : infrastructure].join(' ');
 }
 
 const letters = s => s.replaceAll('_', '').toUpperCase();

@@ -20,18 +20,19 @@ const two = n => String(Math.floor(n)).padStart(2, '0');
 // duration writes milliseconds.
 export function duration(ms) {
   if (ms < 0.1) return '<0.1 ms';
-  if (ms < 10) return ms.toFixed(1) + ' ms';
-  if (ms < 1000) return Math.round(ms) + ' ms';
+  if (ms < 9.95) return ms.toFixed(1) + ' ms';
+  if (ms < 999.5) return Math.round(ms) + ' ms';
   const s = ms / 1000;
-  if (s < 10) return s.toFixed(2) + ' s';
-  if (s < 60) return s.toFixed(1) + ' s';
+  if (s < 9.995) return s.toFixed(2) + ' s';
+  if (s < 59.95) return s.toFixed(1) + ' s';
+  if (s < 60) return '1m 00s';
   if (s < 3600) return `${Math.floor(s / 60)}m ${two(s % 60)}s`;
   if (s < 86400) return `${Math.floor(s / 3600)}h ${two(s / 60 % 60)}m`;
   return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600 % 24)}h`;
 }
 
 // age is duration without fractions, for what is minutes old or less.
-export const age = ms => ms < 60000 ? Math.max(0, Math.round(ms / 1000)) + ' s' : duration(ms);
+export const age = ms => ms < 59500 ? Math.max(0, Math.round(ms / 1000)) + ' s' : duration(ms);
 
 // clock writes the local time of milliseconds since 1970.
 export function clock(ms) {
@@ -46,7 +47,7 @@ export function split(method) {
 }
 
 export const kindMark = {server: '↓↓', client: '↑↑', bidi: '⇅'};
-export const kindName = {server: 'server stream', client: 'client stream', bidi: 'both stream'};
+export const kindName = {server: 'server stream', client: 'client stream', bidi: 'bidirectional stream'};
 
 // took is how long a call took, or has been open.
 export const took = (c, now) => c.ms ?? (c.end || now) - c.start;

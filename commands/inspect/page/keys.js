@@ -4,7 +4,7 @@ const all = [
   ['/', 'filter the calls, or find in the messages'], ['j k ↑ ↓', 'next, previous'], ['PgUp PgDn', 'a page'], ['g G', 'first; last, and follow'], ['↵ l', 'into the messages'],
   ['Esc h', 'back, or clear the filter'], ['J K', 'next, previous open call'], ['f', 'follow the newest'], ['p', 'pause, go on'], ['e o a', 'errors, open, all'],
   ['1 … 5', 'messages, metadata, timing, call, replay'], ['d', 'changes since the message before'], ['s', 'services'], ['c C', 'copy as grpcurl, as wstun call'],
-  ['r', 'call again'], ['Ctrl ↵', 'send, in a form'], ['x', 'export the calls'], ['t', 'light or dark'], ['?', 'these keys'],
+  ['r', 'call again'], ['Ctrl ↵', 'send, in a form'], ['x', 'export the calls'], ['i', 'calls of reflection, health and channelz'], ['t', 'light or dark'], ['?', 'these keys'],
 ];
 
 // helpDialog fills the dialog of the keys, and returns a function that opens or closes it.

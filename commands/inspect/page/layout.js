@@ -1,11 +1,17 @@
 import {$, attr} from './dom.js';
 
+const drawers = [];
+
+// onTheme calls draw, which draws a canvas, after each change of the theme.
+export const onTheme = draw => drawers.push(draw);
+
 // themeToggle sets the theme that was chosen before, and returns a function that changes
-// between light and dark. Without a choice it is the system's. redraw draws canvases.
-export function themeToggle(redraw) {
+// between light and dark. Without a choice it is the system's.
+export function themeToggle() {
   const root = document.documentElement;
   if (localStorage.theme) root.style.colorScheme = localStorage.theme;
   const isDark = () => (localStorage.theme ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
+  const redraw = () => drawers.forEach(draw => draw());
   const toggle = () => {
     root.style.colorScheme = localStorage.theme = isDark() ? 'light' : 'dark';
     redraw();

@@ -10,7 +10,7 @@ import {movableSplit, themeToggle} from './layout.js';
 import {overview} from './overview.js';
 import {serviceBrowser} from './services.js';
 import {sessionStrip, sessionTable} from './sessions.js';
-import {connect, isFile, onchange, store} from './store.js';
+import {connect, hasEnded, isFile, onchange, store, toggleInfrastructure} from './store.js';
 
 watchActivity();
 const filter = $('#filter');
@@ -23,7 +23,7 @@ const table = callTable(c => {
 }, enterMessages);
 const over = overview(range => table.setRange(range));
 const strip = sessionStrip(pickSession, () => detail.instead(sessionTable(pickSession)));
-const help = helpDialog(), toggleTheme = themeToggle(() => over.redraw());
+const help = helpDialog(), toggleTheme = themeToggle();
 movableSplit();
 
 function showCall(c) {
@@ -68,6 +68,11 @@ function pause() {
   footer();
 }
 
+function infrastructure() {
+  toggleInfrastructure();
+  refilter();
+}
+
 function browse(on = $('#services').getAttribute('aria-pressed') !== 'true') {
   attr($('#services'), 'aria-pressed', String(on));
   detail.instead(on ? serviceBrowser(q => {
@@ -83,7 +88,7 @@ function browse(on = $('#services').getAttribute('aria-pressed') !== 'true') {
 async function save() {
   say('Exporting…');
   try {
-    const r = await request('export?q=' + encodeURIComponent(forServer(query()))), url = URL.createObjectURL(await r.blob());
+    const r = await request('export?q=' + encodeURIComponent(forServer(query(), store.infrastructure))), url = URL.createObjectURL(await r.blob());
     const a = document.createElement('a');
     Object.assign(a, {href: url, download: 'calls.ndjson'}).click();
     URL.revokeObjectURL(url);
@@ -121,6 +126,7 @@ const actions = {
   s: () => browse(),
   t: toggleTheme,
   x: save,
+  i: infrastructure,
   J: () => table.pinned(1),
   K: () => table.pinned(-1),
   '?': help,
@@ -162,6 +168,7 @@ for (const id of ['all', 'errors', 'open']) $('#' + id).addEventListener('click'
 $('#pause').addEventListener('click', pause);
 $('#services').addEventListener('click', () => browse());
 $('#export').addEventListener('click', save);
+$('#infra').addEventListener('click', infrastructure);
 
 let downSince;
 function footer() {
@@ -173,7 +180,7 @@ function footer() {
 
 // kept describes what the server keeps, and what it had to drop or missed.
 function kept() {
-  const {used, limits, dropped} = store.info, parts = [`${plural(store.calls.length, 'call')} kept`];
+  const {used, limits, dropped, source} = store.info, parts = [...source === 'ended' ? ['The process has ended'] : [], `${plural(store.calls.length, 'call')} kept`];
   if (used?.memory && limits?.memory) parts.push(`${bytes(used.memory)} of ${bytes(limits.memory)}`);
   if (store.dropped) parts.push(`${plural(store.dropped, 'older call')} dropped`);
   if (dropped?.messages) parts.push(`${plural(dropped.messages, 'message')} dropped`);
@@ -182,15 +189,28 @@ function kept() {
   return parts.join(' · ');
 }
 
+// begin shows the services if there will be no other calls than those of the page.
+let begun = false;
+function begin() {
+  begun = true;
+  if (store.info.sessions === false && store.info.calls && !isFile()) browse(true);
+}
+
 onchange(() => {
   const {role, addresses = [], source} = store.info;
   text($('#role'), source === 'file' ? 'recording' : role ?? '');
   text($('#where'), addresses.join('  '));
+  $('#sessions').hidden = store.info.sessions === false;
+  if (!begun && store.info.boot) begin();
   document.title = ['wstun', role, addresses[0]].filter(Boolean).join(' ');
-  $('#pause').hidden = isFile();
-  text($('#nerr'), count(store.errors));
-  $('#nerr').classList.toggle('zero', store.errors === 0);
-  text($('#nopen'), count(store.open.length));
+  $('#pause').hidden = hasEnded();
+  const {open, failed, infrastructure} = store.counts;
+  text($('#nerr'), count(failed));
+  $('#nerr').classList.toggle('zero', failed === 0);
+  text($('#nopen'), count(open));
+  $('#infra').hidden = infrastructure === 0;
+  text($('#infra'), `${store.infrastructure ? 'Hide' : 'Show'} ${plural(infrastructure, 'call')} of reflection and health`);
+  attr($('#infra'), 'aria-pressed', String(store.infrastructure));
   footer();
 });
 setInterval(() => {

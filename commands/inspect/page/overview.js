@@ -1,6 +1,7 @@
 import {$, text} from './dom.js';
 import {bytes, clock, count} from './format.js';
-import {isFile, now, onchange, store} from './store.js';
+import {onTheme} from './layout.js';
+import {hasEnded, isHidden, now, onchange, store} from './store.js';
 
 const bars = 120, minutes = 3;
 
@@ -28,9 +29,9 @@ export function overview(onrange) {
   function paint() {
     dirty = false;
     t1 = frozen ?? now();
-    t0 = isFile() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
+    t0 = hasEnded() ? Math.min(store.calls[0]?.start ?? t1, t1 - 1000) : t1 - minutes * 60000;
     shown = counts(t0, (t1 - t0) / bars);
-    text(sum, isFile() ? `${count(store.calls.length)} calls, ${count(store.errors)} failed` : newest());
+    text(sum, hasEnded() ? `${count(store.counts.shown)} calls, ${count(store.counts.failed)} failed` : newest());
     draw(canvas, shown, flows.map(([t, rate]) => [place(t), rate]), range?.map(place), labels(t0, t1));
   }
 
@@ -62,6 +63,7 @@ export function overview(onrange) {
     onrange(range);
   });
   new ResizeObserver(() => { dirty = true; }).observe(canvas);
+  onTheme(() => { dirty = true; });
   onchange(sample);
   setInterval(() => {
     if (dirty && !document.hidden) requestAnimationFrame(paint);
@@ -75,7 +77,6 @@ export function overview(onrange) {
       range = undefined;
       dirty = true;
     },
-    redraw() { dirty = true; },
   };
 }
 
@@ -98,6 +99,7 @@ function counts(t0, span, n = bars) {
       if (c.end) break;
       continue;
     }
+    if (isHidden(c)) continue;
     const b = all[Math.min(n - 1, Math.floor((c.start - t0) / span))];
     if (c.code && c.code !== 'OK') b.failed++;
     else b.ok++;
@@ -135,7 +137,7 @@ function draw(canvas, all, flows, range, ticks) {
 function labels(t0, t1) {
   return Array.from({length: 7}, (_, i) => {
     const s = Math.round((t1 - t0) * (6 - i) / 6000);
-    if (isFile()) return clock(t1 - s * 1000).slice(0, 8);
+    if (hasEnded()) return clock(t1 - s * 1000).slice(0, 8);
     return s === 0 ? 'now' : `−${s < 60 ? `${s} s` : `${s / 60} min`}`;
   });
 }

@@ -11,7 +11,7 @@ export function sessionStrip(onpick, onall) {
   const all = h('button', {className: 'btn all', hidden: true, onclick: onall});
   const none = h('p', {className: 'muted none'}, 'No session yet. This line shows them once they are up.');
   root.append(none, all);
-  let picked;
+  let picked, order;
   onchange(() => {
     const shown = choose();
     none.hidden = shown.length > 0;
@@ -21,12 +21,15 @@ export function sessionStrip(onpick, onall) {
       cards.delete(id);
     }
     for (const s of shown) {
-      if (!cards.has(s.id)) {
-        cards.set(s.id, card(s, () => onpick(s.id)));
-        root.insertBefore(cards.get(s.id).el, all);
-      }
+      if (!cards.has(s.id)) cards.set(s.id, card(s, () => onpick(s.id)));
       cards.get(s.id).update(s);
       attr(cards.get(s.id).el, 'aria-pressed', String(s.id === picked));
+    }
+    if (order !== shown.map(s => s.id).join()) {
+      order = shown.map(s => s.id).join();
+      const focused = document.activeElement;
+      for (const s of shown) root.insertBefore(cards.get(s.id).el, all);
+      focused?.focus();
     }
     all.hidden = store.sessions.size <= maxCards;
     text(all, `All ${store.sessions.size}`);
@@ -39,14 +42,11 @@ export function sessionStrip(onpick, onall) {
   };
 }
 
-// choose returns the newest sessions, those that are up first, in the order in which
-// they began.
+// choose returns the newest sessions: those that are up, in the order in which they
+// began, and then those that have ended, the newest first.
 function choose() {
-  const byAge = (a, b) => a.id - b.id, all = [...store.sessions.values()].sort(byAge);
-  if (all.length <= maxCards) return all;
-  const up = all.filter(s => s.state !== 'down').slice(-maxCards);
-  const down = all.filter(s => s.state === 'down').slice(up.length - maxCards || all.length);
-  return [...down, ...up].sort(byAge);
+  const all = [...store.sessions.values()].sort((a, b) => a.id - b.id), isUp = s => s.state !== 'down';
+  return [...all.filter(isUp).slice(-maxCards), ...all.filter(s => !isUp(s)).reverse()].slice(0, maxCards);
 }
 
 // hostOf splits a session's remote address for display: the first label of a host name

@@ -5,14 +5,31 @@ import {ApiError, get, lines, request} from './api.js';
 export const store = {
   info: {calls: false, role: '', addresses: [], source: 'live'},
   sessions: new Map(), calls: [], byID: new Map(), open: [],
-  errors: 0, dropped: 0, skew: 0, end: 0,
+  counts: {shown: 0, open: 0, failed: 0, infrastructure: 0}, dropped: 0, skew: 0, end: 0,
+  infrastructure: false, // whether calls of reflection, health and channelz are shown
   connected: false, problem: '',
 };
 
 export const isFile = () => store.info.source === 'file';
 
-// now is the server's clock, or the end of a recording.
-export const now = () => isFile() ? store.end : Date.now() + store.skew;
+// hasEnded reports whether there will be no more events: of a recording, or of a process
+// that has ended.
+export const hasEnded = () => store.info.source !== 'live';
+
+// now is the server's clock, or the time of the last event.
+export const now = () => hasEnded() ? store.end : Date.now() + store.skew;
+
+// isInfrastructure reports whether a peer called one of gRPC's own services, as tools do
+// besides their other calls.
+const isInfrastructure = c => !!c.infrastructure && c.origin !== 'page';
+
+export const isHidden = c => !store.infrastructure && isInfrastructure(c);
+
+export function toggleInfrastructure() {
+  store.infrastructure = !store.infrastructure;
+  count();
+  notify();
+}
 
 const listeners = new Set();
 
@@ -84,9 +101,10 @@ async function askInfo() {
 
 function clear() {
   queue = [];
-  Object.assign(store, {calls: [], open: [], errors: 0, dropped: 0, end: 0});
+  Object.assign(store, {calls: [], open: [], dropped: 0, end: 0});
   store.sessions.clear();
   store.byID.clear();
+  count();
   notify({reset: true});
 }
 
@@ -108,16 +126,28 @@ function apply() {
   }
   queue = [];
   if (removed.length) store.calls = store.calls.filter(c => store.byID.has(c.id));
-  for (const c of removed) store.errors -= failed(c);
-  store.open = store.calls.filter(c => !c.end);
+  count();
   notify({added: added.filter(c => store.byID.has(c.id)), changed, removed});
 }
 
-const failed = c => c?.code && c.code !== 'OK' ? 1 : 0;
+// count counts the calls that are shown, those of them that are open or have failed, and
+// those of gRPC's own services.
+function count() {
+  store.open = store.calls.filter(c => !c.end);
+  const counts = store.counts = {shown: 0, open: 0, failed: 0, infrastructure: 0};
+  for (const c of store.calls) {
+    counts.infrastructure += isInfrastructure(c);
+    if (isHidden(c)) continue;
+    counts.shown++;
+    counts.open += !c.end;
+    counts.failed += failed(c);
+  }
+}
+
+const failed = c => !!c.code && c.code !== 'OK';
 
 function put(c, added, changed) {
   const old = store.byID.get(c.id);
-  store.errors += failed(c) - failed(old);
   store.end = Math.max(store.end, c.end ?? c.last ?? c.start);
   c.sampled = !!c.rates;
   if (old) {

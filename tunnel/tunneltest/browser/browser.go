@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -334,25 +333,4 @@ func (p *Page) Fill(selector, text string) {
 		return
 	}
 	p.Press(text)
-}
-
-// Screenshot writes the page as NAME.png into the directory WSTUN_SCREENSHOTS, if that is set.
-func (p *Page) Screenshot(name string) {
-	p.t.Helper()
-	dir := os.Getenv("WSTUN_SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = os.MkdirAll(dir, 0o750) //nolint:gosec // a directory that the user names
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600) //nolint:gosec // as above
-	}
-	if err != nil {
-		p.t.Error(err)
-	}
 }
