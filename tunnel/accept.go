@@ -62,10 +62,10 @@ type AcceptOptions struct {
 	// else with 502, and with its text as the body.
 	//
 	// The context of r ends when the client disconnects before the response, when
-	// Upgrade takes longer than 30 s, when Shutdown begins while Upgrade runs, and
-	// when ServeHTTP returns. That is after Upgrade.Serve has returned or the
-	// session has ended, or when the handshake fails after Upgrade: its method,
-	// version and key (RFC 6455 §4.2.1) are checked last. Use
+	// Upgrade takes longer than 30 s, when Shutdown begins while Upgrade runs, when
+	// Upgrade.Serve or Upgrade.Hijack has returned or the session has ended, and when
+	// the handshake fails after Upgrade: its method, version and key
+	// (RFC 6455 §4.2.1) are checked last. Use
 	// [context.AfterFunc] with it to release resources of Upgrade.
 	Upgrade func(r *http.Request) (*Upgrade, error)
 
@@ -143,8 +143,9 @@ func NewAcceptor(sessions *Sessions, opts AcceptOptions) *Acceptor {
 	return a
 }
 
-// ServeHTTP handles one handshake. It blocks until the session has ended or
-// Upgrade.Serve has returned.
+// ServeHTTP handles one handshake. It returns when that is complete. The session, or
+// Upgrade.Serve, has a goroutine of its own: that of an HTTP server would keep its stack
+// and the request for as long.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.opts.Plain != nil && !websocket.IsWebSocketUpgrade(r) {
 		a.opts.Plain.ServeHTTP(w, r)
@@ -154,34 +155,68 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, refusal)
 		return
 	}
-	if a.slots != nil {
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-		default:
-			refusal := refuse(http.StatusServiceUnavailable, "all %d sessions are taken", a.opts.MaxSessions)
-			refusal.Header = http.Header{"Retry-After": {"5"}}
-			a.refuse(w, r, refusal)
-			return
-		}
-	}
-	a.pending.passed(r)
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	r = r.WithContext(ctx)
-	up, refusal := a.callUpgrade(w, r, cancel) //nolint:contextcheck // r has ctx
-	if refusal != nil {
+	if !a.takeSlot() {
+		refusal := refuse(http.StatusServiceUnavailable, "all %d sessions are taken", a.opts.MaxSessions)
+		refusal.Header = http.Header{"Retry-After": {"5"}}
 		a.refuse(w, r, refusal)
 		return
+	}
+	a.pending.passed(r)
+	server := r.Context() // ends when ServeHTTP returns
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(server))
+	stop := context.AfterFunc(server, func() { cancel(context.Cause(server)) })
+	release := func() {
+		cancel(nil)
+		a.freeSlot()
+	}
+	run := a.upgrade(w, r.WithContext(ctx), cancel) //nolint:contextcheck // r has ctx
+	if stop(); run == nil {
+		release()
+		return
+	}
+	go func() {
+		defer release()
+		run()
+	}()
+}
+
+// takeSlot takes one of MaxSessions. It returns false if there is none.
+func (a *Acceptor) takeSlot() bool {
+	if a.slots == nil {
+		return true
+	}
+	select {
+	case a.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (a *Acceptor) freeSlot() {
+	if a.slots != nil {
+		<-a.slots
+	}
+}
+
+// upgrade completes the handshake and returns the function that uses the connection, or
+// nil after a failure. cancel ends the context of r.
+func (a *Acceptor) upgrade(w http.ResponseWriter, r *http.Request, cancel context.CancelCauseFunc) (run func()) {
+	up, refusal := a.callUpgrade(w, r, cancel)
+	if refusal != nil {
+		a.refuse(w, r, refusal)
+		return nil
+	}
+	failed := func(err error) {
+		a.problems.warn("handshake failed", r.RemoteAddr, err.Error(), slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
 	}
 	if up.Hijack != nil {
 		conn, err := hijack(w)
 		if err != nil {
-			a.problems.warn("handshake failed", r.RemoteAddr, err.Error(), slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
-			return
+			failed(err)
+			return nil
 		}
-		up.Hijack(conn)
-		return
+		return func() { up.Hijack(conn) }
 	}
 	upgrader := a.upgrader
 	if up.Subprotocols != nil {
@@ -189,22 +224,27 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := upgrader.Upgrade(w, r, up.Header)
 	if err != nil {
-		a.problems.warn("handshake failed", r.RemoteAddr, err.Error(), slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
-		return
+		failed(err)
+		return nil
 	}
 	if up.Serve != nil {
-		up.Serve(conn)
-		return
+		return func() { up.Serve(conn) }
 	}
+	remote := r.RemoteAddr
+	return func() { a.serve(conn, remote) }
+}
+
+// serve runs a session on conn until it ends.
+func (a *Acceptor) serve(conn *websocket.Conn, remote string) {
 	opts := a.opts.Session
-	a.limits.apply(&opts, r.RemoteAddr)
-	s, err := a.sessions.start(conn, wsmux.Accepting, &opts, r.RemoteAddr)
+	a.limits.apply(&opts, remote)
+	s, err := a.sessions.start(conn, wsmux.Accepting, &opts, remote)
 	switch {
 	case err != nil:
-		a.logger.Error("session not started", slog.String("remote_addr", r.RemoteAddr), slog.Any("err", err))
+		a.logger.Error("session not started", slog.String("remote_addr", remote), slog.Any("err", err))
 	case s != nil:
 		<-s.Done()
-		a.limits.ended(&opts, r.RemoteAddr, s.Err())
+		a.limits.ended(&opts, remote, s.Err())
 	}
 }
 

@@ -348,3 +348,29 @@ Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
 		})
 	}
 }
+
+// TestServeHTTPReturns tests that the goroutine of the HTTP server ends with the handshake,
+// and the context of the request with the use of the connection.
+func TestServeHTTPReturns(t *testing.T) {
+	t.Parallel()
+	upgraded := make(chan context.Context, 1)
+	a := NewAcceptor(&Sessions{}, AcceptOptions{Upgrade: func(r *http.Request) (*Upgrade, error) {
+		upgraded <- r.Context()
+		return &Upgrade{Serve: echo}, nil
+	}})
+	returned := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.ServeHTTP(w, r)
+		close(returned)
+	}))
+	defer srv.Close()
+	conn, _ := dialWebSocket(t, "ws"+strings.TrimPrefix(srv.URL, "http"))
+	tunneltest.Await(t, "ServeHTTP's return", returned)
+	ctx := <-upgraded
+	checkEcho(t, conn)
+	if err := ctx.Err(); err != nil {
+		t.Errorf("the context has ended with %v while the connection is in use", err)
+	}
+	_ = conn.Close()
+	tunneltest.Await(t, "the end of the context", ctx.Done())
+}

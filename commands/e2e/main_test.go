@@ -34,15 +34,17 @@ import (
 
 // programs are run by their names, as processes of the test binary.
 var programs = map[string]func(){
-	"webpage":    webpage,
-	"hangup":     hangup,
-	"proxy":      proxy,
-	"relay":      relay,
-	"grpcserver": grpcserver,
-	"load":       load,
-	"oddserver":  oddserver,
-	"limitedhub": limitedhub,
-	"natsserver": natsserver,
+	"webpage":     webpage,
+	"hangup":      hangup,
+	"proxy":       proxy,
+	"relay":       tcpRelay,
+	"grpcserver":  grpcserver,
+	"load":        load,
+	"oddserver":   oddserver,
+	"limitedhub":  limitedhub,
+	"fleetload":   fleetload,
+	"natsserver":  natsserver,
+	"natscluster": natscluster,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/nats-io/nats-server/v2/server"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -79,11 +78,11 @@ func mustListen() net.Listener {
 	return l
 }
 
-// relay is a TCP relay to the address in a file, which it reads for each
+// tcpRelay is a TCP relay to the address in a file, which it reads for each
 // connection, so that a server can be replaced by one on another port. While
 // the file is empty it closes connections at once. Stopped with SIGSTOP, it
 // passes nothing on and answers nothing.
-func relay() {
+func tcpRelay() {
 	l := mustListen()
 	for {
 		conn, err := l.Accept()
@@ -273,28 +272,4 @@ func load() {
 	if err := cc.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		panic(err)
 	}
-}
-
-// natsserver is a NATS server for relays. With the paths of a certificate, its key and an
-// authority, it demands client certificates.
-func natsserver() {
-	opts := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true}
-	if len(os.Args) > 1 {
-		config, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: os.Args[1], KeyFile: os.Args[2], CaFile: os.Args[3], Verify: true})
-		if err != nil {
-			panic(err)
-		}
-		const timeout = 5 // seconds
-		opts.TLSConfig, opts.TLS, opts.TLSVerify, opts.TLSTimeout = config, true, true, timeout
-	}
-	s, err := server.NewServer(opts)
-	if err != nil {
-		panic(err)
-	}
-	go s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		panic("not ready")
-	}
-	fmt.Println(s.Addr())
-	s.WaitForShutdown()
 }
