@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/wstun/wstun/commands/inspect"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/commands/web"
+	"github.com/wstun/wstun/tunnel/outbound"
 )
 
 // adminOptions are the values of the flags of commands that answer questions while they run.
@@ -49,6 +51,12 @@ func (o *adminOptions) flags() []cli.Flag {
 }
 
 func (o *adminOptions) check() error {
+	if o.control != "" && o.control != "none" && !strings.HasPrefix(o.control, "unix:") {
+		return &usage.Error{Err: fmt.Errorf("--control %s: want unix:PATH or none", o.control), Advice: "for an address of TCP, use --admin"}
+	}
+	if err := errors.Join(checkPrivate("--control", o.control), checkPrivate("--admin", o.addr)); err != nil {
+		return err
+	}
 	if err := o.page.check(o.given); err != nil {
 		return err
 	}
@@ -99,16 +107,23 @@ func (o *adminOptions) listenControl(ctx context.Context, logger *slog.Logger) (
 	case "":
 		l, err := admin.Listen(ctx)
 		if err != nil {
-			logger.Info("no control socket: wstun status won't find this process", slog.Any("err", err))
+			attrs := []any{slog.Any("err", err)}
+			if h := hint(err, o.given); h != "" {
+				attrs = append(attrs, slog.String("hint", h))
+			}
+			logger.Info("no control socket: wstun status won't find this process", attrs...)
 		}
 		return l, nil
 	}
-	l, err := endpoint.Listen(ctx, "--control", o.control)
-	if err == nil && l.Addr().Network() != "unix" {
-		_ = l.Close()
-		err = &usage.Error{Err: fmt.Errorf("--control %s: want unix:PATH or none", o.control), Advice: "for an address of TCP, use --admin"}
+	return endpoint.Listen(ctx, "--control", o.control)
+}
+
+// checkPrivate refuses a socket in the abstract namespace, because all users can connect to it.
+func checkPrivate(flag, addr string) error {
+	if a, err := outbound.ParseAddr(addr); err == nil && a.Abstract() {
+		return usage.Errorf("%s %s: every user can connect to an abstract socket: want unix:PATH", flag, addr)
 	}
-	return l, err
+	return nil
 }
 
 // startTCP listens at --admin, which may be a unix socket as well.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"slices"
 	"strings"
@@ -77,6 +78,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	defer fail(nil)
 	p := &program{stdin: stdin, fail: fail}
 	grpclog.SetLoggerV2(&p.grpcLog) // otherwise grpc-go logs to stderr
+	log.SetOutput(io.Discard)       // net/http's clients log problems there that their errors report
 	p.stdout, p.stderr = cleaned{results{stdout, fail}, &p.secrets}, cleaned{stderr, &p.secrets}
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, p.command, p.hasCommand = args[:i], args[i+1:], true

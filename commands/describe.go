@@ -71,6 +71,10 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 	if len(names) == 0 {
 		fmt.Fprintln(p.stdout, "Server returned an empty list of exposed services")
 	}
+	var template message.Encoding
+	if o.template {
+		template = message.Encoding(o.format)
+	}
 	var symbols []protoreflect.Descriptor
 	var limit error
 	for _, name := range names {
@@ -78,7 +82,11 @@ func (p *program) describe(ctx context.Context, o *describeOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := p.describeOne(ctx, o, s.Descriptor); err != nil {
+		text, err := call.Describe(ctx, s.Descriptor, template)
+		if err != nil {
+			return err
+		}
+		if err := call.Write(ctx, p.stdout, text); err != nil {
 			return err
 		}
 		symbols = append(symbols, s.Descriptor)
@@ -104,35 +112,4 @@ func findService(ctx context.Context, c *reflection.Catalog) func(string) (*refl
 		}
 		return c.Resolve(ctx, reflection.Service, name)
 	}
-}
-
-func (p *program) describeOne(ctx context.Context, o *describeOptions, symbol protoreflect.Descriptor) error {
-	d, err := reflection.Describe(ctx, symbol)
-	if err != nil {
-		return err
-	}
-	if err := call.Write(ctx, p.stdout, fmt.Sprintf("%s is %s:\n%s\n", d.Name, d.Kind, d.Text)); err != nil {
-		return err
-	}
-	md, ok := symbol.(protoreflect.MessageDescriptor)
-	if !ok || !o.template || d.Kind != "a message" {
-		return nil
-	}
-	template, err := formatTemplate(ctx, md, message.Encoding(o.format))
-	if err != nil {
-		return err
-	}
-	return call.Write(ctx, p.stdout, "\nMessage template:\n"+template+"\n")
-}
-
-// formatTemplate returns an example message that can be sent as it is.
-func formatTemplate(ctx context.Context, md protoreflect.MessageDescriptor, encoding message.Encoding) (string, error) {
-	if encoding == message.Text {
-		return reflection.TextTemplate(ctx, md)
-	}
-	m, err := reflection.Template(ctx, md)
-	if err != nil {
-		return "", err
-	}
-	return message.Format(ctx, m, nil, &message.Options{EmitDefaults: true})
 }

@@ -93,6 +93,9 @@ func exitStatus(err error) int {
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok && pe.Refused() {
 		return exitRefused
 	}
+	if isRefusal(err) {
+		return exitRefused
+	}
 	if _, ok := errors.AsType[*tunnel.GaveUpError](err); ok {
 		return exitNoSession
 	}

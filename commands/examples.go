@@ -60,6 +60,7 @@ var examples = map[string][]example{
 	},
 	"shell": {
 		{"Type calls at a prompt", "wstun shell wss://worker.example/v1/ws/sync"},
+		{"Run commands; $.name is the name in the last response", "wstun shell -c 'call CreateKey {\"name\":\"k3\"}' \\\n  -c 'call DeleteKey {\"name\":$.name}' :9000"},
 		{"Run a script, until a command fails", "wstun shell -e wss://worker.example/v1/ws/sync <script"},
 	},
 	"status": {

@@ -220,8 +220,8 @@ func TestOptions(t *testing.T) {
 	if o, ok := options.(*callOptions); err != nil || !ok || !o.dataGiven || o.count != 2 || o.verbosity() != 2 || !o.messages.compact || o.method != "a.B/C" || !o.target.Calls || o.repeat != 1 {
 		t.Errorf("call: %+v, %v", options, err)
 	}
-	options, err = parse(t, "shell", "-e", "--max-retries", "7", "--wait", "2s", "ws://h/")
-	if o, ok := options.(*shellOptions); err != nil || !ok || !o.errexit || o.target.Endpoint.MaxRetries != 7 || o.target.Wait != 2*time.Second || !o.target.Reconnect {
+	options, err = parse(t, "shell", "-e", "-c", "ls, ls", "-c", "exit", "--max-retries", "7", "--wait", "2s", "ws://h/")
+	if o, ok := options.(*shellOptions); err != nil || !ok || !o.errexit || !slices.Equal(o.commands, []string{"ls, ls", "exit"}) || o.target.Endpoint.MaxRetries != 7 || o.target.Wait != 2*time.Second || !o.target.Reconnect {
 		t.Errorf("shell: %+v, %v", options, err)
 	}
 	options, err = parse(t, "check", "--output", "json", "--yamux-role", "server", "ws://h/")

@@ -16,7 +16,7 @@ var groups = []struct {
 }{
 	{
 		"Calls",
-		"upstream stub data rpc-header count max-time retry msg-template errexit replay/filter ignore unordered speed proto import-path protoset once",
+		"upstream stub data rpc-header count max-time retry msg-template command errexit replay/filter ignore unordered speed proto import-path protoset once",
 		"repeat raw no-stub-delays no-reflection upstream-authority format allow-unknown-fields compare-metadata timeout reflect-header use-reflection authority user-agent",
 	},
 	{

@@ -160,7 +160,7 @@ func (p *program) inspectTarget(ctx context.Context, o *inspectOptions, opts *in
 // inspectRunning shows the calls of a running process: on its own page, or, if that keeps no
 // calls, on one here with those that begin from now on.
 func (p *program) inspectRunning(ctx context.Context, o *inspectOptions, opts *inspect.Options, logger *slog.Logger) error {
-	clients, err := o.attach.clients(p)
+	clients, err := o.attach.clients(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/grpc/metadata"
@@ -29,15 +31,16 @@ func (p *program) shellCommand() *cli.Command {
 		Name:      "shell",
 		Usage:     "call a gRPC server again and again, from a prompt or a script",
 		ArgsUsage: "TARGET",
-		UsageText: "wstun shell [flags] TARGET [<SCRIPT]",
+		UsageText: "wstun shell [flags] TARGET [-c COMMANDS | <SCRIPT]",
 		Description: targetDescription + "\n\n" +
 			"At a terminal: line editing, history, and completion of commands, names and fields with\n" +
 			"Tab; help lists the commands. A lost session is dialed again. Ctrl-C cancels the current\n" +
 			"command, Ctrl-D leaves.\n\n" +
-			"Otherwise the lines of standard input are a script: it goes on after a command that\n" +
-			"fails, unless --errexit is given, and ends with the status of the last one. --max-time\n" +
-			"applies to each command, and to connecting.",
+			"Otherwise the lines of standard input, or those of -c, are a script: it goes on after a\n" +
+			"command that fails, unless --errexit is given, and ends with the status of the last one.\n" +
+			"--max-time applies to each command, and to connecting.",
 		Flags: slices.Concat([]cli.Flag{
+			usage.Strings(&o.commands, "command", "run the lines of `COMMANDS` as a script, in place of standard input; repeatable", "c"),
 			usage.Bool(&o.errexit, "errexit", "end a script at the first command that fails, with its status", "e"),
 			usage.String(&o.history, "history", "keep the typed lines in `PATH`; none: don't (default: wstun/shell_history in XDG_STATE_HOME or the folder for configuration)", ""),
 			usage.Duration(&o.target.Wait, "wait", "let a command fail after `DURATION` while no session is up", tunnel.DefaultWait),
@@ -50,6 +53,7 @@ func (p *program) shellCommand() *cli.Command {
 
 // shellOptions are the values of the command line of wstun shell.
 type shellOptions struct {
+	commands  []string
 	errexit   bool
 	history   string
 	rpcHeader []string
@@ -82,7 +86,10 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	if err != nil {
 		return err
 	}
-	console := p.newConsole() // before anything is written
+	var console *console
+	if len(o.commands) == 0 {
+		console = p.newConsole() // before anything is written
+	}
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	o.target.Fail = fail
@@ -98,7 +105,7 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 	s.StatusOut, s.Colors, s.StatusColors = unmasked(p.stderr), p.colors(p.stdout), p.colors(p.stderr)
 	logger := o.target.Logger
 	if console == nil {
-		s.Input = shell.NewScript(textfile.NewReader(p.stdin))
+		s.Input = shell.NewScript(o.script(p.stdin))
 		err = s.Run(life)
 	} else {
 		console.History = openHistory(o.history, logger)
@@ -109,6 +116,14 @@ func (p *program) shell(ctx context.Context, o *shellOptions) error {
 		}
 	}
 	return shellError(life, ctx, err, s.Interactive)
+}
+
+// script returns the commands of a shell that is not interactive.
+func (o *shellOptions) script(stdin io.Reader) io.Reader {
+	if len(o.commands) == 0 {
+		return textfile.NewReader(stdin)
+	}
+	return strings.NewReader(strings.Join(o.commands, "\n"))
 }
 
 // newShell returns the shell that the flags describe.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -45,6 +47,11 @@ type statusOptions struct {
 
 func (o *statusOptions) parse(in *invocation) error {
 	o.attach.secrets = in.secrets
+	if o.attach.attach == "" {
+		if err := in.given.Reject("--attach", "admin-token-file"); err != nil {
+			return err
+		}
+	}
 	if _, err := in.arguments(0); err != nil {
 		return err
 	}
@@ -68,9 +75,9 @@ func (o *attachOptions) flags() []cli.Flag {
 }
 
 // clients returns a client for each process that is meant.
-func (o *attachOptions) clients(p *program) ([]*admin.Client, error) {
+func (o *attachOptions) clients(ctx context.Context, p *program) ([]*admin.Client, error) {
 	if o.attach == "" {
-		return admin.Running(), nil
+		return admin.Running(ctx), nil
 	}
 	token := ""
 	if o.tokenFile != "" {
@@ -84,7 +91,7 @@ func (o *attachOptions) clients(p *program) ([]*admin.Client, error) {
 		}
 		token = get(logger)
 	}
-	return admin.Attach(o.attach, token)
+	return admin.Attach(ctx, o.attach, token)
 }
 
 // errNoneRunning says that there is no process to ask.
@@ -103,32 +110,34 @@ func (p *program) status(ctx context.Context, o *statusOptions) error {
 		return v.watch(ctx, o)
 	}
 	states, err := askAll(ctx, p, &o.attach)
-	if err != nil {
-		return err
+	if printErr := v.print(states); printErr != nil {
+		return printErr
 	}
-	return v.print(states)
+	return err
 }
 
-// askAll asks the processes that o means. Those that end meanwhile are left out, unless o names them.
+// askAll asks the processes that o means, all at the same time. Those that end meanwhile are left
+// out, unless o names them. The error joins those of the processes that don't answer.
 func askAll(ctx context.Context, p *program, o *attachOptions) ([]*monitor.Status, error) {
-	clients, err := o.clients(p)
+	clients, err := o.clients(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	var states []*monitor.Status
-	for _, c := range clients {
-		st, err := c.Status(ctx)
-		switch {
-		case err == nil:
-			states = append(states, st)
-		case o.attach != "" || !admin.IsGone(err):
-			return nil, err
-		}
+	states, errs := make([]*monitor.Status, len(clients)), make([]error, len(clients))
+	var asking sync.WaitGroup
+	for i, c := range clients {
+		asking.Go(func() { states[i], errs[i] = c.Status(ctx) })
 	}
-	if len(states) == 0 {
-		return nil, &noneRunningError{errNoneRunning}
+	asking.Wait()
+	states = slices.DeleteFunc(states, func(st *monitor.Status) bool { return st == nil })
+	if o.attach == "" {
+		errs = slices.DeleteFunc(errs, admin.IsGone)
 	}
-	return states, nil
+	err = errors.Join(errs...)
+	if len(states) == 0 && err == nil {
+		err = &noneRunningError{errNoneRunning}
+	}
+	return states, err
 }
 
 // noneRunningError is errNoneRunning as a runtime error.
@@ -146,14 +155,15 @@ func (p *program) untilReady(ctx context.Context, o *statusOptions) error {
 	const interval = 50 * time.Millisecond
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var reason error
+	reason := errors.New("no answer")
 	for {
 		states, err := askAll(ctx, p, &o.attach)
-		if errors.As(err, new(interface{ Refused() bool })) && isRefusal(err) {
+		if isRefusal(err) || errors.As(err, new(*usage.Error)) {
 			return err
 		}
 		if ctx.Err() == nil {
-			if reason = notReady(states, err); reason == nil {
+			reason = notReady(states, err)
+			if reason == nil {
 				return nil
 			}
 		}
@@ -216,25 +226,22 @@ func (v *statusView) watch(ctx context.Context, o *statusOptions) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	screen := isTerminal(v.p.stdout) && !v.json
-	for {
+	for first := true; ; first = false {
 		states, err := askAll(ctx, v.p, &o.attach)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if none := new(noneRunningError); errors.As(err, &none) {
-			err = nil // another one may start
-		}
-		if err != nil {
-			return err
+		if first && err != nil && o.attach.attach != "" {
+			return err // later, the process may be about to come back
 		}
 		if screen {
 			_, _ = io.WriteString(unmasked(v.p.stdout), "\x1b[H\x1b[2J")
 		}
-		if len(states) == 0 && !v.json {
-			fmt.Fprintln(v.p.stdout, errNoneRunning)
-		}
 		if err := v.print(states); err != nil {
 			return err
+		}
+		if err != nil && !v.json {
+			fmt.Fprintln(v.p.stdout, escape.Text(err.Error()))
 		}
 		select {
 		case <-tick.C:

@@ -61,6 +61,9 @@ func processText(b *strings.Builder, st *monitor.Status, colors terminal.Colors)
 	sessionsTable(t, st)
 	callsTable(t, st)
 	_ = t.Flush()
+	if len(st.Sessions)+len(st.Calls) > 0 && len(st.Ended)+len(st.RPCs) > 0 {
+		b.WriteByte('\n')
+	}
 	for _, s := range st.Ended[max(0, len(st.Ended)-shownEnded):] {
 		fmt.Fprintf(b, "  session %d ended %s ago, after %s: %s\n", s.ID, age(st.Now, *s.Ended), short(s.Ended.Sub(s.Since)), escape.Line(s.Reason))
 	}
@@ -87,17 +90,16 @@ func sessionsTable(t *tabwriter.Writer, st *monitor.Status) {
 		if s.RoundTrip > 0 {
 			rtt = short(time.Duration(s.RoundTrip * float64(time.Millisecond)))
 		}
-		fmt.Fprintf(t, "  %d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", s.ID, escape.Line(s.State), age(st.Now, s.Since), rtt, s.Streams, s.Open,
-			tracing.Size(s.Bytes.In), tracing.Size(s.Bytes.Out), escape.Line(s.Remote))
+		fmt.Fprintf(t, "  %d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", s.ID, cell(s.State), age(st.Now, s.Since), rtt, s.Streams, s.Open,
+			tracing.Size(s.Bytes.In), tracing.Size(s.Bytes.Out), cell(s.Remote))
 	}
-	fmt.Fprintln(t)
 }
 
 func callsTable(t *tabwriter.Writer, st *monitor.Status) {
 	if len(st.Calls) == 0 {
 		return
 	}
-	fmt.Fprintln(t, "  OPEN CALL\tFOR\tSENT\tRECEIVED\tLAST MESSAGE\tSESSION\tCLIENT")
+	fmt.Fprintln(t, "\n  OPEN CALL\tFOR\tSENT\tRECEIVED\tLAST MESSAGE\tSESSION\tCLIENT")
 	for i, c := range st.Calls {
 		if i == shownCalls {
 			fmt.Fprintf(t, "  … and %d more\n", st.Open-i)
@@ -111,11 +113,20 @@ func callsTable(t *tabwriter.Writer, st *monitor.Status) {
 			session = fmt.Sprint(c.Session)
 		}
 		if c.Peer != "" {
-			peer = c.Peer
+			peer = cell(c.Peer)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%d\t%d\t%s\t%s\t%s\n", escape.Line(strings.TrimPrefix(c.Method, "/")), age(st.Now, c.Begun), c.Sent, c.Received, last, session, escape.Line(peer))
+		fmt.Fprintf(t, "  %s\t%s\t%d\t%d\t%s\t%s\t%s\n", cell(strings.TrimPrefix(c.Method, "/")), age(st.Now, c.Begun), c.Sent, c.Received, last, session, peer)
 	}
-	fmt.Fprintln(t)
+}
+
+// cell returns text, which may be a peer's, for a cell of a table.
+func cell(text string) string {
+	const longest = 100
+	text = strings.ReplaceAll(escape.Line(text), "\t", " ")
+	if chars := []rune(text); len(chars) > longest {
+		text = string(chars[:longest]) + "…"
+	}
+	return text
 }
 
 // age returns how long ago a time was.

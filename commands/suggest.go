@@ -52,7 +52,7 @@ func badValue(cmd *cli.Command, where, value, flag, reason string, err error) er
 			return fmt.Errorf("%s %s: %s", where, value, usage.WantInt)
 		case *cli.BoolFlag:
 			return fmt.Errorf("%s %s: %s", where, value, usage.WantBool)
-		case *cli.GenericFlag:
+		case *cli.GenericFlag, usage.OptionalFlag:
 			return fmt.Errorf("%s %s: %s", where, value, reason)
 		}
 	}

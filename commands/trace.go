@@ -14,6 +14,8 @@ import (
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/tracing"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/commands/web"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 func (p *program) traceCommand() *cli.Command {
@@ -122,7 +124,7 @@ func (p *program) trace(ctx context.Context, o *traceOptions) error {
 func (p *program) printed(o *traceOptions, level string) (out *tracing.Output, err error) {
 	out = p.traceOutput(p.stdout, o.output == "json")
 	out.Summary, out.Stdout, o.trace.Given = true, fileOf(p.stdout), p.given
-	out.Logger, err = p.newLogger(&logOptions{level: level, format: "text"})
+	out.Logger, err = p.newLogger(&logOptions{level: level})
 	return out, err
 }
 
@@ -132,7 +134,7 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 	if err != nil {
 		return err
 	}
-	clients, err := o.attach.clients(p)
+	clients, err := o.attach.clients(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -164,20 +166,28 @@ func (p *program) traceRunning(ctx context.Context, o *traceOptions) error {
 		}
 		out.Logger.Warn(fmt.Sprintf("%d open %s not in the trace", open, calls), slog.String("hint", hint)) //nolint:sloglint // for people
 	}
-	err = t.Print(ctx, untilGone{events}, true, out)
-	if err == nil && ctx.Err() == nil {
-		out.Logger.Info("the process has ended", slog.String("process", client.Name()))
+	in := &untilGone{r: events}
+	err = t.Print(ctx, in, true, out)
+	switch {
+	case err != nil || ctx.Err() != nil:
+		return err
+	case in.err != nil:
+		return fmt.Errorf("%s: the process was killed, or its events weren't read for %v: %w", client.Name(), web.WriteTimeout, netdiag.Cause(in.err))
 	}
-	return err
+	out.Logger.Info("the process has ended", slog.String("process", client.Name()))
+	return nil
 }
 
 // untilGone reads from a process. When that ends, in whatever way, there is no more to read.
-type untilGone struct{ io.Reader }
+type untilGone struct {
+	r   io.Reader
+	err error // why there is no more, unless the process has ended in order
+}
 
-func (u untilGone) Read(p []byte) (int, error) {
-	n, err := u.Reader.Read(p)
-	if err != nil {
-		err = io.EOF
+func (u *untilGone) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.err, err = err, io.EOF
 	}
 	return n, err
 }

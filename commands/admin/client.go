@@ -1,15 +1,19 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,9 +51,9 @@ func newClient(name, baseURL, token string, dial func(ctx context.Context, netwo
 }
 
 // Running returns a client for each running wstun of this user, the lowest process ID first.
-func Running() []*Client {
+func Running(ctx context.Context) []*Client {
 	var clients []*Client
-	for _, path := range sockets(0) {
+	for _, path := range sockets(ctx, 0) {
 		clients = append(clients, newSocketClient(path))
 	}
 	return clients
@@ -57,31 +61,38 @@ func Running() []*Client {
 
 // Attach returns clients for the processes that a value of --attach means: a process ID, the
 // address of --admin, or the path of --control as unix:PATH. token is for an address; it may be empty.
-// The error is a *usage.Error.
-func Attach(attach, token string) ([]*Client, error) {
+// The error is a *usage.Error, unless there is no such process.
+func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
+	isURL, fragment := strings.Contains(attach, "://"), ""
+	if isURL {
+		attach, fragment, _ = strings.Cut(attach, "#") // which has the token
+	}
+	wanted := usage.Errorf("--attach %s: want a process ID, host:port, unix:PATH or the URL of --admin", attach)
 	if pid, err := strconv.Atoi(attach); err == nil {
+		if pid <= 0 {
+			return nil, wanted
+		}
 		var clients []*Client
-		for _, path := range sockets(pid) {
+		for _, path := range sockets(ctx, pid) {
 			clients = append(clients, newSocketClient(path))
 		}
 		if len(clients) == 0 {
-			return nil, &usage.Error{Err: fmt.Errorf("--attach %d: no wstun of this user has this process ID and a control socket", pid), Advice: runningHint()}
+			return nil, notFoundError(pid)
 		}
 		return clients, nil
 	}
-	if scheme, _, ok := strings.Cut(attach, "://"); ok {
+	if isURL {
 		u, err := url.Parse(attach)
-		if err != nil || u.Host == "" || scheme != "http" && scheme != "https" {
-			return nil, usage.Errorf("--attach %s: want a process ID, host:port, unix:PATH or the URL of --admin", attach)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, wanted
 		}
-		if _, value, ok := strings.Cut(u.Fragment, "token="); ok && token == "" {
-			token = value
-		}
-		return []*Client{newClient(attach, scheme+"://"+u.Host, token, nil)}, nil
+		base := u.Scheme + "://" + u.Host
+		token = cmp.Or(token, strings.TrimPrefix(fragment, "token="))
+		return []*Client{newClient(base, base, token, nil)}, nil
 	}
 	addr, err := outbound.ParseAddr(attach)
 	if err != nil {
-		return nil, &usage.Error{Err: fmt.Errorf("--attach %w", err), Advice: "want a process ID, host:port or unix:PATH"}
+		return nil, wanted
 	}
 	if addr.Network == "unix" {
 		return []*Client{newSocketClient(addr.Address)}, nil
@@ -89,10 +100,20 @@ func Attach(attach, token string) ([]*Client, error) {
 	return []*Client{newClient(attach, "http://"+addr.String(), token, nil)}, nil
 }
 
+// notFoundError says that no process has this ID.
+type notFoundError int
+
+func (e notFoundError) Error() string {
+	return fmt.Sprintf("--attach %d: no wstun of this user has this process ID and a control socket", int(e))
+}
+
+// Hint returns advice.
+func (notFoundError) Hint() string { return runningHint() }
+
 // runningHint names the running processes.
 func runningHint() string {
 	var pids []string
-	for _, path := range sockets(0) {
+	for _, path := range sockets(context.Background(), 0) {
 		pids = append(pids, strconv.Itoa(socketPID(path)))
 	}
 	if len(pids) == 0 {
@@ -123,7 +144,13 @@ func (c *Client) request(ctx context.Context, method, path string) (*http.Respon
 		if cause := errors.Unwrap(err); cause != nil { // without the URL
 			err = cause
 		}
-		return nil, &clientError{c.name, netdiag.Cause(err), 0}
+		switch err = netdiag.Cause(err); {
+		case isTimeout(err):
+			err = errNoAnswer
+		case isForeign(err):
+			err = errForeign
+		}
+		return nil, &clientError{name: c.name, err: err}
 	}
 	if resp.StatusCode < http.StatusMultipleChoices {
 		return resp, nil
@@ -131,15 +158,34 @@ func (c *Client) request(ctx context.Context, method, path string) (*http.Respon
 	defer resp.Body.Close()
 	const longest = 400
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, longest))
-	line, _, _ := strings.Cut(strings.TrimPrefix(string(text), "wstun: "), "\n")
-	return nil, &clientError{c.name, fmt.Errorf("%d %s: %s", resp.StatusCode, http.StatusText(resp.StatusCode), line), resp.StatusCode}
+	line, isWstun := strings.CutPrefix(string(text), "wstun: ")
+	line, _, _ = strings.Cut(line, "\n")
+	reason := strings.TrimSuffix(fmt.Sprintf("%d %s: %s", resp.StatusCode, http.StatusText(resp.StatusCode), strings.TrimSpace(line)), ": ")
+	return nil, &clientError{c.name, errors.New(reason), resp.StatusCode, isWstun}
+}
+
+var (
+	errNoAnswer = fmt.Errorf("no answer within %v", answerTimeout)
+	errForeign  = errors.New("it doesn't speak HTTP/1.1")
+)
+
+// isForeign reports whether the server speaks another protocol, such as HTTP/2, and perhaps
+// before the client. net/http has no type for these errors.
+func isForeign(err error) bool {
+	return strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), "readLoopPeekFailLocked")
+}
+
+func isTimeout(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
 }
 
 // clientError is an error of a Client.
 type clientError struct {
-	name string // of the process
-	err  error
-	code int // the HTTP status; 0: there is none
+	name    string // of the process
+	err     error
+	code    int  // the HTTP status; 0: there is none
+	isWstun bool // the reason is that of a wstun
 }
 
 func (e *clientError) Error() string { return e.name + ": " + e.err.Error() }
@@ -147,15 +193,30 @@ func (e *clientError) Unwrap() error { return e.err }
 
 // Hint returns advice, "" if there is none.
 func (e *clientError) Hint() string {
-	switch e.code {
-	case http.StatusUnauthorized:
+	switch {
+	case e.code == http.StatusUnauthorized:
 		return "give the token that the process has printed, or its file, with --admin-token-file"
-	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return "is this the address of --admin, and the version of wstun there the same?"
-	case 0:
+	case e.code == http.StatusMisdirectedRequest:
+		return "allow the name with --admin-host there, or attach to another one"
+	case e.isWstun:
+		return ""
+	case e.code == http.StatusBadRequest && strings.Contains(e.err.Error(), "HTTPS"): // the text of net/http
+		return "https://ADDR asks by TLS"
+	case isRefused(e.err), errors.Is(e.err, fs.ErrNotExist):
 		return runningHint()
+	case errors.Is(e.err, fs.ErrPermission):
+		return "another user's process: ask as that user, or for its --admin address"
+	case errors.Is(e.err, errNoAnswer):
+		return "the process may be stopped or overloaded"
+	case isUnknownAuthority(e.err):
+		return "SSL_CERT_FILE=PATH names the certificate of the authority"
 	}
-	return ""
+	return "is this the address of --admin, and the version of wstun there the same?"
+}
+
+func isUnknownAuthority(err error) bool {
+	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	return ok
 }
 
 // Refused reports whether the process has refused the token.
@@ -182,8 +243,12 @@ func (c *Client) Status(ctx context.Context) (*monitor.Status, error) {
 	defer resp.Body.Close()
 	const largest = 64 << 20
 	st := &monitor.Status{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, largest)).Decode(st); err != nil {
-		return nil, &clientError{c.name, fmt.Errorf("not the answer of a wstun: %w", err), 0}
+	err = json.NewDecoder(io.LimitReader(resp.Body, largest)).Decode(st)
+	if err == nil && (st.PID == 0 || slices.ContainsFunc(st.Ended, func(s monitor.Session) bool { return s.Ended == nil })) {
+		err = errors.New("members are missing")
+	}
+	if err != nil {
+		return nil, &clientError{name: c.name, err: fmt.Errorf("not the answer of a wstun: %w", err)}
 	}
 	return st, nil
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wstun/wstun/commands/endpoint"
@@ -57,22 +58,12 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// makeFolder makes a folder that only this user can use, and returns its path.
-func makeFolder() (string, error) {
-	var errs []error
-	for _, folder := range folders() {
-		if !isDir(filepath.Dir(folder)) {
-			continue
-		}
-		err := os.Mkdir(folder, 0o700)
-		if err == nil || errors.Is(err, fs.ErrExist) {
-			if err = checkFolder(folder); err == nil {
-				return folder, nil
-			}
-		}
-		errs = append(errs, err)
+// makeFolder makes a folder that only this user can use, unless there is one.
+func makeFolder(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return "", errors.Join(errs...)
+	return checkFolder(path)
 }
 
 // checkFolder refuses a folder that another user has made, or can use.
@@ -89,11 +80,24 @@ func checkFolder(path string) error {
 	return nil
 }
 
-// Listen listens at a socket of this process in the folder. It removes those that processes
-// have left there.
+// Listen listens at a socket of this process in the first of the user's folders where that is
+// possible. It removes those that processes have left there.
 func Listen(ctx context.Context) (net.Listener, error) {
-	folder, err := makeFolder()
-	if err != nil {
+	var first error
+	for _, folder := range folders() {
+		l, err := listenIn(ctx, folder)
+		if err == nil {
+			return l, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+func listenIn(ctx context.Context, folder string) (l net.Listener, err error) {
+	if err := makeFolder(folder); err != nil {
 		return nil, err
 	}
 	removeStale(ctx, folder)
@@ -104,12 +108,11 @@ func Listen(ctx context.Context) (net.Listener, error) {
 		if i > 0 {
 			path = filepath.Join(folder, fmt.Sprintf("%s-%d%s", name, i, suffix))
 		}
-		var l net.Listener
-		if l, err = endpoint.Listen(ctx, "--control", "unix:"+path); err == nil {
-			return l, nil
+		if l, err = endpoint.Listen(ctx, "--control", "unix:"+path); !errors.Is(err, syscall.EADDRINUSE) {
+			break
 		}
 	}
-	return nil, err
+	return l, err
 }
 
 // removeStale removes the sockets in a folder that nobody listens at, but not new ones: their
@@ -120,13 +123,19 @@ func removeStale(ctx context.Context, folder string) {
 		if info, err := os.Lstat(path); err != nil || time.Since(info.ModTime()) < isNew {
 			continue
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err == nil {
-			_ = conn.Close()
-		} else if isRefused(err) {
+		if isStale(ctx, path) {
 			_ = os.Remove(path)
 		}
 	}
+}
+
+// isStale reports whether nobody listens at a socket.
+func isStale(ctx context.Context, path string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return isRefused(err)
 }
 
 func socketsIn(folder string) []string {
@@ -138,11 +147,11 @@ func socketsIn(folder string) []string {
 }
 
 // sockets returns the paths of the sockets of this user's processes, the lowest process ID
-// first; with pid, those of that one.
-func sockets(pid int) (paths []string) {
+// first; with pid, those of that one. Those that killed processes have left aren't among them.
+func sockets(ctx context.Context, pid int) (paths []string) {
 	for _, folder := range folders() {
 		for _, path := range socketsIn(folder) {
-			if pid == 0 || socketPID(path) == pid {
+			if owner := socketPID(path); owner > 0 && (pid == 0 || owner == pid) && !isStale(ctx, path) {
 				paths = append(paths, path)
 			}
 		}

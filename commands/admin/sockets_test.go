@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,7 +44,7 @@ func TestListen(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	found := 0
-	for _, path := range sockets(os.Getpid()) {
+	for _, path := range sockets(t.Context(), os.Getpid()) {
 		if filepath.Dir(path) == folder {
 			found++
 		}
@@ -89,6 +90,32 @@ func TestRemoveStale(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(folder, name)); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	_ = socket("x.sock", time.Now())
+	if found := sockets(t.Context(), 0); len(found) != 2 || found[0] != live.Addr().String() {
+		t.Errorf("%q, want those at which a process listens", found)
+	}
+}
+
+// The next folder is used if a socket can't be in the first one, and none is made elsewhere.
+func TestListenElsewhere(t *testing.T) {
+	tmp, long := t.TempDir(), filepath.Join(t.TempDir(), strings.Repeat("x", 120))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(FolderVariable, "")
+	t.Setenv("XDG_RUNTIME_DIR", long)
+	t.Setenv("TMPDIR", tmp)
+	l, err := Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	t.Chdir(tmp)
+	t.Setenv(FolderVariable, filepath.Join(tmp, "none", "wstun"))
+	if l, err := Listen(t.Context()); err == nil {
+		t.Errorf("listens at %v", l.Addr())
+		_ = l.Close()
 	}
 }
 

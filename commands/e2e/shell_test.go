@@ -71,7 +71,7 @@ func TestShellTerminal(t *testing.T) {
 	}
 	s = startShell(t, nil, "--history", history, url)
 	s.press("call Cr" + ctrlR) // in the history of an earlier session
-	s.await(`call CreateKey \{"name": "k1"\}$`)
+	s.await(`search 'call Cr': call CreateKey \{"name": "k1"\}$`)
 	s.press(ctrlC)
 	s.await(`wstun> $`)
 	s.press("exit\r")
@@ -260,7 +260,7 @@ func TestHostilePeerAtPrompt(t *testing.T) {
 	s.await(`wstun> $`)
 	s.enter("call hostile.Hostile/Say", `forged`)
 	s.enter("call hostile.Hostile/Fail", `Code: Aborted`)
-	s.enter("call hostile.Hostile/Say {1", `wstun: not sent`)
+	s.enter("call hostile.Hostile/Say {1}", `wstun: not sent`)
 	s.press("call hostile.Hostile/Stream\r")
 	s.await(`Stream> $`)
 	s.press("{\t")

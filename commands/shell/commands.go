@@ -1,9 +1,8 @@
 package shell
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,39 +14,39 @@ import (
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/reflection/suggest"
 	"github.com/wstun/wstun/tunnel/escape"
 )
 
 // command is a command of the shell. rest is the line after the command's name.
 type command struct {
-	name, args, help string
-	run              func(s *Shell, ctx context.Context, rest string) error
-	complete         func(s *Shell, ctx context.Context, rest string) []Candidate // for the last word of rest; nil: no completion
+	name, alias string // alias may be empty
+	args, help  string
+	run         func(s *Shell, ctx context.Context, rest string) error
+	complete    func(s *Shell, ctx context.Context, rest string) []Candidate // for the last word of rest; nil: no completion
 }
 
 // commands returns all commands, in the order of help.
 func commands() []command {
 	return []command{
-		{"ls", "[SERVICE]", "list the services, or the methods of one", (*Shell).ls, completeNames(reflection.Service)},
-		{"desc", "SYMBOL…", "describe services, methods, messages and other symbols", (*Shell).desc, completeNames(reflection.Any)},
-		{"call", "METHOD [JSON…]", "call a method with these messages; without JSON, send an\nempty message or, if METHOD takes a stream, the next lines", (*Shell).call, (*Shell).completeMethod},
-		{"header", "[NAME: VALUE]", "send this metadata with each call, or list the metadata", (*Shell).header, nil},
-		{"unset", "NAME", "stop sending this metadata", (*Shell).unset, (*Shell).completeUnset},
-		{"set", "[OPTION on|off]", "turn an option on or off, or list the options:\n" + optionNames() + ";\nset -e and set +e turn errexit on and off, which ends a\nscript at the first command that fails", (*Shell).set, (*Shell).completeSet},
-		{"time", "on|off", "turn on or off the printing of how long each call takes", (*Shell).time, completeWords("on", "off")},
-		{"help", "[COMMAND]", "list the commands, or explain one", (*Shell).help, completeWords(commandNames()...)},
-		{"exit", "", "leave the shell; quit and Ctrl-D do the same", (*Shell).exit, nil},
-		{"quit", "", "", (*Shell).exit, nil},
+		{"ls", "list", "[SERVICE]", "list the services, or the methods of one", (*Shell).ls, completeNames(reflection.Service)},
+		{"desc", "describe", "[SYMBOL…]", "describe services, methods, messages and other symbols,\nmessages with --msg-template also filled in", (*Shell).desc, completeNames(reflection.Any)},
+		{"call", "", "METHOD [JSON…] [> FILE]", "call a method with these messages; without JSON, send an\nempty message or, if METHOD takes a stream, the next lines;\n> writes the responses to FILE, >> appends them", (*Shell).call, (*Shell).completeMethod},
+		{"header", "", "[NAME: VALUE]", "send this metadata with each call, or list the metadata", (*Shell).header, nil},
+		{"unset", "", "NAME", "stop sending this metadata", (*Shell).unset, (*Shell).completeUnset},
+		{"set", "", "[OPTION on|off]", "turn an option on or off, or list the options:\n" + optionNames() + ";\nset -e and set +e turn errexit on and off, which ends a\nscript at the first command that fails", (*Shell).set, (*Shell).completeSet},
+		{"time", "", "on|off", "turn on or off the printing of how long each call takes", (*Shell).time, completeWords("on", "off")},
+		{"clear", "", "", "clear the screen", (*Shell).clear, nil},
+		{"help", "", "[COMMAND]", "list the commands, or explain one", (*Shell).help, completeWords(commandNames...)},
+		{"exit", "quit", "", "leave the shell, as Ctrl-D does", (*Shell).exit, nil},
 	}
 }
 
-func commandNames() []string {
-	return []string{"ls", "desc", "call", "header", "unset", "set", "time", "help", "exit", "quit"}
-}
+var commandNames = []string{"ls", "list", "desc", "describe", "call", "header", "unset", "set", "time", "clear", "help", "exit", "quit"}
 
 func findCommand(name string) (command, bool) {
 	all := commands()
-	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	i := slices.IndexFunc(all, func(c command) bool { return name != "" && (c.name == name || c.alias == name) })
 	if i < 0 {
 		return command{}, false
 	}
@@ -61,10 +60,11 @@ func (s *Shell) runCommand(ctx context.Context, line string) error {
 	switch {
 	case ok:
 		return c.run(s, ctx, rest)
-	case strings.HasPrefix(name, "{"), name == ".send", name == ".close", name == ".cancel":
+	case strings.HasPrefix(name, "{"), slices.Contains(dotCommands, name):
 		return usagef("call METHOD starts a call if METHOD takes a stream", "%q: no call is open", name)
 	}
-	return usagef("help lists the commands", "unknown command %q", name)
+	advice := didYouMean("", suggest.Near(name, commandNames))
+	return usagef(cmp.Or(advice, "help lists the commands"), "unknown command %q", name)
 }
 
 // cutWord splits s after the first word. Both results are trimmed.
@@ -84,7 +84,7 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	var lines []string
+	lines, none := []string(nil), "(No services)"
 	if name == "" {
 		services, err := s.Target.Catalog.Services(ctx)
 		if err != nil {
@@ -96,9 +96,13 @@ func (s *Shell) ls(ctx context.Context, rest string) error {
 		if err != nil {
 			return err
 		}
+		none = "(No methods)"
 		for _, m := range methods {
 			lines = append(lines, string(m.FullName()))
 		}
+	}
+	if len(lines) == 0 {
+		lines = []string{none}
 	}
 	slices.Sort(lines)
 	for i, line := range lines {
@@ -117,74 +121,48 @@ func (s *Shell) print(ctx context.Context, text string) error {
 }
 
 func (s *Shell) desc(ctx context.Context, rest string) error {
-	names := strings.Fields(rest)
-	if len(names) == 0 {
-		return usagef("desc SYMBOL…; ls lists the services", "desc: missing SYMBOL")
+	const templateFlag = "--msg-template"
+	var template message.Encoding
+	var names []string
+	for word := range strings.FieldsSeq(rest) {
+		switch {
+		case word == templateFlag:
+			template = message.JSON
+		case strings.HasPrefix(word, "-"):
+			return usagef("the only one is "+templateFlag, "desc: unknown flag %q", word)
+		default:
+			names = append(names, word)
+		}
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		services, err := s.Target.Catalog.Services(ctx)
+		if err != nil {
+			return err
+		}
+		names = services
 	}
 	for _, name := range names {
 		symbol, err := s.Target.Catalog.Resolve(ctx, reflection.Any, name)
 		if err != nil {
 			return err
 		}
-		d, err := reflection.Describe(ctx, symbol.Descriptor)
-		if err != nil {
-			return err
-		}
-		if err := s.print(ctx, fmt.Sprintf("%s is %s:\n%s", d.Name, d.Kind, d.Text)); err != nil {
+		if err := s.describe(ctx, symbol.Descriptor, template); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Shell) call(ctx context.Context, rest string) error {
-	name, text := cutWord(rest)
-	if name == "" {
-		return usagef("call METHOD, or call METHOD JSON; ls SERVICE lists the methods", "call: missing METHOD")
-	}
-	if err := s.ready(ctx); err != nil {
-		return err
-	}
-	m, err := s.Target.Method(ctx, name)
+// describe prints the description of a symbol.
+func (s *Shell) describe(ctx context.Context, symbol protoreflect.Descriptor, template message.Encoding) error {
+	text, err := call.Describe(ctx, symbol, template)
 	if err != nil {
 		return err
 	}
-	if text == "" && m.IsStreamingClient() {
-		s.startStream(ctx, m)
-		return nil
-	}
-	messages, err := s.parseMessages(ctx, m, text)
-	if err != nil {
-		return err
-	}
-	if len(messages) > 1 && !m.IsStreamingClient() {
-		return usagef("", "not sent: %s takes one message, not %d", reflection.Name(m), len(messages))
-	}
-	return s.invoke(ctx, m, &messageList{messages})
-}
-
-// invoke makes a call and prints the responses and the status.
-func (s *Shell) invoke(ctx context.Context, m *call.Method, requests call.Requests) error {
-	printer := &call.Printer{
-		Out:   s.Stdout,
-		Types: m.Types(ctx),
-		Format: message.Options{
-			Compact: s.Settings.Compact, EmitDefaults: s.Settings.EmitDefaults, ProtoNames: s.Settings.ProtoNames, Note: call.NoteOnce(s.Stderr),
-		},
-		Colors: s.Colors, StatusColors: s.StatusColors, Timestamps: s.Settings.Timestamps, Secrets: s.Secrets,
-	}
-	opts := &call.Options{Metadata: s.Metadata, MaxMsgSize: s.MaxMsgSize}
-	result, err := call.Invoke(ctx, s.Target.Conn, m, requests, opts, printer.Events())
-	if re, ok := errors.AsType[*call.RequestError](err); ok {
-		return &messageError{m.Input().FullName(), re.Err}
-	}
-	if err != nil {
-		return err
-	}
-	return s.printEnd(ctx, m, result, printer)
+	return s.print(ctx, strings.TrimRight(text, "\n"))
 }
 
 func (s *Shell) header(ctx context.Context, rest string) error {
@@ -195,7 +173,11 @@ func (s *Shell) header(ctx context.Context, rest string) error {
 		return s.print(ctx, call.FormatMetadata(s.Metadata))
 	}
 	name, value, ok := strings.Cut(rest, ":")
-	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
+	name = strings.ToLower(strings.TrimSpace(name))
+	value, err := s.expandHeader(ctx, strings.TrimSpace(value))
+	if err != nil {
+		return err
+	}
 	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		name, _, _ = strings.Cut(name, " ") // the rest may be a secret
 		return usagef("header NAME: VALUE", "%q is not valid metadata", name)
@@ -273,36 +255,13 @@ func setOption(option *bool, name, value string) error {
 	return nil
 }
 
-func (s *Shell) help(ctx context.Context, rest string) error {
-	var b strings.Builder
-	for _, c := range commands() {
-		if c.help == "" || rest != "" && rest != c.name {
-			continue
-		}
-		head := c.name + " " + c.args
-		for line := range strings.SplitSeq(c.help, "\n") {
-			fmt.Fprintf(&b, "%-24s %s\n", head, line)
-			head = ""
-		}
+func (s *Shell) clear(_ context.Context, rest string) error {
+	if rest != "" {
+		return usagef("", "clear: unexpected %q", rest)
 	}
-	if b.Len() == 0 {
-		return usagef("help lists the commands", "unknown command %q", rest)
-	}
-	if rest == "" || rest == "call" {
-		b.WriteString(streamHelp)
-	}
-	return s.print(ctx, strings.TrimRight(b.String(), "\n"))
+	s.Input.Clear()
+	return nil
 }
-
-const streamHelp = `
-Inside a call each line is sent at once as a JSON message, except for
-.send JSON              send a message
-.close                  end the messages; Ctrl-D does the same
-.cancel                 cancel the call; Ctrl-C does the same
-
-Names may be short, as in call Echo. A line that ends with a backslash continues
-in the next one. A line that begins with # is a comment.
-`
 
 func (s *Shell) exit(_ context.Context, rest string) error {
 	if rest != "" {
@@ -310,13 +269,4 @@ func (s *Shell) exit(_ context.Context, rest string) error {
 	}
 	s.quit = true
 	return nil
-}
-
-// jsonFields returns the fields that md's JSON form has: none for the well-known types,
-// whose JSON form isn't an object with their fields.
-func jsonFields(md protoreflect.MessageDescriptor) []call.Field {
-	if md.ParentFile().Package() == "google.protobuf" {
-		return nil
-	}
-	return call.Fields(md)
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
@@ -16,11 +17,15 @@ import (
 // for, such as those for completion.
 const lookupTimeout = 3 * time.Second
 
-// Complete returns the completion of text, the line up to the cursor. It may ask the
+// Complete returns the completion of text, the last line up to the cursor. It may ask the
 // server's reflection, for at most three seconds, and returns no candidates if that fails.
 // It leaves out those with secrets or with characters that [escape.Line] escapes.
 func (s *Shell) Complete(text string) Completion {
-	c := s.complete(text)
+	s.mu.Lock()
+	before := string(s.partial)
+	s.mu.Unlock()
+	c := s.complete(before + text)
+	c.Start = max(c.Start-len(before), 0)
 	c.Candidates = slices.DeleteFunc(c.Candidates, func(c Candidate) bool {
 		return escape.Line(s.Secrets.Mask(c.Text)) != c.Text || escape.Line(s.Secrets.Mask(c.Label)) != c.Label
 	})
@@ -37,7 +42,7 @@ func (s *Shell) complete(text string) Completion {
 	line := text[begin:]
 	i := strings.IndexAny(line, " \t")
 	if i < 0 {
-		return Completion{begin, matchWords(line, commandNames())}
+		return Completion{begin, completeCommand(line)}
 	}
 	name, rest := line[:i], line[i+1:]
 	c, ok := findCommand(name)
@@ -51,6 +56,18 @@ func (s *Shell) complete(text string) Completion {
 	}
 	start := strings.LastIndexAny(text, " \t") + 1
 	return Completion{start, c.complete(s, ctx, rest)}
+}
+
+// completeCommand completes a command's name, or an alias if it can only be that.
+func completeCommand(typed string) []Candidate {
+	var names, aliases []string
+	for _, c := range commands() {
+		names, aliases = append(names, c.name), append(aliases, c.alias)
+	}
+	if candidates := matchWords(typed, names); candidates != nil {
+		return candidates
+	}
+	return matchWords(typed, aliases)
 }
 
 // lastWord returns the part of rest after the last space or tab.
@@ -148,7 +165,7 @@ func (s *Shell) completeInStream(st *stream, text string) Completion {
 	case strings.HasPrefix(text, send):
 		return completeJSON(st.method.Input(), text, len(send))
 	case strings.HasPrefix(text, "."):
-		return Completion{0, matchWords(text, []string{".send", ".close", ".cancel"})}
+		return Completion{0, matchWords(text, dotCommands)}
 	}
 	return completeJSON(st.method.Input(), text, 0)
 }
@@ -258,4 +275,13 @@ func field(md protoreflect.MessageDescriptor, name string) protoreflect.FieldDes
 		return f
 	}
 	return md.Fields().ByTextName(name)
+}
+
+// jsonFields returns the fields that md's JSON form has: none for the well-known types,
+// whose JSON form isn't an object with their fields.
+func jsonFields(md protoreflect.MessageDescriptor) []call.Field {
+	if md.ParentFile().Package() == "google.protobuf" {
+		return nil
+	}
+	return call.Fields(md)
 }

@@ -86,7 +86,9 @@ func TestComplete(t *testing.T) {
 		text string
 		want []string
 	}{
-		{"c", []string{"|call "}},
+		{"c", []string{"|call ", "|clear "}},
+		{"l", []string{"|ls "}},
+		{"li", []string{"|list "}},
 		{"  he", []string{"  |header ", "  |help "}},
 		{"nonsense ", nil},
 		{"ls H", []string{"ls |Hub "}},
@@ -103,6 +105,7 @@ func TestComplete(t *testing.T) {
 		{"set nonsense ", nil},
 		{"time o", []string{"time |on ", "time |off "}},
 		{"time on ", nil},
+		{"list H", []string{"list |Hub "}},
 		{"help ca", []string{"help |call "}},
 		{"header ", nil},
 	} {
@@ -139,9 +142,11 @@ func TestCommandNames(t *testing.T) {
 	t.Parallel()
 	var names []string
 	for _, c := range commands() {
-		names = append(names, c.name)
+		if names = append(names, c.name); c.alias != "" {
+			names = append(names, c.alias)
+		}
 	}
-	if !slices.Equal(names, commandNames()) {
-		t.Errorf("%q, want %q", commandNames(), names)
+	if !slices.Equal(names, commandNames) {
+		t.Errorf("%q, want %q", commandNames, names)
 	}
 }

@@ -133,6 +133,10 @@ const (
 
 func (i *lineInput) SetPrompt(prompt string) { _, _ = io.WriteString(i.screen, "["+prompt+"]") }
 
+func (i *lineInput) Remember(string) {}
+
+func (i *lineInput) Clear() { _, _ = io.WriteString(i.screen, "[cleared]") }
+
 func (i *lineInput) ReadLine(ctx context.Context) (string, error) {
 	select {
 	case line := <-i.lines:
@@ -203,4 +207,11 @@ func (s *interactiveShell) wait() error {
 		s.t.Fatalf("the shell doesn't end; the screen: %s", s.screen)
 		return nil
 	}
+}
+
+// cutBetween returns the part of text between two others.
+func cutBetween(text, before, after string) (string, bool) {
+	_, text, ok := strings.Cut(text, before)
+	text, _, end := strings.Cut(text, after)
+	return text, ok && end
 }

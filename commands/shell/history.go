@@ -152,3 +152,14 @@ func (h *History) Len() int { return len(h.lines) }
 
 // At returns the line with index i; 0 is the newest.
 func (h *History) At(i int) string { return h.lines[len(h.lines)-1-i] }
+
+// find returns the index of the newest line that contains text, from an index on; -1 if there
+// is none, or text is empty. It skips lines equal to the one before from.
+func (h *History) find(text string, from int) int {
+	for i := from; i < h.Len(); i++ {
+		if line := h.At(i); text != "" && strings.Contains(line, text) && (from == 0 || line != h.At(from-1)) {
+			return i
+		}
+	}
+	return -1
+}

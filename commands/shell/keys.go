@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"unicode/utf8"
@@ -11,7 +12,10 @@ const (
 	ctrlC = 0x03
 	ctrlD = 0x04
 	tab   = '\t'
+	ctrlG = 0x07
+	ctrlH = 0x08
 	ctrlR = 0x12
+	del   = 0x7f
 	esc   = 0x1b
 
 	// The line editor would handle Ctrl-C and Ctrl-D itself. It reads these
@@ -19,6 +23,7 @@ const (
 	keyInterrupt = 0x1c // Ctrl-C
 	keyEnd       = 0x1d // Ctrl-D
 	keyCancel    = 0x1e // the context of ReadLine has ended
+	keySearch    = 0x1f // a search begins
 )
 
 const (
@@ -112,7 +117,7 @@ func (k *keyReader) feed(b byte) {
 	case k.pasting && b < ' ' && b != '\r' && b != '\n':
 	case b == ctrlD:
 		k.pending = append(k.pending, keyEnd)
-	case b == keyInterrupt || b == keyEnd || b == keyCancel:
+	case b >= keyInterrupt && b <= keySearch:
 	default:
 		k.pending = append(k.pending, b)
 	}
@@ -160,10 +165,10 @@ func (k *keyReader) translate(s string) string {
 }
 
 // pushFront puts a key in front of the pending ones.
-func (k *keyReader) pushFront(key byte) {
+func (k *keyReader) pushFront(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.pending = append([]byte{key}, k.pending...)
+	k.pending = append([]byte(key), k.pending...)
 	k.more.Broadcast()
 }
 
@@ -174,24 +179,52 @@ func (k *keyReader) setReading(reading bool) {
 	k.reading = reading
 }
 
-// Read blocks until keys are pending. It returns no key after one that may end a line.
+// Read blocks until keys are pending. It returns no key after one that may end a line or
+// begin a search.
 func (k *keyReader) Read(p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.wait(); err != nil {
+		return 0, err
+	}
+	n := min(len(p), len(k.pending))
+	if i := bytes.IndexFunc(k.pending[:n], isLast); i >= 0 {
+		n = i + 1
+	}
+	copy(p, k.pending[:n])
+	k.pending = k.pending[n:]
+	return n, nil
+}
+
+// isLast reports whether Read returns key before it reads on.
+func isLast(key rune) bool {
+	return key == '\r' || key == '\n' || key == ctrlR || key >= keyInterrupt && key <= keySearch
+}
+
+// next blocks until a key is pending and returns it: a character, or the sequence of a key.
+func (k *keyReader) next() (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.wait(); err != nil {
+		return "", err
+	}
+	_, n := utf8.DecodeRune(k.pending)
+	if k.pending[0] == esc {
+		for n = 2; !isComplete(k.pending[:n]); n++ {
+		}
+	}
+	key := string(k.pending[:n])
+	k.pending = k.pending[n:]
+	return key, nil
+}
+
+// wait waits until keys are pending. The caller holds k.mu.
+func (k *keyReader) wait() error {
 	for len(k.pending) == 0 {
 		if k.err != nil {
-			return 0, k.err
+			return k.err
 		}
 		k.more.Wait()
 	}
-	n := 0
-	for n < len(p) && n < len(k.pending) {
-		p[n] = k.pending[n]
-		n++
-		if b := p[n-1]; b == '\r' || b == '\n' || b == keyInterrupt || b == keyEnd || b == keyCancel {
-			break
-		}
-	}
-	k.pending = k.pending[n:]
-	return n, nil
+	return nil
 }

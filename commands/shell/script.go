@@ -46,3 +46,9 @@ func (s *Script) ReadLine(ctx context.Context) (string, error) {
 
 // SetPrompt does nothing.
 func (s *Script) SetPrompt(string) {}
+
+// Remember does nothing.
+func (s *Script) Remember(string) {}
+
+// Clear does nothing.
+func (s *Script) Clear() {}

@@ -29,6 +29,7 @@ import (
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/reflection"
 	"github.com/wstun/wstun/tunnel/escape"
 )
 
@@ -42,6 +43,12 @@ type Input interface {
 
 	// SetPrompt sets the text that is shown before each line.
 	SetPrompt(prompt string)
+
+	// Remember adds a command, as one line, to the history.
+	Remember(command string)
+
+	// Clear clears the screen.
+	Clear()
 }
 
 // Shell runs commands. Set its fields before Run.
@@ -88,12 +95,15 @@ type Shell struct {
 	MaxMsgSize         int  // of a response, in bytes; default: call.DefaultMaxMsgSize
 	AllowUnknownFields bool // ignore fields of requests that the message type lacks
 
-	lineNumber int // of the last line read
+	linesRead  int
+	lineNumber int // of the command's first line
 	quit       bool
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc // of the running command; nil: none runs
-	stream *stream                 // the call that lines are messages of; nil: lines are commands
+	mu      sync.Mutex
+	cancel  context.CancelCauseFunc // of the running command; nil: none runs
+	stream  *stream                 // the call that lines are messages of; nil: lines are commands
+	partial []byte                  // the lines of a command whose last one isn't read yet
+	last    *response               // nil: there was none
 }
 
 // Settings are options that the user can turn on and off.
@@ -113,16 +123,17 @@ func (e *CommandError) Error() string { return e.Err.Error() }
 func (e *CommandError) Unwrap() error { return e.Err }
 
 // StatusError reports that a call ended with a status other than OK.
-type StatusError struct{ Status *status.Status }
+type StatusError struct {
+	Method string // such as pkg.Service/Method
+	Status *status.Status
+}
 
-func (e *StatusError) Error() string { return "call: " + e.Status.Code().String() }
+func (e *StatusError) Error() string { return e.Method + ": " + e.Status.Code().String() }
 
 // usagef returns the error of a line that isn't a valid command.
 func usagef(advice, format string, args ...any) error {
 	return &usage.Error{Err: fmt.Errorf(format, args...), Advice: advice}
 }
-
-const prompt = "wstun> "
 
 // Run reads and runs commands until the input ends, a command ends the shell, or ctx
 // ends. It returns a *CommandError if the last command of a script failed, the cause of
@@ -153,13 +164,17 @@ func (s *Shell) Run(ctx context.Context) error {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		last = s.runLine(ctx, line)
+		err = s.runLine(ctx, line)
+		if s.quit { // exit keeps the result of the command before
+			return s.exitError(last)
+		}
+		last = err
 		switch {
 		case ctx.Err() != nil && !s.Interactive && isReported(last):
 			return commandError(last)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case s.quit, last != nil && s.Settings.Errexit && !s.Interactive:
+		case last != nil && s.Settings.Errexit && !s.Interactive:
 			return s.exitError(last)
 		}
 	}
@@ -179,27 +194,6 @@ func commandError(err error) error {
 		return nil
 	}
 	return &CommandError{err}
-}
-
-// readLine reads a line and its continuation lines: a backslash at the end of a line
-// joins it with the next.
-func (s *Shell) readLine(ctx context.Context) (string, error) {
-	var joined strings.Builder
-	for {
-		line, err := s.Input.ReadLine(ctx)
-		if err != nil {
-			if errors.Is(err, io.EOF) && joined.Len() > 0 {
-				return joined.String(), nil
-			}
-			return joined.String() + line, err
-		}
-		s.lineNumber++
-		text, continued := strings.CutSuffix(line, `\`)
-		joined.WriteString(text)
-		if !continued {
-			return joined.String(), nil
-		}
-	}
 }
 
 // runLine runs a command, or sends a message of the current call, and reports its error.
@@ -280,25 +274,19 @@ func (s *Shell) currentStream() *stream {
 	return s.stream
 }
 
-// setStream sets the current stream, and the prompt.
-func (s *Shell) setStream(st *stream) {
-	s.mu.Lock()
-	s.stream = st
-	s.mu.Unlock()
-	if st == nil {
-		s.Input.SetPrompt(prompt)
-	} else {
-		s.Input.SetPrompt(escape.Line(string(st.method.Name())) + "> ")
-	}
-}
-
-// report passes err to Report unless the user has seen it.
+// report passes err to Report unless the user has seen it. The error of a script names the
+// line and, if it is a call's, the method.
 func (s *Shell) report(err error) {
+	_, isStatus := errors.AsType[*StatusError](err)
 	switch {
-	case err == nil, isReported(err):
+	case err == nil, isReported(err) && (s.Interactive || !isStatus):
 		return
 	case !s.Interactive:
-		err = fmt.Errorf("line %d: %w", s.lineNumber, err)
+		where := fmt.Sprintf("line %d: ", s.lineNumber)
+		if me, ok := errors.AsType[*messageError](err); ok {
+			where += me.Method + ": "
+		}
+		err = fmt.Errorf("%s%w", where, err)
 	}
 	if s.Report != nil {
 		s.Report(err)
@@ -342,7 +330,7 @@ func (s *Shell) printEnd(ctx context.Context, m *call.Method, r *call.Result, pr
 	if s.Failed != nil {
 		s.Failed(r.Status)
 	}
-	return &StatusError{r.Status}
+	return &StatusError{reflection.Name(m), r.Status}
 }
 
 // formatTimings formats the duration of a call.

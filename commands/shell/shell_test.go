@@ -31,6 +31,16 @@ func TestStream(t *testing.T) {
 	p.await(`\.send: missing JSON`)
 	p.typeLine(".nothing")
 	p.await(`"\.nothing" is not a command inside a call`)
+	for _, line := range []string{"exit", "ls Hub", "call Sum {}", "describe"} {
+		p.typeLine(line)
+		p.await(`lines are messages now: use \.close, \.cancel or \.help`)
+	}
+	p.typeLine(".help")
+	p.await(`\.cancel +cancel the call`)
+	p.typeLine(".desc")
+	p.await(`wstun\.demo\.v1\.EchoRequest is a message:\nmessage EchoRequest \{`)
+	p.typeLine(".desc Hub.Sum")
+	p.await(`wstun\.demo\.v1\.Hub\.Sum is a method:`)
 	p.typeLine(".close")
 	p.await(`Echo has ended\.\n\[wstun> \]`)
 	p.typeLine(".close")
@@ -210,7 +220,9 @@ func TestSettings(t *testing.T) {
 		"help nonsense":   `unknown command "nonsense"`,
 		"exit now":        `unexpected "now"`,
 		"ls a b":          `unexpected "b"`,
-		"desc":            `desc: missing SYMBOL`,
+		"desc -x":         `desc: unknown flag "-x"`,
+		"clear now":       `unexpected "now"`,
+		"call Echo >":     `call: missing FILE after >`,
 		"call":            `call: missing METHOD`,
 		"header secret":   `"secret" is not valid metadata\n`,
 		"header s: \x01":  `"s" is not valid metadata\n`,
@@ -220,6 +232,8 @@ func TestSettings(t *testing.T) {
 		p.typeLine(line)
 		p.await(want)
 	}
+	p.typeLine("clear")
+	p.await(`\[cleared\]`)
 	p.typeLine("help time")
 	p.await(`time on\|off +turn on or off the printing of how long`)
 	p.typeLine("exit")
@@ -273,12 +287,22 @@ func TestScript(t *testing.T) {
 		{"continued", "call Sum \\\n{\"value\":\\\n1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
 		{"continued to the end", "call Sum {\"value\":1}\\", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
 		{"stream to the end", "call Sum\n{\"value\": 1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
-		{"status", "call DeleteKey {\"name\":\"a\"}\n", false, "", "NotFound", "call: NotFound"},
-		{"bad message in a stream", "call Sum\nno\n.close\n", false, "{}\n", "line 2: not sent: ", "not sent: "},
+		{"status", "call DeleteKey {\"name\":\"a\"}\n", false, "", "NotFound", "wstun.demo.v1.Hub/DeleteKey: NotFound"},
+		{"status of a stream", "call Sum\n{\"value\": 1}\n.cancel\n", false, "", "line 1: wstun.demo.v1.Hub/Sum: Canceled\n", "wstun.demo.v1.Hub/Sum: Canceled"},
+		{"bad message in a stream", "call Sum\nno\n.close\n", false, "{}\n", "line 2: wstun.demo.v1.Hub/Sum: not sent: ", "not sent: "},
 		{"goes on", "no\ncall Sum {}\n", false, "{\"count\":1}\n", "line 1: unknown command", ""},
 		{"errexit", "no\ncall Sum {}\n", true, "", "line 1: unknown command", "unknown command"},
-		{"errexit in a stream", "call Sum\nno\n.close\n", true, "", "line 2: not sent: ", "not sent: "},
-		{"exit", "no\nexit\nls\n", false, "", "line 1", ""},
+		{"errexit in a stream", "call Sum\nno\n.close\n", true, "", "line 2: wstun.demo.v1.Hub/Sum: not sent: ", "not sent: "},
+		{"exit", "no\nexit\nls\n", false, "", "line 1", "unknown command"},
+		{"exit after success", "no\ncall Sum {}\nexit\nls\n", false, "{\"count\":1}\n", "line 1", ""},
+		{"wrong exit", "exit now\n", false, "", "line 1", "exit: unexpected"},
+		{"JSON of several lines", "call Sum {\n  \"value\": 1\n}\nno\n", false, "{\"sum\":\"1\",\"count\":1}\n", "line 4: ", "unknown command"},
+		{"messages of several lines", "call Sum\n{\n\"value\": 1}\n.send {\"value\":\n2}\n.close\n", false, "{\"sum\":\"3\",\"count\":2}\n", "", ""},
+		{"brackets in a string", "call DeleteKey {\"name\": \"{[\"}\nno\n", false, "", "line 2: ", "unknown command"},
+		{"string without an end", "call CreateKey {\"name\": \"a}\nno\n", false, "", "line 1: wstun.demo.v1.Hub/CreateKey: not sent: ", "unknown command"},
+		{"mistake in several lines", "\ncall Echo {\n\"txt\": \"a\"\n}\n", false, "", "line 2: wstun.demo.v1.Hub/Echo: not sent: line 2 of the JSON: unknown field \"txt\"\n", "not sent: "},
+		{"JSON to the end", "call Sum {\n", false, "", "line 1: wstun.demo.v1.Hub/Sum: not sent: ", "not sent: "},
+		{"a comment with a brace", "call Sum\n# {\n{\"value\": 1}\n", false, "{\"sum\":\"1\",\"count\":1}\n", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

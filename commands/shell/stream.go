@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -15,13 +16,19 @@ import (
 	"github.com/wstun/wstun/commands/call"
 	"github.com/wstun/wstun/commands/message"
 	"github.com/wstun/wstun/reflection"
+	"github.com/wstun/wstun/reflection/suggest"
 )
 
 // messageError reports a text that can't be parsed as a method's requests. No message
 // of the text has been sent.
 type messageError struct {
-	Type protoreflect.FullName
-	Err  error
+	Method string // such as pkg.Service/Method
+	Type   protoreflect.FullName
+	Err    error
+}
+
+func newMessageError(m *call.Method, err error) *messageError {
+	return &messageError{reflection.Name(m), m.Input().FullName(), err}
 }
 
 func (e *messageError) Error() string { return "not sent: " + e.Err.Error() }
@@ -32,8 +39,13 @@ func (e *messageError) Hint() string {
 	return cmp.Or(call.Suggestion(e.Err), "desc "+string(e.Type)+" lists the fields")
 }
 
-// parseMessages parses the messages in text. If one is invalid, it returns none.
+// parseMessages parses the messages in text, with values of the last response in place of
+// $.field. If one is invalid, it returns none.
 func (s *Shell) parseMessages(ctx context.Context, m *call.Method, text string) ([]protoreflect.ProtoMessage, error) {
+	text, err := s.expandJSON(ctx, text)
+	if err != nil {
+		return nil, err
+	}
 	requests := call.NewRequests(strings.NewReader(text), message.JSON, m.Types(ctx), &call.RequestOptions{AllowUnknownFields: s.AllowUnknownFields})
 	var all []protoreflect.ProtoMessage
 	for {
@@ -43,10 +55,14 @@ func (s *Shell) parseMessages(ctx context.Context, m *call.Method, text string) 
 			return all, nil
 		}
 		if re, ok := errors.AsType[*call.RequestError](err); ok {
-			if err = re.Err; len(all) > 0 {
-				err = fmt.Errorf("message %d: %w", re.Number, re.Err)
+			err = re.Err
+			if strings.Contains(text, "\n") {
+				err = fmt.Errorf("line %d of the JSON: %w", re.Line, err)
 			}
-			return nil, &messageError{m.Input().FullName(), err}
+			if len(all) > 0 {
+				err = fmt.Errorf("message %d: %w", re.Number, err)
+			}
+			return nil, newMessageError(m, err)
 		}
 		if err != nil {
 			return nil, err
@@ -73,6 +89,7 @@ func (l *messageList) More() bool { return len(l.rest) > 0 }
 // call.Requests.
 type stream struct {
 	method   *call.Method
+	line     int                            // of its command
 	messages chan protoreflect.ProtoMessage // closed after the last message
 	cancel   context.CancelFunc
 	done     chan struct{}
@@ -95,19 +112,20 @@ func (st *stream) Next(ctx context.Context, m protoreflect.ProtoMessage) error {
 
 func (st *stream) More() bool { return false } // only asked of methods that take one message
 
-// startStream starts a call whose messages are the lines that follow.
-func (s *Shell) startStream(ctx context.Context, m *call.Method) {
+// startStream starts a call whose messages are the lines that follow. Its responses are
+// printed to file unless that is nil.
+func (s *Shell) startStream(ctx context.Context, m *call.Method, file *os.File) {
 	// The call outlives the command that starts it, but not the command's deadline.
 	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	if deadline, ok := ctx.Deadline(); ok {
 		callCtx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	}
-	st := &stream{method: m, messages: make(chan protoreflect.ProtoMessage), cancel: cancel, done: make(chan struct{})}
+	st := &stream{method: m, line: s.lineNumber, messages: make(chan protoreflect.ProtoMessage), cancel: cancel, done: make(chan struct{})}
 	s.notify("Each line is now a message of %s: .close or Ctrl-D ends the messages, .cancel or Ctrl-C cancels the call.", reflection.Name(m))
 	s.setStream(st)
 	go func() {
 		defer cancel()
-		err := s.invoke(callCtx, m, st)
+		err := s.invoke(callCtx, m, st, file)
 		if s.Interactive {
 			if err == nil {
 				s.notify("%s has ended.", m.Name())
@@ -120,23 +138,36 @@ func (s *Shell) startStream(ctx context.Context, m *call.Method) {
 	}()
 }
 
+// dotCommands are the commands inside a call.
+var dotCommands = []string{".send", ".close", ".cancel", ".desc", ".help"}
+
 // runInStream runs a line inside a call. In a script the call's lines go up to .close,
 // .cancel or the end of the script, even if the server ends the call before.
 func (s *Shell) runInStream(ctx context.Context, st *stream, line string) error {
-	word, rest, _ := strings.Cut(line, " ")
+	word, rest := cutWord(line)
+	_, isCommand := findCommand(word)
 	switch {
+	case isCommand:
+		return usagef("", "%q: lines are messages now: use .close, .cancel or .help", word)
+	case word == ".help" && rest == "":
+		return s.print(ctx, strings.TrimSpace(streamHelp))
+	case word == ".desc" && rest == "":
+		return s.describe(ctx, st.method.Input(), "")
+	case word == ".desc":
+		return s.desc(ctx, rest)
 	case word == ".close" && rest == "":
 		close(st.messages)
 		return s.waitStream(ctx, st)
 	case word == ".cancel" && rest == "":
 		st.cancel()
 		return s.waitStream(ctx, st)
-	case word == ".send" && strings.TrimSpace(rest) == "":
+	case word == ".send" && rest == "":
 		return usagef("{} is the empty message", ".send: missing JSON")
 	case word == ".send":
 		line = rest
 	case strings.HasPrefix(word, "."):
-		return usagef("inside a call, use .send JSON, .close or .cancel", "%q is not a command inside a call", word)
+		advice := didYouMean("", suggest.Near(word, dotCommands))
+		return usagef(cmp.Or(advice, "inside a call, use .send JSON, .desc, .close, .cancel or .help"), "%q is not a command inside a call", word)
 	}
 	err := s.send(ctx, st, line)
 	if err != nil && st.lineErr == nil && !s.Interactive {
@@ -177,6 +208,7 @@ func (s *Shell) waitStream(ctx context.Context, st *stream) error {
 		return nil
 	}
 	s.setStream(nil)
+	s.lineNumber = st.line // for the call's error
 	if st.err == nil && st.lineErr != nil {
 		return &reportedError{st.lineErr}
 	}

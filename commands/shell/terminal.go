@@ -19,6 +19,10 @@ var ErrInterrupted = errors.New("interrupted")
 // Terminal is the Input that reads lines from a terminal, with line editing, history and
 // completion. Output written to it appears above the line that is being typed. All methods
 // may be called concurrently, except that one ReadLine runs at a time.
+//
+// The line editor is that of golang.org/x/term. Larger ones lack output above the line
+// (peterh/liner), have data races with it (reeflective/readline), or leave gaps above output
+// that is taller than the screen (bubbletea).
 type Terminal struct {
 	// Complete, if set, returns the completion of the line up to the cursor.
 	Complete func(text string) Completion
@@ -39,8 +43,12 @@ type Terminal struct {
 	start  sync.Once
 	editor *term.Terminal
 
-	endKey byte // the key that ended the line; 0: Enter
-	search historySearch
+	endKey byte   // the key that ended the line; 0: Enter
+	query  string // to begin a search with
+
+	mu        sync.Mutex
+	prompt    string // of lines
+	searching bool   // the editor's prompt is that of a search
 }
 
 // Completion is a list of texts that may replace the end of a line.
@@ -93,9 +101,24 @@ func (t *Terminal) Write(p []byte) (int, error) { return t.editor.Write(p) }
 
 // SetPrompt sets the prompt, also of the line that is being read.
 func (t *Terminal) SetPrompt(prompt string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.prompt = prompt
+	if !t.searching {
+		t.showPrompt(prompt)
+	}
+}
+
+func (t *Terminal) showPrompt(prompt string) {
 	t.editor.SetPrompt(prompt)
 	_, _ = t.editor.Write(nil) // show it
 }
+
+// Remember adds a command to the history.
+func (t *Terminal) Remember(command string) { t.History.Add(command) }
+
+// Clear clears the screen. It is called while no line is being read.
+func (t *Terminal) Clear() { _, _ = t.editor.Write([]byte("\x1b[2J\x1b[H")) }
 
 // ReadLine blocks until a line has been typed. The error is io.EOF for Ctrl-D in an empty
 // line, ErrInterrupted for Ctrl-C, the cause of ctx's end, or an error of in. With
@@ -107,8 +130,8 @@ func (t *Terminal) ReadLine(ctx context.Context) (string, error) {
 		go t.keys.readAll(t.in)
 	})
 	t.resize() // while there is no line to redraw
-	t.endKey, t.search = 0, historySearch{}
-	stop := context.AfterFunc(ctx, func() { t.keys.pushFront(keyCancel) })
+	t.endKey = 0
+	stop := context.AfterFunc(ctx, func() { t.keys.pushFront(string(rune(keyCancel))) })
 	defer stop()
 	t.keys.setReading(true)
 	defer t.keys.setReading(false)
@@ -132,8 +155,6 @@ func (t *Terminal) Close() { t.editor.SetBracketedPasteMode(false) }
 
 // handleKey is called by the editor with keys that it doesn't handle itself.
 func (t *Terminal) handleKey(line string, pos int, key rune) (string, int, bool) {
-	previous := t.search
-	t.search = historySearch{}
 	switch key {
 	case keyInterrupt:
 		t.endLine(keyInterrupt)
@@ -149,8 +170,12 @@ func (t *Terminal) handleKey(line string, pos int, key rune) (string, int, bool)
 		_, n := utf8.DecodeRuneInString(line[pos:])
 		return line[:pos] + line[pos+n:], pos, true
 	case ctrlR:
-		t.search = previous.find(t.History, line)
-		return t.search.found, len(t.search.found), true
+		t.query = line
+		t.keys.pushFront(string(rune(keySearch)))
+		return "", 0, true // the prompt of the search has its own text
+	case keySearch:
+		found := t.searchHistory(t.query)
+		return found, len(found), true
 	case tab:
 		return t.complete(line, pos)
 	}
@@ -160,7 +185,7 @@ func (t *Terminal) handleKey(line string, pos int, key rune) (string, int, bool)
 // endLine ends the line as Enter does, and records the key that ended it.
 func (t *Terminal) endLine(key byte) {
 	t.endKey = key
-	t.keys.pushFront('\r')
+	t.keys.pushFront("\r")
 }
 
 // complete inserts the longest common prefix of the candidates. It lists them if there are
@@ -221,34 +246,10 @@ func (t *Terminal) formatCandidates(candidates []Candidate) []byte {
 	return b.Bytes()
 }
 
-// editorHistory implements term.History. It doesn't keep lines that Enter didn't end.
+// editorHistory implements term.History. Remember adds the commands, which may have several
+// lines.
 type editorHistory struct{ t *Terminal }
 
-func (h editorHistory) Add(line string) {
-	if h.t.endKey == 0 {
-		h.t.History.Add(line)
-	}
-}
+func (editorHistory) Add(string)        {}
 func (h editorHistory) Len() int        { return h.t.History.Len() }
 func (h editorHistory) At(i int) string { return h.t.History.At(i) }
-
-// historySearch is a search for lines of the history that contain text, newest first.
-type historySearch struct {
-	text, found string
-	next        int // index to continue at; 0: nothing was found
-}
-
-// find continues the search if line is its last result, and otherwise searches for line.
-// Without a match, found is line.
-func (s historySearch) find(h *History, line string) historySearch {
-	if s.next == 0 || line != s.found {
-		s = historySearch{text: line}
-	}
-	for i := s.next; i < h.Len(); i++ {
-		if entry := h.At(i); entry != line && strings.Contains(entry, s.text) {
-			return historySearch{s.text, entry, i + 1}
-		}
-	}
-	s.found = line
-	return s
-}

@@ -19,14 +19,14 @@ type OptionalDuration struct {
 // Without one, it is standard.
 func OptionalDurationFlag(d *OptionalDuration, name, text string, standard time.Duration) cli.Flag {
 	d.standard = standard
-	return optionalFlag{&cli.GenericFlag{Name: name, Usage: text, Value: d}}
+	return OptionalFlag{&cli.GenericFlag{Name: name, Usage: text, Value: d}}
 }
 
-// optionalFlag is a flag that takes no value from the next argument.
-type optionalFlag struct{ *cli.GenericFlag }
+// OptionalFlag is a flag that takes no value from the next argument.
+type OptionalFlag struct{ *cli.GenericFlag }
 
 // TakesValue implements cli.DocGenerationFlag.
-func (optionalFlag) TakesValue() bool { return false }
+func (OptionalFlag) TakesValue() bool { return false }
 
 // Set implements cli.Generic.
 func (d *OptionalDuration) Set(text string) (err error) {

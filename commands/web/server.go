@@ -17,16 +17,19 @@ const (
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
 	bodyTimeout   = 10 * time.Second
-	writeTimeout  = 10 * time.Second // of each write
-	maxRequests   = 64               // at a time, including streams
+	maxRequests   = 64 // at a time, including streams
+
+	// WriteTimeout is how long a write of a response may take.
+	WriteTimeout = 10 * time.Second
 )
 
-// NewServer returns a server with limits for the time and number of requests. Problems with
-// clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
+// NewServer returns a server with limits for the time and number of requests and the number
+// of connections. Problems with clients are logged at debug level. Its Shutdown ends the contexts of requests first, so that
 // endless responses end; the end of ctx doesn't end them.
 func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &http.Server{
+		ConnState:         newConns().track,
 		Handler:           limited(handler),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -43,22 +46,21 @@ func NewServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *
 func limited(next http.Handler) http.Handler {
 	slots := make(chan struct{}, maxRequests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "wstun: too many requests at a time", http.StatusServiceUnavailable)
-			return
-		}
 		control := http.NewResponseController(w)
-		if r.ContentLength != 0 {
+		if r.ContentLength != 0 { // for a refusal as well: the server then reads the body
 			_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 			r.Body = &body{r.Body, control}
 		}
 		timed := &writer{w, control}
 		timed.extend() // for 100 Continue
-		next.ServeHTTP(timed, r)
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			next.ServeHTTP(timed, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(timed, "wstun: too many requests at a time", http.StatusServiceUnavailable)
+		}
 		timed.extend() // for the rest
 	})
 }
@@ -78,7 +80,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writer fails if a write takes longer than writeTimeout.
+// writer fails if a write takes longer than WriteTimeout.
 type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -92,7 +94,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-func (w *writer) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+func (w *writer) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(WriteTimeout)) }
 
 // debugLog logs the lines of an http.Server.
 type debugLog struct{ logger *slog.Logger }
