@@ -61,7 +61,7 @@ func limited(next http.Handler) http.Handler {
 			w.Header().Set("Retry-After", "1")
 			http.Error(timed, "wstun: too many requests at a time", http.StatusServiceUnavailable)
 		}
-		timed.extend() // for the rest
+		timed.extend() // for the buffered end
 	})
 }
 
