@@ -7,7 +7,7 @@ let lists = 0;
 // it for the index i.
 export class VList {
   constructor({height, label, make, fill, onselect, onrange, onfollow}) {
-    Object.assign(this, {height, make, fill, onselect, onrange, onfollow, n: 0, selected: -1, follow: true, rows: []});
+    Object.assign(this, {height, make, fill, onselect, onrange, onfollow, n: 0, selected: -1, follow: true, rows: [], own: 0, painted: 0});
     this.id = 'list' + ++lists;
     this.space = h('div', {className: 'vspace', role: 'rowgroup'});
     this.el = h('div', {className: 'vlist', tabIndex: 0, role: 'grid', 'aria-label': label}, this.space);
@@ -22,8 +22,8 @@ export class VList {
   // scrolled follows at the end and stays elsewhere, unless the list itself scrolled.
   scrolled() {
     const atEnd = this.el.scrollTop + this.el.clientHeight >= this.n * this.height - this.height;
-    if (!this.scrolling) this.setFollow(atEnd);
-    this.scrolling = false;
+    if (Math.abs(this.el.scrollTop - this.own) > 1) this.setFollow(atEnd);
+    this.own = this.el.scrollTop;
     this.draw();
   }
 
@@ -50,7 +50,7 @@ export class VList {
     const before = this.el.scrollTop;
     if (Math.abs(before - y) <= 1) return;
     this.el.scrollTop = y;
-    if (this.el.scrollTop !== before) this.scrolling = true; // an event follows
+    this.own = this.el.scrollTop; // an event follows, if it differs
   }
 
   // select selects a row. It stops following, unless quiet.
@@ -79,7 +79,10 @@ export class VList {
   }
 
   paint() {
-    const room = this.el.clientHeight;
+    const room = this.el.clientHeight, top = this.el.scrollTop;
+    // Its event may come only after this. A list that is shorter or shown again has moved by itself.
+    if (this.follow && top > 0 && top < this.own - 1 && this.n >= this.painted) this.setFollow(false);
+    this.painted = this.n;
     if (this.follow) this.scrollTo(Math.max(0, this.n * this.height - room));
     const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 4);
     const last = Math.min(this.n, Math.ceil((this.el.scrollTop + room) / this.height) + 4);
