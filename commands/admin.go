@@ -77,6 +77,7 @@ func (o *adminOptions) check() error {
 
 // adminServers answer questions about a running command.
 type adminServers struct {
+	url, token string // of --admin; the token is empty unless it is new
 	servers []*http.Server
 	serving sync.WaitGroup
 }
@@ -155,7 +156,7 @@ func (s *adminServers) startTCP(ctx context.Context, p *program, o *adminOptions
 		url = endpoint.Addr(l)
 	}
 	s.serve(ctx, l, guard.Handler(a.Handler(guard.Token != nil || guard.AnyHost)), out.logger)
-	out.adminAt(url, token)
+	s.url, s.token = url, token
 	return nil
 }
 
@@ -200,6 +201,14 @@ func (s *adminServers) serve(ctx context.Context, l net.Listener, handler http.H
 			logger.Warn("admin", slog.Any("err", err))
 		}
 	})
+}
+
+// report reports the address of --admin, if there is one. It isn't the first one that a command
+// reports, because scripts read that.
+func (s *adminServers) report(out *output) {
+	if s.url != "" {
+		out.adminAt(s.url, s.token)
+	}
 }
 
 // close ends all answers. Live recordings have a second for their last events.

@@ -224,6 +224,7 @@ func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, 
 		pg.close()
 		return nil, err
 	}
+	answers.report(d.out)
 	return func() {
 		answers.close(ctx)
 		pg.close()

@@ -178,6 +178,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	accept.Plain = r.Handler(&tunnel.Guard{Origins: accept.Origins, LoopbackHost: accept.LoopbackHost, Logger: out.logger})
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, accept)
 	out.listening("url", url)
+	answers.report(out)
 	m.SetBound()
 	out.setReady("workers", url)
 	failed := make(chan error, 1)

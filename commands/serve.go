@@ -131,6 +131,9 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	if l != nil {
 		out.listening("url", url)
 		m.SetBound()
+	}
+	answers.report(out)
+	if l != nil {
 		out.setReady(o.served(), url)
 	}
 	o.readyTimeout.apply(ctx, out, sessions)

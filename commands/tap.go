@@ -247,6 +247,7 @@ func (t *tapping) run(ctx context.Context) error {
 		t.out.listening("address", endpoint.Addr(l))
 	}
 	t.out.listening("url", url)
+	answers.report(t.out)
 	m.SetBound()
 	t.out.setReady(endpoint.Redact(t.dial.URL), url)
 	err = acceptor.Serve(l)
