@@ -78,8 +78,8 @@ func (o *adminOptions) check() error {
 // adminServers answer questions about a running command.
 type adminServers struct {
 	url, token string // of --admin; the token is empty unless it is new
-	servers []*http.Server
-	serving sync.WaitGroup
+	servers    []*http.Server
+	serving    sync.WaitGroup
 }
 
 // startAdmin starts to answer questions with a, at the addresses that o has.
