@@ -24,7 +24,7 @@ type balancer struct {
 	reload string // the name of a signal
 }
 
-// The HTTP checks ask without an Upgrade header, which a relay answers with 426. A relay
+// HAProxy asks /healthz and not /readyz: it cuts the sessions of a server that is down. A relay
 // that is shutting down refuses some handshakes with 503, which are for another one.
 const haproxyConfig = `global
 	maxconn 9000
@@ -46,8 +46,8 @@ backend relays
 	balance BALANCE
 	hash-type consistent sdbm avalanche
 	option httpchk
-	http-check send meth GET uri / ver HTTP/1.1 hdr Host localhost
-	http-check expect status 426
+	http-check send meth GET uri /healthz
+	http-check expect status 200
 	default-server check inter 300ms fall 2 rise 2 on-marked-down shutdown-sessions
 LINE
 `
