@@ -211,8 +211,10 @@ func (f *fleet) startLoad(t *testing.T, workers, rate int) {
 			t.Log(f.load)
 		}
 	})
+	patience := time.AfterFunc(2*outputWait, func() { r.Close() })
+	defer patience.Stop()
 	if !f.stdout.Scan() {
-		t.Fatal("the load has ended")
+		t.Fatal("not all workers are up, or the load has ended")
 	}
 	t.Logf("%d workers %s", workers, f.stdout.Text())
 }
