@@ -118,8 +118,8 @@ func (o *Options) RelayFlags() []cli.Flag {
 	}
 }
 
-// RequestFlags returns the flags of a command that sends requests.
-func (o *Options) RequestFlags() []cli.Flag {
+// dialFlags returns the flags of a single dial.
+func (o *Options) dialFlags() []cli.Flag {
 	return []cli.Flag{
 		usage.Strings(&o.Header, "header", "send the header `'Name: value'`; repeatable", "H"),
 		usage.Bool(&o.ExpandHeaders, "expand-headers", "replace ${VARIABLE} in headers by its value"),
@@ -131,27 +131,22 @@ func (o *Options) RequestFlags() []cli.Flag {
 		usage.String(&o.TLS.ServerName, "servername", "expect the peer's certificate to be for `NAME`", ""),
 		usage.Bool(&o.TLS.Insecure, "insecure", "don't verify the peer's certificate"),
 		usage.String(&o.Proxy, "proxy", "dial through the proxy `URL`, or none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
-		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 	}
+}
+
+// RequestFlags returns the flags of a command that sends requests.
+func (o *Options) RequestFlags() []cli.Flag {
+	return append(o.dialFlags(),
+		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
+	)
 }
 
 // CheckFlags returns the flags of a command that dials and probes.
 func (o *Options) CheckFlags() []cli.Flag {
-	return []cli.Flag{
-		o.ToFlag(),
-		usage.Strings(&o.Header, "header", "send the header `'Name: value'`; repeatable", "H"),
-		usage.Bool(&o.ExpandHeaders, "expand-headers", "replace ${VARIABLE} in headers by its value"),
-		usage.Path(&o.TokenFile, "token-file", "send the token in `PATH`, or WSTUN_TOKEN"),
-		usage.String(&o.TokenHeader, "token-header", "use the header `NAME` for the token, not Authorization: Bearer", ""),
-		usage.Path(&o.TLS.Cert, "cert", "client certificate `PATH`"),
-		usage.Path(&o.TLS.Key, "key", "private key `PATH` of --cert"),
-		usage.Path(&o.TLS.CACert, "cacert", "trust the authority in `PATH`"),
-		usage.String(&o.TLS.ServerName, "servername", "expect the peer's certificate to be for `NAME`", ""),
-		usage.Bool(&o.TLS.Insecure, "insecure", "don't verify the peer's certificate"),
-		usage.String(&o.Proxy, "proxy", "dial through the proxy `URL`, or none (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY)", ""),
+	return slices.Concat([]cli.Flag{o.ToFlag()}, o.dialFlags(), []cli.Flag{
 		usage.Strings(&o.Subprotocols, "subprotocol", "offer the WebSocket subprotocol `NAME`; repeatable"),
 		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up on a layer after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server", wsmux.Client.String()),
 		usage.Size(&o.MaxMessage, "max-ws-message", "send WebSocket messages of at most `SIZE`, for a peer with a limit; 0 for no limit", 0),
-	}
+	})
 }

@@ -13,7 +13,7 @@ import (
 
 func TestPagePolicy(t *testing.T) {
 	p := openPage(t, newEnv(t, 0, Options{}))
-	p.AllowProblems() // they say what was refused
+	p.AllowProblems() // the browser reports each refusal as one
 	var allowed []string
 	p.Eval(`[["innerHTML", () => { document.body.innerHTML = "<b>x</b>"; }],
 		["a style attribute", () => { document.body.setAttribute("style", "opacity: 0.5"); if (getComputedStyle(document.body).opacity === "1") throw 0; }],
@@ -71,7 +71,7 @@ func TestPageAttack(t *testing.T) {
 	attackerPort := attacker.URL[strings.LastIndexByte(attacker.URL, ':'):]
 	for _, from := range []string{attacker.URL, "http://evil.test" + attackerPort} {
 		p := browser.Open(t, from)
-		p.AllowProblems() // they say what was refused
+		p.AllowProblems() // the browser reports each refusal as one
 		for _, url := range []string{server.URL, "http://evil.test" + port} {
 			var done []string
 			p.Eval(fmt.Sprintf(attack, url), &done)
