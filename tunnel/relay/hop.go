@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -79,7 +80,7 @@ func (r *Relay) hop(req *http.Request, s *session, base string) (*tunnel.Upgrade
 			_ = near.Close()
 			return
 		}
-		r.serveHop(s, near, far, resp.Header)
+		r.serveHop(s, hop{near, far, base, out.Header.Get(HopHeader)}, resp.Header)
 	}}, nil
 }
 
@@ -102,6 +103,7 @@ func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Re
 	out.Header.Set("Connection", "Upgrade")
 	out.Header.Set("Upgrade", "websocket")
 	out.Header.Set(ViaHeader, r.opts.ID)
+	out.Header.Set(HopHeader, rand.Text())
 	host, _, err := net.SplitHostPort(s.remote)
 	if err != nil {
 		host = s.remote
@@ -143,7 +145,11 @@ func hopRefusal(s *session, resp *http.Response) error {
 }
 
 // hop is a handshake that was sent on: the bytes of both connections are copied.
-type hop struct{ near, far io.Closer }
+type hop struct {
+	near         net.Conn
+	far          io.ReadWriteCloser
+	base, secret string // the URL of the other relay, and the value of HopHeader
+}
 
 func (h hop) close() {
 	_ = h.near.Close()
@@ -152,11 +158,10 @@ func (h hop) close() {
 
 // serveHop sends the response of the other relay back, and copies until both directions have
 // ended. It closes both connections.
-func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, header http.Header) {
-	h := hop{near, far}
+func (r *Relay) serveHop(s *session, h hop, header http.Header) {
 	defer h.close()
 	r.mu.Lock()
-	closed := r.closed
+	closed, draining := r.closed, r.draining
 	if !closed {
 		r.hops[h] = struct{}{}
 		r.running.Add(1) // before Close waits
@@ -166,21 +171,24 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 		return
 	}
 	defer r.running.Done()
+	if draining { // since the handshake
+		r.running.Go(func() { r.moveHop(context.Background(), h) })
+	}
 	s.begin = time.Now()
 	rec := s.newRecord("hop")
 	ends := make(chan error, 2) // of both directions
 	go func() {
 		var err error
-		rec.Up, err = io.Copy(far, near)
-		closeWrite(far)
+		rec.Up, err = io.Copy(h.far, h.near)
+		closeWrite(h.far)
 		ends <- err
 	}()
 	go func() {
-		err := writeSwitching(near, header, r.opts.ID)
+		err := writeSwitching(h.near, header, r.opts.ID)
 		if err == nil {
-			rec.Down, err = io.Copy(near, far)
+			rec.Down, err = io.Copy(h.near, h.far)
 		}
-		closeWrite(near)
+		closeWrite(h.near)
 		ends <- err
 	}()
 	err := <-ends

@@ -72,7 +72,11 @@ func (r *Relay) readyz(w http.ResponseWriter, _ *http.Request) {
 func (r *Relay) lookup(w http.ResponseWriter, req *http.Request) {
 	var answer any
 	var err error
+	secret, isHop := strings.CutPrefix(req.URL.EscapedPath(), r.opts.Base+hopPath)
 	switch {
+	case isHop && req.Method == http.MethodDelete:
+		r.endHop(w, secret)
+		return
 	case req.Method != http.MethodGet && req.Method != http.MethodHead:
 		err = refuse(http.StatusMethodNotAllowed, "want GET")
 	case req.URL.EscapedPath() == r.opts.Base+workersPath:

@@ -137,7 +137,8 @@ type Relay struct {
 	arrivals map[string]*arrival
 	sessions map[*session]struct{}
 	hops     map[hop]struct{}
-	subjects map[string]int // sessions and their handshakes, by Grant.Subject
+	hopped   map[string]*session // those that were sent on, by HopHeader
+	subjects map[string]int      // sessions and their handshakes, by Grant.Subject
 	lastID   uint64
 	totals   Totals // without those that Totals computes
 	draining bool   // Workers are refused
@@ -154,6 +155,7 @@ func New(opts Options) *Relay {
 		arrivals: map[string]*arrival{},
 		sessions: map[*session]struct{}{},
 		hops:     map[hop]struct{}{},
+		hopped:   map[string]*session{},
 		subjects: map[string]int{},
 		totals:   Totals{Refusals: map[int]uint64{}},
 	}
@@ -196,6 +198,9 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 	var err error
 	if via := req.Header.Get(ViaHeader); CheckName(via) == nil && r.trusts(req.RemoteAddr) {
 		s.via = via
+	}
+	if secret := req.Header.Get(HopHeader); len(secret) <= maxSecret && req.Header.Get(ViaHeader) != "" {
+		s.hop = secret
 	}
 	if s.name, err = parsePath(req.URL.EscapedPath(), r.opts.Base); err != nil {
 		return s, err

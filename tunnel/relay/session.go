@@ -22,6 +22,7 @@ type session struct {
 	name, instance, remote string
 	seq                    uint64 // of the Worker's dial
 	via                    string // the ID of the relay that has sent the handshake on
+	hop                    string // the HopHeader of that; "": none
 	grant                  Grant
 	begin                  time.Time
 	worker                 *worker
@@ -58,6 +59,9 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 	s.begin = time.Now()
 	r.mu.Lock()
 	r.sessions[s] = struct{}{}
+	if s.hop != "" {
+		r.hopped[s.hop] = s
+	}
 	if s.role == Serve {
 		r.totals.Workers++
 	} else {
@@ -76,6 +80,9 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 func (r *Relay) finish(s *session) {
 	r.mu.Lock()
 	delete(r.sessions, s)
+	if r.hopped[s.hop] == s {
+		delete(r.hopped, s.hop)
+	}
 	r.mu.Unlock()
 	if r.opts.Observe != nil {
 		r.opts.Observe(s.record())
