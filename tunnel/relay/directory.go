@@ -20,11 +20,22 @@ type Directory interface {
 	// which CheckURL accepts. When ctx ends, it returns the cause at once, or another error
 	// if the Directory doesn't work.
 	Locate(ctx context.Context, name string) (url string, err error)
+
+	// Peers returns the other relays, among them those that have ceased to answer within
+	// the last minute. It waits for the answers of others, at most until ctx ends.
+	Peers(ctx context.Context) []Peer
+}
+
+// Peer is another relay.
+type Peer struct {
+	ID  string // "" if it is unknown
+	URL string // CheckURL accepts it
 }
 
 // Memory is the Directory of relays in one process. The zero value is ready to use.
 type Memory struct {
 	mu      sync.Mutex
+	urls    []string
 	claims  map[string]*memoryClaim
 	changed chan struct{} // closed at the next claim; nil until somebody waits for it
 }
@@ -35,7 +46,12 @@ type memoryClaim struct {
 }
 
 // At returns the view of the relay with this URL, which must be its own.
-func (m *Memory) At(url string) Directory { return &memoryView{m, url} }
+func (m *Memory) At(url string) Directory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.urls = append(m.urls, url)
+	return &memoryView{m, url}
+}
 
 type memoryView struct {
 	*Memory
@@ -93,4 +109,15 @@ func (v *memoryView) find(name string) (url string, changed <-chan struct{}) {
 		v.changed = make(chan struct{})
 	}
 	return "", v.changed
+}
+
+func (v *memoryView) Peers(context.Context) (peers []Peer) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, url := range v.urls {
+		if url != v.url {
+			peers = append(peers, Peer{URL: url})
+		}
+	}
+	return peers
 }

@@ -91,7 +91,20 @@ var untrusted = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-
 // the other relay decides again.
 func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Request, error) {
 	target := Path(strings.TrimSuffix(base, "/"), s.name)
-	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, target, nil) //nolint:gosec // the directory has checked base, parsePath the name
+	out, err := r.passOn(req.Context(), req, s.remote, target)
+	if err != nil {
+		return nil, err
+	}
+	out.Header.Set("Connection", "Upgrade")
+	out.Header.Set("Upgrade", "websocket")
+	out.Header.Set(HopHeader, rand.Text())
+	return out, nil
+}
+
+// passOn returns the request for target, at another relay, that has the headers of req. remote
+// is the client of req.
+func (r *Relay) passOn(ctx context.Context, req *http.Request, remote, target string) (*http.Request, error) {
+	out, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil) //nolint:gosec // the directory has checked its base
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +113,10 @@ func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Re
 	for _, name := range untrusted {
 		out.Header.Del(name)
 	}
-	out.Header.Set("Connection", "Upgrade")
-	out.Header.Set("Upgrade", "websocket")
 	out.Header.Set(ViaHeader, r.opts.ID)
-	out.Header.Set(HopHeader, rand.Text())
-	host, _, err := net.SplitHostPort(s.remote)
+	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
-		host = s.remote
+		host = remote
 	}
 	out.Header.Set("X-Forwarded-For", host)
 	return out, nil

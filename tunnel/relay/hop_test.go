@@ -231,6 +231,8 @@ func (d *yielding) Locate(ctx context.Context, _ string) (string, error) {
 	return "", context.Cause(ctx)
 }
 
+func (*yielding) Peers(context.Context) []Peer { return nil }
+
 // An instance that dials again claims its name again; only the last claim yields, and then
 // the Worker dials again.
 func TestClaimAgain(t *testing.T) {

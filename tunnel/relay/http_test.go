@@ -156,7 +156,7 @@ func TestListURL(t *testing.T) {
 		"ws://h":            "ws://h/v1/workers?limit=5&prefix=a%26b",
 		"wss://u:p@h/x/?q=": "wss://u:p@h/x/v1/workers?q=&limit=5&prefix=a%26b",
 	} {
-		if got, err := listURL(in, "a&b", 5); got != want || err != nil {
+		if got, err := listURL(in, "a&b", 5, 0); got != want || err != nil {
 			t.Errorf("listURL(%s) = %s, %v, want %s", in, got, err, want)
 		}
 	}

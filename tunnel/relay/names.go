@@ -3,7 +3,6 @@ package relay
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -70,19 +69,4 @@ func parseSeq(value string) (uint64, error) {
 		return 0, refuse(http.StatusBadRequest, "%s: want a number", SeqHeader)
 	}
 	return seq, nil
-}
-
-// listURL returns the URL of the list of Workers at a relay. The query of rawURL stays.
-func listURL(rawURL, prefix string, limit int) (string, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return "", err
-	}
-	u = u.JoinPath(workersPath)
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	if prefix != "" {
-		q.Set("prefix", prefix)
-	}
-	u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+q.Encode(), "&")
-	return u.String(), nil
 }

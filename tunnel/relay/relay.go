@@ -128,6 +128,7 @@ type Relay struct {
 	opts   Options
 	logger *slog.Logger
 	holds  chan struct{} // holds a token for each handshake that waits
+	lists  chan struct{} // and for each list of all relays
 
 	running  sync.WaitGroup // one for each session and stream
 	up, down atomic.Int64   // bytes to Workers, and from them
@@ -151,6 +152,7 @@ func New(opts Options) *Relay {
 		opts:     opts,
 		logger:   opts.Logger,
 		holds:    make(chan struct{}, cmp.Or(opts.MaxHolds, DefaultMaxHolds)),
+		lists:    make(chan struct{}, maxLists),
 		names:    map[string]*worker{},
 		arrivals: map[string]*arrival{},
 		sessions: map[*session]struct{}{},
