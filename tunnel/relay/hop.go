@@ -113,6 +113,7 @@ func (r *Relay) passOn(ctx context.Context, req *http.Request, remote, target st
 	for _, name := range untrusted {
 		out.Header.Del(name)
 	}
+	setCert(out.Header, req)
 	out.Header.Set(ViaHeader, r.opts.ID)
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {

@@ -53,9 +53,10 @@ func (r *Relay) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (r *Relay) lookup(w http.ResponseWriter, req *http.Request) {
 	var answer any
-	var err error
+	req, err := r.identify(req)
 	secret, isHop := strings.CutPrefix(req.URL.EscapedPath(), r.opts.Base+hopPath)
 	switch {
+	case err != nil:
 	case isHop && req.Method == http.MethodDelete:
 		r.endHop(w, secret)
 		return

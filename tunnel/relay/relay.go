@@ -25,6 +25,7 @@ package relay
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -114,6 +115,13 @@ type Options struct {
 	// Default: none; the headers of everybody else count for nothing.
 	TrustedProxies []netip.Prefix
 
+	// ClientCAs returns the authorities of client certificates in Client-Cert (RFC 9440) of
+	// the TrustedProxies, which must remove this header from the requests of their clients.
+	// Authorize then finds the certificate in the VerifiedChains of the request. Other
+	// relays are sent the certificates that this one has verified. Default: the header
+	// counts for nothing.
+	ClientCAs func() *x509.CertPool
+
 	// Session adjusts the sessions; Role isn't used. Unread, by default 256 MiB, is shared
 	// by all of them.
 	Session tunnel.SessionOptions
@@ -177,6 +185,9 @@ func New(opts Options) *Relay {
 func (r *Relay) Upgrade(req *http.Request) (*tunnel.Upgrade, error) {
 	begin := time.Now()
 	s, err := r.parse(req)
+	if err == nil {
+		req, err = r.identify(req)
+	}
 	var up *tunnel.Upgrade
 	if err == nil {
 		up, err = r.admit(req, s)
