@@ -165,9 +165,6 @@ func (r *Relay) refusal(err error) *tunnel.RefusalError {
 	}
 	header := r.header()
 	for name, values := range refusal.Header {
-		if header == nil {
-			header = http.Header{}
-		}
 		header[name] = values
 	}
 	refusal.Header = header

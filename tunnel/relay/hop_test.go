@@ -219,10 +219,10 @@ type yielding struct {
 	seqs   []uint64
 }
 
-func (d *yielding) Claim(_, _ string, seq uint64, yield func(instance string)) (release func()) {
+func (d *yielding) Claim(_ string, by Instance, yield func(instance string)) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, seq)
+	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, by.Seq)
 	return func() {}
 }
 

@@ -118,7 +118,7 @@ func TestHandlerAuthorizes(t *testing.T) {
 func TestHandlerDirectory(t *testing.T) {
 	t.Parallel()
 	var m Memory
-	defer m.At("ws://other").Claim("w", "", 0, func(string) {})()
+	defer m.At("ws://other").Claim("w", Instance{}, func(string) {})()
 	_, st := newRelay(t, Options{ID: "r1", Directory: m.At("ws://this")})
 	if code, body := st.get(t, Path("", "w"), nil); code != 200 || body != "{\"name\":\"w\"}\n" {
 		t.Errorf("GET = %d %s", code, body)

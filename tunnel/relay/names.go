@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxName is the length of the longest name of a Worker: that of a DNS label.
@@ -69,4 +70,24 @@ func parseSeq(value string) (uint64, error) {
 		return 0, refuse(http.StatusBadRequest, "%s: want a number", SeqHeader)
 	}
 	return seq, nil
+}
+
+// maxAhead is how far the clocks of relays may differ.
+const maxAhead = time.Hour
+
+// parseSince returns the time in a value of SinceHeader, in ns since 1970: now if it is empty,
+// or too late to be that of any relay.
+func parseSince(value string, now time.Time) (time.Time, error) {
+	if value == "" {
+		return now, nil
+	}
+	ns, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || ns <= 0 {
+		return now, refuse(http.StatusBadRequest, "%s: want a time in ns", SinceHeader)
+	}
+	since := time.Unix(0, ns)
+	if since.After(now.Add(maxAhead)) {
+		return now, nil
+	}
+	return since, nil
 }

@@ -31,6 +31,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,8 @@ type Options struct {
 	// KeepFirst refuses the Worker whose name another instance has, with 409. It locks
 	// out a Worker that has restarted until its old session has ended. Default: the
 	// newest instance has the name, and the sessions of the other end with
-	// CloseReplaced. A Worker that doesn't send InstanceHeader counts as another one.
+	// CloseReplaced. A Worker that doesn't send InstanceHeader and SinceHeader counts as
+	// another, new one.
 	KeepFirst bool
 
 	// Authorize decides whether a handshake may use a name, before it is looked up. For a
@@ -230,6 +232,9 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 		if s.seq, err = parseSeq(req.Header.Get(SeqHeader)); err != nil {
 			return s, err
 		}
+		if s.since, err = parseSince(req.Header.Get(SinceHeader), time.Now()); err != nil {
+			return s, err
+		}
 	}
 	return s, nil
 }
@@ -255,8 +260,12 @@ func (r *Relay) admit(req *http.Request, s *session) (up *tunnel.Upgrade, err er
 
 // upgrade returns the response that starts s, which serve uses.
 func (r *Relay) upgrade(s *session, serve func(*session)) *tunnel.Upgrade {
+	header := r.header()
+	if s.role == Serve {
+		header.Set(SinceHeader, strconv.FormatInt(s.since.UnixNano(), 10))
+	}
 	return &tunnel.Upgrade{
-		Header:       r.header(),
+		Header:       header,
 		Subprotocols: []string{string(s.role)},
 		Serve: func(conn *websocket.Conn) {
 			role := wsmux.Client
@@ -274,7 +283,7 @@ func (r *Relay) upgrade(s *session, serve func(*session)) *tunnel.Upgrade {
 
 func (r *Relay) header() http.Header {
 	if r.opts.ID == "" {
-		return nil
+		return http.Header{}
 	}
 	return http.Header{RelayHeader: {r.opts.ID}}
 }
@@ -283,6 +292,7 @@ func (r *Relay) header() http.Header {
 const (
 	InstanceHeader = "Wstun-Instance" // a Worker's process, 32 hexadecimal digits
 	SeqHeader      = "Wstun-Seq"      // the number of the dial of that process; default 0
+	SinceHeader    = "Wstun-Since"    // when a relay has first accepted that process; the Worker repeats it
 	RelayHeader    = "Wstun-Relay"    // the ID of the relay that has the session
 	ViaHeader      = "Wstun-Via"      // the ID of the relay that has sent the handshake on
 )

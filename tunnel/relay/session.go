@@ -20,9 +20,10 @@ type session struct {
 	id                     uint64
 	role                   Role
 	name, instance, remote string
-	seq                    uint64 // of the Worker's dial
-	via                    string // the ID of the relay that has sent the handshake on
-	hop                    string // the HopHeader of that; "": none
+	seq                    uint64    // of the Worker's dial
+	since                  time.Time // see Instance
+	via                    string    // the ID of the relay that has sent the handshake on
+	hop                    string    // the HopHeader of that; "": none
 	grant                  Grant
 	begin                  time.Time
 	worker                 *worker
@@ -127,7 +128,11 @@ func (s *session) dismiss() {
 // serveWorker handles the session of a Worker until it ends.
 func (r *Relay) serveWorker(s *session) {
 	defer r.finish(s)
-	r.arrive(s)
+	if !r.arrive(s) {
+		r.end(s, CloseReplaced, replaced)
+		<-s.Done()
+		return
+	}
 	r.log(slog.LevelInfo, "worker connected", s)
 	go r.refuseStreams(s)
 	select {

@@ -171,11 +171,11 @@ func (d *Directory) Close() {
 }
 
 // Claim implements relay.Directory. It ignores invalid names.
-func (d *Directory) Claim(name, instance string, seq uint64, yield func(instance string)) (release func()) {
+func (d *Directory) Claim(name string, by relay.Instance, yield func(instance string)) (release func()) {
 	if relay.CheckName(name) != nil {
 		return func() {}
 	}
-	return d.claims.add(name, &ownClaim{claim{instance, seq, d.id, time.Now().UnixNano()}, yield})
+	return d.claims.add(name, &ownClaim{claim{by.ID, by.Seq, d.id, by.Since.UnixNano()}, yield})
 }
 
 // run publishes the claims and answers messages.
