@@ -72,7 +72,7 @@ func NewInstance() string {
 }
 
 // numberDial numbers the dials of a Worker, so that relays know the latest one, and repeats
-// what the first relay has said about this process. opts are those of the next dial.
+// the SinceHeader of the first relay. opts are those of the next dial.
 func (e *Endpoint) numberDial(opts *tunnel.DialOptions) {
 	if opts.Header.Get(relay.InstanceHeader) == "" {
 		return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -54,7 +55,7 @@ func (r *Relay) identify(req *http.Request) (*http.Request, error) {
 func parseCerts(leaf, chain []string) (certs []*x509.Certificate, err error) {
 	list := leaf
 	if text := strings.Join(chain, ","); text != "" {
-		list = append(list[:len(list):len(list)], strings.Split(text, ",")...)
+		list = slices.Concat(list, strings.Split(text, ","))
 	}
 	if len(leaf) != 1 || len(list) > maxChain {
 		return nil, errors.New("too many certificates")
@@ -64,7 +65,7 @@ func parseCerts(leaf, chain []string) (certs []*x509.Certificate, err error) {
 		text, ends := strings.CutSuffix(text, ":")
 		der, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || !begins || !ends {
-			return nil, errors.New("want :BASE64:")
+			return nil, errors.New("want base64 between colons")
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {

@@ -75,7 +75,7 @@ func (r *Relay) hop(req *http.Request, s *session, base string) (*tunnel.Upgrade
 		return nil, refuse(http.StatusBadGateway, "the other relay switches to another protocol")
 	}
 	stop := context.AfterFunc(req.Context(), func() { _ = far.Close() })
-	return &tunnel.Upgrade{Hijack: func(near net.Conn) {
+	return &tunnel.Upgrade{Hijack: func(near net.Conn) { //nolint:contextcheck // it takes as long as the hop
 		if !stop() {
 			_ = near.Close()
 			return

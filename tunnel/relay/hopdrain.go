@@ -46,7 +46,7 @@ func (r *Relay) moveHop(ctx context.Context, h hop) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
 	for range moveAttempts {
-		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, strings.TrimSuffix(h.base, "/")+hopPath+h.secret, nil) //nolint:gosec // the directory has checked base
+		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, strings.TrimSuffix(h.base, "/")+hopPath+h.secret, nil)
 		if err != nil {
 			return
 		}
