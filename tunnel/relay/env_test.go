@@ -27,7 +27,7 @@ type site struct {
 	current atomic.Pointer[tunnel.Acceptor]
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	st := &site{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { st.current.Load().ServeHTTP(w, r) }))
@@ -37,7 +37,7 @@ func newSite(t *testing.T) *site {
 }
 
 // add starts a relay at the site. It is closed when the test ends.
-func (st *site) add(t *testing.T, opts Options) *Relay {
+func (st *site) add(t testing.TB, opts Options) *Relay {
 	t.Helper()
 	r := New(opts)
 	st.current.Store(tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade, Plain: r.Handler(nil)}))

@@ -32,7 +32,7 @@ type member struct {
 func (st *site) httpURL() string { return "http" + strings.TrimPrefix(st.url, "ws") }
 
 // newFleet starts relays r0, r1 and so on. change, which may be nil, changes their options.
-func newFleet(t *testing.T, n int, change func(i int, o *Options)) (list []*member) {
+func newFleet(t testing.TB, n int, change func(i int, o *Options)) (list []*member) {
 	t.Helper()
 	var memory Memory
 	for i := range n {
