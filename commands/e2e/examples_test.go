@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // examplePeers are processes, and a recording, that examples use in place of their own.
@@ -99,7 +100,7 @@ func helpExamples(t *testing.T, command string) (lines []string) {
 func exampleFolder(t *testing.T, recording string) string {
 	t.Helper()
 	dir := t.TempDir()
-	writeCertificates(dir, func(err error) {
+	writeCertificates(dir, 100*24*time.Hour, func(err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
