@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,6 +102,41 @@ func TestHandshakesCloseOldest(t *testing.T) {
 			}
 			dialWithToken(t, addr)
 			expectClosed(t, oldest)
+		})
+	}
+}
+
+// The response to a connection without a complete request asks for another try.
+func TestHandshakesBusy(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{
+		"":                                     "503 Service Unavailable\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\nX: ":   "503 Service Unavailable\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":    "404 Not Found\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n":  "401 Unauthorized\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\nG": "401 Unauthorized\r\n",
+	} {
+		t.Run(sent, func(t *testing.T) {
+			t.Parallel()
+			a := newLimited(t, 1, 0)
+			l := tunneltest.Listen(t)
+			serve(t, a, l)
+			conn := tunneltest.DialTCP(t, l.Addr().String())
+			tunneltest.Write(t, conn, sent)
+			r := bufio.NewReader(conn)
+			if strings.Contains(sent, "\r\n\r\n") {
+				if _, err := r.Peek(1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dialWithToken(t, l.Addr().String())
+			got, _ := io.ReadAll(r)
+			if rest, ok := strings.CutPrefix(string(got), "HTTP/1.1 "+want); !ok || strings.Contains(rest, "HTTP/1.1") {
+				t.Errorf("the response is %q, want one %q", got, want)
+			}
+			if is503 := strings.HasPrefix(want, "503"); is503 != regexp.MustCompile(`\r\nRetry-After: [1-5]\r\n`).Match(got) {
+				t.Errorf("Retry-After in %q, want one only with 503", got)
+			}
 		})
 	}
 }
