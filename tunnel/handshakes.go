@@ -55,7 +55,7 @@ type handshakes struct {
 type pendingConn struct {
 	conn    net.Conn
 	since   time.Time
-	request bool // its request is complete
+	request bool // a request is complete, or was answered
 }
 
 // newHandshakes returns a set without connections, whose limit is a quarter of the files
@@ -80,9 +80,9 @@ func (h *handshakes) follow(server *http.Server) {
 		switch state {
 		case http.StateNew: // in the goroutine that accepts
 			h.makeRoom()
-			h.add(conn)
+			h.add(conn, false)
 		case http.StateIdle:
-			h.add(conn)
+			h.add(conn, true)
 		case http.StateClosed, http.StateHijacked:
 			h.remove(conn)
 		case http.StateActive: // its request is complete, but may be refused
@@ -165,11 +165,12 @@ func (h *handshakes) release() bool {
 	return closed
 }
 
-func (h *handshakes) add(conn net.Conn) {
+// add adds a connection, unless h has it. request is that of pendingConn.
+func (h *handshakes) add(conn net.Conn, request bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.conns[conn] == nil {
-		h.conns[conn] = h.byAge.PushBack(&pendingConn{conn: conn, since: time.Now()})
+		h.conns[conn] = h.byAge.PushBack(&pendingConn{conn, time.Now(), request})
 	}
 }
 

@@ -207,7 +207,9 @@ func TestHandshakesPassed(t *testing.T) {
 			closed := make(chan struct{})
 			go func() {
 				defer close(closed)
-				_, _ = io.Copy(io.Discard, conn)
+				if rest, _ := io.ReadAll(conn); strings.Contains(string(rest), "HTTP/1.1") {
+					t.Errorf("a second response: %q", rest)
+				}
 			}()
 			for range 1000 { // it counts only once the server has handled the end of the response
 				tunneltest.DialTCP(t, l.Addr().String())
@@ -252,7 +254,7 @@ func pipeInto(t *testing.T, h *handshakes) net.Conn {
 		_ = peer.Close()
 	})
 	h.makeRoom()
-	h.add(conn)
+	h.add(conn, false)
 	return conn
 }
 
