@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"sync"
 	"time"
@@ -129,7 +130,7 @@ func (l *fleetLoad) work(name string) {
 		if dial, ok := errors.AsType[*tunnel.DialError](reason); ok {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.report.Retries[dial.Reason()]++
+			countText(l.report.Retries, errors.New(dial.Reason()))
 		}
 	}
 	go func() { panic(c.Run(context.Background())) }()
@@ -162,8 +163,20 @@ func (l *fleetLoad) add(name string, n int) {
 func (l *fleetLoad) count(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.report.Ends[reason.Error()]++
+	countText(l.report.Ends, reason)
 }
+
+// countText counts an error by its text without addresses and numbers, and no more than a few
+// texts.
+func countText(counts map[string]int, err error) {
+	const few = 8
+	text := numbers.ReplaceAllString(err.Error(), "N")
+	if counts[text] > 0 || len(counts) < few {
+		counts[text]++
+	}
+}
+
+var numbers = regexp.MustCompile(`[0-9.]*[:0-9]{4,}|w-\d+|retry-after: \d`)
 
 func (l *fleetLoad) awaitUp(ctx context.Context) {
 	for {
@@ -212,9 +225,7 @@ func (l *fleetLoad) dial(ctx context.Context, name string) error {
 	}
 	r.Failed++
 	r.LastFailed = time.Since(begun)
-	if len(r.Errors) < 5 {
-		r.Errors[err.Error()]++
-	}
+	countText(r.Errors, err)
 	return err
 }
 
