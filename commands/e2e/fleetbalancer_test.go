@@ -86,8 +86,8 @@ LINE
 }
 `
 
-// With max_fails=0, which the manual advises, each dial that nginx sends to a frozen relay takes
-// seven seconds, and the test many minutes; see RESULTS.md of package relay.
+// With max_fails=0, which the manual advises, the dials after a freeze take minutes; see
+// RESULTS.md of package relay.
 var balancers = []balancer{
 	{
 		name: "haproxy-roundrobin", prog: "haproxy", reload: "USR2",
