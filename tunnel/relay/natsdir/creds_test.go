@@ -112,7 +112,7 @@ func TestCreds(t *testing.T) {
 		awaitConnected(t, d)
 		right = append(right, d)
 	}
-	right[0].Claim("w", instanceA, 1, ignore)
+	right[0].Claim("w", from(instanceA, 1), ignore)
 	right[1].awaitAt(t, "w", "r1")
 
 	stranger, _ := op.account()
