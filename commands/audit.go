@@ -78,6 +78,7 @@ type auditLine struct {
 	Stream   uint32    `json:"stream,omitempty"`
 	Up       int64     `json:"bytes_up"`
 	Down     int64     `json:"bytes_down"`
+	Refused  int64     `json:"streams_refused,omitempty"`
 	Seconds  float64   `json:"seconds"`
 	Code     int       `json:"code,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
@@ -90,7 +91,7 @@ func (a *audit) write(r *relay.Record) {
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
 		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
-		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down,
+		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down, Refused: r.Refused,
 		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
 	})
 	a.mu.Lock()

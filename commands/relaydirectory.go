@@ -11,7 +11,9 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -29,9 +31,9 @@ type directoryOptions struct {
 	id, servers, advertise   string
 	creds, cacert, cert, key string // of NATS
 	hopCACert, clientCACert  string
-	trustedProxies           []string
+	trustedProxies, hopCIDRs []string
 
-	trusted []netip.Prefix
+	trusted, hops []netip.Prefix
 }
 
 func (o *directoryOptions) flags() []cli.Flag {
@@ -44,6 +46,7 @@ func (o *directoryOptions) flags() []cli.Flag {
 		usage.Path(&o.key, "directory-key", "private key `PATH` of --directory-cert"),
 		usage.String(&o.advertise, "advertise", "be reached by the other relays at `URL`, which must not be a load balancer's (default: that of --accept)", ""),
 		usage.Path(&o.hopCACert, "hop-cacert", "trust the authority in `PATH` when dialing other relays"),
+		usage.Strings(&o.hopCIDRs, "hop-cidr", "dial other relays only at addresses in `CIDR`, whatever the directory says; repeatable (default: any)"),
 		usage.Strings(&o.trustedProxies, "trusted-proxy", "believe X-Forwarded-For and Wstun-Via of load balancers and relays in `CIDR`; repeatable"),
 		usage.Path(&o.clientCACert, "client-cacert", "believe Client-Cert of --trusted-proxy for client certificates of the authority in `PATH`"),
 	}
@@ -51,15 +54,12 @@ func (o *directoryOptions) flags() []cli.Flag {
 
 // parse checks the flags, and adds the passwords in URLs to the secrets.
 func (o *directoryOptions) parse(e *endpoint.Options, takeover string) error {
-	for _, text := range o.trustedProxies {
-		prefix, err := netip.ParsePrefix(text)
-		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
-			prefix, err = addr.Prefix(addr.BitLen())
-		}
-		if err != nil {
-			return usage.Errorf("--trusted-proxy %q: want addresses such as 10.0.3.0/24", text)
-		}
-		o.trusted = append(o.trusted, prefix)
+	var err error
+	if o.trusted, err = parsePrefixes("--trusted-proxy", o.trustedProxies); err != nil {
+		return err
+	}
+	if o.hops, err = parsePrefixes("--hop-cidr", o.hopCIDRs); err != nil {
+		return err
 	}
 	if o.id != "" {
 		if err := relay.CheckName(o.id); err != nil {
@@ -70,7 +70,7 @@ func (o *directoryOptions) parse(e *endpoint.Options, takeover string) error {
 		return &usage.Error{Err: errors.New("--client-cacert without --trusted-proxy"), Advice: "give the addresses of the load balancers and relays that send Client-Cert"}
 	}
 	if o.servers == memoryDirectory {
-		return e.Given.Reject("--directory nats://HOST", "directory-creds", "directory-cacert", "directory-cert", "directory-key", "advertise", "hop-cacert")
+		return e.Given.Reject("--directory nats://HOST", "directory-creds", "directory-cacert", "directory-cert", "directory-key", "advertise", "hop-cacert", "hop-cidr")
 	}
 	for server := range strings.SplitSeq(o.servers, ",") {
 		u, err := url.Parse(server)
@@ -91,6 +91,21 @@ func (o *directoryOptions) parse(e *endpoint.Options, takeover string) error {
 		return &usage.Error{Err: errors.New("--takeover never with several relays"), Advice: "leave it out: relays know only their own workers when one arrives"}
 	}
 	return nil
+}
+
+// parsePrefixes parses the values of a flag.
+func parsePrefixes(flag string, texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return nil, usage.Errorf("%s %q: want addresses such as 10.0.3.0/24", flag, text)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }
 
 // apply opens the directory, if there is one, and sets the options of the relay, which
@@ -128,7 +143,7 @@ func (o *directoryOptions) apply(opts *relay.Options, e *endpoint.Options, own s
 	if err != nil {
 		return nil, usage.Errorf("--directory: %w", err)
 	}
-	transport := newHopTransport(func() *tls.Config { return hopTLS.Client(logger) })
+	transport := newHopTransport(o.hops, func() *tls.Config { return hopTLS.Client(logger) })
 	opts.Directory, opts.Hop = directory, transport
 	logger.Info("other relays reach this one", slog.String("id", opts.ID), slog.String("url", advertise))
 	return func() {
@@ -159,16 +174,26 @@ func (o *directoryOptions) url(own string) (string, error) {
 	return u.String(), nil
 }
 
-// newHopTransport returns the transport for other relays. They are near, and answer a
-// handshake at once.
-func newHopTransport(config func() *tls.Config) *http.Transport {
+// newHopTransport returns the transport for other relays, which dials only addresses in
+// allowed, unless that is empty. They are near, and answer a handshake at once.
+func newHopTransport(allowed []netip.Prefix, config func() *tls.Config) *http.Transport {
 	const timeout, responseTimeout, maxHeader = 2 * time.Second, 5 * time.Second, 64 << 10
+	dialer := &net.Dialer{Timeout: timeout}
+	if len(allowed) > 0 {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			addr, err := netip.ParseAddrPort(address)
+			if err != nil || !slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(addr.Addr().Unmap().WithZone("")) }) {
+				return errors.New("not in --hop-cidr")
+			}
+			return nil
+		}
+	}
 	return &http.Transport{
-		DialContext: (&net.Dialer{Timeout: timeout}).DialContext,
+		DialContext: dialer.DialContext,
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, 2*timeout)
 			defer cancel()
-			return (&tls.Dialer{Config: config()}).DialContext(ctx, network, addr)
+			return (&tls.Dialer{NetDialer: dialer, Config: config()}).DialContext(ctx, network, addr)
 		},
 		ResponseHeaderTimeout:  responseTimeout,
 		MaxResponseHeaderBytes: maxHeader,

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,14 +42,11 @@ func hasProved(s *Session) bool {
 // patience returns how long the peer or a proxy asks to wait before the next dial, which
 // would otherwise be after delay.
 func patience(err error, delay time.Duration) time.Duration {
-	if he, ok := errors.AsType[*HandshakeError](err); ok {
-		if he.StatusCode == http.StatusTooManyRequests {
-			return cmp.Or(he.RetryAfter, delay)
-		}
-		return he.RetryAfter
+	if after := retryAfter(err); after > 0 {
+		return after + rand.N(time.Second) //nolint:gosec // as above; a Retry-After has whole seconds
 	}
-	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
-		return pe.RetryAfter
+	if he, ok := errors.AsType[*HandshakeError](err); ok && he.StatusCode == http.StatusTooManyRequests {
+		return delay
 	}
 	const least, most = 5 * time.Second, 30 * time.Second
 	switch {
@@ -60,6 +56,17 @@ func patience(err error, delay time.Duration) time.Duration {
 		return least + rand.N(most-least) //nolint:gosec // as above
 	case isReplaced(err):
 		return delay
+	}
+	return 0
+}
+
+// retryAfter returns the Retry-After of the peer or of a proxy, 0 if there is none.
+func retryAfter(err error) time.Duration {
+	if he, ok := errors.AsType[*HandshakeError](err); ok {
+		return he.RetryAfter
+	}
+	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok {
+		return pe.RetryAfter
 	}
 	return 0
 }

@@ -61,10 +61,10 @@ type Connector struct {
 	// most every 250 ms.
 	//
 	// Both apply unless the peer asks for patience: the delay is longer, and waiting calls
-	// don't end it, if the peer or a proxy sends Retry-After (see outbound.RetryAfter), or
-	// the peer closes the session with a status code that asks for it: 1012 means up to
-	// 5 s, 1013 5 to 30 s, and CloseReplaced a minute at least, twice as long after each
-	// further one.
+	// don't end it, if the peer or a proxy sends Retry-After (see outbound.RetryAfter; up to
+	// a second is added), or the peer closes the session with a status code that asks for
+	// it: 1012 means up to 5 s, 1013 5 to 30 s, and CloseReplaced a minute at least, twice
+	// as long after each further one.
 	// After a 429 response without Retry-After, waiting calls don't end the delay either.
 	// Default: DefaultMaxRetryInterval.
 	MaxRetryInterval time.Duration

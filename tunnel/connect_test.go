@@ -244,10 +244,10 @@ func TestConnectorRetryAfter(t *testing.T) {
 		proxy       bool
 		least, most time.Duration
 	}{
-		{"seconds", 429, "4", false, 4 * time.Second, 4 * time.Second},
-		{"a time", 503, soon(), false, time.Minute, 2 * time.Minute},
-		{"too long", 503, "86400", false, 5 * time.Minute, 5 * time.Minute},
-		{"from a proxy", 503, "7", true, 7 * time.Second, 7 * time.Second},
+		{"seconds", 429, "4", false, 4 * time.Second, 5 * time.Second},
+		{"a time", 503, soon(), false, time.Minute, 2*time.Minute + time.Second},
+		{"too long", 503, "86400", false, 5 * time.Minute, 5*time.Minute + time.Second},
+		{"from a proxy", 503, "7", true, 7 * time.Second, 8 * time.Second},
 		{"not for this status", 502, "4", false, 0, 5 * time.Millisecond},
 		{"none", 503, "", false, 0, 5 * time.Millisecond},
 	} {

@@ -3,9 +3,12 @@ package tunnel
 import (
 	"container/list"
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,8 +30,9 @@ const (
 // handshakes has the connections of an Acceptor whose handshake isn't complete: those
 // that have sent no request yet, that were refused, or that are idle after a refusal.
 //
-// At the limit, a new connection closes the oldest one, so that a peer that opens
-// connections and sends nothing keeps out nobody else. There is no limit for each remote
+// At the limit, a new connection closes the oldest one, with 503 and Retry-After if that
+// has sent no request, so that a peer that opens connections and sends nothing keeps out
+// nobody else. There is no limit for each remote
 // address, because many Workers may share that of a proxy. While the oldest is new, or
 // handshakes pass the checks, a new connection waits instead: that is a burst of honest
 // peers. Once a connection was closed, it is a flood, which must not fill the listener's
@@ -49,8 +53,9 @@ type handshakes struct {
 
 // pendingConn is a connection in handshakes.
 type pendingConn struct {
-	conn  net.Conn
-	since time.Time
+	conn    net.Conn
+	since   time.Time
+	request bool // a request is complete, or was answered
 }
 
 // newHandshakes returns a set without connections, whose limit is a quarter of the files
@@ -75,12 +80,13 @@ func (h *handshakes) follow(server *http.Server) {
 		switch state {
 		case http.StateNew: // in the goroutine that accepts
 			h.makeRoom()
-			h.add(conn)
+			h.add(conn, false)
 		case http.StateIdle:
-			h.add(conn)
+			h.add(conn, true)
 		case http.StateClosed, http.StateHijacked:
 			h.remove(conn)
 		case http.StateActive: // its request is complete, but may be refused
+			h.received(conn)
 		}
 	}
 }
@@ -143,7 +149,11 @@ func (h *handshakes) closeOldest() (wait time.Duration, closed bool) {
 	}
 	h.flood = time.Now()
 	h.removeLocked(oldest.conn)
+	isRequest := oldest.request
 	h.mu.Unlock()
+	if !isRequest {
+		sayBusy(oldest.conn)
+	}
 	_ = belowTLS(oldest.conn).Close()
 	h.closed()
 	return 0, true
@@ -155,11 +165,21 @@ func (h *handshakes) release() bool {
 	return closed
 }
 
-func (h *handshakes) add(conn net.Conn) {
+// add adds a connection, unless h has it. request is that of pendingConn.
+func (h *handshakes) add(conn net.Conn, request bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.conns[conn] == nil {
-		h.conns[conn] = h.byAge.PushBack(&pendingConn{conn, time.Now()})
+		h.conns[conn] = h.byAge.PushBack(&pendingConn{conn, time.Now(), request})
+	}
+}
+
+// received marks a connection whose request is complete.
+func (h *handshakes) received(conn net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.conns[conn]; e != nil {
+		e.Value.(*pendingConn).request = true //nolint:errcheck // as above
 	}
 }
 
@@ -182,4 +202,18 @@ func (h *handshakes) removeLocked(conn net.Conn) bool {
 	default:
 	}
 	return true
+}
+
+// sayBusy sends a response with Retry-After on a connection without TLS whose request isn't
+// complete: after the loss of a server, thousands of honest peers may dial at once, and be
+// slow because of that. Random delays spread their next dials.
+func sayBusy(conn net.Conn) {
+	const body, most = "wstun: too many handshakes at once\n", 5 // seconds
+	conn = withoutHead(conn)
+	if _, ok := conn.(syscall.Conn); !ok { // TLS
+		return
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // the buffer of the socket is empty
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+		"Content-Length: %d\r\nRetry-After: %d\r\n\r\n%s", len(body), 1+rand.IntN(most), body) //nolint:gosec // no secret
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,6 +106,41 @@ func TestHandshakesCloseOldest(t *testing.T) {
 	}
 }
 
+// The response to a connection without a complete request asks for another try.
+func TestHandshakesBusy(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{
+		"":                                     "503 Service Unavailable\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\nX: ":   "503 Service Unavailable\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":    "404 Not Found\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n":  "401 Unauthorized\r\n",
+		"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\nG": "401 Unauthorized\r\n",
+	} {
+		t.Run(sent, func(t *testing.T) {
+			t.Parallel()
+			a := newLimited(t, 1, 0)
+			l := tunneltest.Listen(t)
+			serve(t, a, l)
+			conn := tunneltest.DialTCP(t, l.Addr().String())
+			tunneltest.Write(t, conn, sent)
+			r := bufio.NewReader(conn)
+			if strings.Contains(sent, "\r\n\r\n") {
+				if _, err := r.Peek(1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dialWithToken(t, l.Addr().String())
+			got, _ := io.ReadAll(r)
+			if rest, ok := strings.CutPrefix(string(got), "HTTP/1.1 "+want); !ok || strings.Contains(rest, "HTTP/1.1") {
+				t.Errorf("the response is %q, want one %q", got, want)
+			}
+			if is503 := strings.HasPrefix(want, "503"); is503 != regexp.MustCompile(`\r\nRetry-After: [1-5]\r\n`).Match(got) {
+				t.Errorf("Retry-After in %q, want one only with 503", got)
+			}
+		})
+	}
+}
+
 // A TLS handshake counts, too, and so do connections on a unix socket.
 func TestHandshakesOtherListeners(t *testing.T) {
 	t.Parallel()
@@ -170,7 +207,9 @@ func TestHandshakesPassed(t *testing.T) {
 			closed := make(chan struct{})
 			go func() {
 				defer close(closed)
-				_, _ = io.Copy(io.Discard, conn)
+				if rest, _ := io.ReadAll(conn); strings.Contains(string(rest), "HTTP/1.1") {
+					t.Errorf("a second response: %q", rest)
+				}
 			}()
 			for range 1000 { // it counts only once the server has handled the end of the response
 				tunneltest.DialTCP(t, l.Addr().String())
@@ -215,7 +254,7 @@ func pipeInto(t *testing.T, h *handshakes) net.Conn {
 		_ = peer.Close()
 	})
 	h.makeRoom()
-	h.add(conn)
+	h.add(conn, false)
 	return conn
 }
 

@@ -145,9 +145,9 @@ func TestConnectorPatience(t *testing.T) {
 		answer      error
 		least, most time.Duration
 	}{
-		{"Retry-After", 0, &HandshakeError{StatusCode: 429, RetryAfter: 4 * time.Second}, 4 * time.Second, 4 * time.Second},
-		{"503 and Retry-After", 0, &HandshakeError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 4 * time.Second},
-		{"a proxy's Retry-After", 0, &outbound.ProxyError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 4 * time.Second},
+		{"Retry-After", 0, &HandshakeError{StatusCode: 429, RetryAfter: 4 * time.Second}, 4 * time.Second, 5 * time.Second},
+		{"503 and Retry-After", 0, &HandshakeError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 5 * time.Second},
+		{"a proxy's Retry-After", 0, &outbound.ProxyError{StatusCode: 503, RetryAfter: 4 * time.Second}, 4 * time.Second, 5 * time.Second},
 		{"429 alone", 0, &HandshakeError{StatusCode: 429}, 320 * ms, 480 * ms},
 		{"1012", websocket.CloseServiceRestart, nil, 0, 5 * time.Second},
 		{"1013", websocket.CloseTryAgainLater, nil, 5 * time.Second, 30 * time.Second},

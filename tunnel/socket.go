@@ -32,11 +32,17 @@ func limitUnsent(conn net.Conn) {
 // belowTLS returns the connection below conn if that is a TLS connection, and otherwise
 // conn. Closing it is faster: tls.Conn.Close may spend five seconds on sending an alert.
 func belowTLS(conn net.Conn) net.Conn {
-	if hc, ok := conn.(*headConn); ok {
-		conn = hc.Conn
-	}
+	conn = withoutHead(conn)
 	if tc, ok := conn.(*tls.Conn); ok {
 		return tc.NetConn()
+	}
+	return conn
+}
+
+// withoutHead returns the connection of a headConn.
+func withoutHead(conn net.Conn) net.Conn {
+	if hc, ok := conn.(*headConn); ok {
+		return hc.Conn
 	}
 	return conn
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -18,12 +19,25 @@ import (
 )
 
 const (
-	fleetWorkers = 300
-	fleetRate    = 100 // dials a second
-	fleetRelays  = 3   // and one that is added
-	fleetNATS    = 3
-	fleetPort    = "7100"
+	fleetRelays = 3 // and one that is added
+	fleetNATS   = 3
+	fleetPort   = "7100"
 )
+
+// fleetSize returns the number of Workers, WSTUN_FLEET_WORKERS or few, and how many dials a
+// second there are.
+func fleetSize(t *testing.T) (workers, rate int) {
+	t.Helper()
+	const few, leastRate, workersForDial = 300, 100, 4
+	workers = few
+	if text := os.Getenv("WSTUN_FLEET_WORKERS"); text != "" {
+		var err error
+		if workers, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return workers, max(leastRate, workers/workersForDial)
+}
 
 // TestFleet makes the parts of a fleet fail, one after the other: relays, their load
 // balancer, and the NATS servers of their directory. Engineers dial all the time.
@@ -43,10 +57,10 @@ func TestFleet(t *testing.T) {
 				}
 				report := f.during(t, e.run)
 				t.Logf("%s: %v", e.name, report)
-				if len(report.Lost) > 0 {
-					t.Errorf("%s: lost for good: %d workers", e.name, len(report.Lost))
+				if report.Lost > 0 {
+					t.Errorf("%s: lost for good: %d workers", e.name, report.Lost)
 				}
-				if e.unnoticed && (report.Failed > 0 || report.FewestUp < fleetWorkers) {
+				if e.unnoticed && (report.Failed > 0 || report.FewestUp < f.workers) {
 					t.Errorf("%s: want no failed dial, and no worker without a session", e.name)
 				}
 				if t.Failed() {
@@ -105,6 +119,7 @@ type fleet struct {
 	balancer balancer
 	net      string // the first three bytes of the addresses
 	dir      string
+	workers  int
 	lb       *process
 	relays   []*process // nil: not started yet
 	nats     [fleetNATS]*process
@@ -140,7 +155,8 @@ func startFleet(t *testing.T, b balancer) *fleet {
 		f.startRelay(t, i)
 	}
 	f.startBalancer(t)
-	f.startLoad(t, fleetWorkers, fleetRate)
+	workers, rate := fleetSize(t)
+	f.startLoad(t, "ws://"+f.addr(frontHost), workers, rate)
 	return f
 }
 
@@ -192,9 +208,10 @@ func (f *fleet) startBalancer(t *testing.T) {
 }
 
 // startLoad starts the load, and waits until all Workers are up.
-func (f *fleet) startLoad(t *testing.T, workers, rate int) {
+func (f *fleet) startLoad(t *testing.T, url string, workers, rate int) {
 	t.Helper()
-	cmd := exec.Command("fleetload", "ws://"+f.addr(frontHost), strconv.Itoa(workers), strconv.Itoa(rate))
+	f.workers = workers
+	cmd := exec.Command("fleetload", url, strconv.Itoa(workers), strconv.Itoa(rate))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

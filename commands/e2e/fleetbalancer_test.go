@@ -86,8 +86,8 @@ LINE
 }
 `
 
-// max_fails=0: after a failure, nginx would send a relay only one request in each
-// fail_timeout until one of them ends, which sessions don't.
+// With max_fails=0, which the manual advises, the dials after a freeze take minutes; see
+// RESULTS.md of package relay.
 var balancers = []balancer{
 	{
 		name: "haproxy-roundrobin", prog: "haproxy", reload: "USR2",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,33 +14,46 @@ import (
 )
 
 // TestFleetCapacity connects WSTUN_FLEET_WORKERS Workers to one relay, kills it, and starts
-// it again. See RESULTS.md of package relay.
+// it again. With WSTUN_FLEET_TLS it does so over TLS. See RESULTS.md of package relay.
 func TestFleetCapacity(t *testing.T) {
-	workers, err := strconv.Atoi(os.Getenv("WSTUN_FLEET_WORKERS"))
-	if err != nil {
+	if os.Getenv("WSTUN_FLEET_WORKERS") == "" {
 		t.Skip("WSTUN_FLEET_WORKERS isn't set")
 	}
+	workers, _ := fleetSize(t)
 	f := &fleet{net: fmt.Sprintf("127.%d.%d.", 16+rand.IntN(200), rand.IntN(256)), relays: make([]*process, 1)}
+	url := "ws://" + f.addr(frontHost)
 	args := []string{"relay", "--accept", f.addr(frontHost), "--log-level", "error"}
+	if os.Getenv("WSTUN_FLEET_TLS") != "" {
+		dir := t.TempDir()
+		writeCertificates(dir, time.Hour, func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		url = "wss://" + f.addr(frontHost)
+		args = append(args, "--cert", filepath.Join(dir, "server.pem"), "--key", filepath.Join(dir, "server.key"))
+	}
 	f.relays[0] = startDaemon(t, "wstun", args...)
-	f.relays[0].find(t, `^(ws://.*)/$`)
-	f.startLoad(t, workers, 0)
+	f.relays[0].find(t, `^(wss?://.*)/$`)
+	before := f.relays[0].cpu(t)
+	f.startLoad(t, url, workers, 0)
+	opening := f.relays[0].cpu(t) - before
 
 	const quiet = 10 * time.Second // until the relay has returned the memory of the handshakes
 	<-time.After(quiet)
-	before := f.relays[0].cpu(t)
+	before = f.relays[0].cpu(t)
 	<-time.After(quiet)
-	t.Logf("idle: %d MiB, at most %d MiB; %.1f %% of a core", f.relays[0].memory(t, "VmRSS")>>20, f.relays[0].memory(t, "VmHWM")>>20,
-		100*(f.relays[0].cpu(t)-before).Seconds()/quiet.Seconds())
+	t.Logf("opening: %v of processor time; idle: %d MiB, at most %d MiB; %.1f %% of a core", opening, f.relays[0].memory(t, "VmRSS")>>20,
+		f.relays[0].memory(t, "VmHWM")>>20, 100*(f.relays[0].cpu(t)-before).Seconds()/quiet.Seconds())
 
 	report := f.during(t, func(t *testing.T, f *fleet) {
 		t.Helper()
 		f.relays[0].kill()
 		f.relays[0] = startDaemon(t, "wstun", args...)
 	})
-	t.Logf("killed and started: all up after %.1fs, dials to each of them: %d, %d failed", report.Back.Seconds(), report.Dials, report.Failed)
-	if len(report.Lost) > 0 {
-		t.Errorf("%d workers are lost", len(report.Lost))
+	t.Logf("killed and started: %v", report)
+	if report.Lost > 0 {
+		t.Errorf("%d workers are lost", report.Lost)
 	}
 }
 

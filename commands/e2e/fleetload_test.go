@@ -5,12 +5,15 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"sync"
 	"time"
@@ -23,7 +26,7 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	settleTime    = 800 * time.Millisecond // until load balancers use a relay that has returned
-	settleTimeout = 40 * time.Second
+	settleTimeout = 90 * time.Second
 )
 
 // fleetReport is the answer of fleetload to a line of its stdin.
@@ -35,7 +38,8 @@ type fleetReport struct {
 	LastFailed    time.Duration  // when the last dial failed
 	Errors        map[string]int // of dials
 	Ends          map[string]int // of the sessions of Workers
-	Lost          []string       // Workers that can't be reached at last
+	Retries       map[string]int // dials of Workers that failed, by reason
+	Lost          int            // Workers that can't be reached at last
 }
 
 func (r fleetReport) String() string {
@@ -45,7 +49,7 @@ func (r fleetReport) String() string {
 		text += fmt.Sprintf("; the last dial failed after %.1fs; for example: %v", r.LastFailed.Seconds(), r.Errors)
 	}
 	if r.Back > 0 {
-		text += fmt.Sprintf("; all workers up after %.1fs; sessions ended with: %v", r.Back.Seconds(), r.Ends)
+		text += fmt.Sprintf("; all workers up after %.1fs; sessions ended with: %v; failed dials of workers: %v", r.Back.Seconds(), r.Ends, r.Retries)
 	}
 	return text
 }
@@ -98,13 +102,13 @@ func (l *fleetLoad) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.begun = time.Now()
-	l.report = fleetReport{FewestUp: len(l.sessions), Errors: map[string]int{}, Ends: map[string]int{}}
+	l.report = fleetReport{FewestUp: len(l.sessions), Errors: map[string]int{}, Ends: map[string]int{}, Retries: map[string]int{}}
 }
 
 // work keeps a Worker connected that echoes, after its name. It pings often, as Workers do
 // that must notice a frozen relay soon.
 func (l *fleetLoad) work(name string) {
-	opts := &tunnel.DialOptions{Proxy: "none", Subprotocols: []string{string(relay.Serve)}}
+	opts := fleetDialOptions(relay.Serve)
 	opts.Header = http.Header{relay.InstanceHeader: {fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())}}
 	opts.Session = tunnel.SessionOptions{Role: wsmux.Server}
 	if l.total <= 1000 {
@@ -122,7 +126,21 @@ func (l *fleetLoad) work(name string) {
 		},
 	})
 	c := &tunnel.Connector{URL: l.url + relay.Path("", name), Options: opts, Sessions: sessions, MaxRetries: -1}
+	c.OnRetry = func(_ time.Duration, reason error) {
+		if dial, ok := errors.AsType[*tunnel.DialError](reason); ok {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			countText(l.report.Retries, errors.New(dial.Reason()))
+		}
+	}
 	go func() { panic(c.Run(context.Background())) }()
+}
+
+func fleetDialOptions(role relay.Role) *tunnel.DialOptions {
+	return &tunnel.DialOptions{
+		Proxy: "none", Subprotocols: []string{string(role)},
+		TLS: &tls.Config{InsecureSkipVerify: true},
+	}
 }
 
 // add counts a session of a Worker that has come up or ended.
@@ -145,8 +163,20 @@ func (l *fleetLoad) add(name string, n int) {
 func (l *fleetLoad) count(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.report.Ends[reason.Error()]++
+	countText(l.report.Ends, reason)
 }
+
+// countText counts an error by its text without addresses and numbers, and no more than a few
+// texts.
+func countText(counts map[string]int, err error) {
+	const few = 8
+	text := numbers.ReplaceAllString(err.Error(), "N")
+	if counts[text] > 0 || len(counts) < few {
+		counts[text]++
+	}
+}
+
+var numbers = regexp.MustCompile(`[0-9.]*[:0-9]{4,}|w-\d+|retry-after: \d`)
 
 func (l *fleetLoad) awaitUp(ctx context.Context) {
 	for {
@@ -195,9 +225,7 @@ func (l *fleetLoad) dial(ctx context.Context, name string) error {
 	}
 	r.Failed++
 	r.LastFailed = time.Since(begun)
-	if len(r.Errors) < 5 {
-		r.Errors[err.Error()]++
-	}
+	countText(r.Errors, err)
 	return err
 }
 
@@ -229,15 +257,13 @@ func (l *fleetLoad) settle() fleetReport {
 	close(lost)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name := range lost {
-		l.report.Lost = append(l.report.Lost, name)
-	}
+	l.report.Lost = len(lost)
 	return l.report
 }
 
 // reach dials a Worker, and checks on a stream that it is that one.
 func reach(ctx context.Context, url, name string) error {
-	s, err := tunnel.Dial(ctx, url+relay.Path("", name), &tunnel.DialOptions{Proxy: "none", Subprotocols: []string{string(relay.Dial)}})
+	s, err := tunnel.Dial(ctx, url+relay.Path("", name), fleetDialOptions(relay.Dial))
 	if err != nil {
 		return err
 	}

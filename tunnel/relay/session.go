@@ -266,6 +266,7 @@ type Record struct {
 	Worker   uint64 // for a stream, the ID of the Worker's session; 0: none
 	Stream   uint32 // its number in the engineer's session
 	Up, Down int64  // bytes sent to the Worker, and received from it
+	Refused  int64  // for a session, streams that were reset: all of a Worker, and those beyond MaxStreams
 	Begin    time.Time
 	End      time.Time
 	Code     int    // for a refusal, the HTTP status
@@ -284,6 +285,6 @@ func (s *session) record() Record {
 	rec := s.newRecord("session")
 	var st SessionStats
 	s.fill(&st)
-	rec.Up, rec.Down, rec.Err, rec.Reason = st.Up, st.Down, s.Err(), s.Err().Error()
+	rec.Up, rec.Down, rec.Refused, rec.Err, rec.Reason = st.Up, st.Down, st.Refused, s.Err(), s.Err().Error()
 	return rec
 }
