@@ -45,9 +45,8 @@ func (p *program) dialCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
-			o.endpoint.ToFlag(),
 			o.readyTimeout.flag(),
-		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
+		}, o.endpoint.EngineerFlags(), o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
