@@ -13,18 +13,21 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // writeCertificates writes to dir, as NAME.pem and NAME.key, two authorities (ca
-// and other), a certificate by ca for a server at 127.0.0.1 (server), and
-// certificates by both for a client (client, with that as its DNS name, and otherclient). check ends the
-// test on an error.
+// and other), a certificate by ca for a server at 127.0.0.1 (server) and for workers (w-1
+// and w-2), and certificates by both for a client (client and otherclient). client, w-1 and
+// w-2 have their names as DNS names. check ends the test on an error.
 func writeCertificates(dir string, check func(error)) {
 	f := certificateFolder{dir, check}
 	ca, caKey := f.certificate("ca", nil, nil)
 	f.certificate("server", ca, caKey)
 	f.certificate("client", ca, caKey)
+	f.certificate("w-1", ca, caKey)
+	f.certificate("w-2", ca, caKey)
 	other, otherKey := f.certificate("other", nil, nil)
 	f.certificate("otherclient", other, otherKey)
 }
@@ -47,7 +50,7 @@ func (f certificateFolder) certificate(name string, ca *x509.Certificate, caKey 
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	if name == "client" {
+	if slices.Contains([]string{"client", "w-1", "w-2"}, name) {
 		template.DNSNames = []string{name}
 	}
 	if ca == nil {

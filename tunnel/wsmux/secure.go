@@ -179,8 +179,12 @@ func (t *TLS) handshake(ctx context.Context, raw *sealed, conn *tls.Conn, name s
 // failed closes conn, whose handshake failed with err, and returns the error for the caller.
 func (t *TLS) failed(conn *tls.Conn, raw *sealed, name string, err error) error {
 	_ = conn.Close()
-	if reason := raw.Session().Err(); raw.failed && reason != nil {
+	reason := raw.Session().Err()
+	switch {
+	case raw.failed && reason != nil:
 		return fmt.Errorf("session ended: %w", reason)
+	case raw.failed && name == "": // the client has gone
+		return err
 	}
 	err = &TLSError{name, true, err}
 	t.fail(raw.Stream, err)
