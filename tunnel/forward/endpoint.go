@@ -87,6 +87,9 @@ type tlsEndpoint struct{ wsmux.Conn }
 func (e tlsEndpoint) TryWrite([]byte) (int, error) { return 0, nil }
 
 func (e tlsEndpoint) forward(w mux.TryWriter, ended func(error)) (run func()) {
+	if a, ok := w.(mux.Aborter); ok {
+		e.AfterAbort(a.Abort) // also of a Write that blocks
+	}
 	return func() { ended(copyChunks(w, newChunkReader(e.Conn))) }
 }
 

@@ -23,7 +23,7 @@ func benchmarkForward(b *testing.B, secure bool, block int, echo bool) {
 	b.Helper()
 	client, server := sessionPair(b)
 	if secure {
-		client, server = securePair(b)
+		client, server = securePair(b, "w-1")
 	}
 	local, near := socketPair(b, "tcp", "127.0.0.1:0")
 	far, remote := socketPair(b, "tcp", "127.0.0.1:0")

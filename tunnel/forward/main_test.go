@@ -51,12 +51,13 @@ func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
 	return client, server
 }
 
-// securePair is sessionPair with TLS in the streams that client opens. The server is w-1.
-func securePair(tb testing.TB) (client, server *wsmux.Session) {
+// securePair is sessionPair with TLS in the streams that client opens to the server w-1. The
+// server's certificate is for name.
+func securePair(tb testing.TB, name string) (client, server *wsmux.Session) {
 	tb.Helper()
 	workers := tunneltest.NewAuthority(tb, "workers")
 	clientTLS := &tls.Config{RootCAs: workers.Pool(), ServerName: "w-1", MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
-	serverTLS := &tls.Config{Certificates: []tls.Certificate{workers.Issue("w-1", time.Hour)}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
+	serverTLS := &tls.Config{Certificates: []tls.Certificate{workers.Issue(name, time.Hour)}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
 	dialed, accepted := tunneltest.WebSockets(tb)
 	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, &wsmux.Options{TLS: &wsmux.TLS{Client: func() *tls.Config { return clientTLS }}})
 	if err != nil {

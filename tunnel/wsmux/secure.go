@@ -41,8 +41,9 @@ type TLS struct {
 type Conn interface {
 	net.Conn
 
-	// CloseWrite, Reset, ID and Session are those of [Stream].
+	// These methods are those of [Stream].
 	CloseWrite() error
+	AfterAbort(f func())
 	Reset() error
 	ID() uint32
 	Session() *mux.Session
@@ -207,6 +208,9 @@ type TLSConn struct {
 	readErr  error
 	observer plainObserver
 }
+
+// AfterAbort is that of [Stream].
+func (c *TLSConn) AfterAbort(f func()) { c.raw.AfterAbort(f) }
 
 // ID returns the stream's ID.
 func (c *TLSConn) ID() uint32 { return c.raw.ID() }
