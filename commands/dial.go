@@ -208,7 +208,7 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, traced *tracing.Tracing, local *reflection.Set) (stop func(), err error) {
 	m := d.out.monitor
 	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
-	m.OwnExpires = func() time.Time { return d.endpoint.TLS.Expires(d.out.logger) }
+	m.OwnExpires = func() time.Time { return d.endpoint.Expires(d.out.logger) }
 	opts := &inspect.Options{Catalog: reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{d.sessions}), Target: o.endpoint.URL}
 	if o.admin.page.calls {
 		opts.Conn = newSessionConns(d.sessions).conn

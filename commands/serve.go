@@ -104,7 +104,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	}
 	m := out.monitor
 	m.Accepting, m.Calls, m.Ended, m.Lost = l != nil, b.Calls, b.Ended(), traced.Lost
-	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
+	m.OwnExpires = func() time.Time { return e.Expires(out.logger) }
 	if proxy, ok := b.(interface{ Upstreams() []monitor.Upstream }); ok {
 		m.Upstreams = proxy.Upstreams
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -161,6 +162,19 @@ func (in *inner) failed(logger *slog.Logger, remote net.Addr, err error) {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	logger.LogAttrs(context.Background(), level, "inner tls failed", attrs...)
+}
+
+// Expires returns when the first of this side's certificates expires, that for TLS or that for TLS
+// inside the streams, or the zero time without any.
+func (e *Endpoint) Expires(logger *slog.Logger) time.Time {
+	outer := e.TLS.Expires(logger)
+	if e.inner == nil {
+		return outer
+	}
+	if at := e.inner.files.Expires(logger); outer.IsZero() || !at.IsZero() && at.Before(outer) {
+		return at
+	}
+	return outer
 }
 
 // OnInnerFailure makes e call f when the TLS in a stream fails, instead of logging that. It must
