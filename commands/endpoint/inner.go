@@ -100,16 +100,28 @@ func (in *inner) session(logger *slog.Logger) *wsmux.TLS {
 		t.Client = func() *tls.Config { return in.client(logger) }
 		return t
 	}
-	refusal := &forward.Forwarder{Dial: func(context.Context) (net.Conn, error) { return nil, ErrWantsInnerTLS }}
-	t.Plaintext = func(c wsmux.Conn) {
-		in.failed(logger, c.RemoteAddr(), ErrWantsInnerTLS)
-		refusal.ServeStream(c)
-	}
+	refusal := &refusal{in: in, logger: logger}
+	refusal.Dial = refusal.dial
+	t.Plaintext = refusal.serve
 	t.Server = func() *tls.Config { return in.server(logger) }
 	return t
 }
 
-// config returns what both ends have in common.
+// refusal answers calls without TLS.
+type refusal struct {
+	forward.Forwarder
+	in     *inner
+	logger *slog.Logger
+}
+
+func (r *refusal) serve(c wsmux.Conn) {
+	r.in.failed(r.logger, c.RemoteAddr(), ErrWantsInnerTLS)
+	r.ServeStream(c)
+}
+
+func (*refusal) dial(context.Context) (net.Conn, error) { return nil, ErrWantsInnerTLS }
+
+// config returns the settings that both ends have in common.
 func (in *inner) config(logger *slog.Logger) *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true}
 	if in.files.certificate != nil {
@@ -153,15 +165,15 @@ func (in *inner) failed(logger *slog.Logger, remote net.Addr, err error) {
 	in.mu.Lock()
 	isNew := in.failure.IsNew(err)
 	in.mu.Unlock()
-	level := slog.LevelDebug
-	if isNew {
-		level = slog.LevelWarn
-	}
-	attrs := []slog.Attr{slog.Any("err", err), slog.String("remote_addr", remote.String())}
+	attrs := []any{slog.Any("err", err), slog.String("remote_addr", remote.String())}
 	if hint := InnerHint(err, in.given); hint != "" {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
-	logger.LogAttrs(context.Background(), level, "inner tls failed", attrs...)
+	if isNew {
+		logger.Warn("inner tls failed", attrs...)
+	} else {
+		logger.Debug("inner tls failed", attrs...)
+	}
 }
 
 // Expires returns when the first of this side's certificates expires, that for TLS or that for TLS

@@ -296,8 +296,8 @@ func TestTLSShutdown(t *testing.T) {
 	}
 }
 
-// A server that gives no verdict on the client's certificate isn't waited for long, and what it
-// sends first isn't lost.
+// A server that gives no verdict on the client's certificate isn't waited for long, and its first
+// bytes aren't lost.
 func TestTLSVerdict(t *testing.T) {
 	t.Parallel()
 	for _, first := range []bool{true, false} {
