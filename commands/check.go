@@ -29,13 +29,15 @@ func (p *program) checkCommand() *cli.Command {
 		ArgsUsage: "URL",
 		UsageText: "wstun check [flags] URL",
 		Description: "Prints a line for each layer, in order, and stops at the first that fails: dns, tcp, proxy,\n" +
-			"tls, websocket (the HTTP upgrade), relay (with --to), ping (of the WebSocket), yamux (Ping, role, opening a\n" +
-			"stream), http2 (SETTINGS), health and reflection. Layers that don't apply are left out.\n" +
-			"check opens its own session, and closes it gracefully.\n\n" +
+			"tls, websocket (the HTTP upgrade), relay (with --to), ping (of the WebSocket), yamux (Ping,\n" +
+			"role, opening a stream), inner-tls (with --inner-tls), http2 (SETTINGS), health and\n" +
+			"reflection. Layers that don't apply are left out. check opens its own session, and closes\n" +
+			"it gracefully.\n\n" +
 			"Exit status: 0 if all is well, 3 if the credentials were refused, 2 for wrong flags, and\n" +
 			"otherwise the layer's: 10 dns, 11 tcp, 12 proxy, 13 tls, 14 websocket, 15 ping, 16 yamux,\n" +
-			"17 http2, 18 health, 19 reflection, 20 relay. Through a relay, ping and yamux reach that,\n" +
-			"and the layers after them the worker. A missing health service is not a failure.",
+			"17 http2, 18 health, 19 reflection, 20 relay, 21 inner-tls. Through a relay, ping and yamux\n" +
+			"reach that, and the layers after them the worker. A missing health service is not a\n" +
+			"failure.",
 		Flags: slices.Concat(o.endpoint.CheckFlags(), []cli.Flag{
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: an object a layer", "text"),
 		}, o.log.flags("warn")),
@@ -77,7 +79,8 @@ func (p *program) check(ctx context.Context, o *checkOptions) error {
 	if e.TLS.Insecure() {
 		logger.Warn("the peer's certificate is not verified", slog.String("url", endpoint.Redact(e.URL)))
 	}
-	catchBrokenPipes() // otherwise the session would not be closed gracefully
+	e.OnInnerFailure(func(error) {}) // which is the layer's
+	catchBrokenPipes()               // otherwise the session would not be closed gracefully
 	p.pipes = true
 	colors := p.colors(p.stdout)
 	var failed error
@@ -121,6 +124,7 @@ var layerHints = map[check.Layer]string{
 	check.Relay:      "check that the URL is that of wstun relay, and its log",
 	check.Ping:       "the peer closed the WebSocket after the upgrade: see its log",
 	check.Yamux:      "the peer has ended the session: see its log",
+	check.InnerTLS:   "see the log of the worker",
 	check.HTTP2:      "see the peer's log",
 	check.Health:     "see the peer's log",
 	check.Reflection: "see the peer's log; calls may work for clients that have the descriptors",
@@ -131,10 +135,11 @@ func layerStatus(r check.Result) int {
 	if exitStatus(r.Err) == exitRefused {
 		return exitRefused
 	}
-	if r.Layer == check.Relay { // newer than the others, whose statuses stay
-		return exitRelay
+	newer := map[check.Layer]int{check.Relay: exitRelay, check.InnerTLS: exitInner} // the statuses of the others stay
+	if status, ok := newer[r.Layer]; ok {
+		return status
 	}
-	return exitLayer + slices.Index(slices.DeleteFunc(check.Layers(), func(l check.Layer) bool { return l == check.Relay }), r.Layer)
+	return exitLayer + slices.Index(slices.DeleteFunc(check.Layers(), func(l check.Layer) bool { return newer[l] != 0 }), r.Layer)
 }
 
 // verdict returns the verdict on a layer, and its color.

@@ -12,7 +12,7 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	statuses := map[check.Layer]int{
 		check.DNS: 10, check.TCP: 11, check.Proxy: 12, check.TLS: 13, check.WebSocket: 14, check.Ping: 15,
-		check.Yamux: 16, check.HTTP2: 17, check.Health: 18, check.Reflection: 19, check.Relay: 20,
+		check.Yamux: 16, check.HTTP2: 17, check.Health: 18, check.Reflection: 19, check.Relay: 20, check.InnerTLS: 21,
 	}
 	for _, layer := range check.Layers() {
 		if layerHints[layer] == "" {

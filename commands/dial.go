@@ -45,9 +45,8 @@ func (p *program) dialCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			usage.Strings(&o.listen, "listen", "listen for gRPC clients at `ADDR`; repeatable (default: "+defaultListen+")"),
 			usage.Duration(&o.wait, "wait", "hold a local connection for at most `DURATION` while no session is up", tunnel.DefaultWait),
-			o.endpoint.ToFlag(),
 			o.readyTimeout.flag(),
-		}, o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
+		}, o.endpoint.EngineerFlags(), o.endpoint.SessionFlags(), o.trace.Flags(), o.descriptors.TraceFlags(), o.admin.flags(), o.admin.page.callFlags(), o.output.flags()),
 		Action: action(p, o, p.dial),
 	}
 }
@@ -209,7 +208,7 @@ func (d *dialing) listen(ctx context.Context, addrs []string) (err error) {
 func (d *dialing) startAnswers(ctx context.Context, p *program, o *dialOptions, traced *tracing.Tracing, local *reflection.Set) (stop func(), err error) {
 	m := d.out.monitor
 	m.Accepting, m.Calls, m.Ended, m.Lost = d.accepting != nil, d.forwarder.Calls, d.forwarder.Ended(), traced.Lost
-	m.OwnExpires = func() time.Time { return d.endpoint.TLS.Expires(d.out.logger) }
+	m.OwnExpires = func() time.Time { return d.endpoint.Expires(d.out.logger) }
 	opts := &inspect.Options{Catalog: reflection.NewCatalog(reflection.FromSet(local), &sessionFinder{d.sessions}), Target: o.endpoint.URL}
 	if o.admin.page.calls {
 		opts.Conn = newSessionConns(d.sessions).conn

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/shell"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
@@ -24,6 +25,7 @@ const (
 
 	exitLayer = 10 // plus the number of the layer that failed, of check
 	exitRelay = 20 // the layer of a relay failed
+	exitInner = 21 // the layer of TLS up to the Worker failed
 
 	exitRPC = 64 // plus the code of the gRPC status that an RPC ended with, as grpcurl
 )
@@ -94,7 +96,7 @@ func exitStatus(err error) int {
 	if pe, ok := errors.AsType[*outbound.ProxyError](err); ok && pe.Refused() {
 		return exitRefused
 	}
-	if isRefusal(err) {
+	if isRefusal(err) || endpoint.InnerRefused(err) {
 		return exitRefused
 	}
 	if _, ok := errors.AsType[*tunnel.GaveUpError](err); ok {

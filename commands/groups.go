@@ -31,7 +31,7 @@ var groups = []struct {
 	},
 	{
 		"TLS and credentials",
-		"policy token-file token-header tls upstream-tls cert key cacert target-cacert insecure",
+		"policy token-file token-header tls upstream-tls cert key cacert target-cacert insecure inner-tls inner-cert inner-key inner-cacert",
 		"plaintext servername expand-headers allow-unauthenticated " +
 			"upstream-cacert upstream-cert upstream-key upstream-servername upstream-insecure " +
 			"target-cert target-key target-servername target-insecure",

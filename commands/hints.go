@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wstun/wstun/commands/backend"
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/target"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/reflection"
@@ -45,6 +46,9 @@ func hint(err error, given usage.Given) string {
 	}
 	if he, ok := errors.AsType[*tunnel.HandshakeError](err); ok {
 		return handshakeHint(he, given)
+	}
+	if h := endpoint.InnerHint(err, given); h != "" {
+		return h
 	}
 	if h := tlsHint(err, given); h != "" {
 		return h

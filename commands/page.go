@@ -134,7 +134,7 @@ type sessionConns struct {
 // dialUntraced returns a client in s whose calls aren't traced. The caller closes it.
 func dialUntraced(s *tunnel.Session, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return s.DialGRPC(append(opts, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-		return s.Open(mux.Unobserved(ctx))
+		return s.Connect(mux.Unobserved(ctx))
 	}))...)
 }
 

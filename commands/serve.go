@@ -30,7 +30,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Serves the gRPC server at each --upstream ADDR, the answers in a --stub FILE, or, without\n" +
 			"either, the demo Hub; in addition reflection, health and channelz. Accepts WebSockets at\n" +
 			endpoint.DefaultAccept + ", or at --accept ADDR, or dials the URL and stays connected.",
-		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), []cli.Flag{o.endpoint.NameFlag(), o.readyTimeout.flag()}, o.trace.Flags(), o.admin.flags(), o.output.flags()),
+		Flags:  slices.Concat(o.backend.Flags(), o.endpoint.SessionFlags(), o.endpoint.WorkerFlags(), []cli.Flag{o.readyTimeout.flag()}, o.trace.Flags(), o.admin.flags(), o.output.flags()),
 		Action: action(p, o, p.serve),
 	}
 }
@@ -104,7 +104,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	}
 	m := out.monitor
 	m.Accepting, m.Calls, m.Ended, m.Lost = l != nil, b.Calls, b.Ended(), traced.Lost
-	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
+	m.OwnExpires = func() time.Time { return e.Expires(out.logger) }
 	if proxy, ok := b.(interface{ Upstreams() []monitor.Upstream }); ok {
 		m.Upstreams = proxy.Upstreams
 	}

@@ -72,6 +72,9 @@ type SessionOptions struct {
 	PingInterval, PingTimeout time.Duration
 	Logger                    *slog.Logger
 
+	// TLS is that of wsmux.Options: for TLS inside the streams.
+	TLS *wsmux.TLS
+
 	// Observe returns the function Observe of wsmux.Options for the session with this
 	// ID, which is 0 for a session of Dial. Default: no observers.
 	Observe func(id uint64) func(stream uint32, opened bool) *mux.StreamObserver
@@ -88,6 +91,7 @@ func (o *SessionOptions) Start(conn *websocket.Conn, side wsmux.Side, id uint64)
 	}
 	return wsmux.NewSession(conn, side, o.Role, &wsmux.Options{
 		Observe:      observe,
+		TLS:          o.TLS,
 		Window:       o.Window,
 		Unread:       o.Unread,
 		MaxMessage:   o.MaxMessage,

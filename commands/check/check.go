@@ -34,7 +34,7 @@ type Layer string
 
 // The layers, in the order in which they are probed. Those that don't apply are
 // left out: DNS for an address, Proxy without a proxy, TLS for ws, Relay without
-// Options.Worker. Through a relay, Ping and Yamux reach that, and the layers after them the
+// Options.Worker, InnerTLS without it in Options.Dial. Through a relay, Ping and Yamux reach that, and the layers after them the
 // Worker.
 const (
 	DNS        Layer = "dns"        // resolution of the host name, or of the proxy's
@@ -45,6 +45,7 @@ const (
 	Relay      Layer = "relay"      // the relay has the Worker
 	Ping       Layer = "ping"       // WebSocket Ping and Pong
 	Yamux      Layer = "yamux"      // Ping, roles, and a stream that the peer accepts
+	InnerTLS   Layer = "inner-tls"  // TLS in that stream: version, certificates, expiry
 	HTTP2      Layer = "http2"      // preface and SETTINGS
 	Health     Layer = "health"     // grpc.health.v1.Health/Check
 	Reflection Layer = "reflection" // the list of services
@@ -52,7 +53,7 @@ const (
 
 // Layers returns all layers in the order in which they are probed.
 func Layers() []Layer {
-	return []Layer{DNS, TCP, Proxy, TLS, WebSocket, Relay, Ping, Yamux, HTTP2, Health, Reflection}
+	return []Layer{DNS, TCP, Proxy, TLS, WebSocket, Relay, Ping, Yamux, InnerTLS, HTTP2, Health, Reflection}
 }
 
 // Result is the outcome of probing one layer.
@@ -68,8 +69,8 @@ type Result struct {
 // Options adjusts Run. Its zero value and nil mean the defaults.
 type Options struct {
 	// Dial has the options for dialing. ConnectTimeout bounds each layer instead of
-	// the whole dial; a negative one means no limit. Of Session, only MaxMessage is
-	// used.
+	// the whole dial; a negative one means no limit. Of Session, only MaxMessage and TLS
+	// are used.
 	Dial tunnel.DialOptions
 
 	// Worker is the name of a Worker, if the URL and the subprotocol in Dial are those with

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wstun/wstun/commands/backend"
+	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/reflection"
 )
 
@@ -59,6 +60,8 @@ func (s *session) callFailure(ctx context.Context, layer Layer, st *status.Statu
 		r.Detail, r.Hint = r.Err.Error(), "the server sent its SETTINGS but doesn't answer calls: see its log"
 	case isPlainHTTP(st):
 		r.Hint = hintHTTP2Only
+	case strings.Contains(st.Message(), endpoint.ErrWantsInnerTLS.Error()):
+		r.Layer, r.Hint = InnerTLS, "use --inner-tls, with --inner-cacert"
 	case strings.Contains(st.Message(), "both ends of the session are gRPC clients"): // wstun dial's wording
 		r.Hint = hintServe(1)
 	}

@@ -23,6 +23,8 @@ type observer struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when state changes
 	state   observation
+
+	sealed bool // there is TLS in the streams of this end: startTLS records the bytes
 }
 
 // observation is an observer's record.
@@ -32,6 +34,7 @@ type observation struct {
 	theirs   streamState // the first stream that the peer opened
 	unclosed int         // streams that this end opened and hasn't closed
 	openErr  error       // why this end couldn't open a stream
+	inner    innerState
 }
 
 // streamState is the peer's part of a stream.
@@ -41,6 +44,11 @@ type streamState struct {
 	reset    bool
 	ended    bool // closed or reset
 	received []byte
+}
+
+// receive keeps the first bytes.
+func (s *streamState) receive(p []byte) {
+	s.received = append(s.received, p[:min(len(p), maxReceived-len(s.received))]...)
 }
 
 func newObserver(role wsmux.Role) *observer {
@@ -88,9 +96,9 @@ func (o *observer) observe(id uint32, opened bool) *mux.StreamObserver {
 	return &mux.StreamObserver{
 		Accepted: func() { o.update(func(*observation) { stream.accepted = true }) },
 		Received: func(p []byte) {
-			o.update(func(*observation) {
-				stream.received = append(stream.received, p[:min(len(p), maxReceived-len(stream.received))]...)
-			})
+			if !opened || !o.sealed {
+				o.update(func(*observation) { stream.receive(p) })
+			}
 		},
 		Closed: func(byPeer bool) {
 			o.update(func(s *observation) {

@@ -50,6 +50,7 @@ type session struct {
 // probeSession probes the layers on conn, which it closes.
 func (p *prober) probeSession(ctx context.Context, conn *websocket.Conn) bool {
 	s := &session{prober: p, observer: newObserver(p.opts.Role)}
+	s.observer.sealed = p.opts.Dial.Session.TLS != nil
 	var err error
 	s.Session, err = wsmux.NewSession(conn, wsmux.Dialing, p.opts.Role, &wsmux.Options{
 		PingInterval: -1,
@@ -72,6 +73,7 @@ func (p *prober) probeSession(ctx context.Context, conn *websocket.Conn) bool {
 	defer s.closeGracefully(ctx, cc)
 	return p.probe(ctx, Ping, s.ping) &&
 		p.probe(ctx, Yamux, func(ctx context.Context) Result { return s.yamux(ctx, cc) }) &&
+		(!s.observer.sealed || p.probe(ctx, InnerTLS, s.innerTLS)) &&
 		p.probe(ctx, HTTP2, s.http2) &&
 		p.probe(ctx, Health, func(ctx context.Context) Result { return s.health(ctx, cc) }) &&
 		p.probe(ctx, Reflection, func(ctx context.Context) Result { return s.reflection(ctx, cc) })
@@ -83,6 +85,9 @@ func (s *session) dialStream(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		s.observer.update(func(o *observation) { o.openErr = err })
 		return nil, err
+	}
+	if s.observer.sealed {
+		return s.startTLS(ctx, stream)
 	}
 	return stream, nil
 }

@@ -17,14 +17,17 @@ import (
 )
 
 // writeCertificates writes to dir, as NAME.pem and NAME.key, two authorities (ca
-// and other), a certificate by ca for a server at 127.0.0.1 and *.example (server), and
-// certificates by both for a client (client, with that as its DNS name, and otherclient), which expire
-// after validity. check ends the test on an error.
+// and other), a certificate by ca for a server at 127.0.0.1 and *.example (server) and for
+// workers (w-1 and w-2), and certificates by both for a client (client and otherclient), which
+// expire after validity. client, w-1 and w-2 have their names as DNS names. check ends the test
+// on an error.
 func writeCertificates(dir string, validity time.Duration, check func(error)) {
 	f := certificateFolder{dir, time.Now().Add(validity), check}
 	ca, caKey := f.certificate("ca", nil, nil)
 	f.certificate("server", ca, caKey)
 	f.certificate("client", ca, caKey)
+	f.certificate("w-1", ca, caKey)
+	f.certificate("w-2", ca, caKey)
 	other, otherKey := f.certificate("other", nil, nil)
 	f.certificate("otherclient", other, otherKey)
 }
@@ -49,7 +52,7 @@ func (f certificateFolder) certificate(name string, ca *x509.Certificate, caKey 
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	switch name {
-	case "client":
+	case "client", "w-1", "w-2":
 		template.DNSNames = []string{name}
 	case "server":
 		template.DNSNames = []string{"*.example"}

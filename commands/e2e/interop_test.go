@@ -45,23 +45,24 @@ func (r route) open(t *testing.T, upstream string, flags ...string) string {
 	return startDaemon(t, "wstun", append(dial, s.find(t, url))...).find(t, addr)
 }
 
+// interopCases are all cases of gRPC's own interoperability programs that need neither TLS nor
+// Google's cloud, except pick_first_unary, which the server doesn't support.
+var interopCases = []string{
+	"empty_unary", "large_unary", "client_streaming", "server_streaming", "ping_pong", "empty_stream",
+	"timeout_on_sleeping_server", "cancel_after_begin", "cancel_after_first_response",
+	"status_code_and_message", "special_status_message", "custom_metadata",
+	"unimplemented_method", "unimplemented_service", "orca_per_rpc", "orca_oob", "rpc_soak", "channel_soak",
+}
+
 // TestInterop runs gRPC's own interoperability programs through the tunnel.
-// These are all their cases that need neither TLS nor Google's cloud, except
-// pick_first_unary, which the server doesn't support.
 func TestInterop(t *testing.T) {
 	t.Parallel()
-	cases := []string{
-		"empty_unary", "large_unary", "client_streaming", "server_streaming", "ping_pong", "empty_stream",
-		"timeout_on_sleeping_server", "cancel_after_begin", "cancel_after_first_response",
-		"status_code_and_message", "special_status_message", "custom_metadata",
-		"unimplemented_method", "unimplemented_service", "orca_per_rpc", "orca_oob", "rpc_soak", "channel_soak",
-	}
 	client := interopTool(t, "client")
 	for _, r := range routes {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			addr := r.open(t, startInteropServer(t)) // of its own: a server takes one client for orca_oob at a time
-			for _, name := range cases {
+			for _, name := range interopCases {
 				t.Run(name, func(t *testing.T) {
 					runInteropClient(t, client, addr, name)
 				})

@@ -40,6 +40,7 @@ type Endpoint struct {
 
 	DrainTimeout time.Duration
 
+	inner                *inner // nil: no TLS inside the streams
 	accept               string // address to accept at
 	token                *source[string]
 	tokenHeader          string // empty: Authorization: Bearer
@@ -138,6 +139,9 @@ func NewDialing(o *Options) (*Endpoint, error) {
 		return nil, err
 	}
 	if e.TLS, err = NewTLS("--", &o.TLS); err != nil {
+		return nil, err
+	}
+	if e.inner, err = o.newInner(); err != nil {
 		return nil, err
 	}
 	if err := usage.NotNegative("connect-timeout", o.ConnectTimeout); err != nil {
@@ -342,7 +346,7 @@ func (e *Endpoint) SetTLS(prefix string, o *TLSOptions) (err error) {
 // they are now.
 func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {
 	opts := e.dialOptions
-	opts.Session.Logger = logger
+	opts.Session.Logger, opts.Session.TLS = logger, e.inner.session(logger)
 	e.refresh(&opts, logger)
 	return &opts
 }

@@ -42,6 +42,7 @@ type Options struct {
 	ExpandHeaders                bool
 	TokenFile, TokenHeader       string
 	TLS                          TLSOptions
+	Inner                        InnerOptions
 	AllowUnauthenticated         bool
 	Proxy                        string
 	Subprotocols, Origins        []string
@@ -52,7 +53,8 @@ type Options struct {
 	MaxRetryInterval             time.Duration
 	MaxMessage                   int64
 
-	retries bool // the command has RetryFlags
+	retries  bool // the command has RetryFlags
+	isWorker bool // the command has WorkerFlags
 }
 
 // SessionFlags returns the flags of commands that keep sessions up.
@@ -143,7 +145,7 @@ func (o *Options) RequestFlags() []cli.Flag {
 
 // CheckFlags returns the flags of a command that dials and probes.
 func (o *Options) CheckFlags() []cli.Flag {
-	return slices.Concat([]cli.Flag{o.ToFlag()}, o.dialFlags(), []cli.Flag{
+	return slices.Concat(o.EngineerFlags(), o.dialFlags(), []cli.Flag{
 		usage.Strings(&o.Subprotocols, "subprotocol", "offer the WebSocket subprotocol `NAME`; repeatable"),
 		usage.Seconds(&o.ConnectTimeout, "connect-timeout", "give up on a layer after `TIME`, in seconds or as 1m30s; 0 for never", tunnel.DefaultConnectTimeout),
 		usage.String(&o.YamuxRole, "yamux-role", "be the yamux `ROLE` client or server", wsmux.Client.String()),

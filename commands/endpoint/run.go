@@ -65,7 +65,7 @@ func (e *Endpoint) AcceptOptions(logger *slog.Logger) tunnel.AcceptOptions {
 	if e.token != nil {
 		opts.CurrentToken = func() string { return e.token.get(logger) }
 	}
-	opts.Logger, opts.Session.Logger = logger, logger
+	opts.Logger, opts.Session.Logger, opts.Session.TLS = logger, logger, e.inner.session(logger)
 	return opts
 }
 

@@ -228,7 +228,7 @@ func (h *Handler) info(w http.ResponseWriter, _ *http.Request) {
 		"sessions": h.opts.Sessions != nil, "calls": h.opts.Conn != nil, "now": time.Now().UnixMilli(),
 		"limits":  map[string]any{"memory": u.Limits.Memory, "calls": u.Limits.Calls, "messages": store.MaxMessages, "call_memory": store.MaxCallMemory},
 		"used":    map[string]any{"memory": u.Memory, "calls": u.Calls, "messages": u.Messages},
-		"dropped": map[string]any{"calls": u.Dropped.Calls, "messages": u.Dropped.Messages, "lost": u.Dropped.Lost.Events + u.Dropped.Lost.Calls},
+		"dropped": map[string]any{"calls": u.Dropped.Calls, "messages": u.Dropped.Messages, "lost": u.Dropped.Lost.Events + u.Dropped.Lost.Calls, "encrypted": u.Dropped.Encrypted},
 	})
 }
 

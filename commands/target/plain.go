@@ -53,7 +53,7 @@ type plain struct {
 // newPlain checks the flags for a plain server. It returns the values of --header as
 // metadata.
 func newPlain(ctx context.Context, o *Options, c *client) (*plain, metadata.MD, error) {
-	if err := o.Given.Reject("a WebSocket: give its URL", "to", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
+	if err := o.Given.Reject("a WebSocket: give its URL", "to", "inner-tls", "inner-cacert", "inner-cert", "inner-key", "accept", "path", "token-file", "token-header", "allow-unauthenticated",
 		"subprotocol", "origin", "ping-interval", "ping-timeout", "yamux-role", "window", "max-ws-message"); err != nil {
 		return nil, nil, err
 	}

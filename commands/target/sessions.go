@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/wstun/wstun/commands/backend"
 	"github.com/wstun/wstun/commands/endpoint"
 	"github.com/wstun/wstun/commands/tracing"
+	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/wsmux"
@@ -29,7 +31,7 @@ type sessions struct {
 	timeout  time.Duration // of the wait for the gRPC server; 0: none
 	options  []grpc.DialOption
 	fail     func(error)
-	roleSet  bool // --yamux-role is given
+	given    usage.Given
 	set      *tunnel.Sessions
 	refusal  backend.Backend
 	traced   *tracing.Tracing // nil: no trace
@@ -46,6 +48,7 @@ type sessions struct {
 	closing   bool
 	hinted    sync.Once
 	failure   netdiag.Failure // of the last dial or session
+	inner     error           // why the TLS in a stream failed last
 }
 
 // newSessions checks the flags of sessions. They last until ctx ends, or close.
@@ -59,13 +62,32 @@ func newSessions(ctx context.Context, o *Options, c *client) (*sessions, error) 
 		return nil, err
 	}
 	s := &sessions{
-		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail, roleSet: o.Given.Set("yamux-role"),
+		client: c, endpoint: e, logger: o.Logger, timeout: o.Endpoint.ConnectTimeout, options: o.dialOptions(), fail: o.Fail, given: o.Given,
 		set: &tunnel.Sessions{}, first: make(chan *tunnel.Session, 1), conns: map[*tunnel.Session]*grpc.ClientConn{},
 	}
+	e.OnInnerFailure(s.innerFailed)
 	s.life, s.stop = context.WithCancel(ctx)
 	s.refusal = backend.NewRefusal(o.Logger)
 	s.set.Subscribe(tunnel.Subscriber{Up: s.sessionUp, Down: s.sessionDown})
 	return s, nil
+}
+
+// innerFailed is called when the TLS in a stream fails.
+func (s *sessions) innerFailed(err error) {
+	s.mu.Lock()
+	isNew, say := s.inner == nil || s.inner.Error() != err.Error(), s.connected
+	s.inner = err
+	s.mu.Unlock()
+	if hint := endpoint.InnerHint(err, s.given); say && isNew && hint != "" { // the status of the call has err
+		s.client.say("hint: %s", hint)
+	}
+}
+
+// innerErr returns why the TLS in a stream failed last, or nil.
+func (s *sessions) innerErr() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inner
 }
 
 // maxSessions is more than one: a session whose peer has vanished must not block the
@@ -220,10 +242,10 @@ func (s *sessions) awaitServer(ctx context.Context, session *tunnel.Session) err
 		if err := session.Err(); err != nil {
 			return &endedError{session.Remote, err}
 		}
-		return errNotGRPC
+		return cmp.Or(s.innerErr(), errNotGRPC)
 	})
 	if _, ended := errors.AsType[*endedError](err); !ended && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotGRPC)) {
-		err = &sessionError{session.Remote, s.roleSet, err}
+		err = &sessionError{session.Remote, s.given.Set("yamux-role"), err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -75,8 +75,8 @@ func (o *Options) Flags() []cli.Flag {
 	return slices.Concat(
 		[]cli.Flag{usage.Strings(&o.Endpoint.Header, "header", "send the header `'Name: value'` with the handshake, or as metadata to a plain server; repeatable", "H")},
 		o.Endpoint.ConnectFlags(),
+		o.Endpoint.EngineerFlags(),
 		[]cli.Flag{
-			o.Endpoint.ToFlag(),
 			usage.Bool(&o.UseTLS, "tls", "speak TLS to a plain server"),
 			usage.Bool(&o.Plaintext, "plaintext", "speak without TLS, which is the default; as for grpcurl"),
 			usage.Bool(&o.Unix, "unix", "take TARGET for the PATH of a unix socket, as for grpcurl; or unix:PATH"),

@@ -85,5 +85,8 @@ func (r *connReader) read(size int) (*[maxChunk]byte, int, error) {
 	}
 	buf := getBuffer()
 	copy(buf[:], r.first[:n])
+	if more, ok := r.conn.(interface{ ReadBuffered(p []byte) int }); ok && err == nil {
+		n += more.ReadBuffered(buf[n:size])
+	}
 	return buf, n, err
 }

@@ -72,6 +72,36 @@ func (e *socketEndpoint) streamID() uint32             { return 0 }
 func (e *socketEndpoint) sessionDone() <-chan struct{} { return nil }
 func (e *socketEndpoint) sessionErr() error            { return nil }
 
+// connEndpoint returns the endpoint of a stream, or of TLS in one.
+func connEndpoint(c wsmux.Conn) endpoint {
+	if stream, ok := c.(*wsmux.Stream); ok {
+		return streamEndpoint{stream}
+	}
+	return tlsEndpoint{c}
+}
+
+// tlsEndpoint is TLS in a stream of a session. Unlike a streamEndpoint, it needs a goroutine.
+type tlsEndpoint struct{ wsmux.Conn }
+
+// TryWrite writes nothing, because TLS has no non-blocking write.
+func (e tlsEndpoint) TryWrite([]byte) (int, error) { return 0, nil }
+
+func (e tlsEndpoint) forward(w mux.TryWriter, ended func(error)) (run func()) {
+	if a, ok := w.(mux.Aborter); ok {
+		e.AfterAbort(a.Abort) // also of a Write that blocks
+	}
+	return func() { ended(copyChunks(w, newChunkReader(e.Conn))) }
+}
+
+func (e tlsEndpoint) abort() {
+	_ = e.Reset()
+	_ = e.Close()
+}
+
+func (e tlsEndpoint) streamID() uint32             { return e.ID() }
+func (e tlsEndpoint) sessionDone() <-chan struct{} { return e.Session().Done() }
+func (e tlsEndpoint) sessionErr() error            { return e.Session().Err() }
+
 // streamEndpoint is a stream of a session.
 type streamEndpoint struct{ *wsmux.Stream }
 

@@ -98,14 +98,11 @@ func (f *Forwarder) Serve(l net.Listener) error {
 // ServeStreams forwards the streams that the peer of s opens. It blocks until s ends or
 // its Shutdown begins. number is that of the session in Calls.
 func (f *Forwarder) ServeStreams(s *wsmux.Session, number uint64) {
-	for {
-		stream, err := s.Accept()
-		if err != nil {
-			return
-		}
-		f.start(streamEndpoint{stream}, number)
-	}
+	s.AcceptEach(func(c wsmux.Conn) { f.start(connEndpoint(c), number) })
 }
+
+// ServeStream forwards a stream that a peer has opened, in the background, and closes it.
+func (f *Forwarder) ServeStream(c wsmux.Conn) { f.start(connEndpoint(c), 0) }
 
 func (f *Forwarder) add(l net.Listener) bool {
 	f.mu.Lock()
@@ -216,7 +213,11 @@ func (f *Forwarder) dial(ctx context.Context) (endpoint, *tunnel.Session, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return streamEndpoint{stream}, s, nil
+	conn, err := s.StartTLS(ctx, stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	return connEndpoint(conn), s, nil
 }
 
 func (f *Forwarder) debug(ctx context.Context, fl *flow, msg string, err error) {

@@ -1,7 +1,9 @@
 package forward
 
 import (
+	"crypto/tls"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -39,6 +41,29 @@ func sessionPair(tb testing.TB) (client, server *wsmux.Session) {
 		tb.Fatal(err)
 	}
 	server, err = wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	return client, server
+}
+
+// securePair is sessionPair with TLS in the streams that client opens to the server w-1. The
+// server's certificate is for name.
+func securePair(tb testing.TB, name string) (client, server *wsmux.Session) {
+	tb.Helper()
+	workers := tunneltest.NewAuthority(tb, "workers")
+	clientTLS := &tls.Config{RootCAs: workers.Pool(), ServerName: "w-1", MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
+	serverTLS := &tls.Config{Certificates: []tls.Certificate{workers.Issue(name, time.Hour)}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
+	dialed, accepted := tunneltest.WebSockets(tb)
+	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, &wsmux.Options{TLS: &wsmux.TLS{Client: func() *tls.Config { return clientTLS }}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server, err = wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, &wsmux.Options{TLS: &wsmux.TLS{Server: func() *tls.Config { return serverTLS }}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -64,6 +64,9 @@ func Unobserved(ctx context.Context) context.Context {
 	return context.WithValue(ctx, unobserved{}, true)
 }
 
+// IsUnobserved reports whether ctx is from Unobserved.
+func IsUnobserved(ctx context.Context) bool { return ctx.Value(unobserved{}) != nil }
+
 // call calls f unless the stream has ended.
 func (ob *observer) call(f func(o *StreamObserver)) {
 	if ob == nil {

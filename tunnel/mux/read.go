@@ -39,6 +39,13 @@ func (s *Stream) Read(p []byte) (int, error) {
 	}
 }
 
+// Buffered returns how many bytes Read returns without blocking.
+func (s *Stream) Buffered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recv.size
+}
+
 // readErr returns the error that Read returns at the end, or nil while there are
 // unread bytes or more may arrive. The caller holds s.mu.
 func (s *Stream) readErr() error {

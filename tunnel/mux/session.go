@@ -144,7 +144,7 @@ func (s *Session) Open(ctx context.Context) (*Stream, error) {
 	case <-s.done:
 		return nil, s.endedErr()
 	}
-	st, err := s.add(ctx.Value(unobserved{}) == nil)
+	st, err := s.add(!IsUnobserved(ctx))
 	if err != nil {
 		<-s.opening
 	}

@@ -34,6 +34,7 @@ type Stream struct {
 	reset          error       // why both directions ended at once; nil otherwise
 	sessionOver    bool        // the session has ended
 	halfCloseTimer *time.Timer // resets the stream; nil unless half-closed by this end
+	onAbort        func()      // of AfterAbort; may be nil
 
 	recv          recvBuffer
 	window        receiveWindow
@@ -159,6 +160,7 @@ func (s *Stream) abort(reason error, flags uint16) {
 	if flags != 0 {
 		s.sendFlags(flags)
 	}
+	s.callOnAbort()
 	s.freeBuffer()
 	s.mu.Unlock()
 	s.finish()
@@ -194,11 +196,31 @@ func (s *Stream) stopTimer() {
 func (s *Stream) sessionEnded() {
 	s.mu.Lock()
 	s.sessionOver = true
+	s.callOnAbort()
 	s.stopTimer()
 	s.window.release(&s.session.budget)
 	s.wake()
 	s.mu.Unlock()
 	s.observer.end(s.session.Err())
+}
+
+// AfterAbort calls f, once and in its own goroutine, when the peer resets the stream or the
+// session ends, also while nothing reads or writes it. It replaces an f before.
+func (s *Stream) AfterAbort(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onAbort = f
+	if s.reset != nil || s.sessionOver {
+		s.callOnAbort()
+	}
+}
+
+// callOnAbort calls the function of AfterAbort. The caller holds s.mu.
+func (s *Stream) callOnAbort() {
+	if s.onAbort != nil {
+		go s.onAbort()
+		s.onAbort = nil
+	}
 }
 
 // drop drops the bytes of a stream that won't be accepted any more.

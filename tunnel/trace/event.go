@@ -55,6 +55,10 @@ const (
 // String returns "client", "server" or "wstun".
 func (s Side) String() string { return [...]string{"client", "server", "wstun"}[s] }
 
+// Encrypted is the Message of Other for a stream that begins with TLS. Its calls can be traced
+// only at its ends.
+const Encrypted = "encrypted (TLS)"
+
 // NoStatus is the Code of an end without a gRPC status.
 const NoStatus = rpc.NoStatus
 

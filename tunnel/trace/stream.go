@@ -108,6 +108,9 @@ func (s *observedStream) other(h *half, err error) {
 	if errors.Is(err, h2.ErrNotHTTP2) {
 		first := h.first[:min(h.bytes, int64(len(h.first)))]
 		message = string(cmp.Or(netdiag.Identify(first), "not HTTP/2"))
+		if message == string(netdiag.TLSHandshake) {
+			message = Encrypted
+		}
 	}
 	s.conn.now = time.Now()
 	s.conn.newEvent(Other, h.direction.sender).Message = message

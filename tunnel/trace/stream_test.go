@@ -104,8 +104,8 @@ func TestOther(t *testing.T) {
 		message        string
 		by             Side
 	}{
-		{"TLS", tls, "\x16\x03\x03", "a TLS handshake", Server},
-		{"TLS with a length like SETTINGS", "\x16\x03\x01\x04\x2a\x01\x00\x04\x26", "", "a TLS handshake", Server},
+		{"TLS", tls, "\x16\x03\x03", Encrypted, Server},
+		{"TLS with a length like SETTINGS", "\x16\x03\x01\x04\x2a\x01\x00\x04\x26", "", Encrypted, Server},
 		{"GET", "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "an HTTP/1 request", Server},
 		{"POST", "POST / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "an HTTP/1 request", Client},
 		{"other bytes", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09", "xyz", "not HTTP/2", Server},

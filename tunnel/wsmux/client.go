@@ -17,11 +17,11 @@ import (
 // stream is replaced at the next RPC. opts override the defaults.
 func (s *Session) DialGRPC(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return newClient(s.logger, func(ctx context.Context) (net.Conn, error) {
-		stream, err := s.Open(ctx)
+		conn, err := s.Connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return clientStream{stream, s}, nil
+		return clientConn{conn, s}, nil
 	}, opts...)
 }
 
@@ -38,16 +38,16 @@ func newClient(logger *slog.Logger, open func(context.Context) (net.Conn, error)
 	return cc, nil
 }
 
-// clientStream is the connection of a gRPC client, which puts the error of Read into
+// clientConn is the connection of a gRPC client, which puts the error of Read into
 // the status of its RPCs.
-type clientStream struct {
-	*Stream
+type clientConn struct {
+	Conn
 	session *Session
 }
 
 // Read returns why the session ended instead of io.EOF.
-func (s clientStream) Read(p []byte) (int, error) {
-	n, err := s.Stream.Read(p)
+func (s clientConn) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
 	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
 		if reason := s.session.Err(); reason != nil {
 			err = fmt.Errorf("wsmux: session ended: %w", reason)

@@ -32,16 +32,10 @@ func NewListener() *Listener {
 // Add starts to accept the streams of s, until s ends or is shut down. It doesn't
 // block.
 func (l *Listener) Add(s *Session) {
-	go func() {
-		for {
-			stream, err := s.Accept()
-			if err != nil {
-				return
-			}
-			p := newPrefaceScanner(l, stream)
-			l.deliver(&streamConn{stream, p}, p, s.Done())
-		}
-	}()
+	go s.AcceptEach(func(stream Conn) {
+		p := newPrefaceScanner(l, stream)
+		l.deliver(&streamConn{stream, p}, p, s.Done())
+	})
 }
 
 // deliver makes Accept return c. It closes c if the listener or done is closed first.
@@ -146,17 +140,17 @@ func (p *prefaceScanner) stop() { p.listener.removeSilent(p) }
 
 // streamConn is a stream that Listener.Accept returns.
 type streamConn struct {
-	*Stream
+	Conn
 	preface *prefaceScanner
 }
 
 func (c *streamConn) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
+	n, err := c.Conn.Read(p)
 	c.preface.receive(p[:n])
 	return n, err
 }
 
 func (c *streamConn) Close() error {
 	c.preface.stop()
-	return c.Stream.Close()
+	return c.Conn.Close()
 }

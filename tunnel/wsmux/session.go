@@ -74,6 +74,10 @@ type Options struct {
 	// mux.Options. Default: no observers.
 	Observe func(stream uint32, opened bool) *mux.StreamObserver
 
+	// TLS is for TLS inside the streams of Connect and AcceptEach. Their observers receive the
+	// plaintext. Default: none.
+	TLS *TLS
+
 	// Logger logs frames for unknown streams and refused streams at debug level,
 	// and the first stream beyond a limit at warn level. The client of DialGRPC logs
 	// to it, too; see ClientOptions. Default: nothing is logged.
@@ -87,6 +91,9 @@ type Session struct {
 	mux    *mux.Session
 	conn   *ws.Conn
 	logger *slog.Logger // nil: nothing is logged
+
+	tls     *TLS                                                 // nil: none
+	observe func(stream uint32, opened bool) *mux.StreamObserver // of streams with TLS; nil: none
 }
 
 // NewSession starts a yamux session in the given role on conn, which is the given
@@ -107,14 +114,14 @@ func NewSession(conn *websocket.Conn, side Side, role Role, opts *Options) (*Ses
 		RoundTrip:  func() time.Duration { _, least := c.RoundTrips(); return least },
 		MaxStreams: maxStreams,
 		Unread:     opts.Unread,
-		Observe:    opts.Observe,
+		Observe:    opts.observeMux(),
 		Logger:     opts.Logger,
 	})
 	if err != nil {
 		c.CloseWith(websocket.CloseNormalClosure, "")
 		return nil, fmt.Errorf("wsmux: %w", err)
 	}
-	s := &Session{mux: m, conn: c, logger: opts.Logger}
+	s := &Session{mux: m, conn: c, logger: opts.Logger, tls: opts.TLS, observe: opts.Observe}
 	s.keepAlive(opts)
 	return s, nil
 }

@@ -185,6 +185,7 @@ function kept() {
   if (store.dropped) parts.push(`${plural(store.dropped, 'older call')} dropped`);
   if (dropped?.messages) parts.push(`${plural(dropped.messages, 'message')} dropped`);
   if (dropped?.lost) parts.push(`${plural(dropped.lost, 'event')} missed under load`);
+  if (dropped?.encrypted) parts.push(plural(dropped.encrypted, 'encrypted connection'));
   if (paused) parts.push(`${count(table.missed)} since the pause`);
   return parts.join(' · ');
 }

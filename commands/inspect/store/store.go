@@ -158,6 +158,8 @@ type Dropped struct {
 	Calls    uint64
 	Messages uint64       // of calls that are kept
 	Lost     trace.Losses // before they reached the store
+
+	Encrypted uint64 // connections whose calls can't be seen here
 }
 
 // New returns an empty store.
@@ -205,8 +207,12 @@ func (s *Store) Release(origin Origin) {
 func (s *Store) Add(e *trace.Event, origin Origin, redacted []string) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.Type == trace.Lost {
+	switch {
+	case e.Type == trace.Lost:
 		s.dropped.Lost.Add(e.Lost)
+		s.touch(nil)
+	case e.Type == trace.Other && e.Message == trace.Encrypted:
+		s.dropped.Encrypted++
 		s.touch(nil)
 	}
 	if e.Call == 0 {

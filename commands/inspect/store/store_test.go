@@ -305,7 +305,9 @@ func TestIgnored(t *testing.T) {
 	s.Event(&trace.Event{Type: trace.ServerMessage, Call: 7, Data: []byte("x"), Size: 1})
 	s.Event(&trace.Event{Type: trace.GoAway})
 	s.Event(&trace.Event{Type: trace.Lost, Lost: trace.Losses{Events: 3, Calls: 2}})
-	if u := s.Usage(); u.Calls != 0 || u.Dropped.Lost.Events != 3 || u.Dropped.Lost.Calls != 2 {
+	s.Event(&trace.Event{Type: trace.Other, Message: trace.Encrypted})
+	s.Event(&trace.Event{Type: trace.Other, Duration: 1}) // its end
+	if u := s.Usage(); u.Dropped.Encrypted != 1 || u.Calls != 0 || u.Dropped.Lost.Events != 3 || u.Dropped.Lost.Calls != 2 {
 		t.Errorf("usage = %+v", u)
 	}
 	if s.Call(1) != nil || s.Events(1) != nil {
