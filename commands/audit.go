@@ -71,7 +71,11 @@ type auditLine struct {
 	Name     string    `json:"name,omitempty"`
 	Instance string    `json:"instance,omitempty"`
 	Subject  string    `json:"subject,omitempty"`
+	Rule     string    `json:"rule,omitempty"` // of the policy
+	Key      string    `json:"key,omitempty"`  // the ID of the key that has signed the token
+	TokenID  string    `json:"jti,omitempty"`
 	Remote   string    `json:"remote"`
+	Relay    string    `json:"relay,omitempty"` // this one
 	Via      string    `json:"via,omitempty"`
 	Session  uint64    `json:"session,omitempty"`
 	Worker   uint64    `json:"worker,omitempty"`
@@ -83,13 +87,14 @@ type auditLine struct {
 	Reason   string    `json:"reason,omitempty"`
 }
 
-func (a *audit) write(r *relay.Record) {
+// write appends the record of the relay with the ID.
+func (a *audit) write(id string, r *relay.Record) {
 	if a == nil {
 		return
 	}
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
-		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
+		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Rule: r.Rule, Key: r.KeyID, TokenID: r.TokenID, Remote: r.Remote, Relay: id, Via: r.Via,
 		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down,
 		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
 	})

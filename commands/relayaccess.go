@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/wstun/wstun/commands/endpoint"
@@ -24,7 +26,8 @@ func (o *relayOptions) newAccess(logger *slog.Logger) (*access, error) {
 	if o.policy == "" {
 		return nil, o.endpoint.Given.Reject("--policy", "token-header")
 	}
-	current, err := endpoint.Reloaded(func() (*policy.Policy, error) { return loadPolicy(o.policy) }, o.policy)
+	keys := &keySets{dir: filepath.Dir(o.policy), logger: logger}
+	current, err := endpoint.Reloaded(func() (*policy.Policy, error) { return loadPolicy(o.policy, keys) }, o.policy)
 	if err != nil {
 		return nil, usage.Errorf("--policy %s: %w", o.policy, err)
 	}
@@ -37,7 +40,14 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 		return nil
 	}
 	return func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
-		c := policy.FromRequest(r, a.tokenHeader)
+		verify, ok := r.Context().Value(verifyKey{}).(func() (policy.Credentials, error))
+		if !ok {
+			verify = a.verifier(r)
+		}
+		c, err := verify()
+		if err != nil {
+			return relay.Grant{}, err
+		}
 		grant, err := a.current(a.logger).Authorize(c, role, name)
 		grant.Check = func() error {
 			_, err := a.current(a.logger).Authorize(c, role, name)
@@ -47,7 +57,29 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 	}
 }
 
-// watch ends the sessions of r that the policy doesn't allow any more, until ctx ends.
+// verifyKey is the key of a request's verifier in its context.
+type verifyKey struct{}
+
+// verifier returns the function that verifies the credentials of r.
+func (a *access) verifier(r *http.Request) func() (policy.Credentials, error) {
+	return func() (policy.Credentials, error) {
+		return a.current(a.logger).Verify(r.Context(), policy.FromRequest(r, a.tokenHeader))
+	}
+}
+
+// handler makes authorize verify the credentials of a request only once, because a list of
+// workers authorizes each of them.
+func (a *access) handler(next http.Handler) http.Handler {
+	if a == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifyKey{}, sync.OnceValues(a.verifier(r)))))
+	})
+}
+
+// watch ends the sessions of r that the policy doesn't allow any more, and keeps the keys of
+// issuers up to date, until ctx ends.
 func (a *access) watch(ctx context.Context, r *relay.Relay) {
 	if a == nil {
 		return
@@ -56,6 +88,7 @@ func (a *access) watch(ctx context.Context, r *relay.Relay) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for last := a.current(a.logger); ; {
+		last.Refresh()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
