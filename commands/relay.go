@@ -133,7 +133,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	if err != nil {
 		return err
 	}
-	access, err := o.newAccess(out.logger)
+	access, err := o.newAccess(out.logger) //nolint:contextcheck // reading a file with keys can't be canceled
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 	return func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
 		verify, ok := r.Context().Value(verifyKey{}).(func() (policy.Credentials, error))
 		if !ok {
-			verify = a.verifier(r)
+			verify = a.verifier(r) //nolint:contextcheck // it uses that of r
 		}
 		c, err := verify()
 		if err != nil {
@@ -74,7 +74,8 @@ func (a *access) handler(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifyKey{}, sync.OnceValues(a.verifier(r)))))
+		verify := sync.OnceValues(a.verifier(r)) //nolint:contextcheck // it uses that of r
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifyKey{}, verify)))
 	})
 }
 
@@ -88,7 +89,7 @@ func (a *access) watch(ctx context.Context, r *relay.Relay) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for last := a.current(a.logger); ; {
-		last.Refresh()
+		last.Refresh() //nolint:contextcheck // a load has a timeout of its own
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -104,6 +104,7 @@ func oidctoken() {
 	if err != nil {
 		panic(err)
 	}
+	defer resp.Body.Close()
 	token, err := io.ReadAll(resp.Body)
 	path := os.Args[2]
 	if err = errors.Join(err, os.WriteFile(path+".new", token, 0o600), os.Rename(path+".new", path)); err != nil {

@@ -132,10 +132,26 @@ func TestMatchText(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"", "", true}, {"*", "", true}, {"*", "a/b", true},
-		{"a*", "a", true}, {"a*", "ba", false}, {"*a", "ba", true}, {"*a", "ab", false},
-		{"a*b", "ab", true}, {"a*b", "axb", true}, {"a*a", "a", false}, {"a*b*c", "abbc", true}, {"a*b*c", "acb", false},
-		{"**", "a", true}, {"a**b", "ab", true}, {"*a*", "xax", true}, {"*ab*b", "ab", false}, {"[a]?", "[a]?", true}, {"?", "a", false},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"", "", true},
+		{"*", "", true},
+		{"*", "a/b", true},
+		{"a*", "a", true},
+		{"a*", "ba", false},
+		{"*a", "ba", true},
+		{"*a", "ab", false},
+		{"a*b", "ab", true},
+		{"a*b", "axb", true},
+		{"a*a", "a", false},
+		{"a*b*c", "abbc", true},
+		{"a*b*c", "acb", false},
+		{"**", "a", true},
+		{"a**b", "ab", true},
+		{"*a*", "xax", true},
+		{"*ab*b", "ab", false},
+		{"[a]?", "[a]?", true},
+		{"?", "a", false},
 	} {
 		if got := matchText(test.pattern, test.text); got != test.want {
 			t.Errorf("matchText(%q, %q) = %v", test.pattern, test.text, got)

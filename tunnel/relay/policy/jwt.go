@@ -121,7 +121,7 @@ func checkHeader(extra map[jose.HeaderKey]any) error {
 func parseClaims(payload []byte, header jose.Header) (*claims, error) {
 	c := &claims{keyID: header.KeyID, alg: header.Algorithm}
 	decoder := json.NewDecoder(bytes.NewReader(payload))
-	decoder.UseNumber()
+	decoder.SetNumberType(json.UnmarshalJSONNumber)
 	if json.Unmarshal(payload, &c.Claims) != nil || decoder.Decode(&c.all) != nil {
 		return nil, unauthorized("the token's claims aren't valid")
 	}

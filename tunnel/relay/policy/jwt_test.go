@@ -19,16 +19,16 @@ import (
 )
 
 // decide returns the decision about a request with the token, as a relay makes it.
-func decide(t testing.TB, p *Policy, token string, role relay.Role, name string) (relay.Grant, error) {
-	t.Helper()
-	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+func decide(tb testing.TB, p *Policy, token string, role relay.Role, name string) (relay.Grant, error) {
+	tb.Helper()
+	r, _ := http.NewRequestWithContext(tb.Context(), http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
-	c, err := p.Verify(t.Context(), FromRequest(r, ""))
+	c, err := p.Verify(tb.Context(), FromRequest(r, ""))
 	if err != nil {
 		return relay.Grant{}, err
 	}
 	if c.JWT != "" && c.claims != nil {
-		t.Error("the token is kept")
+		tb.Error("the token is kept")
 	}
 	return p.Authorize(c, role, name)
 }
@@ -42,11 +42,11 @@ func wantRefusal(t *testing.T, name string, err error, code int, text string) {
 	}
 }
 
-func mustNew(t testing.TB, issuers ...Issuer) *Policy {
-	t.Helper()
+func mustNew(tb testing.TB, issuers ...Issuer) *Policy {
+	tb.Helper()
 	p, err := New([]Rule{{Name: "opaque", SHA256: HashToken("a.b.c"), Dial: []string{"*"}}}, false, issuers...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -109,7 +109,7 @@ func (s *KeySet) Load(ctx context.Context) error {
 			s.mu.Unlock()
 			return unavailable(wait)
 		}
-		l = s.start()
+		l = s.start() //nolint:contextcheck // others may wait for it, too
 	}
 	s.mu.Unlock()
 	select {
@@ -249,5 +249,5 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path) //nolint:gosec // the operator's file
+	return os.ReadFile(path)
 }

@@ -63,11 +63,11 @@ func (p *provider) issuer(rules ...ClaimRule) Issuer {
 }
 
 // newKey returns a P-256 key.
-func newKey(t testing.TB, id string) jose.JSONWebKey {
-	t.Helper()
+func newKey(tb testing.TB, id string) jose.JSONWebKey {
+	tb.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return jose.JSONWebKey{Key: k, KeyID: id, Use: "sig"}
 }
@@ -88,29 +88,29 @@ func (p *provider) claimsOf() set {
 }
 
 // sign signs claims. header has additions to the header.
-func sign(t testing.TB, alg jose.SignatureAlgorithm, key jose.JSONWebKey, header, claims set) string {
-	t.Helper()
+func sign(tb testing.TB, alg jose.SignatureAlgorithm, key jose.JSONWebKey, header, claims set) string {
+	tb.Helper()
 	opts := &jose.SignerOptions{}
 	for name, value := range header {
 		opts.WithHeader(jose.HeaderKey(name), value)
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	token, err := jwt.Signed(signer).Claims(map[string]any(claims)).Serialize()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return token
 }
 
 // thumbprint returns the hash of a public key (RFC 7638).
-func thumbprint(t testing.TB, k jose.JSONWebKey) []byte {
-	t.Helper()
+func thumbprint(tb testing.TB, k jose.JSONWebKey) []byte {
+	tb.Helper()
 	sum, err := k.Thumbprint(crypto.SHA256)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return sum
 }
