@@ -71,12 +71,12 @@ type auditLine struct {
 	Name     string    `json:"name,omitempty"`
 	Instance string    `json:"instance,omitempty"`
 	Subject  string    `json:"subject,omitempty"`
-	Rule     string    `json:"rule,omitempty"` // of the policy
-	Key      string    `json:"key,omitempty"`  // the ID of the key that has signed the token
-	TokenID  string    `json:"jti,omitempty"`
 	Remote   string    `json:"remote"`
-	Relay    string    `json:"relay,omitempty"` // this one
 	Via      string    `json:"via,omitempty"`
+	Relay    string    `json:"relay,omitempty"` // this one
+	Rule     string    `json:"rule,omitempty"`  // of the policy
+	Key      string    `json:"key,omitempty"`   // the ID of the key that has signed the token
+	TokenID  string    `json:"jti,omitempty"`
 	Session  uint64    `json:"session,omitempty"`
 	Worker   uint64    `json:"worker,omitempty"`
 	Stream   uint32    `json:"stream,omitempty"`
@@ -94,7 +94,8 @@ func (a *audit) write(id string, r *relay.Record) {
 	}
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
-		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Rule: r.Rule, Key: r.KeyID, TokenID: r.TokenID, Remote: r.Remote, Relay: id, Via: r.Via,
+		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
+		Relay: id, Rule: r.Rule, Key: r.KeyID, TokenID: r.TokenID,
 		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down,
 		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
 	})
