@@ -40,11 +40,14 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 		return nil
 	}
 	return func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
-		verify, ok := r.Context().Value(verifyKey{}).(func() (policy.Credentials, error))
+		v, ok := r.Context().Value(verifiedKey{}).(*verified)
 		if !ok {
-			verify = a.verifier(r) //nolint:contextcheck // it uses that of r
+			v = &verified{}
 		}
-		c, err := verify()
+		v.once.Do(func() {
+			v.credentials, v.err = a.current(a.logger).Verify(r.Context(), policy.FromRequest(r, a.tokenHeader))
+		})
+		c, err := v.credentials, v.err
 		if err != nil {
 			return relay.Grant{}, err
 		}
@@ -57,15 +60,15 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 	}
 }
 
-// verifyKey is the key of a request's verifier in its context.
-type verifyKey struct{}
-
-// verifier returns the function that verifies the credentials of r.
-func (a *access) verifier(r *http.Request) func() (policy.Credentials, error) {
-	return func() (policy.Credentials, error) {
-		return a.current(a.logger).Verify(r.Context(), policy.FromRequest(r, a.tokenHeader))
-	}
+// verified has the credentials of a request.
+type verified struct {
+	once        sync.Once
+	credentials policy.Credentials
+	err         error
 }
+
+// verifiedKey is the key of *verified in the context of a request.
+type verifiedKey struct{}
 
 // handler makes authorize verify the credentials of a request only once, because a list of
 // workers authorizes each of them.
@@ -74,8 +77,7 @@ func (a *access) handler(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		verify := sync.OnceValues(a.verifier(r)) //nolint:contextcheck // it uses that of r
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifyKey{}, verify)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifiedKey{}, &verified{})))
 	})
 }
 

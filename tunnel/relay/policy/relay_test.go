@@ -19,9 +19,12 @@ import (
 )
 
 // directory counts lookups.
-type directory struct{ lookups atomic.Int64 }
+type directory struct {
+	relay.Directory
+	lookups atomic.Int64
+}
 
-func (d *directory) Claim(string, string, uint64, func(string)) func() { return func() {} }
+func (d *directory) Claim(string, relay.Instance, func(string)) func() { return func() {} }
 
 func (d *directory) Locate(ctx context.Context, _ string) (string, error) {
 	d.lookups.Add(1)
