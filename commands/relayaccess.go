@@ -44,7 +44,7 @@ func (a *access) authorize() func(*http.Request, relay.Role, string) (relay.Gran
 		if !ok {
 			v = &verified{}
 		}
-		v.once.Do(func() {
+		v.once.Do(func() { //nolint:contextcheck // it uses that of r
 			v.credentials, v.err = a.current(a.logger).Verify(r.Context(), policy.FromRequest(r, a.tokenHeader))
 		})
 		c, err := v.credentials, v.err
