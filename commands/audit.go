@@ -73,6 +73,10 @@ type auditLine struct {
 	Subject  string    `json:"subject,omitempty"`
 	Remote   string    `json:"remote"`
 	Via      string    `json:"via,omitempty"`
+	Relay    string    `json:"relay,omitempty"` // this one
+	Rule     string    `json:"rule,omitempty"`  // of the policy
+	Key      string    `json:"key,omitempty"`   // the ID of the key that has signed the token
+	TokenID  string    `json:"jti,omitempty"`
 	Session  uint64    `json:"session,omitempty"`
 	Worker   uint64    `json:"worker,omitempty"`
 	Stream   uint32    `json:"stream,omitempty"`
@@ -84,13 +88,15 @@ type auditLine struct {
 	Reason   string    `json:"reason,omitempty"`
 }
 
-func (a *audit) write(r *relay.Record) {
+// write appends the record of the relay with the ID.
+func (a *audit) write(id string, r *relay.Record) {
 	if a == nil {
 		return
 	}
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
 		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
+		Relay: id, Rule: r.Rule, Key: r.KeyID, TokenID: r.TokenID,
 		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down, Refused: r.Refused,
 		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
 	})

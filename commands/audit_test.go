@@ -22,7 +22,7 @@ func TestAuditReopens(t *testing.T) {
 	defer func() { a.close() }()
 	write := func(names ...string) {
 		for _, name := range names {
-			a.write(&relay.Record{Kind: "session", Name: name})
+			a.write("r1", &relay.Record{Kind: "session", Name: name})
 		}
 	}
 	want := func(path string, names ...string) {

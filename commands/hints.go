@@ -21,6 +21,7 @@ import (
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
+	"github.com/wstun/wstun/tunnel/relay"
 )
 
 // hint returns advice on err, "" if there is none. It doesn't advise to give flags that are
@@ -56,6 +57,8 @@ func hint(err error, given usage.Given) string {
 	switch {
 	case websocket.IsCloseError(err, tunnel.CloseReplaced):
 		return hintReplaced
+	case websocket.IsCloseError(err, relay.CloseExpired):
+		return hintExpired
 	case errors.Is(err, tunnel.ErrHTTP2):
 		return "to call a gRPC server itself, give its host:port without ws://; a session needs the URL of a WebSocket"
 	case errors.Is(err, tunnel.ErrTLS):
@@ -87,6 +90,8 @@ const tokenFlag = "token-file"
 const hintWSS = "the peer speaks TLS: try wss:// instead of ws://"
 
 const hintReplaced = "another process is the worker with this --name: stop one of them, or choose another name"
+
+const hintExpired = "get a new token from its issuer: each dial reads the file of --token-file again"
 
 // isDial reports whether connecting a socket failed with err.
 func isDial(err error) bool {
@@ -182,6 +187,8 @@ func handshakeHint(he *tunnel.HandshakeError, given usage.Given) string {
 func unauthorizedHint(he *tunnel.HandshakeError, given usage.Given) string {
 	other := len(he.AuthSchemes) > 0 && !offers(he.AuthSchemes, "Bearer")
 	switch {
+	case strings.Contains(he.Body, "the token has expired"):
+		return hintExpired
 	case given.Set("token-header"):
 		return "the peer refuses the token: check it, and the name in --token-header"
 	case given.Set(tokenFlag):

@@ -49,10 +49,18 @@ func (p *program) relayCommand() *cli.Command {
 			"      max-streams: 100         # of each session\n" +
 			"  certificates:                # of clients, with --cacert, in place of tokens\n" +
 			"    - name: bob.example        # a DNS name in the certificate\n" +
-			"      dial: ['*']\n\n" +
+			"      dial: ['*']\n" +
+			"  issuers:                     # of JWTs (OpenID Connect), see the reference\n" +
+			"    - name: github\n" +
+			"      issuer: https://token.actions.githubusercontent.com\n" +
+			"      audience: wss://relay.example\n" +
+			"      rules:\n" +
+			"        - name: deploys\n" +
+			"          match: {repository: acme/hub, ref: refs/heads/main}\n" +
+			"          dial: ['eu-*']\n\n" +
 			"With certificates, also an empty list, a certificate may serve the workers that its DNS\n" +
 			"names name. When the file changes, sessions that it doesn't allow any more end within a\n" +
-			"second, with close code 4403.\n\n" +
+			"second, with close code 4403. Those of a JWT end with 4401 when it expires.\n\n" +
 			"Several relays share their workers with --directory URL, a NATS server: each one sends the\n" +
 			"handshake of an engineer on to the one that has the worker, and any load balancer will do.\n\n" +
 			"When stopped, it tells the workers to dial again, over --drain-pace, and stays up until\n" +
@@ -125,7 +133,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	if err != nil {
 		return err
 	}
-	access, err := o.newAccess(out.logger)
+	access, err := o.newAccess(out.logger) //nolint:contextcheck // reading a file with keys can't be canceled
 	if err != nil {
 		return err
 	}
@@ -154,7 +162,6 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 		Hold:      endpoint.OrOff(o.hold),
 		KeepFirst: o.takeover == "never",
 		Authorize: access.authorize(),
-		Observe:   func(rec relay.Record) { audit.write(&rec); m.RelayEnded(&rec) },
 		Session:   accept.Session,
 		Logger:    out.logger,
 	}
@@ -164,6 +171,10 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 		return err
 	}
 	defer closeDirectory()
+	opts.Observe = func(rec relay.Record) {
+		audit.write(opts.ID, &rec)
+		m.RelayEnded(&rec)
+	}
 	r := relay.New(opts)
 	m.Accepting, m.Relay = true, r
 	m.OwnExpires = func() time.Time { return e.TLS.Expires(out.logger) }
@@ -175,7 +186,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	defer answers.close(ctx)
 	go access.watch(ctx, r)
 	accept.Path, accept.CurrentToken, accept.Upgrade = "", nil, r.Upgrade
-	accept.Plain = r.Handler(&tunnel.Guard{Origins: accept.Origins, LoopbackHost: accept.LoopbackHost, Logger: out.logger})
+	accept.Plain = access.handler(r.Handler(&tunnel.Guard{Origins: accept.Origins, LoopbackHost: accept.LoopbackHost, Logger: out.logger}))
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, accept)
 	out.listening("url", url)
 	answers.report(out)

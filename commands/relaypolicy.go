@@ -15,51 +15,65 @@ import (
 )
 
 // loadPolicy reads the file of --policy.
-func loadPolicy(path string) (*policy.Policy, error) {
+func loadPolicy(path string, keys *keySets) (*policy.Policy, error) {
 	text, err := textfile.Read(path)
 	if err != nil {
 		return nil, pathCause(err)
 	}
-	return parsePolicy(text)
+	return parsePolicy(text, keys)
 }
 
 // policyKeys are the keys of a policy.
-var policyKeys = []string{"tokens", "certificates"}
+var policyKeys = []string{"tokens", "certificates", "issuers"}
 
-func parsePolicy(text []byte) (*policy.Policy, error) {
+func parsePolicy(text []byte, keys *keySets) (*policy.Policy, error) {
 	f := &yamlfile.File{Name: "line"}
 	root := f.Parse(text)
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	if root == nil || root.Kind != yaml.MappingNode || root.Get("tokens") == nil && root.Get("certificates") == nil {
-		return nil, errors.New("want a list of tokens or certificates")
+	if root == nil || root.Kind != yaml.MappingNode || len(root.Fields) == 0 {
+		return nil, errors.New("want a list of tokens, certificates or issuers")
 	}
 	var rules []policy.Rule
+	var issuers []policy.Issuer
 	for _, field := range root.Fields {
 		switch {
 		case !slices.Contains(policyKeys, field.Key):
-			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, policyKeys))
+			unknownKey(f, field, policyKeys)
 		case field.Value.Kind != yaml.SequenceNode:
 			f.Errorf(field.Line, "%s: want a list, not %s", field.Key, field.Value.Describe())
 		default:
 			for _, item := range field.Value.Items {
-				rules = append(rules, parseRule(f, item, field.Key == "tokens"))
+				switch field.Key {
+				case "tokens":
+					rules = append(rules, parseRule(f, item, "token"))
+				case "certificates":
+					rules = append(rules, parseRule(f, item, "certificate"))
+				case "issuers":
+					issuers = append(issuers, parseIssuer(f, item, keys))
+				}
 			}
 		}
 	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return policy.New(rules, root.Get("certificates") != nil)
+	return policy.New(rules, root.Get("certificates") != nil, issuers...)
 }
 
-// parseRule returns the rule in an item of tokens or certificates.
-func parseRule(f *yamlfile.File, item *yamlfile.Node, isToken bool) (rule policy.Rule) {
-	keys, required, kind := []string{"name", "serve", "dial", "max-sessions", "max-streams"}, []string{"name"}, "certificate"
-	if isToken {
-		keys, required, kind = append(keys, "sha256"), append(required, "sha256"), "token"
-	}
+func unknownKey(f *yamlfile.File, field yamlfile.Field, keys []string) {
+	f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, keys))
+}
+
+// The keys that a kind of rule has besides the common ones; the first one is required.
+var ruleKeys = map[string][]string{"token": {"sha256"}, "certificate": nil, "rule": {"match", "serve-claim", "dial-claim"}}
+
+// parseRule returns the rule in a list. The caller parses the keys of a rule for claims.
+func parseRule(f *yamlfile.File, item *yamlfile.Node, kind string) (rule policy.Rule) {
+	own := ruleKeys[kind]
+	keys := append([]string{"name", "serve", "dial", "max-sessions", "max-streams"}, own...)
+	required := append([]string{"name"}, own[:min(len(own), 1)]...)
 	if item.Kind != yaml.MappingNode {
 		f.Errorf(item.Line, "a %s: want %s, serve and dial, not %s", kind, strings.Join(required, ", "), item.Describe())
 		return rule
@@ -71,7 +85,7 @@ func parseRule(f *yamlfile.File, item *yamlfile.Node, isToken bool) (rule policy
 	}
 	for _, field := range item.Fields {
 		if !slices.Contains(keys, field.Key) {
-			f.Errorf(field.Line, "unknown key %s%s", yamlfile.Quote(field.Key), yamlfile.DidYouMean(field.Key, keys))
+			unknownKey(f, field, keys)
 			continue
 		}
 		switch v := field.Value; field.Key {
@@ -93,7 +107,7 @@ func parseRule(f *yamlfile.File, item *yamlfile.Node, isToken bool) (rule policy
 			rule.MaxStreams = parseLimit(f, field)
 		}
 	}
-	if isToken && rule.SHA256 == (policy.Hash{}) && f.Err() == nil { // policy would take it for a certificate
+	if kind == "token" && rule.SHA256 == (policy.Hash{}) && f.Err() == nil { // policy would take it for a certificate
 		f.Errorf(item.Line, "sha256: no token has this hash")
 	}
 	return rule

@@ -14,7 +14,7 @@ func TestParsePolicy(t *testing.T) {
 	t.Parallel()
 	sum := sha256.Sum256([]byte("secret"))
 	hash := hex.EncodeToString(sum[:])
-	p, err := parsePolicy([]byte("tokens:\n- {name: alice, sha256: " + hash + ", dial: ['eu-*']}\n"))
+	p, err := parsePolicy([]byte("tokens:\n- {name: alice, sha256: "+hash+", dial: ['eu-*']}\n"), &keySets{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestParsePolicy(t *testing.T) {
 	if grant, err := p.Authorize(secret, relay.Dial, "eu-1"); err != nil || grant.Subject != "alice" {
 		t.Errorf("Authorize = %+v, %v", grant, err)
 	}
-	p, err = parsePolicy([]byte("certificates:\n- {name: bob.example, dial: ['*'], max-sessions: 2, max-streams: 3}\n"))
+	p, err = parsePolicy([]byte("certificates:\n- {name: bob.example, dial: ['*'], max-sessions: 2, max-streams: 3}\n"), &keySets{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,13 @@ func TestParsePolicy(t *testing.T) {
 		t.Errorf("Authorize = %+v, %v", grant, err)
 	}
 	for _, text := range []string{"tokens: []", "certificates: []"} {
-		if _, err := parsePolicy([]byte(text)); err != nil {
+		if _, err := parsePolicy([]byte(text), &keySets{}); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
 	for text, want := range map[string]string{
 		"":                                     "want a list of tokens",
-		"token: []":                            "want a list of tokens",
+		"token: []":                            `line:1: unknown key "token"; did you mean "tokens"?`,
 		"tokens: x":                            "line:1: tokens: want a list",
 		"tokens: [x]":                          "line:1: a token: want name, sha256, serve and dial",
 		"certificates: [x]":                    "line:1: a certificate: want name, serve and dial",
@@ -53,7 +53,7 @@ func TestParsePolicy(t *testing.T) {
 		"tokens: [{name: a, sha256: " + hash + "}, {name: b, sha256: " + hash + "}]": `"b": it has the token of "a"`,
 		"tokens: [": "line:2: ",
 	} {
-		if _, err := parsePolicy([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parsePolicy([]byte(text), &keySets{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("parsePolicy(%q) = %v, want %s", text, err, want)
 		}
 	}
@@ -62,5 +62,6 @@ func TestParsePolicy(t *testing.T) {
 func FuzzParsePolicy(f *testing.F) {
 	f.Add([]byte("tokens:\n- {name: alice, sha256: abc, dial: ['eu-*']}\n"))
 	f.Add([]byte("tokens: [null, {serve: [{}]}]"))
-	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = parsePolicy(text) })
+	f.Add([]byte("issuers: [{name: ci, issuer: https://ci, audience: [a], rules: [{name: x, match: {a: {b: [c, 1]}}, dial-claim: [a, b]}], revoked: {sub: x}}]"))
+	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = parsePolicy(text, &keySets{}) })
 }

@@ -45,6 +45,9 @@ var programs = map[string]func(){
 	"fleetload":   fleetload,
 	"natsserver":  natsserver,
 	"natscluster": natscluster,
+	"oidc":        oidc,
+	"oidctoken":   oidctoken,
+	"incident":    incident,
 }
 
 func TestMain(m *testing.M) { testscript.Main(tests{m}, programs) }

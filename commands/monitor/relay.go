@@ -66,7 +66,7 @@ func (m *Monitor) RelayEnded(rec *relay.Record) {
 	switch code { // those that a relay itself sends
 	case relay.CloseReplaced:
 		cause, code = Replaced, 0
-	case relay.CloseRevoked, relay.CloseGone, websocket.CloseServiceRestart:
+	case relay.CloseExpired, relay.CloseRevoked, relay.CloseGone, websocket.CloseServiceRestart:
 		cause, code = Local, 0
 	}
 	m.change(func() {

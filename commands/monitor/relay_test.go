@@ -73,7 +73,7 @@ func TestRelayEnded(t *testing.T) {
 	for _, kind := range []string{"stream", "refusal"} {
 		m.RelayEnded(&relay.Record{Kind: kind})
 	}
-	for _, code := range []int{relay.CloseReplaced, relay.CloseRevoked, websocket.CloseServiceRestart, websocket.CloseGoingAway, websocket.ClosePolicyViolation} {
+	for _, code := range []int{relay.CloseReplaced, relay.CloseExpired, relay.CloseRevoked, websocket.CloseServiceRestart, websocket.CloseGoingAway, websocket.ClosePolicyViolation} {
 		err := &websocket.CloseError{Code: code}
 		m.RelayEnded(&relay.Record{Kind: "session", Role: relay.Dial, Name: "w-1", Subject: "alice", Up: 1, Down: 2, Err: err, Reason: err.Error()})
 	}
@@ -81,7 +81,7 @@ func TestRelayEnded(t *testing.T) {
 	want := []struct {
 		cause Reason
 		code  int
-	}{{Replaced, 0}, {Local, 0}, {Local, 0}, {Closed, 1001}, {CloseCode, 1008}}
+	}{{Replaced, 0}, {Local, 0}, {Local, 0}, {Local, 0}, {Closed, 1001}, {CloseCode, 1008}}
 	if len(st.Ended) != len(want) {
 		t.Fatalf("ended are %+v", st.Ended)
 	}
@@ -90,7 +90,7 @@ func TestRelayEnded(t *testing.T) {
 			t.Errorf("ended session %d is %+v, want %+v", i, s, want[i])
 		}
 	}
-	if totals := m.Totals(); totals.Ends[Local] != 2 || totals.LastClose != 1008 {
+	if totals := m.Totals(); totals.Ends[Local] != 3 || totals.LastClose != 1008 {
 		t.Errorf("the totals are %+v", totals)
 	}
 }

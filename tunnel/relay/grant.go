@@ -4,12 +4,23 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // Grant is the right to use a name. The zero value has no limits.
 type Grant struct {
 	// Subject names the sender, for the Records and for MaxSessions. Default: none.
 	Subject string
+
+	// Rule, KeyID and TokenID name the rule that gives the right, the key that has signed the
+	// token, and the token, for the Records. Default: none.
+	Rule, KeyID, TokenID string
+
+	// Expires is when the session ends, with CloseExpired. Half a minute before, the peer is
+	// told to dial again. The zero value: it doesn't expire.
+	Expires time.Time
 
 	// MaxSessions is how many sessions the subject may have at this relay; further
 	// handshakes get 429, except those of a Worker that replaces its own session. It has
@@ -24,7 +35,34 @@ type Grant struct {
 	Check func() error
 }
 
-const revoked = "the right to this name was withdrawn"
+const (
+	revoked = "the right to this name was withdrawn"
+	expired = "the token has expired; dial again with a new one"
+)
+
+// expiryNotice is how long before its end a session gets GoAway, so that the peer can dial
+// again with a new token, and its calls can finish.
+const expiryNotice = 30 * time.Second
+
+// expire makes s end when its Grant expires, until stopTimers.
+func (s *session) expire() {
+	if s.grant.Expires.IsZero() {
+		return
+	}
+	left := time.Until(s.grant.Expires)
+	s.timers = append(s.timers, time.AfterFunc(left, func() {
+		s.CloseWithError(&websocket.CloseError{Code: CloseExpired, Text: expired})
+	}))
+	if left > expiryNotice { // otherwise, s may be the answer to a GoAway
+		s.timers = append(s.timers, time.AfterFunc(left-expiryNotice, s.AnnounceGoAway))
+	}
+}
+
+func (s *session) stopTimers() {
+	for _, t := range s.timers {
+		t.Stop()
+	}
+}
 
 // Recheck ends the sessions whose Grant isn't valid any more, with CloseRevoked. Call it
 // after the results of Check have changed.
@@ -41,9 +79,14 @@ func (r *Relay) Recheck() {
 }
 
 func (r *Relay) recheck(s *session) {
-	if s.grant.Check != nil && s.grant.Check() != nil {
-		r.end(s, CloseRevoked, revoked)
+	if s.grant.Check == nil || s.grant.Check() == nil {
+		return
 	}
+	if expires := s.grant.Expires; !expires.IsZero() && !time.Now().Before(expires) {
+		r.end(s, CloseExpired, expired)
+		return
+	}
+	r.end(s, CloseRevoked, revoked)
 }
 
 // reserve counts s as a session of its subject until the end of its request, or returns a

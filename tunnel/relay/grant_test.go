@@ -3,8 +3,10 @@ package relay
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
@@ -12,17 +14,21 @@ import (
 // Recheck ends the sessions whose Grant isn't valid any more, and only those.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
-	var isRevoked atomic.Bool
+	var isRevoked, hasExpired atomic.Bool
 	r, st := newRelay(t, Options{Authorize: func(_ *http.Request, role Role, _ string) (Grant, error) {
 		if role == Serve {
 			return Grant{Subject: "workers"}, nil
 		}
-		return Grant{Subject: "alice", Check: func() error {
+		grant := Grant{Subject: "alice", Check: func() error {
 			if isRevoked.Load() {
 				return errors.New("no such token")
 			}
 			return nil
-		}}, nil
+		}}
+		if hasExpired.Load() {
+			grant.Expires = time.Now()
+		}
+		return grant, nil
 	}})
 	w := st.worker(t, r, "w", "", "")
 	e := st.mustDial(t, Dial, "w", "")
@@ -36,8 +42,56 @@ func TestRecheck(t *testing.T) {
 	if w.Err() != nil {
 		t.Errorf("the worker's session has ended: %v", w.Err())
 	}
+	// The check of a Grant that has expired fails, too.
+	hasExpired.Store(true)
+	awaitCode(t, st.mustDial(t, Dial, "w", ""), CloseExpired)
+	hasExpired.Store(false)
 	// A session that begins after Recheck, with an older Grant.
 	awaitCode(t, st.mustDial(t, Dial, "w", ""), CloseRevoked)
+}
+
+// A session ends when its Grant expires, at most a second late. Half a minute before, the peer is
+// told to dial again, unless it has just done so.
+func TestExpires(t *testing.T) {
+	t.Parallel()
+	const left = 300 * time.Millisecond
+	var expires atomic.Pointer[time.Time]
+	rs := &records{}
+	r, st := newRelay(t, Options{Observe: rs.observe, Authorize: func(_ *http.Request, role Role, _ string) (Grant, error) {
+		return Grant{Subject: "alice", Rule: "dev", KeyID: "k1", TokenID: "t-1", Expires: *expires.Load()}, nil
+	}})
+	in := func(d time.Duration) time.Time {
+		at := time.Now().Add(d)
+		expires.Store(&at)
+		return at
+	}
+	in(time.Hour)
+	w := st.worker(t, r, "w", "", "")
+	in(expiryNotice + left)
+	notified := st.mustDial(t, Dial, "w", "")
+	end := in(left)
+	e := st.mustDial(t, Dial, "w", "")
+	if err := call(tunneltest.Soon(t), e, ""); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-e.PeerGoingAway():
+		t.Error("a session that has just begun is told to dial again")
+	case <-e.Done():
+	}
+	if late := time.Since(end); late < 0 || late > time.Second {
+		t.Errorf("the session ended %v late", late)
+	}
+	awaitCode(t, e, CloseExpired)
+	tunneltest.Await(t, "GoAway", notified.PeerGoingAway())
+	if err := errors.Join(notified.Err(), w.Err()); err != nil {
+		t.Errorf("other sessions have ended: %v", err)
+	}
+	await(t, "the record", func() bool { return len(rs.of("session", Dial)) == 1 })
+	rec := rs.of("session", Dial)[0]
+	if rec.Subject != "alice" || rec.Rule != "dev" || rec.KeyID != "k1" || rec.TokenID != "t-1" || !strings.Contains(rec.Reason, expired) {
+		t.Errorf("the record is %+v", rec)
+	}
 }
 
 // A subject has a limited number of sessions, but a Worker may always replace its own.

@@ -14,8 +14,8 @@
 // Lifetimes: an engineer's session ends with the Worker's last one, with [CloseGone].
 // Drain moves the Workers to other relays. Close ends all sessions.
 //
-// Security: Options.Authorize decides before anything is looked up, and Recheck ends the
-// sessions whose rights were withdrawn. The sessions of
+// Security: Options.Authorize decides before anything is looked up, a session ends when its Grant
+// expires, and Recheck ends the sessions whose rights were withdrawn. The sessions of
 // engineers and Workers see only each other's streams. The number of streams, of waiting
 // handshakes, and the memory of unread bytes are bounded; tunnel.AcceptOptions bounds the
 // number of sessions.
@@ -54,6 +54,7 @@ const (
 
 // Close codes of sessions, besides 1001 and 1012 (RFC 6455 §7.4.2).
 const (
+	CloseExpired  = 4401                 // the Grant has expired
 	CloseRevoked  = 4403                 // the Grant isn't valid any more
 	CloseGone     = 4404                 // for an engineer: the Worker's session has ended
 	CloseReplaced = tunnel.CloseReplaced // for a Worker: another instance has its name
@@ -99,7 +100,7 @@ type Options struct {
 	// Authorize decides whether a handshake may use a name, before it is looked up. For a
 	// list of Workers, name is "", and the list has those that the sender may dial. A
 	// *tunnel.RefusalError has the status, which is otherwise 403. The Grant of a refusal may
-	// have the Subject. Default: everybody may use every name.
+	// have the names for the Records. Default: everybody may use every name.
 	Authorize func(r *http.Request, role Role, name string) (Grant, error)
 
 	// Observe receives a Record at the end of each session and stream, and of each

@@ -29,6 +29,7 @@ type session struct {
 	worker                 *worker
 	leaving                bool         // gets no new streams; guarded by Relay.mu
 	refused                atomic.Int64 // streams
+	timers                 []*time.Timer
 
 	mu       sync.Mutex
 	bridges  map[*bridge]struct{} // of an engineer
@@ -74,11 +75,13 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 		r.end(s, websocket.CloseServiceRestart, restarting)
 	}
 	r.recheck(s) // it wasn't among the sessions until now
+	s.expire()
 	return nil
 }
 
 // finish removes s, which has ended.
 func (r *Relay) finish(s *session) {
+	s.stopTimers()
 	r.mu.Lock()
 	delete(r.sessions, s)
 	if r.hopped[s.hop] == s {
@@ -260,6 +263,9 @@ type Record struct {
 	Name     string // "" if it is unknown or invalid
 	Instance string
 	Subject  string
+	Rule     string // of the Grant, as KeyID and TokenID
+	KeyID    string
+	TokenID  string
 	Remote   string // the client's address
 	Via      string // the ID of the relay that has sent the handshake on; "": none
 	Session  uint64 // its ID; that of a stream is the engineer's
@@ -276,7 +282,8 @@ type Record struct {
 
 func (s *session) newRecord(kind string) Record {
 	return Record{
-		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Subject: s.grant.Subject, Remote: s.remote, Via: s.via,
+		Kind: kind, Role: s.role, Name: s.name, Instance: s.instance, Remote: s.remote, Via: s.via,
+		Subject: s.grant.Subject, Rule: s.grant.Rule, KeyID: s.grant.KeyID, TokenID: s.grant.TokenID,
 		Session: s.id, Begin: s.begin, End: time.Now(),
 	}
 }

@@ -1,14 +1,24 @@
 // Package policy decides which tokens and client certificates may serve or dial which Workers
 // at a relay.
 //
-//	p, err := policy.New([]policy.Rule{{Name: "alice", SHA256: sum, Dial: []string{"eu-*"}}})
+//	p, err := policy.New([]policy.Rule{{Name: "alice", SHA256: sum, Dial: []string{"eu-*"}}}, false)
 //	relay.Options{Authorize: func(r *http.Request, role relay.Role, name string) (relay.Grant, error) {
-//		return p.Authorize(policy.FromRequest(r, ""), role, name)
+//		c, err := p.Verify(r.Context(), policy.FromRequest(r, ""))
+//		if err != nil {
+//			return relay.Grant{}, err
+//		}
+//		return p.Authorize(c, role, name)
 //	}}
 //
-// A Policy doesn't change: to change the rules, make another one. Only hashes of the tokens
-// are known, so that a copy of the rules gives access to nothing. The tokens must be
-// random: the hash of one that people choose can be found by trying.
+// A token is an opaque one, of which a Rule has the hash, or a JWT of an Issuer, whose claims
+// ClaimRules match. A Policy doesn't change: to change the rules, make another one, which may have
+// the same KeySets. Only hashes of opaque tokens are known, so that a copy of the rules gives
+// access to nothing. These tokens must be random: the hash of one that people choose can be
+// found by trying.
+//
+// JWTs are checked as RFC 8725 recommends: asymmetric algorithms only, which the key must be for;
+// keys only from the issuer in iss; iss, aud and exp required. A KeySet loads few bytes, in
+// little time, and seldom: anybody can send tokens with unknown keys.
 //
 // All methods may be called from any goroutine.
 package policy
@@ -60,12 +70,13 @@ type Policy struct {
 	tokens       map[Hash]*Rule
 	certificates map[string]*Rule // by the DNS name, in lower case
 	named        bool             // a certificate may serve the Worker that its DNS name is
+	issuers      map[string]*Issuer
 }
 
 // New returns a Policy. The error says which rule is invalid. If ownNames is true, a client
 // certificate also may serve the Workers whose names are DNS names in it.
-func New(rules []Rule, ownNames bool) (*Policy, error) {
-	p := &Policy{tokens: map[Hash]*Rule{}, certificates: map[string]*Rule{}, named: ownNames}
+func New(rules []Rule, ownNames bool, issuers ...Issuer) (*Policy, error) {
+	p := &Policy{tokens: map[Hash]*Rule{}, certificates: map[string]*Rule{}, named: ownNames, issuers: map[string]*Issuer{}}
 	names := map[string]bool{}
 	for i := range rules {
 		r := &rules[i]
@@ -78,10 +89,8 @@ func New(rules []Rule, ownNames bool) (*Policy, error) {
 		if other := p.tokens[r.SHA256]; other != nil {
 			return nil, fmt.Errorf("%q: it has the token of %q", r.Name, other.Name)
 		}
-		for _, pattern := range slices.Concat(r.Serve, r.Dial) {
-			if err := checkPattern(pattern); err != nil {
-				return nil, fmt.Errorf("%q: %w", r.Name, err)
-			}
+		if err := checkPatterns(r); err != nil {
+			return nil, err
 		}
 		names[r.Name] = true
 		if r.SHA256 == (Hash{}) {
@@ -90,7 +99,16 @@ func New(rules []Rule, ownNames bool) (*Policy, error) {
 			p.tokens[r.SHA256] = r
 		}
 	}
-	return p, nil
+	return p, p.addIssuers(issuers)
+}
+
+func checkPatterns(r *Rule) error {
+	for _, pattern := range slices.Concat(r.Serve, r.Dial) {
+		if err := checkPattern(pattern); err != nil {
+			return fmt.Errorf("%q: %w", r.Name, err)
+		}
+	}
+	return nil
 }
 
 // checkPattern refuses patterns that match no name, because they are mistyped.
@@ -105,7 +123,10 @@ func checkPattern(pattern string) error {
 // Credentials are those of a request.
 type Credentials struct {
 	Token    Hash
+	JWT      string   // the token, if it has the form of a JWT and isn't verified yet
 	DNSNames []string // in the client certificate, if it was verified
+
+	claims *claims // of the JWT, from Verify
 }
 
 // FromRequest returns the credentials of a request. tokenHeader has the token; "" means
@@ -116,6 +137,9 @@ func FromRequest(r *http.Request, tokenHeader string) Credentials {
 		token = bearerToken(r.Header)
 	}
 	c := Credentials{Token: HashToken(token)}
+	if strings.Count(token, ".") == 2 { // RFC 7515 §7.1
+		c.JWT = token
+	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		c.DNSNames = r.TLS.VerifiedChains[0][0].DNSNames
 	}
@@ -123,9 +147,13 @@ func FromRequest(r *http.Request, tokenHeader string) Credentials {
 }
 
 // Authorize returns the Grant of the credentials, if they allow the role for the Worker, or, if
-// name is "", for any. A token counts before a certificate. The error is a
-// *tunnel.RefusalError with 401 or 403. It doesn't depend on whether the Worker exists.
+// name is "", for any. A token counts before a certificate; a JWT counts only after Verify, also
+// of an older Policy. The error is a *tunnel.RefusalError with 401 or 403. It doesn't depend on
+// whether the Worker exists.
 func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.Grant, error) {
+	if c.claims != nil {
+		return p.authorize(c.claims, role, name)
+	}
 	if c.Token == (Hash{}) && role == relay.Serve && p.named && name != "" && slices.Contains(c.DNSNames, name) {
 		return relay.Grant{Subject: name}, nil
 	}
@@ -139,14 +167,18 @@ func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.G
 			Err: errors.New("no token, or an unknown one"),
 		}
 	}
-	if !rule.allows(role, name) {
+	patterns := rule.Dial
+	if role == relay.Serve {
+		patterns = rule.Serve
+	}
+	if !allows(patterns, name) {
 		kind := "token"
 		if rule.SHA256 == (Hash{}) {
 			kind = "certificate"
 		}
-		return relay.Grant{Subject: rule.Name}, forbidden("the "+kind+" of "+rule.Name, role, name)
+		return relay.Grant{Subject: rule.Name, Rule: rule.Name}, forbidden("the "+kind+" of "+rule.Name, role, name)
 	}
-	return relay.Grant{Subject: rule.Name, MaxSessions: rule.MaxSessions, MaxStreams: rule.MaxStreams}, nil
+	return relay.Grant{Subject: rule.Name, Rule: rule.Name, MaxSessions: rule.MaxSessions, MaxStreams: rule.MaxStreams}, nil
 }
 
 // find returns the rule for the credentials, or nil.
@@ -164,13 +196,10 @@ func (p *Policy) find(c Credentials) *Rule {
 	return nil
 }
 
-func (r *Rule) allows(role relay.Role, name string) bool {
-	patterns := r.Dial
-	if role == relay.Serve {
-		patterns = r.Serve
-	}
+// allows reports whether one of the patterns allows the name, or any name if it is "".
+func allows(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		ok, _ := path.Match(pattern, name) // New has checked the patterns
+		ok, _ := path.Match(pattern, name) // checkPattern has checked the patterns
 		return ok || name == ""
 	})
 }

@@ -56,7 +56,7 @@ func TestAuthorize(t *testing.T) {
 		{"other", []string{"w-1"}, relay.Serve, "w-1", "", 401},
 		{"alice-token", []string{"w-1"}, relay.Serve, "w-1", "alice", 403},
 	} {
-		grant, err := p.Authorize(Credentials{HashToken(test.token), test.dns}, test.role, test.name)
+		grant, err := p.Authorize(Credentials{Token: HashToken(test.token), DNSNames: test.dns}, test.role, test.name)
 		code := 0
 		if refusal, ok := errors.AsType[*tunnel.RefusalError](err); ok {
 			code = refusal.Code
