@@ -136,7 +136,7 @@ func runExample(t *testing.T, dir, line string) {
 	for _, program := range []string{"bash", "man", "jq"} {
 		isUsed := program == "bash" || strings.Contains(line, "&& "+program) || strings.Contains(line, "| "+program)
 		if _, err := exec.LookPath(program); err != nil && isUsed {
-			t.Skip(err)
+			t.Skip(program, " is not installed")
 		}
 	}
 	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach|inspect)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")

@@ -137,7 +137,7 @@ func TestReadmeErrors(t *testing.T) {
 func TestManualRecording(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("no jq: ", err)
+		t.Skip("jq is not installed: ", err)
 	}
 	dir := t.TempDir()
 	serve := startDaemon(t, "wstun", "serve", "--accept", "127.0.0.1:0", "--record", filepath.Join(dir, "hub.rec"))
