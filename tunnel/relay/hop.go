@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
@@ -23,6 +24,10 @@ const (
 	// hopLinger is how long one direction of a hop may go on after the end of the other: as
 	// long as the sides take for the Close frames of a WebSocket.
 	hopLinger = 5 * time.Second
+
+	// The buffers of a direction of a hop, in bytes.
+	smallHopBuffer = 4 * 1024
+	largeHopBuffer = 128 * 1024
 
 	maxURL         = 512
 	maxRefusalText = 1024 // bytes of another relay's refusal
@@ -171,14 +176,14 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 	ends := make(chan error, 2) // of both directions
 	go func() {
 		var err error
-		rec.Up, err = io.Copy(far, near)
+		rec.Up, err = copyHop(far, near)
 		closeWrite(far)
 		ends <- err
 	}()
 	go func() {
 		err := writeSwitching(near, header, r.opts.ID)
 		if err == nil {
-			rec.Down, err = io.Copy(near, far)
+			rec.Down, err = copyHop(near, far)
 		}
 		closeWrite(near)
 		ends <- err
@@ -199,6 +204,39 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 		r.opts.Observe(rec)
 	}
 }
+
+// copyHop is io.Copy with a large buffer while there are many bytes, and otherwise with a
+// small one. Soon after a burst, the Pings of the session make it return the large one.
+func copyHop(dst io.Writer, src io.Reader) (n int64, err error) {
+	small := make([]byte, smallHopBuffer)
+	buf := small
+	for {
+		r, err := src.Read(buf)
+		if r > 0 {
+			w, werr := dst.Write(buf[:r])
+			n += int64(w)
+			if werr != nil {
+				return n, werr
+			}
+		}
+		wasLarge := len(buf) > len(small)
+		switch large := err == nil && r >= len(small); {
+		case large && !wasLarge:
+			buf = hopBuffers.Get().(*[largeHopBuffer]byte)[:] //nolint:errcheck // the pool holds nothing else
+		case !large && wasLarge:
+			hopBuffers.Put((*[largeHopBuffer]byte)(buf))
+			buf = small
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
+}
+
+var hopBuffers = sync.Pool{New: func() any { return new([largeHopBuffer]byte) }}
 
 // writeSwitching writes the response to a handshake.
 func writeSwitching(conn net.Conn, header http.Header, via string) error {
