@@ -40,7 +40,7 @@ func main() {
 	if *without != "" {
 		allowed += "|^.*(" + *without + ") is not installed"
 	}
-	cmd := exec.Command("go", append([]string{"test", "-json"}, flag.Args()...)...) //nolint:noctx // Ctrl-C also ends the child
+	cmd := exec.Command("go", append([]string{"test", "-json"}, flag.Args()...)...) //nolint:gosec,noctx // the arguments are the caller's, and Ctrl-C also ends the child
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
@@ -103,7 +103,7 @@ func (r *report) add(e *event) {
 		if r.output[key] == nil {
 			r.output[key] = new(bytes.Buffer)
 		}
-		r.output[key].WriteString(e.Output)
+		_, _ = r.output[key].WriteString(e.Output)
 	case "pass", "fail", "skip":
 		out := r.output[key].String() // "<nil>" without one
 		delete(r.output, key)
