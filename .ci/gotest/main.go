@@ -1,7 +1,7 @@
 // Command gotest runs go test, and fails also if it skips a test that this machine could
 // run.
 //
-//	go run ./.ci/gotest [-without REGEXP] ARG…
+//	go run ./.ci/gotest [-without REGEXP] -- ARG…
 //
 // It passes ARG… to go test. Tests with programs that REGEXP matches may be skipped. It prints
 // the results of packages and the output of failed tests, as go test does, followed by the
