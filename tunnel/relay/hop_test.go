@@ -219,10 +219,10 @@ type yielding struct {
 	seqs   []uint64
 }
 
-func (d *yielding) Claim(_, _ string, seq uint64, yield func(instance string)) (release func()) {
+func (d *yielding) Claim(_ string, by Instance, yield func(instance string)) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, seq)
+	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, by.Seq)
 	return func() {}
 }
 
@@ -230,6 +230,8 @@ func (d *yielding) Locate(ctx context.Context, _ string) (string, error) {
 	<-ctx.Done()
 	return "", context.Cause(ctx)
 }
+
+func (*yielding) Peers(context.Context) []Peer { return nil }
 
 // An instance that dials again claims its name again; only the last claim yields, and then
 // the Worker dials again.
