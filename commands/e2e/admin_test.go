@@ -156,7 +156,7 @@ func TestMetricsUnderLoad(t *testing.T) {
 func TestControlOfOtherUsers(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be another user")
+		t.Skip("the rights to be another user are missing")
 	}
 	dir, err := os.MkdirTemp("", "wstun-control") //nolint:usetesting // the other user must be able to enter it
 	if err != nil {

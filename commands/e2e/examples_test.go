@@ -15,16 +15,36 @@ import (
 )
 
 // examplePeers are processes, and a recording, that examples use in place of their own.
-type examplePeers struct{ relay, hub, worker, plain, pid, recording string }
+type examplePeers struct {
+	runtimeDir                                runtimeDir
+	relay, hub, worker, plain, pid, recording string
+}
+
+// runtimeDir is the WSTUN_RUNTIME_DIR of examples, so that wstun status asks only their
+// processes. Those of other tests may be stopped, or end meanwhile.
+type runtimeDir string
+
+func newRuntimeDir(t *testing.T) runtimeDir {
+	t.Helper()
+	return runtimeDir("WSTUN_RUNTIME_DIR=" + filepath.Join(t.TempDir(), "run"))
+}
+
+// start is startDaemon for wstun.
+func (d runtimeDir) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	return startDaemon(t, "env", append([]string{string(d), "wstun"}, args...)...)
+}
 
 func startExamplePeers(t *testing.T) *examplePeers {
 	t.Helper()
-	hub := startDaemon(t, "wstun", "serve").find(t, `^(ws://.*)$`)
-	dial := startDaemon(t, "wstun", "dial", hub)
+	dir := newRuntimeDir(t)
+	hub := dir.start(t, "serve").find(t, `^(ws://.*)$`)
+	dial := dir.start(t, "dial", hub)
 	p := &examplePeers{
-		hub: hub, plain: dial.find(t, `^(127\.0\.0\.1:\d+)$`), pid: strconv.Itoa(dial.cmd.Process.Pid),
-		worker:    startDaemon(t, "wstun", "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
-		relay:     startDaemon(t, "wstun", "relay", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
+		runtimeDir: dir,
+		hub:        hub, plain: dial.find(t, `^(127\.0\.0\.1:\d+)$`), pid: strconv.Itoa(dial.cmd.Process.Pid),
+		worker:    dir.start(t, "dial", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
+		relay:     dir.start(t, "relay", "--accept", "127.0.0.1:0").find(t, `^(ws://.*)$`),
 		recording: filepath.Join(t.TempDir(), "recording"),
 	}
 	runCommand(t, `wstun call --record `+p.recording+` -d '{"text":"a"}' `+hub+` Hub/Echo`)
@@ -41,7 +61,7 @@ func (p *examplePeers) run(t *testing.T, line string) {
 		if strings.Contains(line, "wstun serve") {
 			url = p.worker // the other end of a server is a client
 		}
-		runExample(t, dir, strings.NewReplacer(
+		p.runtimeDir.runExample(t, dir, strings.NewReplacer(
 			"wss://worker.example/v1/ws/sync", url, "wss://relay.example/", p.relay, "ws://127.0.0.1:7070/", url, " URL", " "+url,
 			" :9000", " "+p.plain, " 0.0.0.0:8443", " 127.0.0.1:0", " 10.0.3.7:7070", " 127.0.0.1:0", "nats://10.0.3.1,nats://10.0.3.2", "nats://127.0.0.1:1", "4711", p.pid, "--attach PID", "--attach "+p.pid,
 		).Replace(line))
@@ -70,7 +90,8 @@ func TestHelpExamples(t *testing.T) {
 // TestDemoExamples runs the commands that wstun demo prints.
 func TestDemoExamples(t *testing.T) {
 	t.Parallel()
-	demo := startDaemon(t, "wstun", "demo")
+	dir := newRuntimeDir(t)
+	demo := dir.start(t, "demo")
 	lines := regexp.MustCompile(`(?m)^  (wstun .*?) +# `).FindAllStringSubmatch(demo.find(t, `(?s)^(Try in other terminals.*)The tunnel stays up`), -1)
 	if len(lines) < 6 {
 		t.Fatalf("only %q", lines)
@@ -78,7 +99,7 @@ func TestDemoExamples(t *testing.T) {
 	for _, line := range lines {
 		t.Run(line[1], func(t *testing.T) {
 			t.Parallel()
-			runExample(t, t.TempDir(), line[1])
+			dir.runExample(t, t.TempDir(), line[1])
 		})
 	}
 }
@@ -110,14 +131,19 @@ func exampleFolder(t *testing.T, recording string) string {
 		t.Fatal(err)
 	}
 	for name, target := range map[string]string{
-		"cert.pem": "server.pem", "key.pem": "server.key", "hub.proto": proto, "recording": recording,
-		"hub.rec": recording, "api": filepath.Dir(proto),
+		"cert.pem": "server.pem", "key.pem": "server.key", "hub.proto": proto, "api": filepath.Dir(proto),
 	} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	recorded, err := os.ReadFile(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
+		"recording":   string(recorded),
+		"hub.rec":     string(recorded), // examples also overwrite it
 		"token":       "s3cret-token\n",
 		"config.yaml": "targets: {staging: {url: 'wss://worker.example/v1/ws/sync'}}\n",
 		"hub.yaml":    "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
@@ -132,12 +158,12 @@ func exampleFolder(t *testing.T, recording string) string {
 }
 
 // runExample runs a command line in bash, and requires exit status 0.
-func runExample(t *testing.T, dir, line string) {
+func (d runtimeDir) runExample(t *testing.T, dir, line string) {
 	t.Helper()
 	for _, program := range []string{"bash", "man", "jq"} {
 		isUsed := program == "bash" || strings.Contains(line, "&& "+program) || strings.Contains(line, "| "+program)
 		if _, err := exec.LookPath(program); err != nil && isUsed {
-			t.Skip(err)
+			t.Skip(program, " is not installed")
 		}
 	}
 	stops := regexp.MustCompile(`^wstun (serve|dial|tap|relay|demo|trace --attach|inspect)\b`).MatchString(line) && !strings.Contains(line, " -- ") && !strings.Contains(line, "--once")
@@ -145,7 +171,7 @@ func runExample(t *testing.T, dir, line string) {
 		line = "exec " + line // for the signal
 	}
 	cmd := exec.Command("bash", "-c", line)
-	cmd.Dir, cmd.Env = dir, append(environ(), "HOME="+dir)
+	cmd.Dir, cmd.Env = dir, append(environ(), "HOME="+dir, string(d))
 	p, err := startProcess(cmd, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ import (
 )
 
 func TestAsGrpcurl(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "sink.proto"), []byte(sinkProto), 0o600); err != nil {

@@ -10,6 +10,7 @@ import (
 
 // Help is as wide as the terminal, but at most 120 columns, and 80 in a pipe.
 func TestHelpWidth(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	golden := func(name string) string {
 		text, err := os.ReadFile("commands/testdata/help/" + name)

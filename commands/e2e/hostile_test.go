@@ -190,6 +190,7 @@ func TestHostilePeerMessages(t *testing.T) {
 
 // A mistyped URL may be quoted, but not its password.
 func TestMistypedURLs(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	for _, url := range []string{
 		"ws:/user:pw@host", "wss//u:p@h", "ws//user:pw@host/path", "user:pw@host:1", "ws:user:pw@host", "ws://user:p w@host", "ws://user:p#w@host/",

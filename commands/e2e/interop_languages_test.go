@@ -37,11 +37,11 @@ func node(t *testing.T) *language {
 	t.Helper()
 	dir := filepath.Join("testdata", "interop", "node")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		t.Skipf("no gRPC for Node: npm ci in %s installs it", dir)
+		t.Skipf("gRPC for Node is not installed: npm ci in %s installs it", dir)
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("no Node: ", err)
+		t.Skip("Node is not installed: ", err)
 	}
 	command := func(name string) []string { return []string{node, filepath.Join(dir, name)} }
 	return &language{command("client.js"), command("server.js"), command("status.js")}
@@ -62,18 +62,20 @@ func python(t *testing.T) *language {
 		}
 		return &language{command("client.py"), command("server.py"), command("status.py")}
 	}
-	t.Skip("no gRPC for Python: it needs the packages grpcio and protobuf (on Debian python3-grpcio)")
+	t.Skip("gRPC for Python is not installed: it needs the packages grpcio and protobuf (on Debian python3-grpcio)")
 	return nil
 }
 
 // TestNode tests a client and a server of Node's @grpc/grpc-js.
 func TestNode(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	testLanguage(t, node(t))
 }
 
 // TestPython tests a client and a server of Python's grpcio.
 func TestPython(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	testLanguage(t, python(t))
 }

@@ -17,11 +17,14 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +70,8 @@ func (t tests) Run() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// Most of a test's time is waiting. A -parallel on the command line is parsed later.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	status := t.m.Run()
 	if err := goleak.Find(tunneltest.LingeringHTTP()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
@@ -88,6 +93,16 @@ func install(bin string) error {
 	return errors.Join(
 		os.Symlink(strings.TrimSpace(string(grpcurl)), filepath.Join(bin, "grpcurl")),
 		os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")))
+}
+
+// skipWithRace skips a test that takes long with the race detector, which has nothing to
+// find there: the test reads files, is about output or mistakes alone, sends much data through
+// code that other tests run with it, or repeats their calls with other programs.
+func skipWithRace(t *testing.T) {
+	t.Helper()
+	if len(raceFlags) > 0 {
+		t.Skip("the race detector has nothing to find")
+	}
 }
 
 // readSources looks at the files that wstun is built from, because the test binary

@@ -94,7 +94,7 @@ func wireshark(t *testing.T, pcapng []byte) tally {
 func testPcapng(t *testing.T, client func(addr string)) {
 	t.Helper()
 	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip("no tshark: ", err)
+		t.Skip("tshark is not installed: ", err)
 	}
 	file := filepath.Join(t.TempDir(), "hub.pcapng")
 	dial, addr := startTraced(t, startHub(t), "--trace-messages", "--filter", "*", "--record", file)

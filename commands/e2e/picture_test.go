@@ -37,6 +37,7 @@ var themes = map[string]struct{ background, border, text, dim, green, yellow, re
 // TestPicture runs the session of the README's picture, and compares it with the picture
 // but for times. With -update it writes the picture again.
 func TestPicture(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	screen := pictureSession(t)
 	for name := range themes {

@@ -99,7 +99,7 @@ func TestReadmeCommandLines(t *testing.T) {
 // their order.
 func TestReadmeErrors(t *testing.T) {
 	t.Parallel()
-	dir := exampleFolder(t, "none")
+	dir := exampleFolder(t, os.DevNull)
 	hub := startDaemon(t, "wstun", "serve").find(t, `^ws://(.*)/$`)
 	guarded := startDaemon(t, "wstun", "serve", "--path", "/v1/ws/sync", "--token-file", dir+"/token").find(t, `^(ws://.*/)v1/ws/sync$`)
 	secure := startDaemon(t, "wstun", "serve", "--cert", dir+"/cert.pem", "--key", dir+"/key.pem").find(t, `^(wss://.*)$`)
@@ -137,7 +137,7 @@ func TestReadmeErrors(t *testing.T) {
 func TestManualRecording(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("no jq: ", err)
+		t.Skip("jq is not installed: ", err)
 	}
 	dir := t.TempDir()
 	serve := startDaemon(t, "wstun", "serve", "--accept", "127.0.0.1:0", "--record", filepath.Join(dir, "hub.rec"))

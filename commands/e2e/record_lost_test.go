@@ -52,6 +52,7 @@ func (n *counts) add(l *recording.Line) {
 // While nothing reads a recording, calls continue. Its queue of 128 MiB first has no room for
 // bodies, then for events, and then for calls. All that is missing is counted.
 func TestRecordNotRead(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

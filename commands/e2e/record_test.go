@@ -167,7 +167,7 @@ func TestRecordDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	mount := `mount -t tmpfs -o size=64k tmpfs "$1" && head -c 57344 /dev/zero >"$1/ballast" && exec wstun serve --accept 127.0.0.1:0 --record "$1/hub.rec"`
 	if out, err := exec.CommandContext(t.Context(), "unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("a user can't mount a file system: %v, %s", err, out)
+		t.Skipf("the rights to mount a file system are missing: %v, %s", err, out)
 	}
 	serve := startDaemon(t, "unshare", "-rm", "sh", "-c", mount, "sh", dir)
 	url := serve.find(t, `^ws://\S+$`)

@@ -52,8 +52,11 @@ func TestScripts(t *testing.T) {
 			"page":   cmdPage,
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "long" { // scripts that take minutes because they test the passing of time
+			switch cond {
+			case "long": // scripts that take minutes because they test the passing of time
 				return os.Getenv("WSTUN_LONG_TESTS") != "", nil
+			case "race": // see skipWithRace
+				return len(raceFlags) > 0, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

@@ -31,11 +31,11 @@ func TestTapNode(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("testdata", "interop", "node")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "ws")); err != nil {
-		t.Skipf("no ws for Node: npm ci in %s installs it", dir)
+		t.Skipf("ws for Node is not installed: npm ci in %s installs it", dir)
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("no Node: ", err)
+		t.Skip("Node is not installed: ", err)
 	}
 	program := filepath.Join(dir, "ws.js")
 	for _, test := range []struct{ flag, extensions, trace string }{

@@ -56,6 +56,7 @@ func echo(t *testing.T, addr string, n int) {
 
 // Calls continue while nothing reads the trace, which then reports its losses.
 func TestTraceNotRead(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	serve := startDaemon(t, "wstun", "serve", "--accept", "127.0.0.1:0")
 	r, w, err := os.Pipe()

@@ -63,6 +63,7 @@ var quotation = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|“[^”]*”")
 // TestWords fails for banned words in comments, and in messages, which are the
 // string literals of more than one word outside tests.
 func TestWords(t *testing.T) {
+	skipWithRace(t)
 	t.Parallel()
 	if err := readSources(); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func tshark(t *testing.T, file string, stdin io.Reader, filter string, fields ..
 	t.Helper()
 	program, err := exec.LookPath("tshark")
 	if err != nil {
-		t.Skip("no tshark: ", err)
+		t.Skip("tshark is not installed: ", err)
 	}
 	args := []string{"-r", file, "-Y", filter, "-T", "fields", "-E", "aggregator=\x1f"}
 	for _, field := range fields {

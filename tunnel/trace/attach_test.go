@@ -206,7 +206,8 @@ func TestAttachStuck(t *testing.T) {
 	}
 }
 
-// While calls pass, outputs come and go. Each receives calls from their beginning on.
+// While calls pass, outputs come and go. Each receives calls from their beginning on. On a
+// busy machine, an output may lose other events.
 func TestAttachRace(t *testing.T) {
 	t.Parallel()
 	tracer := New(0, Output{Sink: nothing{}})
@@ -243,7 +244,7 @@ func TestAttachRace(t *testing.T) {
 				events := a.end(t)
 				latest, open, isWatched := map[uint64]uint32{}, 0, false
 				for _, e := range events {
-					switch isWatched = isWatched || e.Type == GoAway; {
+					switch isWatched = isWatched || e.Type == GoAway || e.Lost.Events > 0; {
 					case e.Call == 0:
 						continue
 					case (e.Type == ClientHeader) != (latest[e.Call] == 0), e.Seq <= latest[e.Call]:

@@ -20,7 +20,7 @@ const cgroupMemory = 512 * mib
 func TestAttacksInCgroup(t *testing.T) {
 	dir, err := newCgroup(t)
 	if err != nil {
-		t.Skip("no cgroup can be made: ", err)
+		t.Skip("the rights to make a cgroup are missing: ", err)
 	}
 	p := build(t).with(fmt.Sprintf("echo $$ >%s/cgroup.procs", dir))
 	for _, a := range slices.Concat(headerAttacks, messageAttacks) {

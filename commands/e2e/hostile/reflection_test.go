@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -67,11 +66,8 @@ func lieAttacks() (commands []commandAttack, upstreams []attack) {
 			})
 		upstreams = append(upstreams, attack{
 			name: "an upstream with " + name, target: besideHub(l.serve), held: descriptorMemory, left: descriptorMemory, // the upstream stays
-			run: func(*attacker) error { return nil },
-			then: func(a *attacker) error {
-				const most = 5 * time.Second
-				return a.victim.awaitLog(namesLimit, most)
-			},
+			run:  func(*attacker) error { return nil },
+			then: func(a *attacker) error { return a.victim.awaitLog(namesLimit, tunneltest.Patience) },
 		})
 	}
 	return commands, upstreams

@@ -144,7 +144,7 @@ func Open(t *testing.T, url string) *Page {
 		if os.Getenv("WSTUN_BROWSER_TESTS") == "1" {
 			t.Fatal("no browser, but WSTUN_BROWSER_TESTS=1: install Chromium, or set WSTUN_BROWSER")
 		}
-		t.Skip("needs Chromium")
+		t.Skip("Chromium is not installed")
 	}
 	browser, err := start(path)
 	if err != nil {
