@@ -16,7 +16,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	strict "sigs.k8s.io/yaml"
+	"sigs.k8s.io/json"
+	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // TestManifests decodes each document without unknown, duplicate or mistyped fields.
@@ -46,7 +47,7 @@ func TestManifests(t *testing.T) {
 				t.Fatalf("%s: %v", path, err)
 			}
 			var kind struct{ APIVersion, Kind string }
-			if err := strict.Unmarshal(document, &kind); err != nil {
+			if err := sigsyaml.Unmarshal(document, &kind); err != nil {
 				t.Fatalf("%s: %v", path, err)
 			}
 			object := kinds[kind.APIVersion+" "+kind.Kind]
@@ -54,8 +55,11 @@ func TestManifests(t *testing.T) {
 				t.Errorf("%s: no type for %+v", path, kind)
 				continue
 			}
-			if err := strict.UnmarshalStrict(document, object()); err != nil {
-				t.Errorf("%s: %s: %v", path, kind.Kind, err)
+			if document, err = sigsyaml.YAMLToJSONStrict(document); err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			if mistakes, err := json.UnmarshalStrict(document, object()); err != nil || mistakes != nil {
+				t.Errorf("%s: %s: %v, %v", path, kind.Kind, err, mistakes)
 			}
 		}
 	}
