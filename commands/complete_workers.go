@@ -15,15 +15,15 @@ import (
 // the relay that the words of the command line before mean.
 func (c *completer) completeWorker(ctx context.Context, cmd *cli.Command, words []string, prefix, value string) *completion.Answer {
 	var names []completion.Candidate
-	for _, name := range c.workers(ctx, cmd, words) {
+	for _, name := range c.workers(ctx, cmd, words, value) {
 		names = append(names, completion.Candidate{Text: prefix + name.Text})
 	}
 	return answer(prefix+value, names)
 }
 
 // workers runs wstun workers with the URL and those of its flags that are in words, which
-// follow cmd.
-func (c *completer) workers(ctx context.Context, cmd *cli.Command, words []string) (names []completion.Candidate) {
+// follow cmd. The names begin with value.
+func (c *completer) workers(ctx context.Context, cmd *cli.Command, words []string, value string) (names []completion.Candidate) {
 	p := quietProgram()
 	app := p.app()
 	workers := app.Command("workers")
@@ -42,7 +42,7 @@ func (c *completer) workers(ctx context.Context, cmd *cli.Command, words []strin
 	if err := p.run(ctx, app, append([]string{app.Name, "workers"}, line...)); err != nil || o == nil {
 		return nil
 	}
-	o.limit, o.log = relay.MaxLimit, logOptions{level: "error", format: "text"}
+	o.prefix, o.limit, o.log = value, relay.DefaultLimit, logOptions{level: "error", format: "text"}
 	asked := *o
 	asked.endpoint.Given, asked.endpoint.Secrets = nil, nil
 	dir, _ := os.Getwd() // paths may be relative

@@ -241,9 +241,9 @@ func TestOptions(t *testing.T) {
 		t.Errorf("relay: %+v, %v", options, err)
 	}
 	options, err = parse(t, "relay", "--id", "r1", "--directory", "nats://u:pw@n1,tls://n2:4222", "--directory-creds", "c", "--directory-cacert", "ca", "--directory-cert", "ce", "--directory-key", "k",
-		"--advertise", "http://10.0.0.1:7070", "--hop-cacert", "h", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "192.0.2.1")
+		"--advertise", "http://10.0.0.1:7070", "--hop-cacert", "h", "--client-cacert", "cc", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "192.0.2.1")
 	if o, ok := options.(*relayOptions); err != nil || !ok || o.directory.id != "r1" || o.directory.servers != "nats://u:pw@n1,tls://n2:4222" || o.directory.creds != "c" || o.directory.cacert != "ca" ||
-		o.directory.cert != "ce" || o.directory.key != "k" || o.directory.advertise != "http://10.0.0.1:7070" || o.directory.hopCACert != "h" || len(o.directory.trusted) != 2 || o.directory.trusted[1].Bits() != 32 {
+		o.directory.cert != "ce" || o.directory.key != "k" || o.directory.advertise != "http://10.0.0.1:7070" || o.directory.hopCACert != "h" || o.directory.clientCACert != "cc" || len(o.directory.trusted) != 2 || o.directory.trusted[1].Bits() != 32 {
 		t.Errorf("relay: %+v, %v", options, err)
 	}
 	options, err = parse(t, "relay", "--admin", ":1", "--admin-token-file", "t", "--control", "none")
@@ -303,6 +303,7 @@ func TestOptions(t *testing.T) {
 		{"relay", "--advertise", "http://h"},
 		{"relay", "--directory-creds", "c"},
 		{"relay", "--trusted-proxy", "10.0.0.0/33"},
+		{"relay", "--client-cacert", "c"},
 		{"relay", "--admin-token-file", "t"},
 		{"workers"},
 		{"workers", "--limit", "0", "ws://h/"},

@@ -27,7 +27,7 @@ var groups = []struct {
 	{
 		"Several relays",
 		"directory advertise id trusted-proxy",
-		"directory-creds directory-cacert directory-cert directory-key hop-cacert",
+		"directory-creds directory-cacert directory-cert directory-key hop-cacert client-cacert",
 	},
 	{
 		"TLS and credentials",

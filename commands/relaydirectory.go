@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,7 +28,7 @@ const memoryDirectory = "memory"
 type directoryOptions struct {
 	id, servers, advertise   string
 	creds, cacert, cert, key string // of NATS
-	hopCACert                string
+	hopCACert, clientCACert  string
 	trustedProxies           []string
 
 	trusted []netip.Prefix
@@ -44,6 +45,7 @@ func (o *directoryOptions) flags() []cli.Flag {
 		usage.String(&o.advertise, "advertise", "be reached by the other relays at `URL`, which must not be a load balancer's (default: that of --accept)", ""),
 		usage.Path(&o.hopCACert, "hop-cacert", "trust the authority in `PATH` when dialing other relays"),
 		usage.Strings(&o.trustedProxies, "trusted-proxy", "believe X-Forwarded-For and Wstun-Via of load balancers and relays in `CIDR`; repeatable"),
+		usage.Path(&o.clientCACert, "client-cacert", "believe Client-Cert of --trusted-proxy for client certificates of the authority in `PATH`"),
 	}
 }
 
@@ -63,6 +65,9 @@ func (o *directoryOptions) parse(e *endpoint.Options, takeover string) error {
 		if err := relay.CheckName(o.id); err != nil {
 			return usage.Errorf("--id %q: %w", o.id, err)
 		}
+	}
+	if o.clientCACert != "" && len(o.trusted) == 0 {
+		return &usage.Error{Err: errors.New("--client-cacert without --trusted-proxy"), Advice: "give the addresses of the load balancers and relays that send Client-Cert"}
 	}
 	if o.servers == memoryDirectory {
 		return e.Given.Reject("--directory nats://HOST", "directory-creds", "directory-cacert", "directory-cert", "directory-key", "advertise", "hop-cacert")
@@ -92,6 +97,13 @@ func (o *directoryOptions) parse(e *endpoint.Options, takeover string) error {
 // listens at own. The caller closes the result.
 func (o *directoryOptions) apply(opts *relay.Options, e *endpoint.Options, own string, logger *slog.Logger) (func(), error) {
 	opts.ID, opts.TrustedProxies = o.id, o.trusted
+	if o.clientCACert != "" {
+		clients, err := endpoint.NewTLS("--client-", &endpoint.TLSOptions{CACert: o.clientCACert})
+		if err != nil {
+			return nil, err
+		}
+		opts.ClientCAs = func() *x509.CertPool { return clients.Authorities(logger) }
+	}
 	if o.servers == memoryDirectory {
 		return func() {}, nil
 	}

@@ -29,7 +29,8 @@ func (p *program) workersCommand() *cli.Command {
 		ArgsUsage: "URL [PREFIX]",
 		UsageText: "wstun workers [flags] URL [PREFIX]",
 		Description: "Asks the relay at the URL for the workers that this user may dial, and whose names begin\n" +
-			"with PREFIX. Of several relays, it is the one that answers.",
+			"with PREFIX. Of several relays, those of all are listed, and a warning names the relays\n" +
+			"that don't answer in time.",
 		Flags: slices.Concat(o.endpoint.RequestFlags(), []cli.Flag{
 			usage.Int(&o.limit, "limit", "list at most `N` workers", relay.DefaultLimit),
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json: an object a worker", "text"),
@@ -72,6 +73,9 @@ func (p *program) workers(ctx context.Context, o *workersOptions) error {
 	p.pipes = true
 	if l.More {
 		fmt.Fprintf(p.stderr, "wstun: there are more than %d: give a PREFIX, or another --limit\n", o.limit)
+	}
+	for _, id := range l.Missing {
+		fmt.Fprintf(p.stderr, "wstun: no answer of relay %s: its workers are missing\n", escape.Line(id))
 	}
 	if o.output == "json" {
 		for _, w := range l.Workers {

@@ -48,7 +48,8 @@ type Endpoint struct {
 	allowUnauthenticated bool
 	maxRetries           int
 	maxRetryInterval     time.Duration
-	dials                atomic.Uint64 // of a Worker
+	dials                atomic.Uint64          // of a Worker
+	since                atomic.Pointer[string] // its relay.SinceHeader
 }
 
 // New checks the options. role is the yamux role without --yamux-role. The error is a
@@ -350,7 +351,7 @@ func (e *Endpoint) DialOptions(logger *slog.Logger) *tunnel.DialOptions {
 func (e *Endpoint) refresh(opts *tunnel.DialOptions, logger *slog.Logger) {
 	opts.TLS = e.TLS.Client(logger)
 	opts.Header = opts.Header.Clone()
-	e.numberDial(opts.Header)
+	e.numberDial(opts)
 	if e.token == nil {
 		return
 	}

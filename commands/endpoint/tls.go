@@ -112,6 +112,14 @@ func (t *TLS) Client(logger *slog.Logger) *tls.Config {
 	return config
 }
 
+// Authorities returns those in the file as it is now; nil without one.
+func (t *TLS) Authorities(logger *slog.Logger) *x509.CertPool {
+	if t.authorities == nil {
+		return nil
+	}
+	return t.authorities.get(logger)
+}
+
 // Expires returns when the certificate of this side expires, or the zero time without one.
 func (t *TLS) Expires(logger *slog.Logger) (_ time.Time) {
 	if t.certificate == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wstun/wstun/commands/usage"
+	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/relay"
 )
 
@@ -70,10 +71,20 @@ func NewInstance() string {
 	return hex.EncodeToString(id[:])
 }
 
-// numberDial numbers the dials of a Worker, so that relays know the latest one. The header is
-// that of the next dial.
-func (e *Endpoint) numberDial(header http.Header) {
-	if header.Get(relay.InstanceHeader) != "" {
-		header.Set(relay.SeqHeader, strconv.FormatUint(e.dials.Add(1), 10))
+// numberDial numbers the dials of a Worker, so that relays know the latest one, and repeats
+// the SinceHeader of the first relay. opts are those of the next dial.
+func (e *Endpoint) numberDial(opts *tunnel.DialOptions) {
+	if opts.Header.Get(relay.InstanceHeader) == "" {
+		return
+	}
+	opts.Header.Set(relay.SeqHeader, strconv.FormatUint(e.dials.Add(1), 10))
+	if since := e.since.Load(); since != nil {
+		opts.Header.Set(relay.SinceHeader, *since)
+		return
+	}
+	opts.Upgraded = func(h http.Header) {
+		if since := h.Get(relay.SinceHeader); since != "" {
+			e.since.CompareAndSwap(nil, &since)
+		}
 	}
 }

@@ -11,8 +11,9 @@
 //	load ▸ near process ▸ far process ▸ server
 //
 // The two processes in the middle are the system under test: wstun dial and wstun serve
-// --raw, a pair of TCP proxies that copy in user space, the same pair with TLS between
-// them, yamux on TCP, and chisel and frp if they are installed. "Up" is from the load to
+// --raw, also with one or two wstun relay between them, a pair of TCP proxies that copy in
+// user space, the same pair with TLS between them, yamux on TCP, and chisel and frp if they
+// are installed. "Up" is from the load to
 // the server: with wstun, from the dialing side, which masks its frames. "Down" is the
 // opposite direction.
 //

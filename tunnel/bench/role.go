@@ -21,6 +21,7 @@ var roles = map[string]role{
 	"yamux-far":     runYamuxFar,
 	"link":          runLink,
 	"load":          runLoad,
+	"nats":          runNATS,
 }
 
 // role runs a child process until it is done or stdin ends. A server prints its address.

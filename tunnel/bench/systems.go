@@ -34,6 +34,7 @@ func systems(o *options) []*system {
 		for _, v := range wstunVariants {
 			all = append(all, wstunSystem(b[0], b[1], v))
 		}
+		all = append(all, fleetSystem(b[0]+"-relay", b[1], 1), fleetSystem(b[0]+"-hop", b[1], 2))
 	}
 	for _, name := range []string{basePair, controlPair} {
 		all = append(all, &system{name: name, perConn: 2, start: ownPair("pair", "pair")})
@@ -51,7 +52,7 @@ type wstunVariant struct {
 	secure bool
 	trace  string // flag of dial, whose trace goes to a file
 	record bool   // dial records
-	relay  bool   // with a TCP proxy between the two
+	proxy  bool   // with a TCP proxy between the two
 	tap    bool   // with wstun tap between the two
 }
 
@@ -61,7 +62,7 @@ var wstunVariants = []wstunVariant{
 	{suffix: "-trace", trace: "--trace"},
 	{suffix: "-trace-messages", trace: "--trace-messages"},
 	{suffix: "-record", record: true},
-	{suffix: "-relay", relay: true},
+	{suffix: "-proxy", proxy: true},
 	{suffix: "-tap", tap: true},
 }
 
@@ -125,7 +126,7 @@ func wstunSystem(name, path string, v wstunVariant) *system {
 // the far one.
 func (v *wstunVariant) between(ctx context.Context, tb *testbed, path, host string) (string, error) {
 	switch {
-	case v.relay:
+	case v.proxy:
 		return tb.startOwnPart(ctx, "pair", host)
 	case !v.tap:
 		return host, nil

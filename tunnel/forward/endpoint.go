@@ -75,7 +75,7 @@ func (e *socketEndpoint) sessionErr() error            { return nil }
 // streamEndpoint is a stream of a session.
 type streamEndpoint struct{ *wsmux.Stream }
 
-// TryWrite writes nothing, because streams have no non-blocking write.
+// TryWrite writes nothing: the TryWrite of a stream is for relays, on the accepting side.
 func (e streamEndpoint) TryWrite([]byte) (int, error) { return 0, nil }
 
 func (e streamEndpoint) forward(w mux.TryWriter, ended func(error)) (run func()) {

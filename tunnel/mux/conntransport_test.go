@@ -55,6 +55,8 @@ func (t *connTransport) write(header, body []byte) error {
 	return t.err
 }
 
+func (*connTransport) TryWriteFrame([]byte, []byte) bool { return false }
+
 func (t *connTransport) QueueFrame(header []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -113,6 +113,10 @@ const (
 	// Other streams wait while one is sent.
 	maxData = 256 * 1024
 
+	// maxTryWrite is the largest body of a data frame that TryWrite sends, in bytes. The
+	// transport copies a part of it if the peer doesn't receive.
+	maxTryWrite = 8 * 1024
+
 	// defaultRoundTrip is the round-trip time of a link that hasn't been
 	// measured.
 	defaultRoundTrip = 100 * time.Millisecond

@@ -212,7 +212,7 @@ func (s *Session) receiveBody(st *Stream, length uint32) error {
 		if c == nil {
 			c = newChunk(min(left, maxChunk))
 		}
-		n, err := s.br.Read(c.data[:min(left, len(c.data))])
+		n, err := s.readBody(c.data[:min(left, len(c.data))])
 		left -= n
 		if c.r, c.w = 0, n; n > 0 && st.deliver(c) {
 			c = nil
@@ -224,6 +224,19 @@ func (s *Session) receiveBody(st *Stream, length uint32) error {
 	}
 	s.counters.received(int(length))
 	return nil
+}
+
+// readBody reads a part of a body. If the reader's buffer held only the first bytes of a large
+// body, it also waits for the next bytes, which the peer is sending already: a relay would
+// otherwise send the former in a frame of their own.
+func (s *Session) readBody(p []byte) (int, error) {
+	first := s.br.Buffered()
+	n, err := s.br.Read(p)
+	if first == 0 || n == len(p) || len(p) <= s.br.Size() || err != nil {
+		return n, err
+	}
+	more, err := s.br.Read(p[n:])
+	return n + more, err
 }
 
 // dropBody reads and discards the body of a frame.

@@ -322,3 +322,27 @@ func TestReceiveTooLargeUpdate(t *testing.T) {
 	mustWrite(t, st, "x")
 	p.expect(typeData, 0, 1, 1)
 }
+
+// The first bytes of a large body, which are read with its header, are delivered together with
+// others, and those of a small one as they arrive.
+func TestReceiveLargeBody(t *testing.T) {
+	t.Parallel()
+	first := make(chan int, 100)
+	s, p := startWithRawPeer(t, Server, &Options{Observe: func(uint32, bool) *StreamObserver {
+		return &StreamObserver{Received: func(p []byte) { first <- len(p) }}
+	}})
+	large, buffered := strings.Repeat("x", 64<<10), s.br.Size()-headerSize
+	p.sendData(flagSYN, 1, large)
+	if n := <-first; n <= buffered {
+		t.Errorf("%d bytes are delivered at first, want more than the %d that were read with the header", n, buffered)
+	}
+	st, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRead(t, st, large)
+	p.expect(typeWindowUpdate, flagACK, 1, 0)
+	p.send(typeData, 0, 1, 100)
+	p.write([]byte("small"))
+	mustRead(t, st, "small")
+}

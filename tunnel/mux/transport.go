@@ -16,6 +16,10 @@ type Transport interface {
 	// 64 KiB are queued. After an error, Read soon returns an error, too.
 	WriteFrame(header, body []byte) error
 
+	// TryWriteFrame is like WriteFrame, except that it never blocks: it returns false, and
+	// has sent nothing, if that can't be done without.
+	TryWriteFrame(header, body []byte) bool
+
 	// QueueFrame copies header and sends it soon, after all frames written or
 	// queued before. It never blocks.
 	QueueFrame(header []byte)

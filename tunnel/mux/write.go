@@ -64,6 +64,32 @@ func (s *Stream) writeErr() error {
 	return nil
 }
 
+// TryWrite writes p if that is short and doesn't block, and otherwise nothing. It returns the
+// number of bytes written. If the connection fails, a later Write returns the error.
+func (s *Stream) TryWrite(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := uint32(len(p)) //nolint:gosec // checked
+	if len(p) > maxTryWrite || k > s.sendWindow || s.writing || s.observer != nil || s.writeErr() != nil {
+		return 0, nil
+	}
+	s.header = newHeader(typeData, 0, s.id, k)
+	if !s.session.conn.TryWriteFrame(s.header[:], p) {
+		return 0, nil
+	}
+	s.sendWindow -= k
+	s.countSent(k)
+	return len(p), nil
+}
+
+// countSent counts a data frame of n bytes. The caller holds s.mu.
+func (s *Stream) countSent(n uint32) {
+	s.stats.BytesSent += int64(n)
+	s.stats.FramesSent++
+	s.stats.LastActivity = time.Now()
+	s.session.counters.sent(int(n))
+}
+
 // sendData sends one data frame, which fits the send window, and then the flags that
 // sendFlags has deferred. The caller holds s.mu, which is released during the write.
 func (s *Stream) sendData(p []byte) error {
@@ -89,10 +115,7 @@ func (s *Stream) sendData(p []byte) error {
 	}
 	switch {
 	case err == nil:
-		s.stats.BytesSent += int64(k)
-		s.stats.FramesSent++
-		s.stats.LastActivity = time.Now()
-		s.session.counters.sent(len(p))
+		s.countSent(k)
 		return nil
 	case s.closed:
 		return net.ErrClosed

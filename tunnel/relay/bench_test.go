@@ -12,8 +12,8 @@ import (
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
-// BenchmarkBulk measures one stream from the engineer to the Worker, on a direct session
-// and through the relay, and BenchmarkRoundTrip one byte there and back.
+// BenchmarkBulk measures one stream from the engineer to the Worker, on a direct session,
+// through a relay, and through two, and BenchmarkRoundTrip one byte there and back.
 func BenchmarkBulk(b *testing.B) {
 	compare(b, func(b *testing.B, near, far *wsmux.Stream) {
 		b.Helper()
@@ -65,13 +65,13 @@ func compare(b *testing.B, run func(b *testing.B, near, far *wsmux.Stream)) {
 		b.Cleanup(func() { _ = workers.Shutdown(tunneltest.Ended()) })
 		runStreams(b, engineer, <-arrived, run)
 	})
-	b.Run("relay", func(b *testing.B) {
-		r := New(Options{})
-		url := serve(b, tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade}))
-		b.Cleanup(r.Close)
-		worker := dialURL(b, url, Serve)
-		runStreams(b, dialURL(b, url, Dial), worker, run)
-	})
+	for i, name := range []string{"relay", "hop"} {
+		b.Run(name, func(b *testing.B) {
+			relays := newFleet(b, 1+i, nil)
+			worker := dialURL(b, relays[0].url+Path("", "w"), Serve)
+			runStreams(b, dialURL(b, relays[i].url+Path("", "w"), Dial), worker, run)
+		})
+	}
 }
 
 func serve(b *testing.B, h http.Handler) (url string) {

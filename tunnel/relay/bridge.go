@@ -36,11 +36,13 @@ type direction struct {
 	total  *atomic.Int64
 }
 
-// TryWrite implements mux.TryWriter: a stream has no write that doesn't block.
-func (d *direction) TryWrite([]byte) (int, error) { return 0, nil }
+// TryWrite implements mux.TryWriter.
+func (d *direction) TryWrite(p []byte) (int, error) { return d.count(d.Stream.TryWrite(p)) }
 
-func (d *direction) Write(p []byte) (int, error) {
-	n, err := d.Stream.Write(p)
+func (d *direction) Write(p []byte) (int, error) { return d.count(d.Stream.Write(p)) }
+
+// count counts bytes that were written.
+func (d *direction) count(n int, err error) (int, error) {
 	d.n.Add(int64(n))
 	d.total.Add(int64(n))
 	return n, err

@@ -2,6 +2,9 @@ package relay
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -12,32 +15,43 @@ import (
 const settle = 5 * time.Second
 
 // Drain refuses further Workers with 503, and tells those that are connected, and their
-// engineers, to dial again, evenly spread over pace. They do so before they end the
+// engineers, to dial again, evenly spread over pace. For engineers whose handshakes were sent
+// on, it asks the relays that have the sessions to do so. They dial before they end the
 // session here, so that they are never without one if another relay accepts them. When
 // all have left, or no stream is open some seconds after pace, or ctx ends, Drain ends the
 // remaining sessions with status code 1012. It blocks until then.
 //
 // Before, a load balancer must have stopped to send handshakes to this relay.
 func (r *Relay) Drain(ctx context.Context, pace time.Duration) {
-	workers := r.refuseWorkers()
-	next := time.Now()
-	for _, s := range workers {
-		sleep(ctx, time.Until(next))
-		next = next.Add(pace / time.Duration(len(workers)))
+	workers, hops := r.refuseWorkers()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.moveHops(ctx, hops, pace) })
+	paced(ctx, workers, pace, func(s *session) {
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		s.AnnounceGoAway()
 		if s.worker != nil { // it has arrived
 			r.move(s.worker)
 		}
-		r.mu.Unlock()
-	}
+	})
+	wg.Wait()
 	r.awaitEmpty(ctx)
 	r.Close()
 }
 
+// paced calls do for each item, evenly spread over pace, or at once when ctx has ended.
+func paced[T any](ctx context.Context, items []T, pace time.Duration, do func(T)) {
+	next := time.Now()
+	for _, item := range items {
+		sleep(ctx, time.Until(next))
+		next = next.Add(pace / time.Duration(len(items)))
+		do(item)
+	}
+}
+
 // refuseWorkers makes the relay refuse Workers, releases the handshakes that wait for one,
-// and returns the sessions of those that are connected.
-func (r *Relay) refuseWorkers() (workers []*session) {
+// and returns the sessions of those that are connected, and the hops.
+func (r *Relay) refuseWorkers() (workers []*session, hops []hop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.draining = true
@@ -50,7 +64,7 @@ func (r *Relay) refuseWorkers() (workers []*session) {
 			workers = append(workers, s)
 		}
 	}
-	return workers
+	return workers, slices.Collect(maps.Keys(r.hops))
 }
 
 // awaitEmpty waits until all sessions have ended, until no stream is open after settle, or

@@ -27,21 +27,21 @@ type site struct {
 	current atomic.Pointer[tunnel.Acceptor]
 }
 
-func newSite(t *testing.T) *site {
-	t.Helper()
+func newSite(tb testing.TB) *site {
+	tb.Helper()
 	st := &site{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { st.current.Load().ServeHTTP(w, r) }))
-	t.Cleanup(srv.Close)
+	tb.Cleanup(srv.Close)
 	st.url = "ws" + strings.TrimPrefix(srv.URL, "http")
 	return st
 }
 
 // add starts a relay at the site. It is closed when the test ends.
-func (st *site) add(t *testing.T, opts Options) *Relay {
-	t.Helper()
+func (st *site) add(tb testing.TB, opts Options) *Relay {
+	tb.Helper()
 	r := New(opts)
 	st.current.Store(tunnel.NewAcceptor(&tunnel.Sessions{}, tunnel.AcceptOptions{Upgrade: r.Upgrade, Plain: r.Handler(nil)}))
-	t.Cleanup(r.Close)
+	tb.Cleanup(r.Close)
 	return r
 }
 

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -164,12 +165,7 @@ func (r *Relay) refusal(err error) *tunnel.RefusalError {
 		refusal = *own
 	}
 	header := r.header()
-	for name, values := range refusal.Header {
-		if header == nil {
-			header = http.Header{}
-		}
-		header[name] = values
-	}
+	maps.Copy(header, refusal.Header)
 	refusal.Header = header
 	return &refusal
 }

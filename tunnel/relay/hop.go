@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
@@ -23,6 +25,10 @@ const (
 	// hopLinger is how long one direction of a hop may go on after the end of the other: as
 	// long as the sides take for the Close frames of a WebSocket.
 	hopLinger = 5 * time.Second
+
+	// The buffers of a direction of a hop, in bytes.
+	smallHopBuffer = 4 * 1024
+	largeHopBuffer = 128 * 1024
 
 	maxURL         = 512
 	maxRefusalText = 1024 // bytes of another relay's refusal
@@ -74,12 +80,12 @@ func (r *Relay) hop(req *http.Request, s *session, base string) (*tunnel.Upgrade
 		return nil, refuse(http.StatusBadGateway, "the other relay switches to another protocol")
 	}
 	stop := context.AfterFunc(req.Context(), func() { _ = far.Close() })
-	return &tunnel.Upgrade{Hijack: func(near net.Conn) {
+	return &tunnel.Upgrade{Hijack: func(near net.Conn) { //nolint:contextcheck // it takes as long as the hop
 		if !stop() {
 			_ = near.Close()
 			return
 		}
-		r.serveHop(s, near, far, resp.Header)
+		r.serveHop(s, hop{near, far, base, out.Header.Get(HopHeader)}, resp.Header)
 	}}, nil
 }
 
@@ -90,7 +96,20 @@ var untrusted = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-
 // the other relay decides again.
 func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Request, error) {
 	target := Path(strings.TrimSuffix(base, "/"), s.name)
-	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, target, nil) //nolint:gosec // the directory has checked base, parsePath the name
+	out, err := r.passOn(req.Context(), req, s.remote, target)
+	if err != nil {
+		return nil, err
+	}
+	out.Header.Set("Connection", "Upgrade")
+	out.Header.Set("Upgrade", "websocket")
+	out.Header.Set(HopHeader, rand.Text())
+	return out, nil
+}
+
+// passOn returns the request for target, at another relay, that has the headers of req. remote
+// is the client of req.
+func (r *Relay) passOn(ctx context.Context, req *http.Request, remote, target string) (*http.Request, error) {
+	out, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil) //nolint:gosec // the directory has checked its base
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +118,11 @@ func (r *Relay) hopRequest(req *http.Request, s *session, base string) (*http.Re
 	for _, name := range untrusted {
 		out.Header.Del(name)
 	}
-	out.Header.Set("Connection", "Upgrade")
-	out.Header.Set("Upgrade", "websocket")
+	setCert(out.Header, req)
 	out.Header.Set(ViaHeader, r.opts.ID)
-	host, _, err := net.SplitHostPort(s.remote)
+	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
-		host = s.remote
+		host = remote
 	}
 	out.Header.Set("X-Forwarded-For", host)
 	return out, nil
@@ -143,7 +161,11 @@ func hopRefusal(s *session, resp *http.Response) error {
 }
 
 // hop is a handshake that was sent on: the bytes of both connections are copied.
-type hop struct{ near, far io.Closer }
+type hop struct {
+	near         net.Conn
+	far          io.ReadWriteCloser
+	base, secret string // the URL of the other relay, and the value of HopHeader
+}
 
 func (h hop) close() {
 	_ = h.near.Close()
@@ -152,11 +174,10 @@ func (h hop) close() {
 
 // serveHop sends the response of the other relay back, and copies until both directions have
 // ended. It closes both connections.
-func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, header http.Header) {
-	h := hop{near, far}
+func (r *Relay) serveHop(s *session, h hop, header http.Header) {
 	defer h.close()
 	r.mu.Lock()
-	closed := r.closed
+	closed, draining := r.closed, r.draining
 	if !closed {
 		r.hops[h] = struct{}{}
 		r.running.Add(1) // before Close waits
@@ -166,21 +187,24 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 		return
 	}
 	defer r.running.Done()
+	if draining { // since the handshake
+		r.running.Go(func() { r.moveHop(context.Background(), h) })
+	}
 	s.begin = time.Now()
 	rec := s.newRecord("hop")
 	ends := make(chan error, 2) // of both directions
 	go func() {
 		var err error
-		rec.Up, err = io.Copy(far, near)
-		closeWrite(far)
+		rec.Up, err = copyHop(h.far, h.near)
+		closeWrite(h.far)
 		ends <- err
 	}()
 	go func() {
-		err := writeSwitching(near, header, r.opts.ID)
+		err := writeSwitching(h.near, header, r.opts.ID)
 		if err == nil {
-			rec.Down, err = io.Copy(near, far)
+			rec.Down, err = copyHop(h.near, h.far)
 		}
-		closeWrite(near)
+		closeWrite(h.near)
 		ends <- err
 	}()
 	err := <-ends
@@ -199,6 +223,39 @@ func (r *Relay) serveHop(s *session, near net.Conn, far io.ReadWriteCloser, head
 		r.opts.Observe(rec)
 	}
 }
+
+// copyHop is io.Copy with a large buffer while there are many bytes, and otherwise with a
+// small one. Soon after a burst, the Pings of the session make it return the large one.
+func copyHop(dst io.Writer, src io.Reader) (n int64, err error) {
+	small := make([]byte, smallHopBuffer)
+	buf := small
+	for {
+		r, err := src.Read(buf)
+		if r > 0 {
+			w, werr := dst.Write(buf[:r])
+			n += int64(w)
+			if werr != nil {
+				return n, werr
+			}
+		}
+		wasLarge := len(buf) > len(small)
+		switch large := err == nil && r >= len(small); {
+		case large && !wasLarge:
+			buf = hopBuffers.Get().(*[largeHopBuffer]byte)[:] //nolint:errcheck // the pool holds nothing else
+		case !large && wasLarge:
+			hopBuffers.Put((*[largeHopBuffer]byte)(buf))
+			buf = small
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
+}
+
+var hopBuffers = sync.Pool{New: func() any { return new([largeHopBuffer]byte) }}
 
 // writeSwitching writes the response to a handshake.
 func writeSwitching(conn net.Conn, header http.Header, via string) error {

@@ -32,18 +32,18 @@ type member struct {
 func (st *site) httpURL() string { return "http" + strings.TrimPrefix(st.url, "ws") }
 
 // newFleet starts relays r0, r1 and so on. change, which may be nil, changes their options.
-func newFleet(t *testing.T, n int, change func(i int, o *Options)) (list []*member) {
-	t.Helper()
+func newFleet(tb testing.TB, n int, change func(i int, o *Options)) (list []*member) {
+	tb.Helper()
 	var memory Memory
 	for i := range n {
-		m := &member{site: newSite(t)}
+		m := &member{site: newSite(tb)}
 		transport := &http.Transport{ResponseHeaderTimeout: tunneltest.Patience}
-		t.Cleanup(transport.CloseIdleConnections)
+		tb.Cleanup(transport.CloseIdleConnections)
 		o := Options{ID: fmt.Sprint("r", i), Directory: memory.At(m.httpURL()), Hop: transport, Observe: m.recs.observe}
 		if change != nil {
 			change(i, &o)
 		}
-		m.Relay = m.add(t, o)
+		m.Relay = m.add(tb, o)
 		list = append(list, m)
 	}
 	return list
@@ -219,10 +219,10 @@ type yielding struct {
 	seqs   []uint64
 }
 
-func (d *yielding) Claim(_, _ string, seq uint64, yield func(instance string)) (release func()) {
+func (d *yielding) Claim(_ string, by Instance, yield func(instance string)) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, seq)
+	d.yields, d.seqs = append(d.yields, yield), append(d.seqs, by.Seq)
 	return func() {}
 }
 
@@ -230,6 +230,8 @@ func (d *yielding) Locate(ctx context.Context, _ string) (string, error) {
 	<-ctx.Done()
 	return "", context.Cause(ctx)
 }
+
+func (*yielding) Peers(context.Context) []Peer { return nil }
 
 // An instance that dials again claims its name again; only the last claim yields, and then
 // the Worker dials again.

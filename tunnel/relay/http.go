@@ -1,34 +1,15 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/wstun/wstun/tunnel"
 )
-
-const workersPath = "/v1/workers"
-
-// The numbers of Workers in a List.
-const (
-	DefaultLimit = 1000
-	MaxLimit     = 10000
-)
-
-// List is the JSON answer to GET <base>/v1/workers.
-type List struct {
-	Relay   string       `json:"relay,omitempty"` // the ID of the relay
-	Workers []WorkerInfo `json:"workers"`         // sorted by their names
-	More    bool         `json:"more"`            // there are more than the limit
-}
 
 // WorkerInfo is a Worker in JSON.
 type WorkerInfo struct {
@@ -41,7 +22,8 @@ type WorkerInfo struct {
 //
 //	GET <base>/v1/worker/NAME           200 and a WorkerInfo, or 404
 //	GET <base>/v1/workers[?prefix=P][&limit=N]
-//	                                    200 and a List: the Workers at this relay
+//	                                    200 and a List: the Workers at all relays
+//	DELETE <base>/v1/hop/SECRET         see HopHeader
 //	GET /healthz                        200
 //	GET /readyz                         200, or 503 while draining
 //
@@ -71,8 +53,13 @@ func (r *Relay) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (r *Relay) lookup(w http.ResponseWriter, req *http.Request) {
 	var answer any
-	var err error
+	req, err := r.identify(req)
+	secret, isHop := strings.CutPrefix(req.URL.EscapedPath(), r.opts.Base+hopPath)
 	switch {
+	case err != nil:
+	case isHop && req.Method == http.MethodDelete:
+		r.endHop(w, secret)
+		return
 	case req.Method != http.MethodGet && req.Method != http.MethodHead:
 		err = refuse(http.StatusMethodNotAllowed, "want GET")
 	case req.URL.EscapedPath() == r.opts.Base+workersPath:
@@ -150,74 +137,4 @@ func (r *Relay) info(req *http.Request) (any, error) {
 // describe returns the WorkerInfo of w. The caller holds r.mu.
 func (r *Relay) describe(w *worker) WorkerInfo {
 	return WorkerInfo{Name: w.name, Relay: r.opts.ID, Since: w.sessions[0].begin.UTC()}
-}
-
-// list returns the Workers at this relay that the sender may dial.
-func (r *Relay) list(req *http.Request) (any, error) {
-	q := req.URL.Query()
-	prefix, limit := q.Get("prefix"), DefaultLimit
-	if text := q.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > MaxLimit {
-			return nil, refuse(http.StatusBadRequest, "limit: want 1 to %d", MaxLimit)
-		}
-		limit = n
-	}
-	if err := r.mayDial(req, ""); err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	var all []WorkerInfo
-	for name, w := range r.names {
-		if strings.HasPrefix(name, prefix) {
-			all = append(all, r.describe(w))
-		}
-	}
-	r.mu.Unlock()
-	slices.SortFunc(all, func(a, b WorkerInfo) int { return cmp.Compare(a.Name, b.Name) })
-	l := &List{Relay: r.opts.ID, Workers: []WorkerInfo{}}
-	for _, info := range all {
-		if r.mayDial(req, info.Name) != nil {
-			continue
-		}
-		if len(l.Workers) == limit {
-			l.More = true
-			break
-		}
-		l.Workers = append(l.Workers, info)
-	}
-	return l, nil
-}
-
-// FetchList asks the relay at rawURL, which has its base as the path, for the Workers whose
-// names begin with prefix, at most limit of them. It dials as [tunnel.Dial] does. The error is
-// a *tunnel.DialError, or says that there is no relay.
-func FetchList(ctx context.Context, rawURL, prefix string, limit int, opts *tunnel.DialOptions) (*List, error) {
-	u, err := listURL(rawURL, prefix, limit)
-	if err != nil {
-		return nil, err
-	}
-	const most = MaxLimit * 256 // more than the bytes of a WorkerInfo
-	body, err := tunnel.Get(ctx, u, opts, most)
-	if err != nil {
-		return nil, err
-	}
-	return parseList(body)
-}
-
-var errNoList = errors.New("no relay there: its answer isn't a list of workers")
-
-// parseList parses the body of a relay's answer. Other names than those of Workers are errors,
-// so that they can be printed.
-func parseList(body []byte) (*List, error) {
-	var l List
-	if err := json.Unmarshal(body, &l); err != nil || l.Workers == nil {
-		return nil, errNoList
-	}
-	for _, info := range l.Workers {
-		if CheckName(info.Name) != nil {
-			return nil, errNoList
-		}
-	}
-	return &l, nil
 }

@@ -118,7 +118,7 @@ func TestHandlerAuthorizes(t *testing.T) {
 func TestHandlerDirectory(t *testing.T) {
 	t.Parallel()
 	var m Memory
-	defer m.At("ws://other").Claim("w", "", 0, func(string) {})()
+	defer m.At("ws://other").Claim("w", Instance{}, func(string) {})()
 	_, st := newRelay(t, Options{ID: "r1", Directory: m.At("ws://this")})
 	if code, body := st.get(t, Path("", "w"), nil); code != 200 || body != "{\"name\":\"w\"}\n" {
 		t.Errorf("GET = %d %s", code, body)
@@ -156,7 +156,7 @@ func TestListURL(t *testing.T) {
 		"ws://h":            "ws://h/v1/workers?limit=5&prefix=a%26b",
 		"wss://u:p@h/x/?q=": "wss://u:p@h/x/v1/workers?q=&limit=5&prefix=a%26b",
 	} {
-		if got, err := listURL(in, "a&b", 5); got != want || err != nil {
+		if got, err := listURL(in, "a&b", 5, 0); got != want || err != nil {
 			t.Errorf("listURL(%s) = %s, %v, want %s", in, got, err, want)
 		}
 	}

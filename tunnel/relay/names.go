@@ -3,9 +3,9 @@ package relay
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxName is the length of the longest name of a Worker: that of a DNS label.
@@ -72,17 +72,22 @@ func parseSeq(value string) (uint64, error) {
 	return seq, nil
 }
 
-// listURL returns the URL of the list of Workers at a relay. The query of rawURL stays.
-func listURL(rawURL, prefix string, limit int) (string, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return "", err
+// maxAhead is how far the clocks of relays may differ.
+const maxAhead = time.Hour
+
+// parseSince returns the time in a value of SinceHeader, in ns since 1970: now if it is empty,
+// or too late to be that of any relay.
+func parseSince(value string, now time.Time) (time.Time, error) {
+	if value == "" {
+		return now, nil
 	}
-	u = u.JoinPath(workersPath)
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	if prefix != "" {
-		q.Set("prefix", prefix)
+	ns, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || ns <= 0 {
+		return now, refuse(http.StatusBadRequest, "%s: want a time in ns", SinceHeader)
 	}
-	u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+q.Encode(), "&")
-	return u.String(), nil
+	since := time.Unix(0, ns)
+	if since.After(now.Add(maxAhead)) {
+		return now, nil
+	}
+	return since, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -88,6 +89,8 @@ func TestHandshakes(t *testing.T) {
 		{[]string{string(Serve)}, http.Header{InstanceHeader: {strings.ToUpper(instanceA)}}, http.StatusBadRequest},
 		{[]string{string(Serve)}, http.Header{InstanceHeader: {instanceA, instanceB}}, http.StatusBadRequest},
 		{[]string{string(Serve)}, http.Header{InstanceHeader: {"*"}}, http.StatusBadRequest},
+		{[]string{string(Serve)}, http.Header{SinceHeader: {"-1"}}, http.StatusBadRequest},
+		{[]string{string(Serve)}, http.Header{SinceHeader: {"1e9"}}, http.StatusBadRequest},
 	} {
 		opts, name := dialOptions(Serve, ""), fmt.Sprintf("w-%d", i)
 		opts.Subprotocols, opts.Header = test.subprotocols, test.header
@@ -98,6 +101,23 @@ func TestHandshakes(t *testing.T) {
 		he, _ := errors.AsType[*tunnel.HandshakeError](err)
 		if test.code == 0 && err != nil || test.code != 0 && (he == nil || he.StatusCode != test.code) {
 			t.Errorf("%v %v: %v, want status %d", test.subprotocols, test.header, err, test.code)
+		}
+	}
+}
+
+func TestParseSince(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	for text, want := range map[string]time.Time{
+		"": now, "1": time.Unix(0, 1), "1000000001000000000": now.Add(time.Second), "9000000000000000000": now,
+	} {
+		if got, err := parseSince(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("parseSince(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"0", "-1", "x", "1 ", "99999999999999999999"} {
+		if _, err := parseSince(text, now); err == nil {
+			t.Errorf("parseSince(%q): no error", text)
 		}
 	}
 }

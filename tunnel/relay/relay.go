@@ -25,11 +25,13 @@ package relay
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,7 +92,8 @@ type Options struct {
 	// KeepFirst refuses the Worker whose name another instance has, with 409. It locks
 	// out a Worker that has restarted until its old session has ended. Default: the
 	// newest instance has the name, and the sessions of the other end with
-	// CloseReplaced. A Worker that doesn't send InstanceHeader counts as another one.
+	// CloseReplaced. A Worker that doesn't send InstanceHeader and SinceHeader counts as
+	// another, new one.
 	KeepFirst bool
 
 	// Authorize decides whether a handshake may use a name, before it is looked up. For a
@@ -114,6 +117,13 @@ type Options struct {
 	// Default: none; the headers of everybody else count for nothing.
 	TrustedProxies []netip.Prefix
 
+	// ClientCAs returns the authorities of client certificates in Client-Cert (RFC 9440) of
+	// the TrustedProxies, which must remove this header from the requests of their clients.
+	// Authorize then finds the certificate in the VerifiedChains of the request. Other
+	// relays are sent the certificates that this one has verified. Default: the header
+	// counts for nothing.
+	ClientCAs func() *x509.CertPool
+
 	// Session adjusts the sessions; Role isn't used. Unread, by default 256 MiB, is shared
 	// by all of them.
 	Session tunnel.SessionOptions
@@ -128,6 +138,7 @@ type Relay struct {
 	opts   Options
 	logger *slog.Logger
 	holds  chan struct{} // holds a token for each handshake that waits
+	lists  chan struct{} // and for each list of all relays
 
 	running  sync.WaitGroup // one for each session and stream
 	up, down atomic.Int64   // bytes to Workers, and from them
@@ -137,7 +148,8 @@ type Relay struct {
 	arrivals map[string]*arrival
 	sessions map[*session]struct{}
 	hops     map[hop]struct{}
-	subjects map[string]int // sessions and their handshakes, by Grant.Subject
+	hopped   map[string]*session // those that were sent on, by HopHeader
+	subjects map[string]int      // sessions and their handshakes, by Grant.Subject
 	lastID   uint64
 	totals   Totals // without those that Totals computes
 	draining bool   // Workers are refused
@@ -150,10 +162,12 @@ func New(opts Options) *Relay {
 		opts:     opts,
 		logger:   opts.Logger,
 		holds:    make(chan struct{}, cmp.Or(opts.MaxHolds, DefaultMaxHolds)),
+		lists:    make(chan struct{}, maxLists),
 		names:    map[string]*worker{},
 		arrivals: map[string]*arrival{},
 		sessions: map[*session]struct{}{},
 		hops:     map[hop]struct{}{},
+		hopped:   map[string]*session{},
 		subjects: map[string]int{},
 		totals:   Totals{Refusals: map[int]uint64{}},
 	}
@@ -173,6 +187,9 @@ func New(opts Options) *Relay {
 func (r *Relay) Upgrade(req *http.Request) (*tunnel.Upgrade, error) {
 	begin := time.Now()
 	s, err := r.parse(req)
+	if err == nil {
+		req, err = r.identify(req)
+	}
 	var up *tunnel.Upgrade
 	if err == nil {
 		up, err = r.admit(req, s)
@@ -197,6 +214,9 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 	if via := req.Header.Get(ViaHeader); CheckName(via) == nil && r.trusts(req.RemoteAddr) {
 		s.via = via
 	}
+	if secret := req.Header.Get(HopHeader); len(secret) <= maxSecret && req.Header.Get(ViaHeader) != "" {
+		s.hop = secret
+	}
 	if s.name, err = parsePath(req.URL.EscapedPath(), r.opts.Base); err != nil {
 		return s, err
 	}
@@ -210,6 +230,9 @@ func (r *Relay) parse(req *http.Request) (*session, error) {
 			return s, err
 		}
 		if s.seq, err = parseSeq(req.Header.Get(SeqHeader)); err != nil {
+			return s, err
+		}
+		if s.since, err = parseSince(req.Header.Get(SinceHeader), time.Now()); err != nil {
 			return s, err
 		}
 	}
@@ -237,8 +260,12 @@ func (r *Relay) admit(req *http.Request, s *session) (up *tunnel.Upgrade, err er
 
 // upgrade returns the response that starts s, which serve uses.
 func (r *Relay) upgrade(s *session, serve func(*session)) *tunnel.Upgrade {
+	header := r.header()
+	if s.role == Serve {
+		header.Set(SinceHeader, strconv.FormatInt(s.since.UnixNano(), 10))
+	}
 	return &tunnel.Upgrade{
-		Header:       r.header(),
+		Header:       header,
 		Subprotocols: []string{string(s.role)},
 		Serve: func(conn *websocket.Conn) {
 			role := wsmux.Client
@@ -256,7 +283,7 @@ func (r *Relay) upgrade(s *session, serve func(*session)) *tunnel.Upgrade {
 
 func (r *Relay) header() http.Header {
 	if r.opts.ID == "" {
-		return nil
+		return http.Header{}
 	}
 	return http.Header{RelayHeader: {r.opts.ID}}
 }
@@ -265,6 +292,7 @@ func (r *Relay) header() http.Header {
 const (
 	InstanceHeader = "Wstun-Instance" // a Worker's process, 32 hexadecimal digits
 	SeqHeader      = "Wstun-Seq"      // the number of the dial of that process; default 0
+	SinceHeader    = "Wstun-Since"    // when a relay has first accepted that process; the Worker repeats it
 	RelayHeader    = "Wstun-Relay"    // the ID of the relay that has the session
 	ViaHeader      = "Wstun-Via"      // the ID of the relay that has sent the handshake on
 )

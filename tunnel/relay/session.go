@@ -20,8 +20,10 @@ type session struct {
 	id                     uint64
 	role                   Role
 	name, instance, remote string
-	seq                    uint64 // of the Worker's dial
-	via                    string // the ID of the relay that has sent the handshake on
+	seq                    uint64    // of the Worker's dial
+	since                  time.Time // see Instance
+	via                    string    // the ID of the relay that has sent the handshake on
+	hop                    string    // the HopHeader of that; "": none
 	grant                  Grant
 	begin                  time.Time
 	worker                 *worker
@@ -58,6 +60,9 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 	s.begin = time.Now()
 	r.mu.Lock()
 	r.sessions[s] = struct{}{}
+	if s.hop != "" {
+		r.hopped[s.hop] = s
+	}
 	if s.role == Serve {
 		r.totals.Workers++
 	} else {
@@ -76,6 +81,9 @@ func (r *Relay) start(s *session, conn *websocket.Conn, role wsmux.Role) error {
 func (r *Relay) finish(s *session) {
 	r.mu.Lock()
 	delete(r.sessions, s)
+	if r.hopped[s.hop] == s {
+		delete(r.hopped, s.hop)
+	}
 	r.mu.Unlock()
 	if r.opts.Observe != nil {
 		r.opts.Observe(s.record())
@@ -120,7 +128,11 @@ func (s *session) dismiss() {
 // serveWorker handles the session of a Worker until it ends.
 func (r *Relay) serveWorker(s *session) {
 	defer r.finish(s)
-	r.arrive(s)
+	if !r.arrive(s) {
+		r.end(s, CloseReplaced, replaced)
+		<-s.Done()
+		return
+	}
 	r.log(slog.LevelInfo, "worker connected", s)
 	go r.refuseStreams(s)
 	select {

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/netdiag"
@@ -14,6 +16,7 @@ import (
 type worker struct {
 	name      string
 	instance  string
+	since     time.Time             // see Instance
 	sessions  []*session            // live ones, oldest first
 	engineers map[*session]struct{} // whose streams go to this instance
 	claims    int                   // to the name
@@ -59,8 +62,9 @@ func (w *worker) is(instance string) bool {
 	return instance != "" && instance == w.instance
 }
 
-// arrive adds the session of a Worker. It replaces another instance of that.
-func (r *Relay) arrive(s *session) {
+// arrive adds the session of a Worker. It replaces an earlier instance of that, and returns false
+// if it is the earlier one itself.
+func (r *Relay) arrive(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining { // admitted before
@@ -73,32 +77,37 @@ func (r *Relay) arrive(s *session) {
 		}
 		s.worker = w
 		w.sessions = append(w.sessions, s)
-		r.claim(w, s.seq)
-		return
+		w.since = s.since
+		r.claim(w, s)
+		return true
+	}
+	if w != nil && cmp.Or(w.since.Compare(s.since), strings.Compare(w.instance, s.instance)) > 0 {
+		return false
 	}
 	if w != nil {
 		r.unlist(w)
 		r.replace(w)
 		r.totals.Takeovers++
 	}
-	w = &worker{name: s.name, instance: s.instance, sessions: []*session{s}, engineers: map[*session]struct{}{}}
+	w = &worker{name: s.name, instance: s.instance, since: s.since, sessions: []*session{s}, engineers: map[*session]struct{}{}}
 	s.worker = w
 	r.names[s.name] = w
-	r.claim(w, s.seq)
+	r.claim(w, s)
 	if a := r.arrivals[s.name]; a != nil {
 		delete(r.arrivals, s.name)
 		close(a.arrived)
 	}
+	return true
 }
 
-// claim claims the name for w, which has dialed for the seq-th time. The caller holds r.mu.
-func (r *Relay) claim(w *worker, seq uint64) {
+// claim claims the name for w, whose newest session is s. The caller holds r.mu.
+func (r *Relay) claim(w *worker, s *session) {
 	if r.opts.Directory == nil {
 		return
 	}
 	w.claims++
 	n, old := w.claims, w.release
-	w.release = r.opts.Directory.Claim(w.name, w.instance, seq, func(instance string) { r.yield(w, n, instance) })
+	w.release = r.opts.Directory.Claim(w.name, Instance{w.instance, s.seq, s.since}, func(instance string) { r.yield(w, n, instance) })
 	if old != nil {
 		old()
 	}

@@ -37,6 +37,7 @@ type frameWriter struct {
 	records *recordsConn // below TLS; may be nil
 	mask    *mask        // nil on the accepting side, which doesn't mask
 	gather  bool         // write header and payload with writev, without a copy
+	try     *tryWriter   // of the same connections, for TryWriteFrame; otherwise nil
 	renew   func() bool  // see retryWhileProgress
 
 	header [maxFrameHeader]byte
@@ -55,6 +56,9 @@ func newFrameWriter(conn net.Conn, records *recordsConn, side Side, renew func()
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		w.gather = w.mask == nil
+	}
+	if w.gather {
+		w.try = newTryWriter(conn)
 	}
 	return w
 }

@@ -121,14 +121,19 @@ func (c *Conn) writeMessage(a, b []byte) error {
 			c.writeErr = c.writeError(err)
 			return c.writeErr
 		}
-		c.queue.recordSent()
-		c.recordSent()
+		c.recordMessage()
 		a, b = a[fromA:], b[fromB:]
 		if len(a)+len(b) == 0 {
 			return nil
 		}
 		c.renewWriteDeadline() // unless the connection is closing: CloseWith has set one
 	}
+}
+
+// recordMessage records that a message was sent.
+func (c *Conn) recordMessage() {
+	c.queue.recordSent()
+	c.recordSent()
 }
 
 func (c *Conn) writeByGorilla(a, b []byte) error {

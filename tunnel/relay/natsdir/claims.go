@@ -12,16 +12,18 @@ type claim struct {
 	Instance string `json:"instance,omitempty"`
 	Seq      uint64 `json:"seq,omitempty"`
 	Relay    string `json:"relay"`
-	At       int64  `json:"at"` // in ns since 1970
+	At       int64  `json:"at"` // the Since of the instance, in ns since 1970
 }
 
 // compare orders the claims to a name, in the same way at all relays: the later dial of one
-// instance is newer, and otherwise the later arrival.
+// instance is newer, and otherwise the later instance. All claims of one instance have the
+// same At, so there is no circle of claims that are each newer than the next, whatever the
+// clocks of the relays say.
 func (c claim) compare(o claim) int {
 	if c.Instance != "" && c.Instance == o.Instance && c.Seq != o.Seq {
 		return cmp.Compare(c.Seq, o.Seq)
 	}
-	return cmp.Or(cmp.Compare(c.At, o.At), cmp.Compare(c.Relay, o.Relay))
+	return cmp.Or(cmp.Compare(c.At, o.At), cmp.Compare(c.Instance, o.Instance), cmp.Compare(c.Relay, o.Relay))
 }
 
 // entry is a name of this relay.

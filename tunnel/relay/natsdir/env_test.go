@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/wstun/wstun/tunnel/relay"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
@@ -128,4 +129,9 @@ func (d *Directory) awaitAt(t *testing.T, name, id string) {
 		got, _ := d.locateWithin(name, 100*time.Millisecond)
 		return got == urlOf(id)
 	})
+}
+
+// from returns an instance at its seq-th dial. Further calls return later ones.
+func from(instance string, seq uint64) relay.Instance {
+	return relay.Instance{ID: instance, Seq: seq, Since: time.Now()}
 }

@@ -2,6 +2,7 @@ package natsdir
 
 import (
 	"testing"
+	"time"
 
 	"github.com/wstun/wstun/tunnel/relay"
 )
@@ -20,6 +21,13 @@ func FuzzMessages(f *testing.F) {
 		}
 		if url := parseURL(data); url != "" && relay.CheckURL(url) != nil {
 			t.Errorf("an invalid URL: %q", url)
+		}
+		ps := newPeers()
+		ps.receive(data)
+		for _, p := range ps.list(time.Time{}) {
+			if relay.CheckURL(p.URL) != nil || relay.CheckName(p.ID) != nil {
+				t.Errorf("an invalid relay: %+v", p)
+			}
 		}
 	})
 }

@@ -17,10 +17,11 @@ const (
 	retryAbsent = time.Second            // in case the message of the arrival is lost
 )
 
-// location is the answer to a request: where a Worker is.
+// location is where a relay, or a Worker is.
 type location struct {
-	URL   string `json:"url,omitempty"` // "": not at this relay any more
-	Relay string `json:"relay,omitempty"`
+	URL     string `json:"url,omitempty"` // "": not at this relay any more
+	Relay   string `json:"relay,omitempty"`
+	Leaving bool   `json:"leaving,omitempty"` // the relay
 }
 
 // parseURL returns the URL in a message of another relay, "" if there is no valid one.

@@ -10,7 +10,7 @@
 // relay is lost. The relay also publishes its claim to wstun.w.NAME when the Worker arrives,
 // and again when it has reconnected with NATS: of two relays that have the name, the one
 // with the older claim yields. Its URL goes to wstun.a.NAME at the same time, for those that
-// wait for the Worker.
+// wait for the Worker. Relays find each other at wstun.relays.
 //
 // Without NATS, relays keep the Workers and the claims that they have, and find no others.
 //
@@ -72,12 +72,16 @@ type Options struct {
 
 // Directory implements relay.Directory. Connect returns one.
 type Directory struct {
-	id, answer string // the answer says where this relay is
-	conn       *nats.Conn
-	claims     *claims
-	messages   chan *nats.Msg
-	closed     chan struct{}
-	running    sync.WaitGroup
+	id, url   string
+	answer    string // where this relay is
+	conn      *nats.Conn
+	claims    *claims
+	peers     *peers
+	inbox     string        // of the answers of peers
+	connected chan struct{} // has a value after each connection
+	messages  chan *nats.Msg
+	closed    chan struct{}
+	running   sync.WaitGroup
 }
 
 // Connect returns a Directory. It connects in the background, again and again, and doesn't
@@ -86,7 +90,7 @@ func Connect(opts Options) (*Directory, error) {
 	if err := relay.CheckURL(opts.URL); err != nil {
 		return nil, fmt.Errorf("URL %q: %w", opts.URL, err)
 	}
-	answer, err := json.Marshal(location{opts.URL, opts.ID})
+	answer, err := json.Marshal(location{URL: opts.URL, Relay: opts.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +98,18 @@ func Connect(opts Options) (*Directory, error) {
 		return nil, errors.New("ID or URL too long")
 	}
 	d := &Directory{
-		id: opts.ID, answer: string(answer), claims: newClaims(),
+		id: opts.ID, url: opts.URL, answer: string(answer), claims: newClaims(), peers: newPeers(),
+		inbox: nats.NewInbox(), connected: make(chan struct{}, 1),
 		messages: make(chan *nats.Msg, maxPending), closed: make(chan struct{}),
 	}
 	if d.conn, err = nats.Connect(opts.Servers, append(opts.files(), d.options(newConnLog(opts.Logger))...)...); err != nil {
 		return nil, err
+	}
+	for _, subject := range []string{peersSubject, d.inbox} {
+		if _, err := d.conn.ChanSubscribe(subject, d.messages); err != nil {
+			d.conn.Close()
+			return nil, err
+		}
 	}
 	d.running.Go(d.run)
 	return d, nil
@@ -122,6 +133,10 @@ func (d *Directory) options(log *connLog) []nats.Option {
 	connected := func(c *nats.Conn) {
 		log.connected(c.ConnectedUrlRedacted())
 		d.claims.changeAll()
+		select {
+		case d.connected <- struct{}{}:
+		default:
+		}
 	}
 	return []nats.Option{
 		nats.Name("wstun relay " + d.id),
@@ -150,16 +165,17 @@ func (d *Directory) options(log *connLog) []nats.Option {
 // Close withdraws all claims. No yield is called afterwards.
 func (d *Directory) Close() {
 	close(d.closed)
+	d.leave()
 	d.conn.Close()
 	d.running.Wait()
 }
 
 // Claim implements relay.Directory. It ignores invalid names.
-func (d *Directory) Claim(name, instance string, seq uint64, yield func(instance string)) (release func()) {
+func (d *Directory) Claim(name string, by relay.Instance, yield func(instance string)) (release func()) {
 	if relay.CheckName(name) != nil {
 		return func() {}
 	}
-	return d.claims.add(name, &ownClaim{claim{instance, seq, d.id, time.Now().UnixNano()}, yield})
+	return d.claims.add(name, &ownClaim{claim{by.ID, by.Seq, d.id, by.Since.UnixNano()}, yield})
 }
 
 // run publishes the claims and answers messages.
@@ -172,6 +188,8 @@ func (d *Directory) run() {
 			for name := range d.claims.takeChanged() {
 				d.publish(name)
 			}
+		case <-d.connected:
+			_ = d.announce() // an error means that there will be another connection
 		case m := <-d.messages:
 			d.receive(m)
 		}
@@ -206,8 +224,19 @@ type message struct {
 	Claim *claim `json:"claim,omitempty"`
 }
 
-// receive handles a message to a name of this relay.
+// respond answers a request, at an inbox only.
+func (d *Directory) respond(m *nats.Msg, answer string) {
+	if strings.HasPrefix(m.Reply, nats.InboxPrefix) {
+		_ = m.Respond([]byte(answer))
+	}
+}
+
+// receive handles a message to a name of this relay, or to all relays.
 func (d *Directory) receive(m *nats.Msg) {
+	if m.Subject == peersSubject || m.Subject == d.inbox {
+		d.answerPeer(m)
+		return
+	}
 	name, ok := strings.CutPrefix(m.Subject, namePrefix)
 	if !ok || len(m.Data) > maxPayload {
 		return
@@ -217,9 +246,7 @@ func (d *Directory) receive(m *nats.Msg) {
 		if d.claims.has(name) {
 			answer = d.answer
 		}
-		if strings.HasPrefix(m.Reply, nats.InboxPrefix) {
-			_ = m.Respond([]byte(answer))
-		}
+		d.respond(m, answer)
 		return
 	}
 	if c, ok := parseClaim(m.Data); ok {

@@ -24,7 +24,7 @@ func ignore(string) {}
 func TestLocate(t *testing.T) {
 	t.Parallel()
 	ds := connectAll(t, newServer(t, nil).ClientURL(), "r1", "r2", "r3")
-	release := ds[0].Claim("w", instanceA, 1, ignore)
+	release := ds[0].Claim("w", from(instanceA, 1), ignore)
 	for _, d := range ds[1:] {
 		d.awaitAt(t, "w", "r1")
 		if url, err := d.locateWithin("w2", short); url != "" || !errors.Is(err, context.DeadlineExceeded) {
@@ -58,6 +58,8 @@ func TestArrival(t *testing.T) {
 	}
 	located := make(chan result, 1)
 	var begin time.Time
+	ds[1].awaitPeers(t, "r1") // further messages are answers to Locate
+	subs, answers := ds[1].conn.NumSubscriptions(), ds[1].conn.Stats().InMsgs
 	go func() {
 		url, err := ds[1].locateWithin("w", tunneltest.Patience)
 		if err != nil {
@@ -65,9 +67,9 @@ func TestArrival(t *testing.T) {
 		}
 		located <- result{url, time.Since(begin)}
 	}()
-	tunneltest.Eventually(t, "the subscription", func() bool { return ds[1].conn.NumSubscriptions() > 0 && ds[1].conn.Stats().InMsgs >= 2 })
+	tunneltest.Eventually(t, "the subscription", func() bool { return ds[1].conn.NumSubscriptions() > subs && ds[1].conn.Stats().InMsgs >= answers+2 })
 	begin = time.Now()
-	ds[0].Claim("w", instanceA, 1, ignore)
+	ds[0].Claim("w", from(instanceA, 1), ignore)
 	if r := tunneltest.Await(t, "Locate", located); r.url != urlOf("r1") {
 		t.Errorf("Locate = %q, want r1", r.url)
 	} else if r.took > retryAbsent/2 {
@@ -80,7 +82,9 @@ func TestYield(t *testing.T) {
 	t.Parallel()
 	ds := connectAll(t, newServer(t, nil).ClientURL(), "r1", "r2", "r3")
 	var ys [3]yields
-	claim := func(i int, instance string, seq uint64) func() { return ds[i].Claim("w", instance, seq, ys[i].yield) }
+	claim := func(i int, instance string, seq uint64) func() {
+		return ds[i].Claim("w", from(instance, seq), ys[i].yield)
+	}
 	old := claim(0, instanceA, 1)
 	ds[2].awaitAt(t, "w", "r1")
 	claim(0, instanceA, 2)
@@ -114,9 +118,9 @@ func TestReconnect(t *testing.T) {
 			tunneltest.Eventually(t, "the loss", func() bool { return !cut.conn.IsConnected() })
 			var here, there yields
 			seq := map[string]uint64{newest: 2}
-			ds[0].Claim("w", instanceA, 1+seq["r1"], here.yield)
-			cut.Claim("w", instanceA, 1+seq["r2"], there.yield)
-			cut.Claim("w2", instanceA, 1, ignore)
+			ds[0].Claim("w", from(instanceA, 1+seq["r1"]), here.yield)
+			cut.Claim("w", from(instanceA, 1+seq["r2"]), there.yield)
+			cut.Claim("w2", from(instanceA, 1), ignore)
 			if _, err := cut.locateWithin("w", short); !errors.Is(err, errDown) {
 				t.Errorf("Locate without NATS: %v, want %v", err, errDown)
 			}
@@ -142,7 +146,7 @@ func TestStartWithout(t *testing.T) {
 	proxy := tunneltest.NewRelay(t, s.Addr().String())
 	proxy.Freeze()
 	d := connect(t, "r1", "nats://"+proxy.Addr())
-	d.Claim("w", instanceA, 1, ignore)
+	d.Claim("w", from(instanceA, 1), ignore)
 	if _, err := d.locateWithin("w2", short); !errors.Is(err, errDown) {
 		t.Errorf("Locate without NATS: %v, want %v", err, errDown)
 	}
@@ -162,7 +166,7 @@ func TestServerLost(t *testing.T) {
 			for i, servers := range []string{"nats://" + proxy.Addr(), two.ClientURL(), "nats://" + proxy.Addr()} {
 				d := connectAll(t, servers, fmt.Sprint("r", i))[0]
 				ds = append(ds, d)
-				d.Claim(fmt.Sprint("w", i), instanceA, 1, ignore)
+				d.Claim(fmt.Sprint("w", i), from(instanceA, 1), ignore)
 			}
 			findAll := func() {
 				for i, d := range ds {
@@ -199,7 +203,7 @@ func TestHostile(t *testing.T) {
 	s := newServer(t, nil)
 	ds := connectAll(t, s.ClientURL(), "r1", "r2")
 	var y yields
-	ds[0].Claim("w", instanceA, 1, y.yield)
+	ds[0].Claim("w", from(instanceA, 1), y.yield)
 	ds[1].awaitAt(t, "w", "r1")
 	rogue := raw(t, s.ClientURL())
 	for i, answer := range []string{
@@ -247,13 +251,13 @@ func TestHostile(t *testing.T) {
 		t.Errorf("yields to %v", got)
 	}
 	for _, name := range []string{"", "*", ">", "a.b", "A", "w ", "%77", strings.Repeat("a", 64)} {
-		ds[1].Claim(name, instanceA, 1, ignore)()
+		ds[1].Claim(name, from(instanceA, 1), ignore)()
 		if _, err := ds[1].locateWithin(name, short); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Locate(%q) = %v, want an error", name, err)
 		}
 	}
-	if n := ds[1].conn.NumSubscriptions(); n > 1 {
-		t.Errorf("%d subscriptions, want at most the one for answers", n)
+	if n := ds[1].conn.NumSubscriptions(); n > 3 {
+		t.Errorf("%d subscriptions, want at most those for answers and of relays", n)
 	}
 	_ = rogue.Publish(namePrefix+"w", newest)
 	tunneltest.Eventually(t, "the yield to a valid claim", func() bool { return len(y.get()) == 1 })
@@ -271,7 +275,7 @@ func TestCost(t *testing.T) { // not parallel: it measures the heap
 	}
 	before := heap()
 	for _, name := range list {
-		d.Claim(name, instanceA, 1, ignore)
+		d.Claim(name, from(instanceA, 1), ignore)
 	}
 	tunneltest.Eventually(t, "the subscriptions", func() bool { return d.conn.NumSubscriptions() >= names })
 	cost := (heap() - before) / names
