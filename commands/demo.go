@@ -104,7 +104,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) error {
 
 	m := out.monitor
 	m.Listening(endpoint.Addr(local))
-	m.SetTarget(url)
+	m.SetUsable(url)
 	m.Calls, m.Ended, m.Lost = forwarder.Calls, forwarder.Ended(), traced.Lost
 	answers, err := p.startAdmin(ctx, &adminOptions{}, &admin.Admin{Attach: traced.Attach, Reconnect: forwarder.Reconnect}, out)
 	if err == nil {

@@ -19,11 +19,11 @@ var examples = map[string][]example{
 		{"Serve a demo Hub at ws://127.0.0.1:7070/", "wstun serve"},
 		{"Serve an existing gRPC server to a Worker that accepts WebSockets", "wstun serve --upstream :9000 --token-file token \\\n  wss://worker.example/v1/ws/sync"},
 		{"Stand in for a Hub, with answers from a file", "wstun serve --stub hub.yaml --proto hub.proto"},
-		{"Wait for Workers, with TLS and a token", "wstun serve --accept :8443 --cert cert.pem --key key.pem --token-file token"},
+		{"Wait for Workers, with TLS and a token", "wstun serve --accept 0.0.0.0:8443 --cert cert.pem --key key.pem \\\n  --token-file token"},
 	},
 	"dial": {
 		{"Let gRPC clients at 127.0.0.1:50051 into a session", "wstun dial wss://worker.example/v1/ws/sync"},
-		{"Stand in for a Worker: wait for the Hub, call it at a local port", "wstun dial --accept :8443 --path /v1/ws/sync --token-file token"},
+		{"Stand in for a Worker: wait for the Hub, call it at a local port", "wstun dial --accept 0.0.0.0:8443 --path /v1/ws/sync --token-file token"},
 		{"Run a command with a tunnel", "wstun dial --listen :0 wss://worker.example/v1/ws/sync -- \\\n  sh -c 'grpcurl -plaintext \"$WSTUN_ADDR\" list'"},
 		{"Print every RPC and its messages", "wstun dial --trace-messages wss://worker.example/v1/ws/sync"},
 	},
@@ -34,7 +34,7 @@ var examples = map[string][]example{
 	},
 	"relay": {
 		{"Let workers and engineers on this machine meet", "wstun relay"},
-		{"For other machines: with TLS, and tokens for names", "wstun relay --accept :8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
+		{"For other machines: with TLS, and tokens for names", "wstun relay --accept 0.0.0.0:8443 --cert cert.pem --key key.pem \\\n  --policy policy.yaml --audit audit.jsonl"},
 		{"As one of several", "wstun relay --accept 10.0.3.7:7070 --policy policy.yaml \\\n  --directory nats://10.0.3.1,nats://10.0.3.2 --trusted-proxy 10.0.3.0/24"},
 	},
 	"workers": {

@@ -144,6 +144,8 @@ func handshakeHint(he *tunnel.HandshakeError, given usage.Given) string {
 		return hintWSS
 	case he.StatusCode == http.StatusUnauthorized:
 		return unauthorizedHint(he, given)
+	case he.StatusCode == http.StatusForbidden && strings.Contains(he.Body, "is not a loopback address"):
+		return "the peer accepts on loopback alone: have the proxy in front of it send the Host of a loopback address, such as localhost"
 	case he.StatusCode == http.StatusForbidden && !given.Set(tokenFlag) && !given.Set("cert") && !he.Authorized:
 		return "the peer may want a token (--token-file, --token-header) or a client certificate (--cert), or refuse the URL's host"
 	case he.StatusCode == http.StatusForbidden:

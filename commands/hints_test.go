@@ -43,6 +43,7 @@ func TestHint(t *testing.T) {
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Negotiate", "NTLM"}}, nil, "the peer wants Negotiate or NTLM, which wstun doesn't speak", "token"},
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Basic", "bearer"}}, nil, "give the peer's token", "Basic"},
 		{&tunnel.HandshakeError{StatusCode: 403}, nil, "the peer may want a token", "check"},
+		{&tunnel.HandshakeError{StatusCode: 403, Body: `wstun: host "hub.example" is not a loopback address`}, nil, "the Host of a loopback address", "token"},
 		{&tunnel.HandshakeError{StatusCode: 403}, given("cert"), "check the token", "may want"},
 		{&tunnel.HandshakeError{StatusCode: 400, WantsTLS: true}, nil, "try wss://", ""},
 		{&tunnel.HandshakeError{StatusCode: 429, RetryAfter: 4e9}, nil, "no other dial for 4s", ""},

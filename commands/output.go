@@ -184,7 +184,7 @@ func (o *output) setReady(to string, lines ...string) bool {
 			return false
 		}
 	}
-	o.monitor.SetTarget(to)
+	o.monitor.SetUsable(to)
 	o.notifySystemd(daemon.SdNotifyReady)
 	o.event("ready", map[string]any{})
 	if o.lines == nil {

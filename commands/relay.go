@@ -179,8 +179,8 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	acceptor := tunnel.NewAcceptor(&tunnel.Sessions{}, accept)
 	out.listening("url", url)
 	answers.report(out)
-	m.SetBound()
 	out.setReady("workers", url)
+	m.SetBound()
 	failed := make(chan error, 1)
 	go func() { failed <- acceptor.Serve(l) }()
 	select {

@@ -130,11 +130,11 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	}})
 	if l != nil {
 		out.listening("url", url)
-		m.SetBound()
 	}
 	answers.report(out)
 	if l != nil {
 		out.setReady(o.served(), url)
+		m.SetBound()
 	}
 	o.readyTimeout.apply(ctx, out, sessions)
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)

@@ -167,6 +167,9 @@ func (p *program) untilReady(ctx context.Context, o *statusOptions) error {
 				return nil
 			}
 		}
+		if hasEnded(err) {
+			return fmt.Errorf("%w: %w", tunnel.ErrNoSession, err)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -185,6 +188,15 @@ func isRefusal(err error) bool {
 		Refused() bool
 	}](err)
 	return ok && r.Refused()
+}
+
+// hasEnded reports whether the process to ask has ended.
+func hasEnded(err error) bool {
+	e, ok := errors.AsType[interface {
+		error
+		Ended() bool
+	}](err)
+	return ok && e.Ended()
 }
 
 // notReady returns why not all processes are ready, or nil.

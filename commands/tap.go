@@ -248,8 +248,8 @@ func (t *tapping) run(ctx context.Context) error {
 	}
 	t.out.listening("url", url)
 	answers.report(t.out)
-	m.SetBound()
 	t.out.setReady(endpoint.Redact(t.dial.URL), url)
+	m.SetBound()
 	err = acceptor.Serve(l)
 	// The sessions have a moment to end by themselves.
 	const drainTimeout = time.Second

@@ -32,6 +32,7 @@ import (
 // busy returns the Monitor of a process with sessions, calls and losses.
 func busy() *monitor.Monitor {
 	m := monitor.New(monitor.Info{Command: "serve", Version: "1.2.3"})
+	m.SetUsable("ws://hub.example/")
 	m.Calls = func() []rpc.Call { return []rpc.Call{{Method: "/a.B/Watch", Session: 2, Begun: time.Now()}} }
 	m.Ended = &rpc.Counts{}
 	for _, code := range []codes.Code{codes.OK, codes.OK, codes.NotFound, rpc.NoStatus, rpc.NoStatus} {
@@ -174,6 +175,7 @@ func TestReadyz(t *testing.T) {
 	check("/readyz", 503, "no session yet\n")
 	m.Retrying(time.Second, monitor.Name, "lookup hub.internal: no such host")
 	check("/readyz", 503, "no session\n") // the reason has names that not everyone may know
+	m.SetUsable("ws://hub.example/")
 	m.Up(&monitor.Link{ID: 1, Stats: func() monitor.Stats { return monitor.Stats{} }})
 	check("/readyz", 200, "ok\n")
 	m.Upstreams = func() []monitor.Upstream {

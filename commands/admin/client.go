@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wstun/wstun/commands/monitor"
@@ -77,7 +78,7 @@ func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
 			clients = append(clients, newSocketClient(path))
 		}
 		if len(clients) == 0 {
-			return nil, notFoundError(pid)
+			return nil, &notFoundError{pid, !exists(pid)}
 		}
 		return clients, nil
 	}
@@ -100,15 +101,34 @@ func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
 	return []*Client{newClient(attach, "http://"+addr.String(), token, nil)}, nil
 }
 
-// notFoundError says that no process has this ID.
-type notFoundError int
-
-func (e notFoundError) Error() string {
-	return fmt.Sprintf("--attach %d: no wstun of this user has this process ID and a control socket", int(e))
+// exists reports whether there is a process with this ID.
+func exists(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = p.Release() }()
+	return !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
+// notFoundError says that no wstun that can be asked has this process ID.
+type notFoundError struct {
+	pid   int
+	ended bool // there is no process with this ID at all
+}
+
+func (e *notFoundError) Error() string {
+	if e.ended {
+		return fmt.Sprintf("--attach %d: no process has this ID; it may have ended", e.pid)
+	}
+	return fmt.Sprintf("--attach %d: no wstun of this user has this process ID and a control socket", e.pid)
+}
+
+// Ended reports whether the process has ended, so that there is nothing to wait for.
+func (e *notFoundError) Ended() bool { return e.ended }
+
 // Hint returns advice.
-func (notFoundError) Hint() string { return runningHint() }
+func (*notFoundError) Hint() string { return runningHint() }
 
 // runningHint names the running processes.
 func runningHint() string {

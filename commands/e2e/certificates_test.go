@@ -17,11 +17,11 @@ import (
 )
 
 // writeCertificates writes to dir, as NAME.pem and NAME.key, two authorities (ca
-// and other), a certificate by ca for a server at 127.0.0.1 (server), and
-// certificates by both for a client (client, with that as its DNS name, and otherclient). check ends the
-// test on an error.
-func writeCertificates(dir string, check func(error)) {
-	f := certificateFolder{dir, check}
+// and other), a certificate by ca for a server at 127.0.0.1 and *.example (server), and
+// certificates by both for a client (client, with that as its DNS name, and otherclient), which expire
+// after validity. check ends the test on an error.
+func writeCertificates(dir string, validity time.Duration, check func(error)) {
+	f := certificateFolder{dir, time.Now().Add(validity), check}
 	ca, caKey := f.certificate("ca", nil, nil)
 	f.certificate("server", ca, caKey)
 	f.certificate("client", ca, caKey)
@@ -30,8 +30,9 @@ func writeCertificates(dir string, check func(error)) {
 }
 
 type certificateFolder struct {
-	dir   string
-	check func(error)
+	dir     string
+	expires time.Time
+	check   func(error)
 }
 
 // certificate writes a certificate signed by ca, or a self-signed authority if ca is nil.
@@ -42,13 +43,16 @@ func (f certificateFolder) certificate(name string, ca *x509.Certificate, caKey 
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
 		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
+		NotAfter:     f.expires,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	if name == "client" {
+	switch name {
+	case "client":
 		template.DNSNames = []string{name}
+	case "server":
+		template.DNSNames = []string{"*.example"}
 	}
 	if ca == nil {
 		ca, caKey = template, key

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // examplePeers are processes, and a recording, that examples use in place of their own.
@@ -42,7 +43,7 @@ func (p *examplePeers) run(t *testing.T, line string) {
 		}
 		runExample(t, dir, strings.NewReplacer(
 			"wss://worker.example/v1/ws/sync", url, "wss://relay.example/", p.relay, "ws://127.0.0.1:7070/", url, " URL", " "+url,
-			" :9000", " "+p.plain, " :8443", " 127.0.0.1:0", " 10.0.3.7:7070", " 127.0.0.1:0", "nats://10.0.3.1,nats://10.0.3.2", "nats://127.0.0.1:1", "4711", p.pid, "--attach PID", "--attach "+p.pid,
+			" :9000", " "+p.plain, " 0.0.0.0:8443", " 127.0.0.1:0", " 10.0.3.7:7070", " 127.0.0.1:0", "nats://10.0.3.1,nats://10.0.3.2", "nats://127.0.0.1:1", "4711", p.pid, "--attach PID", "--attach "+p.pid,
 		).Replace(line))
 	})
 }
@@ -99,7 +100,7 @@ func helpExamples(t *testing.T, command string) (lines []string) {
 func exampleFolder(t *testing.T, recording string) string {
 	t.Helper()
 	dir := t.TempDir()
-	writeCertificates(dir, func(err error) {
+	writeCertificates(dir, 100*24*time.Hour, func(err error) {
 		if err != nil {
 			t.Fatal(err)
 		}

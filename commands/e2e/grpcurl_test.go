@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,7 +36,7 @@ func TestAsGrpcurl(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "sink.proto"), []byte(sinkProto), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writeCertificates(dir, func(err error) {
+	writeCertificates(dir, time.Hour, func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

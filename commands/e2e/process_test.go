@@ -169,6 +169,12 @@ func startDaemon(t *testing.T, prog string, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(prog, args...)
 	cmd.Env = environ()
+	return runDaemon(t, cmd)
+}
+
+// runDaemon starts a command, which is killed when t ends.
+func runDaemon(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	p, err := startProcess(cmd, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)

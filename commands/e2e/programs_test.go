@@ -123,7 +123,8 @@ func copyBoth(a, b net.Conn) {
 }
 
 // proxy is an HTTP proxy for CONNECT alone and for one user:password, its first argument.
-// With more arguments, it offers these authentication schemes and accepts no Basic.
+// With more arguments, it offers these authentication schemes and accepts no Basic. It
+// connects to the unix socket in the variable NAMES for any name of a host.
 func proxy() {
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(os.Args[1]))
 	l := mustListen()
@@ -134,12 +135,11 @@ func proxy() {
 			return
 		}
 		fmt.Println(r.Method, r.Host)
-		addr, err := netip.ParseAddrPort(r.Host)
-		if err != nil { // a name, which isn't looked up
-			w.WriteHeader(http.StatusBadGateway)
-			return
+		network, addr := "tcp", r.Host
+		if _, err := netip.ParseAddrPort(addr); err != nil { // a name, which isn't looked up
+			network, addr = "unix", os.Getenv("NAMES")
 		}
-		target, err := net.Dial("tcp", addr.String())
+		target, err := net.Dial(network, addr)
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return

@@ -177,10 +177,10 @@ func TestReadmeLibraryExample(t *testing.T) {
 
 func unindent(s string) string { return regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(s, "") }
 
-// TestLinks looks up the relative links of the README and the manual, also their anchors.
+// TestLinks looks up the relative links of the README, the manual and the recipes, also their anchors.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"README.md", "commands/REFERENCE.md"} {
+	for _, path := range []string{"README.md", "commands/REFERENCE.md", "commands/RECIPES.md"} {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

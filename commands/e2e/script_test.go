@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -220,5 +221,5 @@ func cmdCerts(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: certs")
 	}
-	writeCertificates(ts.MkAbs("."), ts.Check)
+	writeCertificates(ts.MkAbs("."), time.Hour, ts.Check)
 }

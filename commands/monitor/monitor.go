@@ -57,7 +57,7 @@ type Monitor struct {
 
 	mu        sync.Mutex
 	addresses []string // where it listens
-	target    string   // where calls go, or the sessions
+	target    string   // where calls go, or the sessions; empty until the process is usable
 	sessions  []*Link  // that haven't ended, oldest first
 	ended     []Session
 	sum       totals // of ended sessions
@@ -90,10 +90,11 @@ func (m *Monitor) Listening(address string) {
 	m.change(func() { m.addresses = append(m.addresses, address) })
 }
 
-// SetTarget sets where sessions or calls lead.
-func (m *Monitor) SetTarget(target string) { m.change(func() { m.target = target }) }
+// SetUsable says that the process has become usable, and where sessions or calls lead. A
+// process that dials isn't ready before: its ready file must be there then.
+func (m *Monitor) SetUsable(target string) { m.change(func() { m.target = target }) }
 
-// SetBound says that WebSockets are accepted now.
+// SetBound says that WebSockets are accepted now, and the ready file is there.
 func (m *Monitor) SetBound() { m.change(func() { m.bound = true }) }
 
 // SetDraining says that the process is about to end.

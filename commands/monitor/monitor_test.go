@@ -45,6 +45,8 @@ func TestDialingState(t *testing.T) {
 	}
 	st := &Stats{Bytes: Bytes{In: 3, Out: 4}, Opened: 2, RoundTrip: time.Millisecond}
 	m.Up(link(1, st))
+	checkState(t, m, "waiting") // for the ready file
+	m.SetUsable("ws://hub.example/")
 	checkState(t, m, "ready")
 	if m.Status().Retry != nil {
 		t.Error("a retry is still announced")

@@ -50,6 +50,7 @@ func TestRelaySessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.SetBound()
+	tunneltest.Eventually(t, "the relay counts the bytes that it has forwarded", func() bool { return m.Totals().Bytes.In == 5 })
 	st := m.Status()
 	if len(st.Sessions) != 2 || !st.Ready {
 		t.Fatalf("the status is %+v", st)

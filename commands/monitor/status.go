@@ -119,7 +119,7 @@ func (m *Monitor) state() (string, bool) {
 	switch {
 	case m.draining:
 		return "draining", false
-	case m.Accepting && m.bound, !m.Accepting && slices.ContainsFunc(m.sessions, up):
+	case m.Accepting && m.bound, !m.Accepting && m.target != "" && slices.ContainsFunc(m.sessions, up):
 		return "ready", true
 	}
 	return "waiting", false
