@@ -94,6 +94,7 @@ type module struct {
 
 // linked returns the modules of all platforms, by their paths.
 func linked(t *testing.T) map[string]module {
+	t.Helper()
 	goroot := strings.TrimSpace(string(run(t, nil, "go", "env", "GOROOT")))
 	modules := map[string]module{"std": {goroot, map[string]bool{goroot: true}}}
 	for _, platform := range platforms {
