@@ -106,6 +106,7 @@ var examples = map[string][]example{
 	},
 	"version": {
 		{"Print the version", "wstun version"},
+		{"Print it with the commit, for a script", "wstun version --output json"},
 	},
 	"help": {
 		{"Print the commands", "wstun help"},

@@ -314,6 +314,7 @@ func TestOptions(t *testing.T) {
 		{"workers", "ws://h/", "a", "b"},
 		{"demo", "x"},
 		{"version", "x"},
+		{"version", "--output", "xml"},
 		{"serve", "ws://a/", "ws://b/"},
 	} {
 		if options, err := parse(t, args...); exitStatus(err) != exitUsage {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gorilla/websocket"
 	"github.com/urfave/cli/v2"
 
@@ -184,6 +185,7 @@ func (o *output) setReady(to string, lines ...string) bool {
 		}
 	}
 	o.monitor.SetUsable(to)
+	o.notifySystemd(daemon.SdNotifyReady)
 	o.event("ready", map[string]any{})
 	if o.lines == nil {
 		o.logger.Info("ready")
@@ -213,6 +215,7 @@ func (o *output) retry(in time.Duration, reason error) {
 		o.logger.Debug("retry", attrs...)
 		return
 	}
+	o.systemdStatus("no session: " + reason.Error())
 	h := cmp.Or(hint(reason, o.given), dialHint(reason))
 	if o.lines != nil {
 		o.sayRetry(in, reason, isKnown, h)
@@ -270,6 +273,7 @@ func (o *output) newSessions() *tunnel.Sessions {
 
 func (o *output) sessionUp(l *monitor.Link) {
 	o.monitor.Up(l)
+	o.systemdStatus("session up: " + l.Remote)
 	o.event("session_up", map[string]any{"session": l.ID, "remote": l.Remote})
 	if o.lines != nil {
 		o.lines.write(slog.LevelInfo, terminal.Green, "session up", ": "+l.Remote)
@@ -317,6 +321,7 @@ func (o *output) sessionDown(d *down) {
 // and, if the end of ctx is a signal, how to stop at once.
 func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, shutdown func(context.Context) error) {
 	o.monitor.SetDraining()
+	o.notifySystemd(daemon.SdNotifyStopping)
 	level := slog.LevelInfo
 	if o.command && calls > 0 { // COMMAND has ended, and wstun goes on
 		level = slog.LevelWarn
