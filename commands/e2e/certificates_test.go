@@ -17,14 +17,15 @@ import (
 )
 
 // writeCertificates writes to dir, as NAME.pem and NAME.key, two authorities (ca
-// and other), a certificate by ca for a server at 127.0.0.1 and *.example (server) and for
-// workers (w-1 and w-2), and certificates by both for a client (client and otherclient), which
-// expire after validity. client, w-1 and w-2 have their names as DNS names. check ends the test
-// on an error.
+// and other), certificates by ca for a server at 127.0.0.1 (server), also at *.example (example),
+// and for workers (w-1 and w-2), and certificates by both for a client (client and otherclient),
+// which expire after validity. client, w-1 and w-2 have their names as DNS names. check ends
+// the test on an error.
 func writeCertificates(dir string, validity time.Duration, check func(error)) {
 	f := certificateFolder{dir, time.Now().Add(validity), check}
 	ca, caKey := f.certificate("ca", nil, nil)
 	f.certificate("server", ca, caKey)
+	f.certificate("example", ca, caKey)
 	f.certificate("client", ca, caKey)
 	f.certificate("w-1", ca, caKey)
 	f.certificate("w-2", ca, caKey)
@@ -54,7 +55,7 @@ func (f certificateFolder) certificate(name string, ca *x509.Certificate, caKey 
 	switch name {
 	case "client", "w-1", "w-2":
 		template.DNSNames = []string{name}
-	case "server":
+	case "example":
 		template.DNSNames = []string{"*.example"}
 	}
 	if ca == nil {

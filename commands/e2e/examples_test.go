@@ -117,7 +117,8 @@ func helpExamples(t *testing.T, command string) (lines []string) {
 	return lines
 }
 
-// exampleFolder returns a folder with the files that examples use.
+// exampleFolder returns a folder with the files that examples use, without hub.rec if
+// recording is "".
 func exampleFolder(t *testing.T, recording string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,25 +132,27 @@ func exampleFolder(t *testing.T, recording string) string {
 		t.Fatal(err)
 	}
 	for name, target := range map[string]string{
-		"cert.pem": "server.pem", "key.pem": "server.key", "hub.proto": proto, "api": filepath.Dir(proto),
+		"cert.pem": "example.pem", "key.pem": "example.key", "hub.proto": proto, "api": filepath.Dir(proto),
 	} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	recorded, err := os.ReadFile(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"recording":   string(recorded),
-		"hub.rec":     string(recorded), // examples also overwrite it
+	files := map[string]string{
 		"token":       "s3cret-token\n",
 		"config.yaml": "targets: {staging: {url: 'wss://worker.example/v1/ws/sync'}}\n",
 		"hub.yaml":    "methods:\n  wstun.demo.v1.Hub/CreateKey:\n    - reply: {name: k1}\n",
 		"policy.yaml": "tokens: []\n",
 		"script":      "call Echo {\"text\": \"a\"}\n",
-	} {
+	}
+	if recording != "" {
+		text, err := os.ReadFile(recording)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["recording"], files["hub.rec"] = string(text), string(text) // examples also overwrite hub.rec
+	}
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

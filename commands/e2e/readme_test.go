@@ -99,7 +99,7 @@ func TestReadmeCommandLines(t *testing.T) {
 // their order.
 func TestReadmeErrors(t *testing.T) {
 	t.Parallel()
-	dir := exampleFolder(t, os.DevNull)
+	dir := exampleFolder(t, "")
 	hub := startDaemon(t, "wstun", "serve").find(t, `^ws://(.*)/$`)
 	guarded := startDaemon(t, "wstun", "serve", "--path", "/v1/ws/sync", "--token-file", dir+"/token").find(t, `^(ws://.*/)v1/ws/sync$`)
 	secure := startDaemon(t, "wstun", "serve", "--cert", dir+"/cert.pem", "--key", dir+"/key.pem").find(t, `^(wss://.*)$`)

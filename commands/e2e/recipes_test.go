@@ -68,8 +68,8 @@ func newKitchen(t *testing.T, text, upstream string) *kitchen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &kitchen{dir: exampleFolder(t, "none")}
-	k.run(t, "cat cert.pem key.pem >hub.pem && rm hub.rec", os.Environ())
+	k := &kitchen{dir: exampleFolder(t, "")}
+	k.run(t, "cat cert.pem key.pem >hub.pem", os.Environ())
 	public, names := filepath.Join(k.dir, "public.sock"), exec.Command("proxy", "user:secret")
 	names.Env = append(os.Environ(), "NAMES="+public)
 	proxy := runDaemon(t, names).find(t, `^(127.*)$`)
