@@ -78,6 +78,8 @@ func (c *completer) completeKind(ctx context.Context, kind string, before []stri
 		all := completeOneOf("", word, endpoint.DefaultURL, defaultListen)
 		all.Candidates = append(all.Candidates, c.completeTarget(ctx, before, "@", word).Candidates...)
 		return all
+	case "PREFIX":
+		return c.completeWorker(ctx, quietProgram().app().Command(before[0]), before[1:], "", word)
 	case "SERVICE", "METHOD", "SYMBOL":
 		return &completion.Answer{Candidates: matchNames(word, c.names(ctx, kind, before))}
 	}

@@ -155,12 +155,14 @@ func handshakeHint(he *tunnel.HandshakeError, given usage.Given) string {
 		return unauthorizedHint(he, given)
 	case he.StatusCode == http.StatusForbidden && strings.Contains(he.Body, "is not a loopback address"):
 		return "the peer accepts on loopback alone: have the proxy in front of it send the Host of a loopback address, such as localhost"
+	case he.StatusCode == http.StatusForbidden && (strings.Contains(he.Body, " may not serve ") || strings.Contains(he.Body, " may not dial ")):
+		return "the relay's policy has the names that a token or certificate may serve and dial: use another one, or have the policy changed"
 	case he.StatusCode == http.StatusForbidden && !given.Set(tokenFlag) && !given.Set("cert") && !he.Authorized:
 		return "the peer may want a token (--token-file, --token-header) or a client certificate (--cert), or refuse the URL's host"
 	case he.StatusCode == http.StatusForbidden:
 		return "check the token (--token-file, --token-header), the client certificate (--cert) and the URL's host"
 	case he.StatusCode == http.StatusNotFound && strings.Contains(he.Body, "isn't connected"):
-		return "check the name after --to, and that the worker runs wstun serve with this --name at the same relay"
+		return "check the name after --to, as wstun workers prints it, and that the worker runs wstun serve with this --name at the same relay"
 	case he.StatusCode == http.StatusConflict && strings.Contains(he.Body, "another instance"):
 		return hintReplaced
 	case he.StatusCode == http.StatusBadRequest && strings.Contains(he.Body, "this is a relay"):
@@ -174,7 +176,7 @@ func handshakeHint(he *tunnel.HandshakeError, given usage.Given) string {
 	case he.RetryAfter > 0:
 		return "the peer wants no other dial for " + he.RetryAfter.Round(time.Second).String()
 	case he.StatusCode == http.StatusTooManyRequests:
-		return "the peer limits how often it is dialed: try again later"
+		return "the peer limits how often it is dialed, or the number of sessions: try again later, or end one of them"
 	case he.StatusCode == http.StatusBadGateway, he.StatusCode == http.StatusServiceUnavailable, he.StatusCode == http.StatusGatewayTimeout:
 		return "a proxy in front of the peer answers, or the peer is overloaded: is the peer running?"
 	case he.StatusCode == http.StatusOK, he.StatusCode == http.StatusUpgradeRequired:
@@ -189,6 +191,8 @@ func unauthorizedHint(he *tunnel.HandshakeError, given usage.Given) string {
 	switch {
 	case strings.Contains(he.Body, "the token has expired"):
 		return hintExpired
+	case slices.Contains(he.Headers, `www-authenticate: Bearer error="invalid_token"`):
+		return "the peer has received the token, and doesn't accept it: get another one from its issuer"
 	case given.Set("token-header"):
 		return "the peer refuses the token: check it, and the name in --token-header"
 	case given.Set(tokenFlag):

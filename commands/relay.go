@@ -144,6 +144,8 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 		return err
 	}
 	defer audit.close()
+	ctx, stop := e.WatchHangups(ctx)
+	defer stop()
 	l, url, err := e.Listen(ctx, out.logger)
 	if err != nil {
 		return err

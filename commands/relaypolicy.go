@@ -27,7 +27,7 @@ func loadPolicy(path string, keys *keySets) (*policy.Policy, error) {
 var policyKeys = []string{"tokens", "certificates", "issuers"}
 
 func parsePolicy(text []byte, keys *keySets) (*policy.Policy, error) {
-	f := &yamlfile.File{Name: "line"}
+	f := &yamlfile.File{}
 	root := f.Parse(text)
 	if err := f.Err(); err != nil {
 		return nil, err

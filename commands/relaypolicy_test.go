@@ -37,21 +37,21 @@ func TestParsePolicy(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                                     "want a list of tokens",
-		"token: []":                            `line:1: unknown key "token"; did you mean "tokens"?`,
-		"tokens: x":                            "line:1: tokens: want a list",
-		"tokens: [x]":                          "line:1: a token: want name, sha256, serve and dial",
-		"certificates: [x]":                    "line:1: a certificate: want name, serve and dial",
-		"certificates: [{name: a, sha256: x}]": `line:1: unknown key "sha256"`,
+		"token: []":                            `line 1: unknown key "token"; did you mean "tokens"?`,
+		"tokens: x":                            "line 1: tokens: want a list",
+		"tokens: [x]":                          "line 1: a token: want name, sha256, serve and dial",
+		"certificates: [x]":                    "line 1: a certificate: want name, serve and dial",
+		"certificates: [{name: a, sha256: x}]": `line 1: unknown key "sha256"`,
 		"certificates: [{name: a, max-streams: -1}]":                   "max-streams: want a number",
 		"tokens: [{name: a, sha256: " + strings.Repeat("0", 64) + "}]": "no token has this hash",
-		"tokens:\n- name: a":                                                         "line:2: a token without sha256",
-		"tokens: []\nrules: ":                                                        `line:2: unknown key "rules"`,
-		"tokens: [{name: a, sha256: abc}]":                                           "line:1: sha256: want the hash",
+		"tokens:\n- name: a":                                                         "line 2: a token without sha256",
+		"tokens: []\nrules: ":                                                        `line 2: unknown key "rules"`,
+		"tokens: [{name: a, sha256: abc}]":                                           "line 1: sha256: want the hash",
 		"tokens: [{name: a, sha256: " + hash + ", serves: []}]":                      `unknown key "serves"; did you mean "serve"?`,
-		"tokens: [{name: a, sha256: " + hash + ", dial: '*'}]":                       "line:1: dial: want a list of patterns",
+		"tokens: [{name: a, sha256: " + hash + ", dial: '*'}]":                       "line 1: dial: want a list of patterns",
 		"tokens: [{name: a, sha256: " + hash + ", dial: [EU]}]":                      `"a": "EU": not a pattern`,
 		"tokens: [{name: a, sha256: " + hash + "}, {name: b, sha256: " + hash + "}]": `"b": it has the token of "a"`,
-		"tokens: [": "line:2: ",
+		"tokens: [": "line 2: ",
 	} {
 		if _, err := parsePolicy([]byte(text), &keySets{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("parsePolicy(%q) = %v, want %s", text, err, want)

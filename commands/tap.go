@@ -179,6 +179,8 @@ func (p *program) tap(ctx context.Context, o *tapOptions) error {
 	catchBrokenPipes()
 	limitMemory()
 	go trimMemory(ctx)
+	ctx, stop := accept.WatchHangups(ctx)
+	defer stop()
 	return t.run(ctx)
 }
 

@@ -106,7 +106,7 @@ func (p *program) applyTarget(c *cli.Context, in *invocation) error {
 			return err
 		}
 	}
-	isURL := strings.Contains(c.Command.ArgsUsage, "URL")
+	isURL := strings.Contains(c.Command.ArgsUsage, "URL") && in.cmd != "workers" // whose PREFIX may be in its place
 	hasOperand := len(in.args) > i && (isURL || in.given["unix"] || target.IsTarget(in.args[i]))
 	acceptsInstead := in.given["accept"] && in.cmd != "tap" // which also accepts
 	word := p.named.name

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -22,7 +21,10 @@ func (p *prober) relay(ws *websocket.Conn, header http.Header) Result {
 		r.Hint = "leave out --to, or give the URL of a relay"
 		return r
 	}
-	r.Detail = p.opts.Worker + " is connected to relay " + cmp.Or(header.Get(relay.RelayHeader), "without an id")
+	r.Detail = p.opts.Worker + " is connected to the relay"
+	if id := header.Get(relay.RelayHeader); id != "" {
+		r.Detail = p.opts.Worker + " is connected to relay " + id
+	}
 	if via := header.Get(relay.ViaHeader); via != "" {
 		r.Detail += ", a hop after " + via
 	}

@@ -23,7 +23,7 @@ const maxMistakes = 10
 
 // A File collects the mistakes in one file.
 type File struct {
-	Name string // in errors
+	Name string // in errors; empty: their caller names the file
 
 	mistakes []mistake
 }
@@ -48,12 +48,18 @@ func (f *File) Mistakes() int { return len(f.mistakes) }
 func (f *File) Full() bool { return len(f.mistakes) >= maxMistakes }
 
 // Err joins (see [errors.Join]) an error "NAME:LINE: TEXT" for each mistake, in the order of
-// the lines. It is nil without mistakes.
+// the lines. Without a name it is one error, "line LINE: TEXT; line LINE: TEXT". It is nil
+// without mistakes.
 func (f *File) Err() error {
 	slices.SortStableFunc(f.mistakes, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
 	var errs []error
+	var texts []string
 	for _, m := range f.mistakes {
 		errs = append(errs, fmt.Errorf("%s:%d: %s", f.Name, m.line, m.text))
+		texts = append(texts, fmt.Sprintf("line %d: %s", m.line, m.text))
+	}
+	if f.Name == "" && len(texts) > 0 {
+		return errors.New(strings.Join(texts, "; "))
 	}
 	return errors.Join(errs...)
 }

@@ -29,8 +29,8 @@ const (
 	fileRefresh = time.Second
 	keysTimeout = 5 * time.Second
 
-	// leastRefresh is the least time from one load to the next, so that tokens with
-	// unknown keys don't cause more of them.
+	// leastRefresh is the least time from one load from a URL to the next, so that tokens
+	// with unknown keys don't cause more of them.
 	leastRefresh = 10 * time.Second
 
 	maxKeys                = 100
@@ -96,16 +96,12 @@ func (s *KeySet) Refresh() {
 }
 
 // Load loads the keys. It blocks until then, for at most five seconds. The error may be a
-// *tunnel.RefusalError: they were loaded a moment ago.
+// *tunnel.RefusalError: keys at a URL were loaded a moment ago.
 func (s *KeySet) Load(ctx context.Context) error {
-	least := leastRefresh
-	if s.source.File != "" {
-		least = fileRefresh
-	}
 	s.mu.Lock()
 	l := s.loading
 	if l == nil {
-		if wait := least - time.Since(s.tried); wait > 0 {
+		if wait := leastRefresh - time.Since(s.tried); wait > 0 && s.source.File == "" {
 			s.mu.Unlock()
 			return unavailable(wait)
 		}

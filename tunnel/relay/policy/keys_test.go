@@ -159,7 +159,6 @@ func TestKeysInFile(t *testing.T) {
 		t.Error("a file that doesn't exist is loaded")
 	}
 	write(k1)
-	s.age(fileRefresh)
 	if _, err := s.find(t.Context(), "k1", jose.ES256); err != nil {
 		t.Error(err)
 	}
@@ -169,6 +168,12 @@ func TestKeysInFile(t *testing.T) {
 	if _, err := s.find(t.Context(), "k2", jose.ES256); err != nil {
 		t.Error(err)
 	}
+	write(k1) // a moment after the file was read
+	if _, err := s.find(t.Context(), "k1", jose.ES256); err != nil {
+		t.Error(err)
+	}
+	_, err := s.find(t.Context(), "k2", jose.ES256)
+	wantRefusal(t, "a key that isn't in the file", err, 401, "no such key")
 }
 
 // A provider that doesn't answer, or answers with something else, has no keys.
