@@ -2,10 +2,12 @@ package forward
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"testing"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -83,28 +85,31 @@ func TestForwardTLS(t *testing.T) {
 // another one.
 func TestForwardTLSFails(t *testing.T) {
 	t.Parallel()
-	called := make(chan struct{}, 1)
-	_, _, local, streams := secureForwarders(t, func(ctx context.Context) {
-		called <- struct{}{}
-		<-ctx.Done()
-	})
-	answered := make(chan error, 1)
-	go func() { answered <- tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, local), "x") }()
-	tunneltest.Await(t, "the call", called)
-	below, ok := tunneltest.Await(t, "the stream", streams).(*wsmux.TLSConn).NetConn().(interface{ CloseWrite() error })
-	if !ok || below.CloseWrite() != nil {
-		t.Fatal("the stream can't be cut off")
-	}
-	want := "wstun: inner TLS with w-1: " + wsmux.ErrTruncated.Error()
-	if s := status.Convert(tunneltest.Await(t, "the answer", answered)); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), want) {
-		t.Errorf("the call ended with %v, want %s", s, want)
-	}
-
-	client, server := securePair(t, "rival")
-	go server.AcceptEach(func(c wsmux.Conn) { _ = c.Close() })
+	client, server := securePair(t, "w-1")
 	near := &Forwarder{Sessions: newSessions(t)}
 	near.Sessions.Add(client, "")
+	go server.AcceptEach(func(c wsmux.Conn) {
+		framer := http2.NewFramer(c, c)
+		_, _ = io.CopyN(io.Discard, c, int64(len(http2.ClientPreface)))
+		_ = framer.WriteSettings()
+		for {
+			if f, err := framer.ReadFrame(); err != nil || f.Header().Type == http2.FrameHeaders {
+				break
+			}
+		}
+		_ = c.(*wsmux.TLSConn).NetConn().(interface{ CloseWrite() error }).CloseWrite()
+	})
 	err := tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, forward(t, near)), "x")
+	want := "wstun: inner TLS with w-1: " + wsmux.ErrTruncated.Error()
+	if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), want) {
+		t.Errorf("the call ended with %v, want %s", err, want)
+	}
+
+	client, server = securePair(t, "rival")
+	go server.AcceptEach(func(c wsmux.Conn) { _ = c.Close() })
+	near = &Forwarder{Sessions: newSessions(t)}
+	near.Sessions.Add(client, "")
+	err = tunneltest.Call(tunneltest.Soon(t), tunneltest.Caller(t, forward(t, near)), "x")
 	want = "wstun: inner TLS with w-1: tls: failed to verify certificate: x509: certificate is valid for rival, not w-1"
 	if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != want {
 		t.Errorf("a call to a rival = %v, want %s", err, want)
