@@ -185,16 +185,17 @@ func TestForwarderEndsCalls(t *testing.T) {
 		t.Error("a call without a session passes")
 	}
 	tunneltest.Eventually(t, "a refused call is counted", func() bool { return f.Ended().Load()[codes.Unavailable] == 1 })
-	peer := serveCalls(t, f.Sessions, nil)
+	serveCalls(t, f.Sessions, nil)
 	cc := tunneltest.Caller(t, addr)
 	openCall(tunneltest.Soon(t), t, cc)
-	_ = peer.Close()
+	f.Sessions.Snapshot()[0].CloseWithError(errors.New("lost")) // the peer would perhaps end its streams before
 	tunneltest.Eventually(t, "the call of a lost session is counted", func() bool { return f.Ended().Load()[codes.Unavailable] == 2 })
 	serveCalls(t, f.Sessions, nil)
 	cc = tunneltest.Caller(t, addr)
 	openCall(tunneltest.Soon(t), t, cc)
 	_ = cc.Close()
 	tunneltest.Eventually(t, "the call of a lost client is counted", func() bool {
-		return len(f.Calls()) == 0 && maps.Equal(f.Ended().Load(), map[codes.Code]uint64{codes.Unavailable: 2, rpc.NoStatus: 1})
+		ended := f.Ended().Load() // the server may have ended the call before its end was counted
+		return len(f.Calls()) == 0 && ended[codes.Unavailable]+ended[rpc.NoStatus] == 3
 	})
 }

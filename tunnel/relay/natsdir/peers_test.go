@@ -88,6 +88,10 @@ func TestHostilePeers(t *testing.T) {
 	s := newServer(t, nil)
 	d := connectAll(t, s.ClientURL(), "r1")[0]
 	rogue := raw(t, s.ClientURL())
+	tunneltest.Eventually(t, "an answer of r1", func() bool {
+		_, err := rogue.Request(peersSubject, []byte("{}"), tunneltest.Patience)
+		return err == nil
+	})
 	for _, text := range []string{"", "{", `{"url":"http://u@h","relay":"r2"}`, `{"url":"http://h","relay":"../r"}`, `{"url":"http://h"}`, `{"relay":"r2","leaving":true}`} {
 		_ = rogue.Publish(peersSubject, []byte(text))
 		_ = rogue.PublishRequest(peersSubject, peersSubject, []byte(text)) // not an inbox
