@@ -12,6 +12,13 @@ import (
 	"github.com/wstun/wstun/tunnel/relay"
 )
 
+// Of the refusals of senders that aren't known, at most maxUnknown in unknownPeriod are written:
+// otherwise anyone could fill the disk.
+const (
+	maxUnknown    = 1000
+	unknownPeriod = 10 * time.Second
+)
+
 // audit appends the records of a relay to a file. If somebody renames or removes the file,
 // the next record begins another one. A nil audit does nothing.
 type audit struct {
@@ -21,6 +28,9 @@ type audit struct {
 	mu     sync.Mutex
 	file   *os.File
 	failed bool // the last write
+
+	begin            time.Time // of the unknownPeriod
+	unknown, leftOut int       // records in it, and those left out since the last one
 }
 
 // openAudit opens the file of --audit; path "" means none.
@@ -86,6 +96,7 @@ type auditLine struct {
 	Seconds  float64   `json:"seconds"`
 	Code     int       `json:"code,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
+	LeftOut  int       `json:"left_out,omitempty"`
 }
 
 // write appends the record of the relay with the ID.
@@ -93,15 +104,19 @@ func (a *audit) write(id string, r *relay.Record) {
 	if a == nil {
 		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ok, leftOut := a.allow(r)
+	if !ok {
+		return
+	}
 	role := map[relay.Role]string{relay.Serve: "serve", relay.Dial: "dial"}[r.Role]
 	text, err := json.Marshal(auditLine{
 		Time: r.End.UTC(), Kind: r.Kind, Role: role, Name: r.Name, Instance: r.Instance, Subject: r.Subject, Remote: r.Remote, Via: r.Via,
 		Relay: id, Rule: r.Rule, Key: r.KeyID, TokenID: r.TokenID,
 		Session: r.Session, Worker: r.Worker, Stream: r.Stream, Up: r.Up, Down: r.Down, Refused: r.Refused,
-		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason,
+		Seconds: r.End.Sub(r.Begin).Seconds(), Code: r.Code, Reason: r.Reason, LeftOut: leftOut,
 	})
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if err == nil {
 		err = a.reopen()
 	}
@@ -112,4 +127,22 @@ func (a *audit) write(id string, r *relay.Record) {
 		a.logger.Error("audit: records are lost", slog.Any("err", pathCause(err)))
 	}
 	a.failed = err != nil
+}
+
+// allow reports whether to write the record, and how many were left out before. The caller
+// holds a.mu.
+func (a *audit) allow(r *relay.Record) (ok bool, leftOut int) {
+	if r.Kind != "refusal" || r.Subject != "" {
+		return true, 0
+	}
+	if r.End.Sub(a.begin) >= unknownPeriod {
+		a.begin, a.unknown = r.End, 0
+	}
+	if a.unknown == maxUnknown {
+		a.leftOut++
+		return false, 0
+	}
+	a.unknown++
+	leftOut, a.leftOut = a.leftOut, 0
+	return true, leftOut
 }

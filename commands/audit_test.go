@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wstun/wstun/tunnel/relay"
 )
@@ -68,4 +69,33 @@ func TestAuditReopens(t *testing.T) {
 	}
 	write("g")
 	want(path, "g")
+}
+
+// Senders that aren't known can't fill the disk, nor keep out the records of others.
+func TestAuditLimit(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit")
+	a, err := openAudit(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	now := time.Now()
+	for range maxUnknown + 7 {
+		a.write("r1", &relay.Record{Kind: "refusal", End: now})
+	}
+	a.write("r1", &relay.Record{Kind: "refusal", Subject: "alice", End: now})
+	a.write("r1", &relay.Record{Kind: "session", End: now})
+	a.write("r1", &relay.Record{Kind: "refusal", Name: "later", End: now.Add(unknownPeriod)})
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(text), "\n"); got != maxUnknown+3 {
+		t.Errorf("%d lines, want %d", got, maxUnknown+3)
+	}
+	lines := strings.Split(string(text), "\n")
+	if last := lines[len(lines)-2]; !strings.Contains(last, `"name":"later"`) || !strings.Contains(last, `"left_out":7`) {
+		t.Errorf("the last line is %s, want left_out 7", last)
+	}
 }

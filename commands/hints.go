@@ -58,7 +58,7 @@ func hint(err error, given usage.Given) string {
 	case websocket.IsCloseError(err, tunnel.CloseReplaced):
 		return hintReplaced
 	case websocket.IsCloseError(err, relay.CloseExpired):
-		return hintExpired
+		return "get a new token or certificate: each dial reads the files of --token-file and --cert again"
 	case errors.Is(err, tunnel.ErrHTTP2):
 		return "to call a gRPC server itself, give its host:port without ws://; a session needs the URL of a WebSocket"
 	case errors.Is(err, tunnel.ErrTLS):

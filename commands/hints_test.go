@@ -46,7 +46,7 @@ func TestHint(t *testing.T) {
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Negotiate", "NTLM"}}, nil, "the peer wants Negotiate or NTLM, which wstun doesn't speak", "token"},
 		{&tunnel.HandshakeError{StatusCode: 401, AuthSchemes: []string{"Basic", "bearer"}}, nil, "give the peer's token", "Basic"},
 		{&tunnel.HandshakeError{StatusCode: 401, Body: "wstun: the token has expired"}, given(tokenFlag), "each dial reads the file of --token-file again", "header"},
-		{&websocket.CloseError{Code: relay.CloseExpired}, given(tokenFlag), "get a new token", ""},
+		{&websocket.CloseError{Code: relay.CloseExpired}, given(tokenFlag), "get a new token or certificate", ""},
 		{&tunnel.HandshakeError{StatusCode: 403}, nil, "the peer may want a token", "check"},
 		{&tunnel.HandshakeError{StatusCode: 403, Body: `wstun: host "hub.example" is not a loopback address`}, nil, "the Host of a loopback address", "token"},
 		{&tunnel.HandshakeError{StatusCode: 401, Headers: []string{`www-authenticate: Bearer error="invalid_token"`}}, given(tokenFlag), "get another one from its issuer", "header"},

@@ -60,7 +60,8 @@ func (p *program) relayCommand() *cli.Command {
 			"          dial: ['eu-*']\n\n" +
 			"With certificates, also an empty list, a certificate may serve the workers that its DNS\n" +
 			"names name. When the file changes, sessions that it doesn't allow any more end within a\n" +
-			"second, with close code 4403. Those of a JWT end with 4401 when it expires.\n\n" +
+			"second, with close code 4403. Those of a JWT or a certificate end with 4401 when it\n" +
+			"expires.\n\n" +
 			"Several relays share their workers with --directory URL, a NATS server: each one sends the\n" +
 			"handshake of an engineer on to the one that has the worker, and any load balancer will do.\n\n" +
 			"When stopped, it tells the workers to dial again, over --drain-pace, and stays up until\n" +

@@ -48,7 +48,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestHAProxy lets HAProxy check the configurations of the examples.
+// TestHAProxy lets HAProxy check the configurations of the examples, and looks for the headers
+// that a load balancer in --trusted-proxy must remove.
 func TestHAProxy(t *testing.T) {
 	need(t, "haproxy")
 	certificate := writeCertificate(t)
@@ -56,6 +57,11 @@ func TestHAProxy(t *testing.T) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, header := range []string{"X-Forwarded-For", "Wstun-Via"} {
+			if !strings.Contains(string(text), "http-request del-header "+header+"\n") {
+				t.Errorf("%s lets %s of clients through", path, header)
+			}
 		}
 		config := filepath.Join(t.TempDir(), "haproxy.cfg")
 		if err := os.WriteFile(config, []byte(strings.ReplaceAll(string(text), "/tls/tls.crt", certificate)), 0o600); err != nil {

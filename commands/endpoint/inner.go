@@ -239,7 +239,7 @@ func InnerHint(err error, given usage.Given) string {
 	case strings.Contains(alert, "certificate"):
 		return "the worker wants a client certificate that it trusts: give it with --inner-cert and --inner-key"
 	case netdiag.NotTLS(err), errors.Is(err, mux.ErrReset), te.Handshake && errors.Is(err, wsmux.ErrTruncated):
-		return "the worker may have no inner TLS: give it --inner-cert and --inner-key, or leave out --inner-tls"
+		return "something else may answer for " + te.Name + ", such as the relay, or the worker has no --inner-cert: without --inner-tls, the calls wouldn't be protected"
 	case !te.Handshake:
 		return hintChanged
 	}

@@ -37,7 +37,7 @@ type Grant struct {
 
 const (
 	revoked = "the right to this name was withdrawn"
-	expired = "the token has expired; dial again with a new one"
+	expired = "the token or certificate has expired; dial again with a new one"
 )
 
 // expiryNotice is how long before its end a session gets GoAway, so that the peer can dial

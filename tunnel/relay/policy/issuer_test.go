@@ -126,6 +126,21 @@ func TestPolicyChanges(t *testing.T) {
 	}
 }
 
+// A token that doesn't name a revoked key is refused, too.
+func TestRevokedKeyWithoutID(t *testing.T) {
+	t.Parallel()
+	key := newKey(t, "k1")
+	prov := newProvider(t, key)
+	token := sign(t, jose.ES256, jose.JSONWebKey{Key: key.Key}, nil, prov.claimsOf())
+	i := prov.issuer(rule("all", anyone, "*"))
+	if grant, err := decide(t, mustNew(t, i), token, relay.Dial, "w"); err != nil || grant.KeyID != "k1" {
+		t.Errorf("before: %+v, %v, want the key k1", grant, err)
+	}
+	i.Revoked.KeyIDs = []string{"k1"}
+	_, err := decide(t, mustNew(t, i), token, relay.Dial, "w")
+	wantRefusal(t, "after", err, 401, "revoked")
+}
+
 func TestMatchText(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -42,7 +42,7 @@ type claims struct {
 	jwt.Claims
 
 	all   map[string]any
-	keyID string
+	keyID string // of the issuer's key, even if the token doesn't name it
 	alg   string
 }
 
@@ -89,11 +89,11 @@ func (p *Policy) verify(ctx context.Context, token string) (*claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := sig.Verify(key)
+	payload, err := sig.Verify(key.Key)
 	if err != nil {
 		return nil, unauthorized("the token's signature isn't valid")
 	}
-	return parseClaims(payload, header)
+	return parseClaims(payload, key.KeyID, header.Algorithm)
 }
 
 // checkHeader refuses extensions, and tokens of other kinds, such as logout tokens
@@ -113,10 +113,10 @@ func checkHeader(extra map[jose.HeaderKey]any) error {
 	return nil
 }
 
-// parseClaims parses the claims of a token with a valid signature. Two claims with one name
-// are an error.
-func parseClaims(payload []byte, header jose.Header) (*claims, error) {
-	c := &claims{keyID: header.KeyID, alg: header.Algorithm}
+// parseClaims parses the claims of a token with a valid signature, made with the algorithm and
+// the issuer's key keyID. Two claims with one name are an error.
+func parseClaims(payload []byte, keyID, alg string) (*claims, error) {
+	c := &claims{keyID: keyID, alg: alg}
 	decoder := json.NewDecoder(bytes.NewReader(payload))
 	decoder.SetNumberType(json.UnmarshalJSONNumber)
 	if json.Unmarshal(payload, &c.Claims) != nil || decoder.Decode(&c.all) != nil {

@@ -152,10 +152,10 @@ func keyIDs(keys []jose.JSONWebKey) []string {
 	return ids
 }
 
-// find returns the public key for a token with this key ID and algorithm. Without a key ID,
+// find returns the issuer's key for a token with this key ID and algorithm. Without a key ID,
 // there must be only one that fits. If there is none, it loads the keys first. The error is
 // a *tunnel.RefusalError with 401, or with 503 if the keys can't be loaded now.
-func (s *KeySet) find(ctx context.Context, id string, alg jose.SignatureAlgorithm) (any, error) {
+func (s *KeySet) find(ctx context.Context, id string, alg jose.SignatureAlgorithm) (*jose.JSONWebKey, error) {
 	keys := s.fitting(id, alg)
 	if len(keys) == 0 {
 		if err := s.Load(ctx); err != nil {
@@ -172,7 +172,7 @@ func (s *KeySet) find(ctx context.Context, id string, alg jose.SignatureAlgorith
 	case len(keys) > 1:
 		return nil, unauthorized("the token's header must name one of the issuer's keys (kid)")
 	}
-	return keys[0].Key, nil
+	return &keys[0], nil
 }
 
 func (s *KeySet) fitting(id string, alg jose.SignatureAlgorithm) (keys []jose.JSONWebKey) {

@@ -31,6 +31,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/relay"
@@ -126,6 +127,8 @@ type Credentials struct {
 	JWT      string   // the token, if it has the form of a JWT and isn't verified yet
 	DNSNames []string // in the client certificate, if it was verified
 
+	CertExpires time.Time // with DNSNames
+
 	claims *claims // of the JWT, from Verify
 }
 
@@ -141,7 +144,8 @@ func FromRequest(r *http.Request, tokenHeader string) Credentials {
 		c.JWT = token
 	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		c.DNSNames = r.TLS.VerifiedChains[0][0].DNSNames
+		cert := r.TLS.VerifiedChains[0][0]
+		c.DNSNames, c.CertExpires = cert.DNSNames, cert.NotAfter
 	}
 	return c
 }
@@ -155,7 +159,7 @@ func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.G
 		return p.authorize(c.claims, role, name)
 	}
 	if c.Token == (Hash{}) && role == relay.Serve && p.named && name != "" && slices.Contains(c.DNSNames, name) {
-		return relay.Grant{Subject: name}, nil
+		return relay.Grant{Subject: name, Expires: c.CertExpires}, nil
 	}
 	rule := p.find(c)
 	if rule == nil && len(c.DNSNames) > 0 && c.Token == (Hash{}) {
@@ -167,18 +171,19 @@ func (p *Policy) Authorize(c Credentials, role relay.Role, name string) (relay.G
 			Err: errors.New("no token, or an unknown one"),
 		}
 	}
-	patterns := rule.Dial
+	grant := relay.Grant{Subject: rule.Name, Rule: rule.Name}
+	patterns, kind := rule.Dial, "token"
 	if role == relay.Serve {
 		patterns = rule.Serve
 	}
-	if !allows(patterns, name) {
-		kind := "token"
-		if rule.SHA256 == (Hash{}) {
-			kind = "certificate"
-		}
-		return relay.Grant{Subject: rule.Name, Rule: rule.Name}, forbidden("the "+kind+" of "+rule.Name, role, name)
+	if rule.SHA256 == (Hash{}) {
+		kind, grant.Expires = "certificate", c.CertExpires
 	}
-	return relay.Grant{Subject: rule.Name, Rule: rule.Name, MaxSessions: rule.MaxSessions, MaxStreams: rule.MaxStreams}, nil
+	if !allows(patterns, name) {
+		return grant, forbidden("the "+kind+" of "+rule.Name, role, name)
+	}
+	grant.MaxSessions, grant.MaxStreams = rule.MaxSessions, rule.MaxStreams
+	return grant, nil
 }
 
 // find returns the rule for the credentials, or nil.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/relay"
@@ -67,6 +68,28 @@ func TestAuthorize(t *testing.T) {
 	}
 	if grant, _ := p.Authorize(Credentials{Token: HashToken("eu-token")}, relay.Serve, "eu-1"); grant.MaxSessions != 3 || grant.MaxStreams != 4 {
 		t.Errorf("the grant is %+v, want the rule's limits", grant)
+	}
+}
+
+// The right that a certificate gives ends with it, that of a token doesn't.
+func TestCertExpires(t *testing.T) {
+	t.Parallel()
+	token := HashToken("token")
+	p, err := New([]Rule{{Name: "bob.example", Dial: []string{"*"}}, {Name: "alice", SHA256: token, Dial: []string{"*"}}}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(2_000_000_000, 0)
+	r := &http.Request{TLS: &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{DNSNames: []string{"w-1", "bob.example"}, NotAfter: at}}}}}
+	c := FromRequest(r, "")
+	for role, name := range map[relay.Role]string{relay.Serve: "w-1", relay.Dial: "w-2"} {
+		if grant, err := p.Authorize(c, role, name); err != nil || !grant.Expires.Equal(at) {
+			t.Errorf("%s %s: %+v, %v, want the end %v", role, name, grant, err, at)
+		}
+	}
+	c.Token = token
+	if grant, err := p.Authorize(c, relay.Dial, "w-2"); err != nil || !grant.Expires.IsZero() {
+		t.Errorf("with a token: %+v, %v, want no end", grant, err)
 	}
 }
 
