@@ -133,7 +133,7 @@ func (s *KeySet) load(l *loading) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil && (s.err == nil || s.err.Error() != err.Error()):
-		s.logger.Warn("keys can't be loaded, the old ones stay in use", slog.String("keys", s.source.name()), slog.Int("old", len(s.keys)), slog.Any("err", err))
+		s.logger.Warn("keys can't be loaded", slog.String("keys", s.source.name()), slog.Int("still_in_use", len(s.keys)), slog.Any("err", err))
 	case err == nil && (s.err != nil || !slices.Equal(keyIDs(keys), keyIDs(s.keys))):
 		s.logger.Info("keys loaded", slog.String("keys", s.source.name()), slog.Any("key_ids", keyIDs(keys)))
 	}
