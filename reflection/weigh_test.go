@@ -2,6 +2,8 @@ package reflection
 
 import (
 	"math"
+	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"testing"
@@ -108,8 +110,19 @@ func kinds() map[string]*descriptorpb.FileDescriptorProto {
 	return all
 }
 
-// TestWeigh compares the estimates with the allocations of proto.Unmarshal and protodesc.
-func TestWeigh(t *testing.T) { // not parallel: it measures the heap
+// TestWeigh compares the estimates with the allocations of proto.Unmarshal and protodesc. It
+// measures the heap, and therefore runs in a process of its own.
+func TestWeigh(t *testing.T) {
+	const alone = "WSTUN_TEST_ALONE"
+	if os.Getenv(alone) == "" {
+		t.Parallel()
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestWeigh$")
+		cmd.Env = append(os.Environ(), alone+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
 	for kind, fdp := range kinds() {
 		raw := encode(t, fdp)
 		w, err := weigh(fileType, raw, math.MaxInt)
