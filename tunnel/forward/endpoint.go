@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"github.com/wstun/wstun/tunnel/mux"
+	"github.com/wstun/wstun/tunnel/socket"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -36,18 +37,18 @@ type endpoint interface {
 // socketEndpoint is a socket, or another connection that isn't a stream.
 type socketEndpoint struct {
 	net.Conn
-	writer *socketWriter // nil if non-blocking writes aren't supported
+	writer *socket.Writer // nil if non-blocking writes aren't supported
 }
 
 func newSocketEndpoint(conn net.Conn) *socketEndpoint {
-	return &socketEndpoint{Conn: conn, writer: newSocketWriter(conn)}
+	return &socketEndpoint{Conn: conn, writer: socket.NewWriter(conn)}
 }
 
 func (e *socketEndpoint) TryWrite(p []byte) (int, error) {
 	if e.writer == nil {
 		return 0, nil
 	}
-	return e.writer.tryWrite(p)
+	return e.writer.TryWrite(p)
 }
 
 func (e *socketEndpoint) CloseWrite() error {

@@ -5,71 +5,10 @@ package forward
 import (
 	"io"
 	"net"
-	"os"
 	"syscall"
+
+	"github.com/wstun/wstun/tunnel/socket"
 )
-
-// socketWriter writes to a socket without blocking.
-type socketWriter struct {
-	net     net.Conn // the socket
-	conn    syscall.RawConn
-	tryOnce func(fd uintptr) (done bool) // the method try, without an allocation for each call
-
-	p   []byte // argument of tryWrite
-	n   int    // results of tryWrite
-	err error
-}
-
-// newSocketWriter returns nil if conn is not a socket.
-func newSocketWriter(conn net.Conn) *socketWriter {
-	raw := rawConn(conn)
-	if raw == nil {
-		return nil
-	}
-	w := &socketWriter{net: conn, conn: raw}
-	w.tryOnce = w.try
-	return w
-}
-
-// tryWrite writes as much of p as fits in the send buffer.
-func (w *socketWriter) tryWrite(p []byte) (int, error) {
-	w.p, w.n, w.err = p, 0, nil
-	defer func() { w.p = nil }()
-	if err := w.conn.Write(w.tryOnce); err != nil {
-		return 0, err
-	}
-	return w.n, w.err
-}
-
-func (w *socketWriter) try(fd uintptr) bool {
-	n, err := syscall.Write(int(fd), w.p)
-	switch err {
-	case nil:
-		w.n = n
-	case syscall.EAGAIN, syscall.EINTR:
-	default:
-		w.err = opError("write", w.net, err)
-	}
-	return true
-}
-
-// opError wraps the error of a system call as package net does.
-func opError(op string, conn net.Conn, err error) error {
-	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError(op, err)}
-}
-
-// rawConn returns nil if conn is not a socket.
-func rawConn(conn net.Conn) syscall.RawConn {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	return raw
-}
 
 // socketReader is a chunkReader of a socket.
 type socketReader struct {
@@ -85,7 +24,7 @@ type socketReader struct {
 
 // newSocketReader returns nil if conn is not a socket.
 func newSocketReader(conn net.Conn) chunkReader {
-	raw := rawConn(conn)
+	raw := socket.Raw(conn)
 	if raw == nil {
 		return nil
 	}
@@ -100,7 +39,7 @@ func (r *socketReader) read(size int) (*[maxChunk]byte, int, error) {
 		return nil, 0, err
 	}
 	if r.err != nil && r.err != io.EOF { //nolint:errorlint // try sets it
-		return r.buf, r.n, opError("read", r.net, r.err)
+		return r.buf, r.n, socket.OpError("read", r.net, r.err)
 	}
 	return r.buf, r.n, r.err
 }

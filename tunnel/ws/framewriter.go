@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstun/wstun/tunnel/socket"
 )
 
 const (
@@ -34,11 +36,11 @@ const (
 // in a second pass, and allocates.
 type frameWriter struct {
 	conn    net.Conn
-	records *recordsConn // below TLS; may be nil
-	mask    *mask        // nil on the accepting side, which doesn't mask
-	gather  bool         // write header and payload with writev, without a copy
-	try     *tryWriter   // of the same connections, for TryWriteFrame; otherwise nil
-	renew   func() bool  // see retryWhileProgress
+	records *recordsConn   // below TLS; may be nil
+	mask    *mask          // nil on the accepting side, which doesn't mask
+	gather  bool           // write header and payload with writev, without a copy
+	try     *socket.Writer // of the same connections, for TryWriteFrame; otherwise nil
+	renew   func() bool    // see retryWhileProgress
 
 	header [maxFrameHeader]byte
 	slices [3][]byte
@@ -58,7 +60,7 @@ func newFrameWriter(conn net.Conn, records *recordsConn, side Side, renew func()
 		w.gather = w.mask == nil
 	}
 	if w.gather {
-		w.try = newTryWriter(conn)
+		w.try = socket.NewWriter(conn)
 	}
 	return w
 }

@@ -43,7 +43,7 @@ func (w *frameWriter) tryWriteMessage(a, b []byte) (unsent []byte, err error) {
 	defer frameBuffers.Put(buffer)
 	frame := appendFrameHeader((*buffer)[:0], websocket.BinaryMessage, true, len(a)+len(b))
 	frame = append(append(frame, a...), b...)
-	n, err := w.try.write(frame)
+	n, err := w.try.TryWrite(frame)
 	return bytes.Clone(frame[n:]), err
 }
 
