@@ -116,7 +116,11 @@ func TestWeigh(t *testing.T) {
 	const alone = "WSTUN_TEST_ALONE"
 	if os.Getenv(alone) == "" {
 		t.Parallel()
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestWeigh$")
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), self, "-test.run", "^TestWeigh$")
 		cmd.Env = append(os.Environ(), alone+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
