@@ -34,8 +34,8 @@ type Layer string
 
 // The layers, in the order in which they are probed. Those that don't apply are
 // left out: DNS for an address, Proxy without a proxy, TLS for ws, Relay without
-// Options.Worker, InnerTLS without it in Options.Dial. Through a relay, Ping and Yamux reach that, and the layers after them the
-// Worker.
+// Options.Worker, InnerTLS without it in Options.Dial. Through a relay, Ping and Yamux reach
+// that, and the layers after them the Worker.
 const (
 	DNS        Layer = "dns"        // resolution of the host name, or of the proxy's
 	TCP        Layer = "tcp"        // a connection to the host, or to the proxy

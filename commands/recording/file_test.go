@@ -9,25 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
 // testOptions returns options whose log goes to log.
-func testOptions(log *logBuffer) *FileOptions {
+func testOptions(log *tunneltest.Buffer) *FileOptions {
 	return &FileOptions{
 		Keep: 2, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Head: func(continued bool) []byte {
@@ -93,10 +82,10 @@ func TestFileExists(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r")
 	for i := range 5 {
-		f := create(t, path, testOptions(&logBuffer{}))
+		f := create(t, path, testOptions(&tunneltest.Buffer{}))
 		_, _ = f.Write(event(i))
 		f.Close()
-		create(t, path, testOptions(&logBuffer{})).Close()
+		create(t, path, testOptions(&tunneltest.Buffer{})).Close()
 	}
 	expect(t, path, "[-1]")
 	expect(t, path+".1", "[-1 4]")
@@ -121,7 +110,7 @@ func TestFileRefused(t *testing.T) {
 		return path
 	}
 	recorded := filepath.Join(dir, "recorded")
-	f := create(t, recorded, testOptions(&logBuffer{}))
+	f := create(t, recorded, testOptions(&tunneltest.Buffer{}))
 	_, _ = f.Write(event(1))
 	f.Close()
 	for want, path := range map[string]string{
@@ -130,7 +119,7 @@ func TestFileRefused(t *testing.T) {
 		" is a folder": dir,
 		filepath.Join("none", "r") + ": no such fi": filepath.Join(dir, "none", "r"),
 	} {
-		_, err := Create(t.Context(), path, testOptions(&logBuffer{}))
+		_, err := Create(t.Context(), path, testOptions(&tunneltest.Buffer{}))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
@@ -143,7 +132,7 @@ func TestFileRefused(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	create(t, empty, testOptions(&logBuffer{})).Close()
+	create(t, empty, testOptions(&tunneltest.Buffer{})).Close()
 	if info, err := os.Stat(empty); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("an empty file: mode %v, %v, want 0600", info.Mode(), err)
 	}
@@ -153,7 +142,7 @@ func TestFileRefused(t *testing.T) {
 func TestFileRotation(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r")
-	opts := testOptions(&logBuffer{})
+	opts := testOptions(&tunneltest.Buffer{})
 	opts.Max = int64(2 * len(event(1))) // the head isn't counted
 	f := create(t, path, opts)
 	for i := range 7 {
@@ -172,7 +161,7 @@ func TestFileRotation(t *testing.T) {
 func TestFileRotationFails(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r")
-	log := &logBuffer{}
+	log := &tunneltest.Buffer{}
 	opts := testOptions(log)
 	opts.Max = 1
 	f := create(t, path, opts)
@@ -194,7 +183,7 @@ func TestFileRotationFails(t *testing.T) {
 	f.Close()
 	expect(t, path, "[-2 3]")
 	expect(t, path+".1", "[-1 1]")
-	text := log.b.String()
+	text := log.String()
 	if strings.Count(text, "not recorded") != 1 || !strings.Contains(text, "r.1 exists and isn't a recording of wstun") || !strings.Contains(text, `msg="recording again" lost_lines=3`) || !strings.Contains(text, `msg="the recording has gaps" lost_lines=3`) {
 		t.Errorf("log: %s", text)
 	}
@@ -204,9 +193,9 @@ func TestFileRotationFails(t *testing.T) {
 func TestFileInUse(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r")
-	f := create(t, path, testOptions(&logBuffer{}))
+	f := create(t, path, testOptions(&tunneltest.Buffer{}))
 	defer f.Close()
-	if _, err := Create(t.Context(), path, testOptions(&logBuffer{})); err == nil || !strings.Contains(err.Error(), "is the recording of a wstun that is running") {
+	if _, err := Create(t.Context(), path, testOptions(&tunneltest.Buffer{})); err == nil || !strings.Contains(err.Error(), "is the recording of a wstun that is running") {
 		t.Errorf("a second recording: %v", err)
 	}
 	_, _ = f.Write(event(1))
@@ -234,7 +223,7 @@ func (*shortWriter) Close() error { return nil }
 // written; it doesn't spoil the next one.
 func TestPipe(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
+	log := &tunneltest.Buffer{}
 	w := &shortWriter{room: 1000}
 	f, err := NewFile(w, testOptions(log))
 	if err != nil {

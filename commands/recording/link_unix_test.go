@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // The file that a link leads to is rotated, and the link stays.
@@ -19,14 +21,14 @@ func TestFileLink(t *testing.T) {
 	if err := os.Symlink("r", link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(t.Context(), link, testOptions(&logBuffer{})); err == nil || !strings.Contains(err.Error(), "is a symbolic link to a file that doesn't exist") {
+	if _, err := Create(t.Context(), link, testOptions(&tunneltest.Buffer{})); err == nil || !strings.Contains(err.Error(), "is a symbolic link to a file that doesn't exist") {
 		t.Errorf("a link to nothing: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		f := create(t, link, testOptions(&logBuffer{}))
+		f := create(t, link, testOptions(&tunneltest.Buffer{}))
 		_, _ = f.Write(event(i))
 		f.Close()
 	}
@@ -50,7 +52,7 @@ func TestFileDescriptor(t *testing.T) {
 		t.Skip(err)
 	}
 	_, _ = out.WriteString("before\n")
-	f := create(t, path, testOptions(&logBuffer{}))
+	f := create(t, path, testOptions(&tunneltest.Buffer{}))
 	_, _ = f.Write(event(1))
 	f.Close()
 	if text, err := os.ReadFile(out.Name()); err != nil || !strings.HasPrefix(string(text), "before\n") {
@@ -66,7 +68,7 @@ func TestFileOlder(t *testing.T) {
 	if err := os.Mkdir(path+".1", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(t.Context(), path, testOptions(&logBuffer{})); err == nil || !strings.Contains(err.Error(), "r.1 exists and isn't a file") {
+	if _, err := Create(t.Context(), path, testOptions(&tunneltest.Buffer{})); err == nil || !strings.Contains(err.Error(), "r.1 exists and isn't a file") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -78,7 +80,7 @@ func TestFileOlder(t *testing.T) {
 func TestFileGone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r")
-	f := create(t, path, testOptions(&logBuffer{}))
+	f := create(t, path, testOptions(&tunneltest.Buffer{}))
 	write := func(n int) {
 		f.checked = time.Time{}
 		_, _ = f.Write(event(n))

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 // A named pipe waits for its reader, or for the end of the context.
@@ -21,7 +23,7 @@ func TestNamedPipe(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Create(ctx, path, testOptions(&logBuffer{})); !errors.Is(err, context.Canceled) {
+	if _, err := Create(ctx, path, testOptions(&tunneltest.Buffer{})); !errors.Is(err, context.Canceled) {
 		t.Errorf("without a reader: %v, want that the context has ended", err)
 	}
 	reader, err := os.OpenFile(path, os.O_RDWR, 0) // which doesn't wait for a writer
@@ -29,7 +31,7 @@ func TestNamedPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	f := create(t, path, testOptions(&logBuffer{}))
+	f := create(t, path, testOptions(&tunneltest.Buffer{}))
 	_, _ = f.Write(event(1))
 	f.Close()
 	got := make([]byte, 1000)
@@ -52,7 +54,7 @@ func TestNamedPipe(t *testing.T) {
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Create(soon, path, testOptions(&logBuffer{})); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Create(soon, path, testOptions(&tunneltest.Buffer{})); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a reader that is stuck: %v, want that the context has ended", err)
 	}
 }

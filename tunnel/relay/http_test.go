@@ -17,7 +17,13 @@ import (
 // get returns the status and the body of a GET request to the relay.
 func (st *site) get(t *testing.T, path string, header http.Header) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(tunneltest.Soon(t), http.MethodGet, "http"+strings.TrimPrefix(st.url, "ws")+path, nil)
+	return get(t, "http"+strings.TrimPrefix(st.url, "ws")+path, header)
+}
+
+// get returns the status and the body of a GET request.
+func get(t *testing.T, url string, header http.Header) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(tunneltest.Soon(t), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -20,27 +19,14 @@ import (
 // getList sends a request for a list, and returns the status and the answer.
 func (m *member) getList(t *testing.T, query string, header http.Header) (int, *List) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.httpURL()+workersPath+query, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	maps.Copy(req.Header, header)
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	status, body := get(t, m.httpURL()+workersPath+query, header)
 	var l List
-	if resp.StatusCode == http.StatusOK {
-		if err := json.Unmarshal(body, &l); err != nil {
+	if status == http.StatusOK {
+		if err := json.Unmarshal([]byte(body), &l); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return resp.StatusCode, &l
+	return status, &l
 }
 
 // String returns the names and relays of l.

@@ -219,9 +219,8 @@ func TestSessionPings(t *testing.T) {
 
 func TestSessionLogsToItsLoggerOnly(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	var mu sync.Mutex
-	logger := slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var log tunneltest.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ws, peer := tunneltest.WebSockets(t)
 	s, err := wsmux.NewSession(ws, wsmux.Dialing, wsmux.Server, &wsmux.Options{Logger: logger})
 	if err != nil {
@@ -231,22 +230,9 @@ func TestSessionLogsToItsLoggerOnly(t *testing.T) {
 	send(t, peer, websocket.BinaryMessage, []byte{0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0}) // a window update of a stream that doesn't exist
 	sendClose(t, peer, websocket.CloseNormalClosure, "")
 	waitDone(t, s)
-	mu.Lock()
-	defer mu.Unlock()
 	if got := log.String(); !strings.Contains(got, "missing stream") || strings.Contains(got, "[ERR]") {
 		t.Errorf("log = %q, want a warning about a missing stream and no error", got)
 	}
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  io.Writer
-}
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
 
 // A session stops reading from a peer that sends Pings but reads no replies, which use

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -130,7 +129,7 @@ func TestCreds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log syncBuffer
+			var log tunneltest.Buffer
 			d, err := Connect(Options{
 				Servers: s.ClientURL(), Creds: path, ID: "r3", URL: urlOf("r3"), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			})
@@ -155,22 +154,4 @@ func TestCreds(t *testing.T) {
 			d.awaitAt(t, "w", "r1")
 		})
 	}
-}
-
-// syncBuffer is a buffer for several goroutines.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
