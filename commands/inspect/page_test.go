@@ -212,6 +212,7 @@ func TestPageWatch(t *testing.T) {
 		}
 	}
 	p.Wait(`document.querySelector("#kept").innerText.includes("50 since the pause")`)
+	p.Wait(`(c => c.up.n + c.down.n === 1083)(inspector.store.open[0])`) // its watchers may come after the calls
 	var n int
 	p.Eval(received, &n)
 	if n != 1033 {

@@ -269,7 +269,9 @@ func (p *Page) Wait(js string) {
 		}
 	}
 	p.Screenshot("failed-" + strings.ReplaceAll(p.t.Name(), "/", "-"))
-	p.t.Fatalf("waiting for %s: %v; the page: %q", js, err, p.Problems())
+	var text string
+	_ = p.eval(`document.body.innerText.slice(0, 4000)`, &text)
+	p.t.Fatalf("waiting for %s: %v; the page's problems: %q, its text:\n%s", js, err, p.Problems(), text)
 }
 
 // Text returns the text of the first element of a selector, without hidden parts.
