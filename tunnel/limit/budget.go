@@ -183,23 +183,33 @@ func (s *Session) cancel(w *waiter) {
 }
 
 // wait counts n bytes as soon as they fit. It blocks until then, or until ctx or the
-// session ends.
+// session ends. If one has ended, it counts nothing, even if the bytes fit: many calls that
+// end at once must not all encode responses that nobody will get.
 func (s *Session) wait(ctx context.Context, n int64, u use) error {
 	reserved := make(chan struct{})
 	w := s.reserve(n, u, func() { close(reserved) })
+	if w != nil {
+		select {
+		case <-reserved:
+		case <-s.ended.Done():
+		case <-ctx.Done():
+		}
+	}
+	var err error
+	switch {
+	case s.ended.Err() != nil:
+		err = errClosed
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	default:
+		return nil
+	}
 	if w == nil {
-		return nil
-	}
-	select {
-	case <-reserved:
-		return nil
-	case <-s.ended.Done():
+		s.charge(-n)
+	} else {
 		s.cancel(w)
-		return errClosed
-	case <-ctx.Done():
-		s.cancel(w)
-		return context.Cause(ctx)
 	}
+	return err
 }
 
 // waitHopefully is wait until the session ends, but fails if the session releases nothing

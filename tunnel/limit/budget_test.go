@@ -103,6 +103,12 @@ func TestWait(t *testing.T) {
 	if err := s.wait(ctx, 1, answering); !errors.Is(err, reason) {
 		t.Errorf("wait = %v, want the cause", err)
 	}
+	s.charge(-16 * mib)
+	if err := s.wait(ctx, 1, answering); !errors.Is(err, reason) {
+		t.Errorf("wait = %v though it fits, want the cause", err)
+	}
+	mustBe(t, s, 0)
+	s.charge(16 * mib)
 	ended := make(chan error)
 	go func() { ended <- s.wait(t.Context(), 1, answering) }()
 	s.Close()
