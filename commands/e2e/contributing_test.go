@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestContributing looks for what CONTRIBUTING.md names: folders, files, and the tests of its
-// commands.
+// TestContributing looks for the folders and files that CONTRIBUTING.md names, and for the
+// tests of its commands.
 func TestContributing(t *testing.T) {
 	t.Parallel()
 	const file = "CONTRIBUTING.md"
