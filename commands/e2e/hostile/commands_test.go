@@ -25,6 +25,7 @@ type commandAttack struct {
 	output    string
 	peak      int64         // MiB; default: 256
 	cpu       time.Duration // that it may use; default: 10 s
+	within    time.Duration // until it is killed; default: 1 minute
 	interrupt bool          // send SIGINT after 300 ms
 }
 
@@ -44,9 +45,11 @@ func (a *commandAttack) test(t *testing.T, p program) {
 	if a.cpu == 0 {
 		a.cpu = 10 * time.Second
 	}
+	if a.within == 0 {
+		a.within = time.Minute
+	}
 	args := a.args(t)
-	const patience = time.Minute
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), a.within)
 	defer cancel()
 	cmd := p.command(ctx, args...)
 	var out bytes.Buffer
@@ -68,7 +71,7 @@ func (a *commandAttack) test(t *testing.T, p program) {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
-		t.Errorf("it doesn't end within %v", patience)
+		t.Errorf("it doesn't end within %v", a.within)
 	case err != nil && !ok:
 		t.Error(err)
 	case ok && exit.ExitCode() < 0, strings.Contains(text, "fatal error: "), strings.Contains(text, "panic: "):

@@ -40,7 +40,7 @@ var floods = []attack{
 	{name: "HTTP/2 CONTINUATION", target: hub, sessions: 1, run: onStream(continuations)},
 	{name: "HTTP/2 SETTINGS, ACKs unread", target: hub, sessions: 1, run: onStream(settings)},
 	{name: "HTTP/2 SETTINGS to dial, ACKs unread", target: dial, sessions: 1, run: onStream(settings)},
-	{name: "HTTP/2 SETTINGS on 500 connections, ACKs unread", target: smallHub, sessions: 1, held: 320, run: manySettings},
+	{name: "HTTP/2 SETTINGS on 500 connections, ACKs unread", target: smallHub, sessions: 1, held: 256, run: manySettings},
 	{name: "HTTP/2 PING, ACKs unread", target: hub, sessions: 1, run: onStream(pings)},
 	{name: "HTTP/2 empty DATA", target: hub, sessions: 1, run: onStream(emptyData)},
 	{name: "HTTP/2 WINDOW_UPDATE", target: hub, sessions: 1, run: onStream(windowUpdateFrames)},

@@ -22,10 +22,10 @@ const heldText = 512
 // outputAttacks make the output of a command large.
 var outputAttacks = []commandAttack{
 	{name: "call pretty-prints a deep response", args: callDeep, peak: heldText},
-	{name: "call pretty-prints a deep response until --max-time", args: maxTime(callDeep), peak: heldText, cpu: 4 * time.Second},
-	{name: "call pretty-prints a deep response until SIGINT", args: callDeep, interrupt: true, peak: heldText, cpu: 4 * time.Second},
+	{name: "call pretty-prints a deep response until --max-time", args: maxTime(callDeep), peak: heldText, cpu: 4 * time.Second, within: 10 * time.Second},
+	{name: "call pretty-prints a deep response until SIGINT", args: callDeep, interrupt: true, peak: heldText, cpu: 4 * time.Second, within: 10 * time.Second},
 	{name: "describe fills in a template that grows exponentially", args: describeWide},
-	{name: "describe fills in a template that grows exponentially until SIGINT", args: describeWide, interrupt: true, cpu: 4 * time.Second},
+	{name: "describe fills in a template that grows exponentially until SIGINT", args: describeWide, interrupt: true, cpu: 4 * time.Second, within: 10 * time.Second},
 }
 
 // maxTime adds --max-time 0.3 to a command.
