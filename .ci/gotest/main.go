@@ -5,7 +5,7 @@
 //
 // It passes ARG… to go test. Tests with programs that REGEXP matches may be skipped. It prints
 // the results of packages and the output of failed tests, as go test does, followed by the
-// slowest tests and the skipped ones.
+// slowest tests, the skipped ones, and the reasons of the failed ones.
 package main
 
 import (
@@ -67,7 +67,7 @@ type event struct {
 type result struct {
 	name    string // with the package
 	elapsed time.Duration
-	reason  string // for skipping it
+	reason  string // for skipping it, or of its failure
 }
 
 // report collects events and writes a report.
@@ -75,8 +75,8 @@ type report struct {
 	w       io.Writer
 	allowed *regexp.Regexp // reasons to skip a test
 
-	output         map[string]*bytes.Buffer // of the tests that run, by package and test
-	tests, skipped []result
+	output                 map[string]*bytes.Buffer // of the tests that run, by package and test
+	tests, skipped, failed []result
 }
 
 // read reads the events of go test.
@@ -113,6 +113,7 @@ func (r *report) add(e *event) {
 			return
 		case e.Action == "fail":
 			fmt.Fprint(r.w, out)
+			r.failed = append(r.failed, result{name: key, reason: failure(out)})
 		case e.Action == "skip":
 			r.skipped = append(r.skipped, result{name: key, reason: reason(out)})
 		}
@@ -146,8 +147,23 @@ func reason(out string) string {
 	return line
 }
 
-// finish prints the slowest tests and the skipped ones. It returns an error if a test must
-// not be skipped.
+// failureLine matches the lines of a test's output in which a test, or a script, says why it has
+// failed.
+var failureLine = regexp.MustCompile(`(?m)^\s*(\S*\.go:\d+: |FAIL: |panic: ).*`)
+
+// failure returns the last lines that say why a test has failed, shortened. A test that has
+// failed since a subtest has failed has none.
+func failure(out string) string {
+	const most, length = 4, 300
+	var lines []string
+	for _, line := range failureLine.FindAllString(out, -1) {
+		lines = append(lines, fmt.Sprintf("%.*s", length, strings.TrimSpace(line)))
+	}
+	return strings.Join(lines[max(0, len(lines)-most):], "\n\t")
+}
+
+// finish prints the slowest tests, the skipped ones, and why others have failed. It returns an
+// error if a test must not be skipped.
 func (r *report) finish() error {
 	slices.SortFunc(r.tests, func(a, b result) int { return cmp.Compare(b.elapsed, a.elapsed) })
 	fmt.Fprintln(r.w, "\nthe slowest tests:")
@@ -163,6 +179,11 @@ func (r *report) finish() error {
 			bad++
 		}
 		fmt.Fprintf(r.w, "%s  %s: %s\n", mark, t.name, t.reason)
+	}
+	for _, t := range r.failed {
+		if t.reason != "" {
+			fmt.Fprintf(r.w, "FAILED  %s\n\t%s\n", t.name, t.reason)
+		}
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d tests were skipped that this machine could run", bad)

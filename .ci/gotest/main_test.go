@@ -49,8 +49,27 @@ the slowest tests:
 		if err := r.finish(); (err == nil) != (allowed == "x is not") {
 			t.Errorf("%q: %v", allowed, err)
 		}
-		if got := out.String(); got != want+skipped {
-			t.Errorf("%q:\n%s\nwant:\n%s", allowed, got, want+skipped)
+		if got, want := out.String(), want+skipped+"FAILED  p.TestBad\n\tp_test.go:1: bad\n"; got != want {
+			t.Errorf("%q:\n%s\nwant:\n%s", allowed, got, want)
+		}
+	}
+}
+
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	const script = `=== RUN   TestScripts/x
+    testscript.go:609: WORK=$WORK
+        > exec false
+        FAIL: x.txtar:1: unexpected failure
+`
+	for out, want := range map[string]string{
+		"--- FAIL: TestParent (1.00s)\n":                   "",
+		script:                                             "testscript.go:609: WORK=$WORK\n\tFAIL: x.txtar:1: unexpected failure",
+		"    x_test.go:9: " + strings.Repeat("a", 500):      "x_test.go:9: " + strings.Repeat("a", 287),
+		strings.Repeat("    x_test.go:1: old\n", 9) + "ok": strings.Repeat("x_test.go:1: old\n\t", 3) + "x_test.go:1: old",
+	} {
+		if got := failure(out); got != want {
+			t.Errorf("failure(%q) = %q, want %q", out, got, want)
 		}
 	}
 }

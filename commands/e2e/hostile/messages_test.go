@@ -15,26 +15,30 @@ import (
 )
 
 // heldMessages is the live heap in MiB that messages may need: the tool's limit for a
-// session, and some more for copies.
+// session, and half of it for messages that handlers haven't received.
 const heldMessages = 256 + 128
+
+// heldBySmallHub is the live heap in MiB that all sessions may need: the memory of
+// smallHub twice, as SECURITY.md says.
+const heldBySmallHub = 2 * 128
 
 var messageAttacks = []attack{
 	{name: "messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
 	{name: "messages that inflate for the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 8))},
 	{name: "unary messages that inflate", target: hub, sessions: 1, held: heldMessages, run: perSession(bombs(demo.Hub_CreateKey_FullMethodName, 12))},
 	{name: "messages that inflate on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(8, bombs(demo.Hub_Echo_FullMethodName, 1))},
-	{name: "messages that inflate in many sessions", target: smallHub, sessions: 12, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 1))},
+	{name: "messages that inflate in many sessions", target: mediumHub, sessions: 12, held: heldMessages, run: perSession(bombs(demo.Hub_Echo_FullMethodName, 1))},
 	{name: "messages that inflate and are reset", target: hub, sessions: 1, held: heldMessages, run: perSession(resetBombs)},
 	{name: "unfinished messages", target: hub, sessions: 1, held: heldMessages, run: perSession(unfinished(24))},
 	{name: "unfinished messages to the proxy", target: proxy, sessions: 1, held: heldMessages, run: perSession(unfinished(24))},
-	{name: "unfinished messages in many sessions", target: smallHub, sessions: 24, held: heldMessages, run: perSession(unfinished(4))},
+	{name: "unfinished messages in many sessions", target: mediumHub, sessions: 24, held: heldMessages, run: perSession(unfinished(4))},
 	{name: "unread messages in frames of 5 bytes", target: hub, sessions: 1, held: heldMessages, run: perSession(tinyMessages(100, 13_000))},
-	{name: "unread messages in many sessions", target: smallHub, sessions: 24, held: heldMessages, run: perSession(tinyMessages(200, 500))},
+	{name: "unread messages in many sessions", target: smallHub, sessions: 24, held: heldBySmallHub, run: perSession(tinyMessages(100, 500))},
 	{name: "messages that the upstream doesn't read", target: proxy, sessions: 1, held: heldMessages, run: perSession(whole(24))},
 	{name: "responses to a client without window", target: hub, sessions: 1, held: heldMessages, run: perSession(templates)},
 	{name: "responses to a client of the proxy without window", target: proxy, sessions: 1, held: heldMessages, run: perSession(templates)},
 	{name: "responses to clients without window on many streams", target: hub, sessions: 1, held: heldMessages, run: onManyStreams(64, templatesTimes(5))},
-	{name: "responses to a client without window in many sessions", target: smallHub, sessions: 12, held: heldMessages, run: perSession(templatesTimes(40))},
+	{name: "responses to a client without window in many sessions", target: smallHub, sessions: 12, held: heldBySmallHub, run: perSession(templatesTimes(40))},
 }
 
 // noWindow is the setting of a client that accepts no data.

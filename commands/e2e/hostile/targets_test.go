@@ -34,10 +34,17 @@ func hub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.
 	return hubWith(t, p, connect)
 }
 
-// smallHub is hub with as much memory for all sessions as for one.
-func smallHub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
+// mediumHub is hub with as much memory for all sessions as for one.
+func mediumHub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()
 	return hubWith(t, p, connect, "--max-memory", "256MiB")
+}
+
+// smallHub is hub with as much memory as a small container has room for when all limits
+// are reached.
+func smallHub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
+	t.Helper()
+	return hubWith(t, p, connect, "--max-memory", "128MiB")
 }
 
 func hubWith(t *testing.T, p program, connect func(*victim), args ...string) (*victim, func(context.Context) error) {

@@ -30,6 +30,10 @@ const (
 	idleCPU      = idleInterval / 5
 )
 
+// uninteresting matches the lines of a log that sessions without trouble leave, and the stack
+// dump of a crash.
+var uninteresting = regexp.MustCompile(`(?m)^.* msg="session up" .*\n|(?s)^goroutine .*`)
+
 // victim is a process under attack.
 type victim struct {
 	cmd    *exec.Cmd
@@ -76,7 +80,8 @@ func (p program) start(t *testing.T, listeners int, args ...string) *victim {
 		_ = v.cmd.Process.Kill()
 		<-v.exited
 		r.Close()
-		if log, _, _ := strings.Cut(v.log(), "\ngoroutine "); t.Failed() { // without the stack dump of a crash
+		if t.Failed() {
+			log := uninteresting.ReplaceAllString(v.log(), "")
 			t.Logf("wstun %s\n%s", strings.Join(args, " "), log[:min(len(log), 2000)])
 		}
 	})
