@@ -63,9 +63,9 @@ func TestFailure(t *testing.T) {
         FAIL: x.txtar:1: unexpected failure
 `
 	for out, want := range map[string]string{
-		"--- FAIL: TestParent (1.00s)\n":                   "",
-		script:                                             "testscript.go:609: WORK=$WORK\n\tFAIL: x.txtar:1: unexpected failure",
-		"    x_test.go:9: " + strings.Repeat("a", 500):      "x_test.go:9: " + strings.Repeat("a", 287),
+		"--- FAIL: TestParent (1.00s)\n": "",
+		script:                           "testscript.go:609: WORK=$WORK\n\tFAIL: x.txtar:1: unexpected failure",
+		"    x_test.go:9: " + strings.Repeat("a", 500):     "x_test.go:9: " + strings.Repeat("a", 287),
 		strings.Repeat("    x_test.go:1: old\n", 9) + "ok": strings.Repeat("x_test.go:1: old\n\t", 3) + "x_test.go:1: old",
 	} {
 		if got := failure(out); got != want {
