@@ -20,8 +20,13 @@ import (
 // bounded number of goroutines, and delay no dial to a Worker that is there.
 func TestRelayAbsentFlood(t *testing.T) {
 	t.Parallel()
-	const dials, parallel, most = 10_000, 2000, 512 // bytes of a record
-	r := startAttackedRelay(t, "--hold", "1s", "--admin", "127.0.0.1:0")
+	const (
+		dials    = 10_000
+		held     = relay.DefaultMaxHolds
+		parallel = 768 // with more than 1024 unfinished handshakes, the relay closes the oldest
+		most     = 512 // bytes of a record
+	)
+	r := startAttackedRelay(t, "--hold", "5s", "--admin", "127.0.0.1:0")
 	r.startWorker(t)
 	metrics := r.find(t, `admin="(http://127\.0\.0\.1:\d+)/#`) + "/metrics"
 	goroutines := func() int { return metric(t, metrics, "go_goroutines") }
@@ -30,11 +35,18 @@ func TestRelayAbsentFlood(t *testing.T) {
 	var codes [600]atomic.Int64
 	slots := make(chan struct{}, parallel)
 	var flood sync.WaitGroup
+	dial := func(i int) { codes[r.code(t, relay.Path("", "absent-"+strconv.Itoa(i)), aliceToken, relay.Dial)].Add(1) }
+	for i := range held {
+		flood.Go(func() { dial(i) })
+		if i%(parallel/3) == 0 { // the answer comes after the handshakes before it have been read
+			r.code(t, "/v1/worker/w-1", bobToken, relay.Dial)
+		}
+	}
 	flood.Go(func() {
-		for i := range dials {
+		for i := held; i < dials; i++ {
 			slots <- struct{}{}
 			flood.Go(func() {
-				codes[r.code(t, relay.Path("", "absent-"+strconv.Itoa(i)), aliceToken, relay.Dial)].Add(1)
+				dial(i)
 				<-slots
 			})
 		}
@@ -60,10 +72,10 @@ func TestRelayAbsentFlood(t *testing.T) {
 		}
 	}
 	absent, full := codes[http.StatusNotFound].Load(), codes[http.StatusServiceUnavailable].Load()
-	if absent+full != dials || full == 0 || absent < relay.DefaultMaxHolds {
+	if absent+full != dials || full == 0 || absent < held {
 		t.Errorf("%d dials got 404 and %d got 503, want %d in all", absent, full, dials)
 	}
-	if bound := idle + 3*parallel; highest > bound {
+	if bound := idle + 3*(held+parallel); highest > bound {
 		t.Errorf("%d goroutines, want at most %d", highest, bound)
 	}
 	tunneltest.Eventually(t, "the end of the goroutines", func() bool { return goroutines() < idle+20 })
