@@ -151,15 +151,18 @@ func reason(out string) string {
 // failed.
 var failureLine = regexp.MustCompile(`(?m)^\s*(\S*\.go:\d+: |FAIL: |panic: ).*`)
 
-// failure returns the last lines that say why a test has failed, shortened. A test that has
-// failed since a subtest has failed has none.
+// failure returns the first lines that say why a test has failed, and the last one, which is the
+// reason for a script, shortened. A test that has failed since a subtest has failed has none.
 func failure(out string) string {
-	const most, length = 4, 300
+	const first, length = 3, 300
 	var lines []string
 	for _, line := range failureLine.FindAllString(out, -1) {
 		lines = append(lines, fmt.Sprintf("%.*s", length, strings.TrimSpace(line)))
 	}
-	return strings.Join(lines[max(0, len(lines)-most):], "\n\t")
+	if len(lines) > first+1 {
+		lines = slices.Delete(lines, first, len(lines)-1)
+	}
+	return strings.Join(lines, "\n\t")
 }
 
 // finish prints the slowest tests, the skipped ones, and why others have failed. It returns an

@@ -65,8 +65,8 @@ func TestFailure(t *testing.T) {
 	for out, want := range map[string]string{
 		"--- FAIL: TestParent (1.00s)\n": "",
 		script:                           "testscript.go:609: WORK=$WORK\n\tFAIL: x.txtar:1: unexpected failure",
-		"    x_test.go:9: " + strings.Repeat("a", 500):     "x_test.go:9: " + strings.Repeat("a", 287),
-		strings.Repeat("    x_test.go:1: old\n", 9) + "ok": strings.Repeat("x_test.go:1: old\n\t", 3) + "x_test.go:1: old",
+		"    x_test.go:9: " + strings.Repeat("a", 500):        "x_test.go:9: " + strings.Repeat("a", 287),
+		strings.Repeat("    x_test.go:1: a\n", 9) + "FAIL: b": strings.Repeat("x_test.go:1: a\n\t", 3) + "FAIL: b",
 	} {
 		if got := failure(out); got != want {
 			t.Errorf("failure(%q) = %q, want %q", out, got, want)
