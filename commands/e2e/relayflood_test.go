@@ -35,7 +35,9 @@ func TestRelayAbsentFlood(t *testing.T) {
 	var codes [600]atomic.Int64
 	slots := make(chan struct{}, parallel)
 	var flood sync.WaitGroup
-	dial := func(i int) { codes[r.code(t, relay.Path("", "absent-"+strconv.Itoa(i)), aliceToken, relay.Dial)].Add(1) }
+	dial := func(i int) {
+		codes[r.code(t, relay.Path("", "absent-"+strconv.Itoa(i)), aliceToken, relay.Dial)].Add(1)
+	}
 	for i := range held {
 		flood.Go(func() { dial(i) })
 		if i%(parallel/3) == 0 { // the answer comes after the handshakes before it have been read
