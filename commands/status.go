@@ -26,8 +26,9 @@ func (p *program) statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "print the sessions and open calls of running wstun processes",
 		UsageText: "wstun status [flags]",
-		Description: "Asks each wstun serve, dial, tap, relay and demo of this user, or the one that --attach means, for its\n" +
-			"sessions, its open calls, and why sessions have ended. They need no flags for that.",
+		Description: "Asks each wstun serve, dial, tap, relay and demo of this user, for root also those of systemd's units, or the\n" +
+			"one that --attach means, for its sessions, its open calls, and why sessions have ended. They need no flags for\n" +
+			"that.",
 		Flags: append(o.attach.flags(),
 			usage.String(&o.output, "output", "print as `FORMAT`: text, or json, an object a process", "text"),
 			usage.Bool(&o.watch, "watch", "print the state again each second, until stopped", "w"),

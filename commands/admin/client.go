@@ -51,10 +51,11 @@ func newClient(name, baseURL, token string, dial func(ctx context.Context, netwo
 	}}
 }
 
-// Running returns a client for each running wstun of this user, the lowest process ID first.
+// Running returns a client for each running wstun of this user, the lowest process ID first. Those
+// of the units of systemd follow for root.
 func Running(ctx context.Context) []*Client {
 	var clients []*Client
-	for _, path := range sockets(ctx, 0) {
+	for _, path := range slices.Concat(sockets(ctx, 0), socketsOfUnits(ctx, unitSockets)) {
 		clients = append(clients, newSocketClient(path))
 	}
 	return clients

@@ -160,6 +160,19 @@ func sockets(ctx context.Context, pid int) (paths []string) {
 	return paths
 }
 
+// unitSockets matches the sockets of the units of systemd in packaging, which root can use.
+const unitSockets = "/run/wstun-*/control"
+
+// socketsOfUnits returns the paths of the sockets that match a pattern and that this user can use.
+// With FolderVariable there are none.
+func socketsOfUnits(ctx context.Context, pattern string) []string {
+	if os.Getenv(FolderVariable) != "" {
+		return nil
+	}
+	paths, _ := filepath.Glob(pattern) // the pattern is well-formed
+	return slices.DeleteFunc(paths, func(path string) bool { return isStale(ctx, path) })
+}
+
 // socketPID returns the process ID in the name of a socket.
 func socketPID(path string) int {
 	name, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), suffix), "-")
