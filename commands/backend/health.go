@@ -127,7 +127,8 @@ func (h *upstreamHealth) check(ctx context.Context, service string, reached serv
 	}
 	checking, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	client := grpc_health_v1.NewHealthClient(h.us.owner(service).Conn())
+	owner, _ := h.us.owner(service)
+	client := grpc_health_v1.NewHealthClient(owner.Conn())
 	out, err := client.Check(checking, &grpc_health_v1.HealthCheckRequest{Service: service})
 	switch code := status.Code(err); {
 	case code == codes.OK:

@@ -194,7 +194,7 @@ func newProxy(ctx context.Context, o *Options, limits *limit.Process, logger *sl
 	b.grpcBackend = &grpcBackend{
 		limits:  limits,
 		codec:   proxy.Codec,
-		options: append(us.proxy.ServerOptions(), grpc.ChainStreamInterceptor(us.reportDown)),
+		options: append(us.proxy.ServerOptions(), grpc.ChainStreamInterceptor(us.intercept)),
 		health:  us.health,
 		register: func(g *limit.Server) {
 			grpc_health_v1.RegisterHealthServer(g, &upstreamHealth{us.health, us})

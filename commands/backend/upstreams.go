@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type upstreams struct {
 
 	failures []netdiag.Failure // to describe; element i belongs to follow(i)
 	known    []chan struct{}   // closed once the upstream's state is known
+	asked    []chan struct{}   // closed once it has been asked for its services, or is down
 
 	mu         sync.Mutex // guards the fields below
 	reflection []reflectionState
@@ -101,7 +103,7 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 			return nil, usage.Errorf("--upstream %s: %w", text, err)
 		}
 		us.all = append(us.all, u)
-		us.known = append(us.known, make(chan struct{}))
+		us.known, us.asked = append(us.known, make(chan struct{})), append(us.asked, make(chan struct{}))
 	}
 	us.proxy = proxy.New(us.all)
 	return us, nil
@@ -113,6 +115,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 	cc := us.all[i].Conn()
 	logger := us.logger.With(slog.String("target", us.all[i].Addr()))
 	described, down := false, false
+	asked := sync.OnceFunc(func() { close(us.asked[i]) })
 	for {
 		state := cc.GetState()
 		waiting, cancel := ctx, context.CancelFunc(func() {})
@@ -124,6 +127,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 			if !described {
 				described = us.describe(ctx, i)
 				us.setHealth(i, grpc_health_v1.HealthCheckResponse_SERVING)
+				asked()
 			}
 			if down {
 				down = false
@@ -138,6 +142,7 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 				down = true
 				logger.Warn("upstream down", slog.String("err", downReason(us.all[i])))
 			}
+			asked()
 		case connectivity.Connecting, connectivity.Shutdown:
 		}
 		if cc.WaitForStateChange(waiting, state) && state == connectivity.Ready {
@@ -271,16 +276,37 @@ func (us *upstreams) servicesOf(i int) []string {
 	})
 }
 
-// owner returns the first upstream that has a service, or the fallback if none has.
-func (us *upstreams) owner(service string) *proxy.Upstream {
+// isUnknown reports whether it isn't known yet which of several upstreams has a method.
+func (us *upstreams) isUnknown(fullMethod string) bool {
+	isOpen := func(c chan struct{}) bool {
+		select {
+		case <-c:
+			return false
+		default:
+			return true
+		}
+	}
+	if len(us.all) == 1 || !slices.ContainsFunc(us.asked, isOpen) {
+		return false
+	}
+	service := path.Dir(strings.TrimPrefix(fullMethod, "/"))
+	if _, isOwn := us.own[service]; isOwn {
+		return false
+	}
+	_, isKnown := us.owner(service)
+	return !isKnown
+}
+
+// owner returns the first upstream that has a service, or the fallback and false if none has.
+func (us *upstreams) owner(service string) (u *proxy.Upstream, has bool) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	for k, u := range us.all {
 		if slices.Contains(us.servicesOf(k), service) {
-			return u
+			return u, true
 		}
 	}
-	return us.all[us.fallback()]
+	return us.all[us.fallback()], false
 }
 
 // fallback returns the upstream for the services known only from files: the first one

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
@@ -23,7 +24,7 @@ const (
 	stuckTime  = 300 * time.Millisecond
 
 	// freeTime is how long the victim may take to free its memory after the attack.
-	freeTime = 10 * time.Second
+	freeTime = tunneltest.Patience
 
 	// In MiB.
 	defaultHeld = 32
@@ -89,6 +90,7 @@ func (a *attack) test(t *testing.T, p program) {
 		}
 	}
 	v.settle(attackTime)
+	innocent.awaitCall()                             // while the attacker stays
 	during, err := v.heapBelow(before + maxHeld*mib) // a slow machine may still handle the attack
 	peak := v.peak() / mib
 	enemy.close()

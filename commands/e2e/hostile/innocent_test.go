@@ -7,27 +7,45 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/tunneltest"
 )
 
 const (
 	// callInterval is the time between two innocent calls.
 	callInterval = 20 * time.Millisecond
 
-	// callTimeout is how long an innocent call may take while others attack.
-	callTimeout = 10 * time.Second
+	// callTimeout is how long an innocent call may take while others attack. On a busy
+	// machine it waits for thousands of other goroutines.
+	callTimeout = tunneltest.Patience
 )
 
 // innocent is a client that repeats a small call.
 type innocent struct {
 	stopping chan struct{}
-	result   chan error
-	took     []time.Duration // of each call; valid after result
+	answered chan struct{}   // receives a value for each call, if that is wanted
+	ended    chan struct{}   // closed after the last call
+	err      error           // of the last call; valid after ended
+	took     []time.Duration // of each call; valid after ended
 }
 
 func startInnocent(call func(context.Context) error) *innocent {
-	i := &innocent{stopping: make(chan struct{}), result: make(chan error, 1)}
-	go func() { i.result <- i.run(call) }()
+	i := &innocent{stopping: make(chan struct{}), answered: make(chan struct{}), ended: make(chan struct{})}
+	go func() {
+		i.err = i.run(call)
+		close(i.ended)
+	}()
 	return i
+}
+
+// awaitCall waits until a call that begins after this one has been answered, or one has failed.
+func (i *innocent) awaitCall() {
+	for range 2 { // the first one has begun already
+		select {
+		case <-i.answered:
+		case <-i.ended:
+		}
+	}
 }
 
 func (i *innocent) run(call func(context.Context) error) error {
@@ -43,6 +61,10 @@ func (i *innocent) run(call func(context.Context) error) error {
 			return fmt.Errorf("innocent call %d, after %v: %w", len(i.took), i.took[len(i.took)-1].Round(time.Millisecond), err)
 		}
 		select {
+		case i.answered <- struct{}{}:
+		default:
+		}
+		select {
 		case <-tick.C:
 		case <-i.stopping:
 			return nil
@@ -53,7 +75,7 @@ func (i *innocent) run(call func(context.Context) error) error {
 // stop returns the median duration of the calls, and the error of the one that failed.
 func (i *innocent) stop() (time.Duration, error) {
 	close(i.stopping)
-	err := <-i.result
+	<-i.ended
 	slices.Sort(i.took)
-	return i.took[len(i.took)/2], err
+	return i.took[len(i.took)/2], i.err
 }

@@ -22,7 +22,7 @@ import (
 
 const (
 	// exitWait is how long an idle process may take to end on SIGTERM.
-	exitWait = 10 * time.Second
+	exitWait = 20 * time.Second
 
 	// A process that uses at most idleCPU during idleInterval is idle, except for
 	// innocent calls.
