@@ -124,13 +124,18 @@ func (r *report) add(e *event) {
 // addPackage prints the result of a package, and, if it has failed, the output of the tests
 // that haven't ended.
 func (r *report) addPackage(e *event, out string) {
+	reasons := failure(out)
 	for key, unfinished := range r.output {
 		if strings.HasPrefix(key, e.Package+".") {
 			if e.Action == "fail" {
 				fmt.Fprint(r.w, unfinished)
+				reasons += failure(unfinished.String())
 			}
 			delete(r.output, key)
 		}
+	}
+	if e.Action == "fail" {
+		r.failed = append(r.failed, result{name: e.Package, reason: reasons})
 	}
 	if lines := strings.SplitAfter(out, "\n"); e.Action != "fail" && len(lines) > 1 {
 		out = lines[len(lines)-2] // such as "ok  package  1.2s"
@@ -147,12 +152,12 @@ func reason(out string) string {
 	return line
 }
 
-// failureLine matches the lines of a test's output in which a test, or a script, says why it has
+// failureLine matches the lines of a test's output in which a test, or a script, may say why it has
 // failed.
 var failureLine = regexp.MustCompile(`(?m)^\s*(\S*\.go:\d+: |FAIL: |panic: ).*`)
 
-// failure returns the first lines that say why a test has failed, and the last one, which is the
-// reason for a script, shortened. A test that has failed since a subtest has failed has none.
+// failure returns the first lines that may say why a test has failed, and the last one, which is
+// the reason for a script, shortened. A test that has failed since a subtest has failed has none.
 func failure(out string) string {
 	const first, length = 3, 300
 	var lines []string

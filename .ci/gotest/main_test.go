@@ -49,7 +49,7 @@ the slowest tests:
 		if err := r.finish(); (err == nil) != (allowed == "x is not") {
 			t.Errorf("%q: %v", allowed, err)
 		}
-		if got, want := out.String(), want+skipped+"FAILED  p.TestBad\n\tp_test.go:1: bad\n"; got != want {
+		if got, want := out.String(), want+skipped+"FAILED  p.TestBad\n\tp_test.go:1: bad\nFAILED  p\n\tpanic: now\n"; got != want {
 			t.Errorf("%q:\n%s\nwant:\n%s", allowed, got, want)
 		}
 	}

@@ -55,7 +55,7 @@ func newClient(name, baseURL, token string, dial func(ctx context.Context, netwo
 // of the units of systemd follow for root.
 func Running(ctx context.Context) []*Client {
 	var clients []*Client
-	for _, path := range slices.Concat(sockets(ctx, 0), socketsOfUnits(ctx, unitSockets)) {
+	for _, path := range slices.Concat(sockets(ctx, 0), socketsOfUnits(ctx)) {
 		clients = append(clients, newSocketClient(path))
 	}
 	return clients
@@ -79,6 +79,9 @@ func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
 			clients = append(clients, newSocketClient(path))
 		}
 		if len(clients) == 0 {
+			clients = unitWith(ctx, pid)
+		}
+		if len(clients) == 0 {
 			return nil, &notFoundError{pid, !exists(pid)}
 		}
 		return clients, nil
@@ -100,6 +103,17 @@ func Attach(ctx context.Context, attach, token string) ([]*Client, error) {
 		return []*Client{newSocketClient(addr.Address)}, nil
 	}
 	return []*Client{newClient(attach, "http://"+addr.String(), token, nil)}, nil
+}
+
+// unitWith returns a client for the unit of systemd with a process ID, if there is one.
+func unitWith(ctx context.Context, pid int) []*Client {
+	for _, path := range socketsOfUnits(ctx) {
+		c := newSocketClient(path)
+		if st, err := c.Status(ctx); err == nil && st.PID == pid {
+			return []*Client{c}
+		}
+	}
+	return nil
 }
 
 // exists reports whether there is a process with this ID.
@@ -133,14 +147,17 @@ func (*notFoundError) Hint() string { return runningHint() }
 
 // runningHint names the running processes.
 func runningHint() string {
-	var pids []string
+	var running []string
 	for _, path := range sockets(context.Background(), 0) {
-		pids = append(pids, strconv.Itoa(socketPID(path)))
+		running = append(running, strconv.Itoa(socketPID(path)))
 	}
-	if len(pids) == 0 {
+	for _, path := range socketsOfUnits(context.Background()) {
+		running = append(running, "unix:"+path)
+	}
+	if len(running) == 0 {
 		return "no wstun of this user is running"
 	}
-	return "running: " + strings.Join(pids, ", ")
+	return "running: " + strings.Join(running, ", ")
 }
 
 // request sends a request, and returns the response if its status is 2xx. The caller closes

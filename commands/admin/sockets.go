@@ -160,17 +160,28 @@ func sockets(ctx context.Context, pid int) (paths []string) {
 	return paths
 }
 
-// unitSockets matches the sockets of the units of systemd in packaging, which root can use.
+// unitSockets matches the sockets of the units of systemd in packaging.
 const unitSockets = "/run/wstun-*/control"
 
-// socketsOfUnits returns the paths of the sockets that match a pattern and that this user can use.
-// With FolderVariable there are none.
-func socketsOfUnits(ctx context.Context, pattern string) []string {
-	if os.Getenv(FolderVariable) != "" {
+// socketsOfUnits returns the paths of the sockets of running units. Only root can use them. With
+// FolderVariable there are none.
+func socketsOfUnits(ctx context.Context) []string {
+	if os.Geteuid() != 0 || os.Getenv(FolderVariable) != "" {
 		return nil
 	}
+	return answering(ctx, unitSockets)
+}
+
+// answering returns the paths of the sockets that match a pattern and that somebody listens at.
+func answering(ctx context.Context, pattern string) []string {
 	paths, _ := filepath.Glob(pattern) // the pattern is well-formed
-	return slices.DeleteFunc(paths, func(path string) bool { return isStale(ctx, path) })
+	return slices.DeleteFunc(paths, func(path string) bool {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
 }
 
 // socketPID returns the process ID in the name of a socket.

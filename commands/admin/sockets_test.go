@@ -59,31 +59,22 @@ func TestListen(t *testing.T) {
 	}
 }
 
-func TestSocketsOfUnits(t *testing.T) {
-	t.Setenv(FolderVariable, "")
+func TestAnswering(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	for _, unit := range []string{"serve-a", "serve-killed"} {
-		folder := filepath.Join(dir, "wstun-"+unit)
-		if err := os.Mkdir(folder, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(folder, "control")})
+	listen := func(name string) *net.UnixListener {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.SetUnlinkOnClose(unit == "serve-a")
-		if unit == "serve-killed" {
-			_ = l.Close()
-		}
+		l.SetUnlinkOnClose(false)
 		t.Cleanup(func() { _ = l.Close() })
+		return l
 	}
-	pattern := filepath.Join(dir, "wstun-*", "control")
-	if got, want := socketsOfUnits(t.Context(), pattern), []string{filepath.Join(dir, "wstun-serve-a", "control")}; !slices.Equal(got, want) {
+	listen("a")
+	_ = listen("b").Close()
+	if got, want := answering(t.Context(), filepath.Join(dir, "*")), []string{filepath.Join(dir, "a")}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
-	}
-	t.Setenv(FolderVariable, dir)
-	if got := socketsOfUnits(t.Context(), pattern); len(got) > 0 {
-		t.Errorf("found %v beside %s", got, FolderVariable)
 	}
 }
 

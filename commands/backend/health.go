@@ -34,6 +34,10 @@ func (h *upstreamHealth) Check(
 	ctx context.Context, in *grpc_health_v1.HealthCheckRequest,
 ) (*grpc_health_v1.HealthCheckResponse, error) {
 	out, err := h.Server.Check(ctx, in)
+	if status.Code(err) == codes.NotFound { // or not known yet
+		h.us.await(ctx, h.us.allAsked)
+		out, err = h.Server.Check(ctx, in)
+	}
 	reached := out.GetStatus()
 	if status.Code(err) == codes.NotFound {
 		reached = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
@@ -127,8 +131,7 @@ func (h *upstreamHealth) check(ctx context.Context, service string, reached serv
 	}
 	checking, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	owner, _ := h.us.owner(service)
-	client := grpc_health_v1.NewHealthClient(owner.Conn())
+	client := grpc_health_v1.NewHealthClient(h.us.owner(service).Conn())
 	out, err := client.Check(checking, &grpc_health_v1.HealthCheckRequest{Service: service})
 	switch code := status.Code(err); {
 	case code == codes.OK:

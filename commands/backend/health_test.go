@@ -142,7 +142,7 @@ func TestOwnerOfUnknownService(t *testing.T) {
 		defer u.Close()
 		us.all[i] = u
 	}
-	if u, has := us.owner("pkg.Unknown"); u != us.all[1] || has {
+	if us.owner("pkg.Unknown") != us.all[1] {
 		t.Error("the owner is not the upstream without reflection")
 	}
 }

@@ -50,6 +50,8 @@ type Options struct {
 	NoReflection  bool
 	ReflectHeader []string
 	Limits        limit.Options
+
+	askTimeout time.Duration // of tests; 0: healthTimeout
 }
 
 // Flags returns the flags that choose a backend. Without any it is the demo Hub.

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -59,11 +58,15 @@ type upstreams struct {
 	own    map[string]grpc.ServiceInfo // this server's services, whose calls are not forwarded; set before follow
 
 	failures []netdiag.Failure // to describe; element i belongs to follow(i)
-	known    []chan struct{}   // closed once the upstream's state is known
-	asked    []chan struct{}   // closed once it has been asked for its services, or is down
+
+	noReflection bool          // this server has none
+	askTimeout   time.Duration // how long calls may wait for upstreams at the start
 
 	mu         sync.Mutex // guards the fields below
 	reflection []reflectionState
+	asked      []bool                   // for the services, or it is down, or askTimeout is over
+	reported   map[string]bool          // services that an upstream's reflection has; they are routed to it
+	changed    chan struct{}            // closed, and replaced, after a change of the other fields
 	states     []servingStatus          // UNKNOWN at first
 	services   map[string]servingStatus // the statuses in health
 }
@@ -86,10 +89,11 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 	n := len(o.Upstreams)
 	us := &upstreams{
 		logger: logger, limits: limits, local: local, header: header, health: health.NewServer(),
-		merged:     reflection.NewMerged(n, logger),
-		failures:   make([]netdiag.Failure, n),
-		reflection: make([]reflectionState, n),
-		states:     make([]servingStatus, n),
+		merged:       reflection.NewMerged(n, logger),
+		failures:     make([]netdiag.Failure, n),
+		noReflection: o.NoReflection, askTimeout: cmp.Or(o.askTimeout, healthTimeout),
+		reflection: make([]reflectionState, n), asked: make([]bool, n), changed: make(chan struct{}),
+		states: make([]servingStatus, n),
 	}
 	us.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	us.merged.SetFallback(local)
@@ -103,7 +107,6 @@ func newUpstreams(o *Options, limits *limit.Process, logger *slog.Logger, config
 			return nil, usage.Errorf("--upstream %s: %w", text, err)
 		}
 		us.all = append(us.all, u)
-		us.known, us.asked = append(us.known, make(chan struct{})), append(us.asked, make(chan struct{}))
 	}
 	us.proxy = proxy.New(us.all)
 	return us, nil
@@ -115,7 +118,9 @@ func (us *upstreams) follow(ctx context.Context, i int) {
 	cc := us.all[i].Conn()
 	logger := us.logger.With(slog.String("target", us.all[i].Addr()))
 	described, down := false, false
-	asked := sync.OnceFunc(func() { close(us.asked[i]) })
+	asked := sync.OnceFunc(func() { us.setAsked(i) })
+	defer asked()
+	defer time.AfterFunc(us.askTimeout, asked).Stop()
 	for {
 		state := cc.GetState()
 		waiting, cancel := ctx, context.CancelFunc(func() {})
@@ -216,6 +221,15 @@ func (us *upstreams) route(i int, state reflectionState) int {
 			slog.String("target", us.all[i].Addr()), slog.String("hint", "a wstun serve for each"))
 	}
 	us.reflection[i] = state
+	us.reported = make(map[string]bool)
+	for k := range us.all {
+		if us.reflection[k] != hasReflection {
+			continue
+		}
+		for _, service := range us.merged.ServicesOf(k) {
+			us.reported[service] = true
+		}
+	}
 	if state == hasReflection {
 		us.warnOfShared(i)
 	}
@@ -227,6 +241,7 @@ func (us *upstreams) route(i int, state reflectionState) int {
 			us.proxy.SetServices(u, nil)
 		}
 	}
+	us.notify()
 	return len(us.servicesOf(i))
 }
 
@@ -258,14 +273,8 @@ func (us *upstreams) warnOfShared(i int) {
 func (us *upstreams) servicesOf(i int) []string {
 	services := append([]string{}, us.merged.ServicesOf(i)...) // not nil, which means unknown
 	if i == us.fallback() {
-		reported := make(map[string]bool)
-		for k := range us.all {
-			for _, service := range us.merged.ServicesOf(k) {
-				reported[service] = true
-			}
-		}
 		for _, service := range us.local.Services() {
-			if !reported[service] {
+			if !us.reported[service] {
 				services = append(services, service)
 			}
 		}
@@ -276,37 +285,16 @@ func (us *upstreams) servicesOf(i int) []string {
 	})
 }
 
-// isUnknown reports whether it isn't known yet which of several upstreams has a method.
-func (us *upstreams) isUnknown(fullMethod string) bool {
-	isOpen := func(c chan struct{}) bool {
-		select {
-		case <-c:
-			return false
-		default:
-			return true
-		}
-	}
-	if len(us.all) == 1 || !slices.ContainsFunc(us.asked, isOpen) {
-		return false
-	}
-	service := path.Dir(strings.TrimPrefix(fullMethod, "/"))
-	if _, isOwn := us.own[service]; isOwn {
-		return false
-	}
-	_, isKnown := us.owner(service)
-	return !isKnown
-}
-
-// owner returns the first upstream that has a service, or the fallback and false if none has.
-func (us *upstreams) owner(service string) (u *proxy.Upstream, has bool) {
+// owner returns the first upstream that has a service, or the fallback if none has.
+func (us *upstreams) owner(service string) *proxy.Upstream {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	for k, u := range us.all {
 		if slices.Contains(us.servicesOf(k), service) {
-			return u, true
+			return u
 		}
 	}
-	return us.all[us.fallback()], false
+	return us.all[us.fallback()]
 }
 
 // fallback returns the upstream for the services known only from files: the first one
@@ -322,10 +310,8 @@ func (us *upstreams) fallback() int {
 func (us *upstreams) setHealth(i int, state servingStatus) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
-	if us.states[i] == grpc_health_v1.HealthCheckResponse_UNKNOWN {
-		close(us.known[i])
-	}
 	us.states[i] = state
+	us.notify()
 	whole := grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	if slices.Contains(us.states, grpc_health_v1.HealthCheckResponse_SERVING) {
 		whole = grpc_health_v1.HealthCheckResponse_SERVING

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/wstun/wstun/tunnel/tunneltest"
@@ -23,14 +24,14 @@ const (
 // innocent is a client that repeats a small call.
 type innocent struct {
 	stopping chan struct{}
-	answered chan struct{}   // receives a value for each call, if that is wanted
+	answers  atomic.Int64
 	ended    chan struct{}   // closed after the last call
 	err      error           // of the last call; valid after ended
 	took     []time.Duration // of each call; valid after ended
 }
 
 func startInnocent(call func(context.Context) error) *innocent {
-	i := &innocent{stopping: make(chan struct{}), answered: make(chan struct{}), ended: make(chan struct{})}
+	i := &innocent{stopping: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		i.err = i.run(call)
 		close(i.ended)
@@ -38,14 +39,18 @@ func startInnocent(call func(context.Context) error) *innocent {
 	return i
 }
 
-// awaitCall waits until a call that begins after this one has been answered, or one has failed.
-func (i *innocent) awaitCall() {
-	for range 2 { // the first one has begun already
+// isAnswered waits for the answer to a call that begins after this one, as long as v may take. It
+// reports whether there was one, or a call has failed.
+func (i *innocent) isAnswered(v *victim) bool {
+	before := i.answers.Load()
+	return v.await(recovery, func() bool {
 		select {
-		case <-i.answered:
 		case <-i.ended:
+			return true
+		default:
+			return i.answers.Load() >= before+2 // the first call had begun already
 		}
-	}
+	})
 }
 
 func (i *innocent) run(call func(context.Context) error) error {
@@ -60,10 +65,7 @@ func (i *innocent) run(call func(context.Context) error) error {
 		if err != nil {
 			return fmt.Errorf("innocent call %d, after %v: %w", len(i.took), i.took[len(i.took)-1].Round(time.Millisecond), err)
 		}
-		select {
-		case i.answered <- struct{}{}:
-		default:
-		}
+		i.answers.Add(1)
 		select {
 		case <-tick.C:
 		case <-i.stopping:

@@ -40,7 +40,7 @@ func mediumHub(t *testing.T, p program, connect func(*victim)) (*victim, func(co
 	return hubWith(t, p, connect, "--max-memory", "256MiB")
 }
 
-// smallHub is hub with as much memory as a small container has room for when all limits
+// smallHub is hub with so little memory that a small container has room for it when all limits
 // are reached.
 func smallHub(t *testing.T, p program, connect func(*victim)) (*victim, func(context.Context) error) {
 	t.Helper()

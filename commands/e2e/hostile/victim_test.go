@@ -201,6 +201,36 @@ func (v *victim) settle(atMost time.Duration) {
 	}
 }
 
+// busy returns the time that the threads of the process have run, or waited for a processor.
+func (v *victim) busy() (total time.Duration) {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", v.cmd.Process.Pid))
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path)
+		var running, waiting time.Duration
+		_, _ = fmt.Sscan(string(stat), &running, &waiting)
+		total += running + waiting
+	}
+	return total
+}
+
+// await waits until isDone returns true. It gives up when the process has had nothing to do for
+// a time, so that it doesn't wait for the process's own timeouts, or after tunneltest.Patience.
+func (v *victim) await(idle time.Duration, isDone func() bool) bool {
+	tick := time.NewTicker(idleInterval)
+	defer tick.Stop()
+	busy, at, wasIdle := v.busy(), time.Now(), time.Duration(0)
+	for deadline := at.Add(tunneltest.Patience); !isDone(); <-tick.C {
+		nowBusy, now := v.busy(), time.Now()
+		if took := now.Sub(at); nowBusy-busy <= took/5 { // as idleCPU
+			wasIdle += took
+		}
+		if busy, at = nowBusy, now; wasIdle > idle || now.After(deadline) || !v.alive() {
+			return false
+		}
+	}
+	return true
+}
+
 // stop sends SIGTERM and waits for the end.
 func (v *victim) stop() error {
 	if err := v.cmd.Process.Signal(syscall.SIGTERM); err != nil {
