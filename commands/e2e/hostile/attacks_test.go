@@ -162,13 +162,14 @@ func mustHeap(t *testing.T, v *victim) int64 {
 // heapBelow waits until the live heap is at most limit, as long as the victim may take, and
 // returns it.
 func (v *victim) heapBelow(limit int64) (heap int64, err error) {
-	var last time.Time
+	next, pause := time.Now(), idleInterval
 	v.await(recovery, func() bool {
-		if time.Since(last) < time.Second { // collecting garbage keeps the victim busy
+		if time.Now().Before(next) {
 			return false
 		}
 		heap, err = v.heap()
-		last = time.Now()
+		pause *= 2 // collecting garbage keeps the victim busy
+		next = time.Now().Add(pause)
 		return err != nil || heap <= limit
 	})
 	return heap, err
