@@ -124,18 +124,18 @@ func (r *report) add(e *event) {
 // addPackage prints the result of a package, and, if it has failed, the output of the tests
 // that haven't ended.
 func (r *report) addPackage(e *event, out string) {
-	reasons := failure(out)
+	all := bytes.NewBufferString(out)
 	for key, unfinished := range r.output {
 		if strings.HasPrefix(key, e.Package+".") {
 			if e.Action == "fail" {
 				fmt.Fprint(r.w, unfinished)
-				reasons += failure(unfinished.String())
+				_, _ = all.Write(unfinished.Bytes())
 			}
 			delete(r.output, key)
 		}
 	}
 	if e.Action == "fail" {
-		r.failed = append(r.failed, result{name: e.Package, reason: reasons})
+		r.failed = append(r.failed, result{name: e.Package, reason: failure(all.String())})
 	}
 	if lines := strings.SplitAfter(out, "\n"); e.Action != "fail" && len(lines) > 1 {
 		out = lines[len(lines)-2] // such as "ok  package  1.2s"
