@@ -188,11 +188,12 @@ func slowHeaders(a *attacker) error {
 	if err := silent(conns, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")(a); err != nil {
 		return err
 	}
+	slow := a.all() // the honest client's isn't among them yet
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 15 {
 		<-tick.C
-		for _, conn := range a.all() {
+		for _, conn := range slow {
 			_, _ = io.WriteString(conn, "X-Slow: 1\r\n") // it may be closed
 		}
 	}
