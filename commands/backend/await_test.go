@@ -22,7 +22,6 @@ import (
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/tunneltest"
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // startUpstream starts a server with reflection that answers once gate is closed. It returns its
@@ -66,15 +65,7 @@ func dialProxy(t *testing.T, o *Options) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dialed, accepted := tunneltest.WebSockets(t)
-	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, server := sessionPair(t, nil)
 	sessions := &tunnel.Sessions{}
 	b.ServeStreams(sessions.Add(server, ""))
 	cc, err := client.DialGRPC()

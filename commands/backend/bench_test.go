@@ -13,8 +13,6 @@ import (
 	"github.com/wstun/wstun/tunnel"
 	"github.com/wstun/wstun/tunnel/limit"
 	"github.com/wstun/wstun/tunnel/proxy"
-	"github.com/wstun/wstun/tunnel/tunneltest"
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // BenchmarkUpstream is a unary call through a session to an upstream over TCP,
@@ -62,15 +60,7 @@ func newUpstream(b *testing.B, addr string) *proxy.Upstream {
 // benchBackend calls through a session whose streams backend serves.
 func benchBackend(b *testing.B, backend Backend) {
 	b.Helper()
-	dialed, accepted := tunneltest.WebSockets(b)
-	client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	server, err := wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
+	client, server := sessionPair(b, nil)
 	backend.ServeStreams(&tunnel.Session{Session: server})
 	cc, err := client.DialGRPC()
 	if err != nil {

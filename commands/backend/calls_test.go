@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -19,7 +18,6 @@ import (
 	"github.com/wstun/wstun/tunnel/proxy"
 	"github.com/wstun/wstun/tunnel/rpc"
 	"github.com/wstun/wstun/tunnel/tunneltest"
-	"github.com/wstun/wstun/tunnel/wsmux"
 )
 
 // All backends list their open calls, with their sessions and streams, and count those that
@@ -59,12 +57,7 @@ func TestCalls(t *testing.T) {
 
 func testCalls(t *testing.T, b Backend) {
 	t.Helper()
-	dialed, accepted := tunneltest.WebSockets(t)
-	client, cerr := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, nil)
-	server, serr := wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
-	if err := errors.Join(cerr, serr); err != nil {
-		t.Fatal(err)
-	}
+	client, server := sessionPair(t, nil)
 	b.ServeStreams(&tunnel.Session{Session: server, ID: 3})
 	cc, err := client.DialGRPC()
 	if err != nil {

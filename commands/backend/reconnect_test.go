@@ -28,18 +28,10 @@ func TestReconnect(t *testing.T) {
 	for name, b := range map[string]Backend{"demo": demo, "raw": raw} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dialed, accepted := tunneltest.WebSockets(t)
 			var streams atomic.Int64
-			client, err := wsmux.NewSession(dialed, wsmux.Dialing, wsmux.Client, &wsmux.Options{
+			client, server := sessionPair(t, &wsmux.Options{
 				Observe: func(uint32, bool) *mux.StreamObserver { streams.Add(1); return nil },
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			server, err := wsmux.NewSession(accepted, wsmux.Accepting, wsmux.Server, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
 			sessions := &tunnel.Sessions{}
 			b.ServeStreams(sessions.Add(server, ""))
 			cc, err := client.DialGRPC()
