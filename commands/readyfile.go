@@ -27,8 +27,10 @@ func (f *readyFile) prepare() error {
 	if f.path == "" {
 		return nil
 	}
-	switch info, err := os.Lstat(f.path); {
-	case err != nil: // write finds out whether the path is free
+	info, err := os.Lstat(f.path)
+	exists := err == nil
+	switch {
+	case !exists: // writing finds out whether the path is free
 	case !info.Mode().IsRegular():
 		return f.refuse("it exists and is not a file")
 	case info.Size() > maxReadyFile:
@@ -42,8 +44,16 @@ func (f *readyFile) prepare() error {
 			return f.refuse("the file exists, and wstun has not written it")
 		}
 	}
-	if err := errors.Join(f.write("\n"), f.remove()); err != nil {
-		return f.refuse(err.Error())
+	// Whoever waits for the file must not see one before it is written for good.
+	tmp, err := f.writeTemp("")
+	if err == nil {
+		err = os.Remove(tmp)
+	}
+	if err == nil && exists {
+		err = os.Remove(f.path)
+	}
+	if err != nil {
+		return f.refuse(pathCause(err).Error())
 	}
 	return nil
 }
@@ -69,20 +79,30 @@ func isReadyText(text string) bool {
 
 // write writes the whole file at once: it is renamed into place.
 func (f *readyFile) write(text string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
+	tmp, err := f.writeTemp(text)
 	if err != nil {
-		return pathCause(err)
+		return err
 	}
-	_, err = tmp.WriteString(text)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), f.path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := os.Rename(tmp, f.path); err != nil {
+		_ = os.Remove(tmp)
 		return pathCause(err)
 	}
 	f.written = text
 	return nil
+}
+
+// writeTemp writes text to a new file in the same folder, and returns its path.
+func (f *readyFile) writeTemp(text string) (path string, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
+	if err != nil {
+		return "", pathCause(err)
+	}
+	_, err = tmp.WriteString(text)
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		_ = os.Remove(tmp.Name())
+		return "", pathCause(err)
+	}
+	return tmp.Name(), nil
 }
 
 // remove removes the file that write has written, unless another run has replaced it.
