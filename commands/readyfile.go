@@ -44,7 +44,7 @@ func (f *readyFile) prepare() error {
 			return f.refuse("the file exists, and wstun has not written it")
 		}
 	}
-	// Whoever waits for the file must not see one before it is written for good.
+	// A script that waits for the file must not see one before it is written for good.
 	tmp, err := f.writeTemp("")
 	if err == nil {
 		err = os.Remove(tmp)

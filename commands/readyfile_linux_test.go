@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Nobody who waits for the file sees one before it is written for good.
+// A script that waits for the file sees none before it is written for good.
 func TestReadyFileAppearsOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
