@@ -130,12 +130,15 @@ func removeStale(ctx context.Context, folder string) {
 }
 
 // isStale reports whether nobody listens at a socket.
-func isStale(ctx context.Context, path string) bool {
+func isStale(ctx context.Context, path string) bool { return isRefused(tryDial(ctx, path)) }
+
+// tryDial dials a socket and closes the connection.
+func tryDial(ctx context.Context, path string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err == nil {
-		_ = conn.Close()
+	if err != nil {
+		return err
 	}
-	return isRefused(err)
+	return conn.Close()
 }
 
 func socketsIn(folder string) []string {
@@ -175,13 +178,7 @@ func socketsOfUnits(ctx context.Context) []string {
 // answering returns the paths of the sockets that match a pattern and that somebody listens at.
 func answering(ctx context.Context, pattern string) []string {
 	paths, _ := filepath.Glob(pattern) // the pattern is well-formed
-	return slices.DeleteFunc(paths, func(path string) bool {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err != nil
-	})
+	return slices.DeleteFunc(paths, func(path string) bool { return tryDial(ctx, path) != nil })
 }
 
 // socketPID returns the process ID in the name of a socket.
