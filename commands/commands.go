@@ -32,6 +32,7 @@ import (
 	"github.com/wstun/wstun/commands/terminal"
 	"github.com/wstun/wstun/commands/usage"
 	"github.com/wstun/wstun/tunnel/escape"
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/outbound"
 )
 
@@ -89,7 +90,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	err := p.run(ctx, p.app(), args)
 	if oe, ok := errors.AsType[*outputError](context.Cause(ctx)); ok {
 		err = oe
-		if p.pipes && errors.Is(oe, syscall.EPIPE) {
+		if p.pipes && netdiag.Is(oe, syscall.EPIPE) {
 			err = &commandError{statusSignal + int(syscall.SIGPIPE)} // silently, as the signal would
 		}
 	} else if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {

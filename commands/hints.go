@@ -67,7 +67,7 @@ func hint(err error, given usage.Given) string {
 		return "the peer calls and doesn't serve: serve it with wstun serve"
 	case errors.Is(err, syscall.ENOENT) && isDial(err):
 		return "there is no such socket: is the server running, and is the path right?"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case netdiag.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: is the peer running, and is the port right?"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "allow more time with --connect-timeout, or check the network to the peer"

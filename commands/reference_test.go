@@ -211,7 +211,7 @@ func sources(t *testing.T) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".pb.go") {
-			paths = append(paths, path)
+			paths = append(paths, filepath.ToSlash(path))
 		}
 		return err
 	})

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/wstun/wstun/reflection/suggest"
@@ -59,7 +60,7 @@ func TestVariableMistakes(t *testing.T) {
 		{"WSTUN_MAX_TIME", "soon", "list ws://h/", `WSTUN_MAX_TIME "soon": want seconds, or a duration such as 1m30s`},
 		{"WSTUN_COLOR", "blue", "list ws://h/", `WSTUN_COLOR: --color "blue": want auto, always or never`},
 		{"WSTUN_COLOR", "blue", "list --color red ws://h/", `--color "red": want auto, always or never`},
-		{"WSTUN_CONFIG", "missing", "list @x", "WSTUN_CONFIG: --config missing: no such file or directory"},
+		{"WSTUN_CONFIG", "missing", "list @x", "WSTUN_CONFIG: --config missing: " + syscall.ENOENT.Error()},
 		{"WSTUN_INSECURE", "true", "list ws://h/", "WSTUN_INSECURE: --insecure with a URL that has no TLS"},
 	} {
 		t.Setenv(tt.variable, tt.value)

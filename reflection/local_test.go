@@ -53,8 +53,8 @@ func TestLoadProtosets(t *testing.T) {
 	for want, paths := range map[string][]string{
 		`"greet/greet.proto" imports "common.proto", which is missing`: {protoset(t, set, "common.proto")},
 		`"common.proto" appears twice with different contents`:         {path, other},
-		"is not a protoset": {text},
-		"no such file":      {filepath.Join(t.TempDir(), "none")},
+		"is not a protoset":   {text},
+		"read protoset: open": {filepath.Join(t.TempDir(), "none")},
 	} {
 		if _, err := LoadProtosets(paths); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("LoadProtosets = %v, want %q in it", err, want)

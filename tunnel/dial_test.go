@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -179,9 +180,9 @@ func TestDialErrors(t *testing.T) {
 		want      string // the error's text; … at the end stands for any text
 		check     func(error) bool
 	}{
-		{"closed port", "ws://" + closed + "/p?q=1", nil, "dial ws://" + closed + "/p: connection refused", func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }},
+		{"closed port", "ws://" + closed + "/p?q=1", nil, "dial ws://" + closed + "/p: connection refused", func(err error) bool { return netdiag.Is(err, syscall.ECONNREFUSED) }},
 		{"closed without an answer", "ws://" + silentEnd, nil, "dial ws://" + silentEnd + ": handshake: connection closed by peer", nil},
-		{"reset", "ws://" + reset, nil, "dial ws://" + reset + ": handshake: connection reset by peer", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
+		{"reset", "ws://" + reset, nil, "dial ws://" + reset + ": handshake: connection reset by peer", func(err error) bool { return netdiag.Is(err, syscall.ECONNRESET) }},
 		{"endless header", "ws://" + endless, nil, "dial ws://" + endless + ": handshake: the answer is too long", nil},
 		{"no HTTP", "ws://" + garbage, nil, "dial ws://" + garbage + ": malformed HTTP …", nil},
 		{"gRPC", "ws://" + http2, nil, "dial ws://" + http2 + ": handshake: the peer speaks HTTP/2, as gRPC servers do, and accepts no WebSocket", func(err error) bool { return errors.Is(err, ErrHTTP2) }},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -63,7 +64,7 @@ func dialWithToken(t *testing.T, addr string) {
 func expectClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(tunneltest.Patience))
-	if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := io.Copy(io.Discard, conn); err != nil && !netdiag.Is(err, syscall.ECONNRESET) {
 		t.Errorf("read: %v, want the end", err)
 	}
 }

@@ -59,7 +59,7 @@ func (l *retryListener) Accept() (net.Conn, error) {
 		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Temporary() { //nolint:staticcheck // as net/http's server does; nothing replaces it here
 			return nil, err
 		}
-		if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && l.release() {
+		if (netdiag.Is(err, syscall.EMFILE) || netdiag.Is(err, syscall.ENFILE)) && l.release() {
 			continue
 		}
 		l.log(err)

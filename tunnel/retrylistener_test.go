@@ -43,7 +43,7 @@ func TestRetryAccept(t *testing.T) {
 			return nil, err
 		}}
 		l := RetryAccept(inner, slog.New(slog.NewTextHandler(&logged, nil)))
-		full, aborted := acceptError(syscall.EMFILE), acceptError(syscall.ECONNABORTED)
+		full, interrupted := acceptError(syscall.EMFILE), acceptError(syscall.EINTR)
 		for _, test := range []struct {
 			errs  []error
 			takes time.Duration
@@ -53,7 +53,7 @@ func TestRetryAccept(t *testing.T) {
 			{[]error{full}, 5 * time.Millisecond, 1},
 			{[]error{full, full, full, full, full, full, full, full, full, full}, (5+10+20+40+80+160+320+640)*time.Millisecond + 2*time.Second, 0},
 			{[]error{full}, 5 * time.Millisecond, 0}, // it succeeded too short a time ago
-			{[]error{aborted}, 5 * time.Millisecond, 1},
+			{[]error{interrupted}, 5 * time.Millisecond, 1},
 			{[]error{full}, 5 * time.Millisecond, 1},
 		} {
 			logged.Reset()

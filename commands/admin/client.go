@@ -240,7 +240,7 @@ func (e *clientError) Hint() string {
 		return ""
 	case e.code == http.StatusBadRequest && strings.Contains(e.err.Error(), "HTTPS"): // the text of net/http
 		return "https://ADDR asks by TLS"
-	case isRefused(e.err), errors.Is(e.err, fs.ErrNotExist):
+	case netdiag.Is(e.err, syscall.ECONNREFUSED), errors.Is(e.err, fs.ErrNotExist):
 		return runningHint()
 	case errors.Is(e.err, fs.ErrPermission):
 		return "another user's process: ask as that user, or for its --admin address"
@@ -267,7 +267,7 @@ func (c *Client) Name() string { return c.name }
 
 // IsGone reports whether err means that the process has ended.
 func IsGone(err error) bool {
-	return isRefused(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return netdiag.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // Status asks for the state of the process.

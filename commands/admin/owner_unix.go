@@ -3,7 +3,6 @@
 package admin
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -13,6 +12,3 @@ func isOwn(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid()
 }
-
-// isRefused reports whether nobody listens at a socket.
-func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wstun/wstun/commands/endpoint"
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // suffix is that of the sockets' names, which begin with the process ID. A process of another
@@ -130,7 +131,9 @@ func removeStale(ctx context.Context, folder string) {
 }
 
 // isStale reports whether nobody listens at a socket.
-func isStale(ctx context.Context, path string) bool { return isRefused(tryDial(ctx, path)) }
+func isStale(ctx context.Context, path string) bool {
+	return netdiag.Is(tryDial(ctx, path), syscall.ECONNREFUSED)
+}
 
 // tryDial dials a socket and closes the connection.
 func tryDial(ctx context.Context, path string) error {

@@ -111,7 +111,7 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 			_ = conn.Close()
 			return nil, syscall.EADDRINUSE
 		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !netdiag.Is(err, syscall.ECONNREFUSED) {
 			return nil, err
 		}
 		if err := os.Remove(path); err != nil {

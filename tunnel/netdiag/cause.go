@@ -20,13 +20,14 @@ const alertOp = "remote error"
 // connection refused". For io.EOF and io.ErrUnexpectedEOF themselves, but not for errors
 // that wrap them, the text is "connection closed by peer". Other errors are returned
 // unchanged. The result wraps the same errors as err, except *net.OpError and
-// *os.SyscallError.
+// *os.SyscallError. On Windows, the errors of sockets become those that package syscall has
+// for all systems.
 func Cause(err error) error {
 	for oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op != alertOp; oe, ok = errors.AsType[*net.OpError](err) {
 		err = oe.Err
 	}
 	if se, ok := errors.AsType[*os.SyscallError](err); ok {
-		return se.Err
+		return portable(se.Err)
 	}
 	if errors.Unwrap(err) == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		return closedError{err}
@@ -40,10 +41,20 @@ type closedError struct{ err error }
 func (closedError) Error() string   { return "connection closed by peer" }
 func (e closedError) Unwrap() error { return e.err }
 
+// Is reports whether err wraps errno. On Windows, unlike [errors.Is], it knows that an error
+// such as WSAECONNREFUSED is [syscall.ECONNREFUSED].
+func Is(err error, errno syscall.Errno) bool {
+	if errors.Is(err, errno) {
+		return true
+	}
+	e, ok := errors.AsType[syscall.Errno](err)
+	return ok && errors.Is(portable(e), errno)
+}
+
 // PeerClosed reports whether err means that the peer closed or reset the connection.
 func PeerClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		Is(err, syscall.ECONNRESET) || Is(err, syscall.EPIPE)
 }
 
 // NotTLS reports whether a TLS handshake failed with err because the peer

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"syscall"
 	"testing"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 func TestDial(t *testing.T) {
@@ -32,7 +34,7 @@ func TestDial(t *testing.T) {
 	if r := <-requests; r.Host != "192.0.2.1:443" {
 		t.Errorf("the proxy was asked for %s", r.Host)
 	}
-	if _, err := dial("127.0.0.1:1", ""); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := dial("127.0.0.1:1", ""); !netdiag.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("Dial to a closed port = %v", err)
 	}
 	if _, err := dial(target, "http://127.0.0.1:1"); err == nil {

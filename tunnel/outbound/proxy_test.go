@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wstun/wstun/tunnel/netdiag"
 )
 
 // proxySecrets must not be in errors.
@@ -266,7 +268,7 @@ func TestDialViaDeadProxy(t *testing.T) {
 	for _, scheme := range []string{"http", "https", "socks5", "socks5h"} {
 		_, err := dialVia(t.Context(), proxyURL(scheme, closed), "127.0.0.1:443", nil)
 		checkProxyError(t, err, proxyURL(scheme, closed), "connection refused")
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !netdiag.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("dialVia = %#v, want ECONNREFUSED in it", err)
 		}
 		_, err = dialVia(t.Context(), proxyURL(scheme, dropping), "127.0.0.1:443", nil)

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -45,10 +46,18 @@ func wantUnavailable(t *testing.T, cc *grpc.ClientConn, want string) {
 	}
 }
 
+// noSocket is the reason when there is no socket at a path.
+func noSocket() string {
+	if runtime.GOOS == "windows" {
+		return "connection refused"
+	}
+	return "no such file or directory"
+}
+
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	missing := "unix:" + filepath.Join(t.TempDir(), "missing")
-	for addr, cause := range map[string]string{"127.0.0.1:1": "connection refused", missing: "no such file or directory"} {
+	for addr, cause := range map[string]string{"127.0.0.1:1": "connection refused", missing: noSocket()} {
 		cc := proxyTo(t, upstream(t, addr, nil))
 		for range 2 {
 			wantUnavailable(t, cc, "upstream "+addr+": "+cause)
@@ -62,7 +71,7 @@ func TestReconnect(t *testing.T) {
 	addr := "unix:" + filepath.Join(t.TempDir(), "s")
 	cc := proxyTo(t, upstream(t, addr, nil))
 	for range 3 {
-		wantUnavailable(t, cc, "upstream "+addr+": no such file or directory")
+		wantUnavailable(t, cc, "upstream "+addr+": "+noSocket())
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", strings.TrimPrefix(addr, "unix:"))
 		if err != nil {
 			t.Fatal(err)

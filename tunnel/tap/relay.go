@@ -86,7 +86,7 @@ func (s *Session) reason(side string, err error) string {
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		return "the tap was stopped" // unless the other direction has given a reason
-	case s.isBroken.Load(), errors.Is(err, syscall.ECONNRESET):
+	case s.isBroken.Load(), netdiag.Is(err, syscall.ECONNRESET):
 		return "the " + side + " reset the connection"
 	case errors.Is(err, io.EOF):
 		return "the " + side + " closed the connection"

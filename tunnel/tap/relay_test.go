@@ -17,6 +17,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstun/wstun/tunnel/netdiag"
 	"github.com/wstun/wstun/tunnel/tunneltest"
 	"github.com/wstun/wstun/tunnel/wsmux"
 )
@@ -127,7 +128,7 @@ func TestRelayRST(t *testing.T) {
 		tunneltest.Write(t, a, "last")
 		tunneltest.Expect(t, b, "last")
 		abort(a)
-		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		if _, err := b.Read(make([]byte, 1)); !netdiag.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s side: read error %v, want a reset", first, err)
 		}
 		if reason := tunneltest.Await(t, "Down", tp.down); reason != "the "+first+" side reset the connection" {

@@ -2,6 +2,7 @@ package wsmux_test
 
 import (
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,10 @@ func TestDialGRPCOpensOneStreamAtTheFirstCall(t *testing.T) {
 
 func TestDialGRPCReportsWhyTheConnectionWasLost(t *testing.T) {
 	t.Parallel()
+	reset := "connection reset by peer"
+	if runtime.GOOS == "windows" {
+		reset = "wsarecv"
+	}
 	for _, tc := range []struct {
 		name string
 		end  func(serverWS *websocket.Conn, relay *tunneltest.Relay)
@@ -53,7 +58,7 @@ func TestDialGRPCReportsWhyTheConnectionWasLost(t *testing.T) {
 		{"frozen and cut", func(_ *websocket.Conn, relay *tunneltest.Relay) {
 			relay.Freeze()
 			relay.Cut()
-		}, "connection reset by peer"},
+		}, reset},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

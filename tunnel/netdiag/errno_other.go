@@ -1,0 +1,6 @@
+//go:build !windows
+
+package netdiag
+
+// portable returns err.
+func portable(err error) error { return err }
