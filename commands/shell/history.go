@@ -40,16 +40,17 @@ func OpenHistory(path string) (*History, error) {
 	if err != nil {
 		return &History{}, err
 	}
-	defer file.Close()
 	text, err := io.ReadAll(file)
+	modeErr := file.Chmod(0o600)
+	_ = file.Close() // before rewrite, because Windows doesn't replace an open file
 	if err != nil {
 		return &History{}, err
 	}
 	for line := range strings.Lines(string(textfile.Trim(text))) {
 		h.remember(strings.TrimRight(line, "\r\n"))
 	}
-	if err := file.Chmod(0o600); err != nil && runtime.GOOS != "windows" { // which has no file modes
-		return h, err
+	if modeErr != nil && runtime.GOOS != "windows" { // which has no file modes
+		return h, modeErr
 	}
 	if bytes.Count(text, []byte("\n")) > 2*maxHistory {
 		return h, h.rewrite()
