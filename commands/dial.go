@@ -261,6 +261,7 @@ func (d *dialing) run(parent context.Context) error {
 	})
 	limitMemory()
 	go trimMemory(ctx)
+	d.out.systemdReady()
 	err := d.endpoint.Run(ctx, d.accepting, d.sessions, d.out.logger, d.out.retry)
 	if err == nil && parent.Err() == nil {
 		err = context.Cause(ctx) // a listener failed

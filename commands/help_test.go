@@ -175,7 +175,7 @@ func TestManPage(t *testing.T) {
 			t.Errorf("the man page doesn't have %q", want)
 		}
 	}
-	for _, markup := range []string{"<!--", "|---|", ".TS", "\n|", "`"} {
+	for _, markup := range []string{"<!--", "|---|", ".TS", "\n|", "`", "](", "\\[la]#", "\\[la].."} {
 		if strings.Contains(page, markup) {
 			t.Errorf("the man page has %q", markup)
 		}

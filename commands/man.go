@@ -16,6 +16,9 @@ import (
 //go:embed REFERENCE.md
 var reference string
 
+// source has the files that the manual links to.
+const source = "https://github.com/wstun/wstun/blob/main"
+
 func (p *program) manCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "man",
@@ -38,6 +41,9 @@ func manPage() string {
 	_, text, _ := strings.Cut(reference, "\n") // without the title
 	replace := func(pattern, with string) { text = regexp.MustCompile("(?m)"+pattern).ReplaceAllString(text, with) }
 	replace(`^<!--.*-->\n+`, "")
+	replace(`\[([^]]*)\]\(#[^)]*\)`, "$1")
+	replace(`\]\(\.\./`, "]("+source+"/")
+	replace(`\]\(RECIPES`, "]("+source+"/commands/RECIPES")
 	replace(`^\|.*\n\|[-|]+\|\n`, "") // the heads of tables
 	replace(`^\| (.*?) \| (.*) \|$`, "$1\n: $2\n")
 	text = regexp.MustCompile("(?m)^## .*$").ReplaceAllStringFunc(text, strings.ToUpper)

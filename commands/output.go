@@ -185,7 +185,6 @@ func (o *output) setReady(to string, lines ...string) bool {
 		}
 	}
 	o.monitor.SetUsable(to)
-	o.notifySystemd(daemon.SdNotifyReady)
 	o.event("ready", map[string]any{})
 	if o.lines == nil {
 		o.logger.Info("ready")

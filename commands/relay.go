@@ -194,6 +194,7 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	out.listening("url", url)
 	answers.report(out)
 	out.setReady("workers", url)
+	out.systemdReady()
 	m.SetBound()
 	failed := make(chan error, 1)
 	go func() { failed <- acceptor.Serve(l) }()

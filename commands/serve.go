@@ -137,6 +137,7 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 		m.SetBound()
 	}
 	o.readyTimeout.apply(ctx, out, sessions)
+	out.systemdReady()
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
 	out.drain(ctx, e.DrainTimeout, len(b.Calls()), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err

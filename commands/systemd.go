@@ -16,6 +16,11 @@ func (o *output) notifySystemd(state string) {
 	}
 }
 
+// systemdReady tells systemd that everything on this machine is ready. It doesn't wait for
+// a session, as --ready-file does, because the start of the machine would wait for the peer,
+// and systemd kills a service that doesn't start in time.
+func (o *output) systemdReady() { o.notifySystemd(daemon.SdNotifyReady) }
+
 // systemdStatus sets the line about the session that systemctl status prints.
 func (o *output) systemdStatus(text string) {
 	o.notifySystemd("STATUS=" + escape.Line(o.secrets.Mask(text)))

@@ -251,6 +251,7 @@ func (t *tapping) run(ctx context.Context) error {
 	t.out.listening("url", url)
 	answers.report(t.out)
 	t.out.setReady(endpoint.Redact(t.dial.URL), url)
+	t.out.systemdReady()
 	m.SetBound()
 	err = acceptor.Serve(l)
 	// The sessions have a moment to end by themselves.

@@ -22,8 +22,8 @@ var update = flag.Bool("update", false, "write THIRD_PARTY.txt")
 var platforms = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64"}
 
 const thirdPartyHead = `wstun contains the standard library of Go and these modules, with the licenses and notices
-below. Their source code is at https://pkg.go.dev/MODULE; "go version -m wstun" prints
-their versions.
+below. "go version -m wstun" prints their versions, "go mod download MODULE@VERSION" fetches
+the source code of one, and https://pkg.go.dev/MODULE links to its repository.
 
 `
 
@@ -135,6 +135,6 @@ func run(t *testing.T, env []string, name string, args ...string) []byte {
 func need(t *testing.T, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil || runtime.GOOS != "linux" {
-		t.Skip("no " + program)
+		t.Skip(program + " is not installed")
 	}
 }

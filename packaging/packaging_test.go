@@ -58,7 +58,7 @@ func TestHAProxy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, header := range []string{"X-Forwarded-For", "Wstun-Via"} {
+		for _, header := range []string{"X-Forwarded-For", "Wstun-Via", "Client-Cert -m beg"} {
 			if !strings.Contains(string(text), "http-request del-header "+header+"\n") {
 				t.Errorf("%s lets %s of clients through", path, header)
 			}

@@ -21,7 +21,7 @@ const firstPromise = "e773cd9c8ed6093b462534dcaa49d97dfbca21ab"
 // buildOld builds wstun of the latest version from 1.0 on, or of firstPromise.
 func buildOld(t *testing.T) string {
 	t.Helper()
-	tag, _ := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--abbrev=0", "--match", "v[1-9]*").Output()
+	tag, _ := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--abbrev=0", "--match", "v[1-9]*", "HEAD^").Output() // a tag at HEAD is this version
 	commit := cmp.Or(strings.TrimSpace(string(tag)), firstPromise)
 	if exec.CommandContext(t.Context(), "git", "cat-file", "-e", commit+"^{commit}").Run() != nil {
 		t.Skip("the history isn't available")

@@ -61,7 +61,7 @@ func newKitchen(t *testing.T, text, upstream string) *kitchen {
 	for _, program := range []string{"nginx", "haproxy", "jq", "flock"} {
 		used := regexp.MustCompile("(?m)(^|[(`|$] ?|exec )" + program + " ").MatchString(text)
 		if _, err := exec.LookPath(program); err != nil && used {
-			t.Skip(err)
+			t.Skip(program + " is not installed")
 		}
 	}
 	bin, err := exec.LookPath("wstun")
