@@ -267,7 +267,7 @@ func (d *dialing) run(parent context.Context) error {
 		err = context.Cause(ctx) // a listener failed
 	}
 	cancel(nil)
-	d.out.drain(parent, d.endpoint.DrainTimeout, len(d.forwarder.Calls()), d.shutdown)
+	d.out.drain(parent, d.endpoint.DrainTimeout, func() int { return len(d.forwarder.Calls()) }, d.shutdown)
 	wg.Wait()
 	return err
 }

@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gorilla/websocket"
 	"github.com/urfave/cli/v2"
 
@@ -314,42 +313,6 @@ func (o *output) sessionDown(d *down) {
 	}
 	o.logger.Info("session down", append(attrs, slog.String("reason", d.reason))...)
 }
-
-// drain runs shutdown. That cuts the calls that take longer than timeout, which is logged
-// and no error. If calls are open, the user at a terminal learns how long that may take,
-// and, if the end of ctx is a signal, how to stop at once.
-func (o *output) drain(ctx context.Context, timeout time.Duration, calls int, shutdown func(context.Context) error) {
-	o.monitor.SetDraining()
-	o.notifySystemd(daemon.SdNotifyStopping)
-	level := slog.LevelInfo
-	if o.command && calls > 0 { // COMMAND has ended, and wstun goes on
-		level = slog.LevelWarn
-	}
-	if o.lines == nil {
-		o.logger.LogAttrs(ctx, level, "draining", slog.Int("calls", calls), slog.Duration("timeout", timeout))
-	} else if calls > 0 {
-		bySignal := !o.command && errors.Is(context.Cause(ctx), context.Canceled)
-		o.lines.write(level, "", "draining", drainText(calls, timeout, bySignal))
-	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, errDrainTimeout)
-	defer cancel()
-	if err := errors.Join(o.ready.remove(), shutdown(ctx)); err != nil {
-		o.logger.Warn("drain", slog.Any("err", err))
-	}
-}
-
-func drainText(calls int, timeout time.Duration, bySignal bool) string {
-	text := fmt.Sprintf(": %d calls open, %v left", calls, timeout)
-	if calls == 1 {
-		text = fmt.Sprintf(": 1 call open, %v left", timeout)
-	}
-	if bySignal {
-		text += "; press Ctrl-C again to stop now"
-	}
-	return text
-}
-
-var errDrainTimeout = errors.New("--drain-timeout is over")
 
 // results is stdout. A result that can't be printed ends the command with an error.
 type results struct {

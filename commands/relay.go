@@ -202,7 +202,10 @@ func (p *program) relay(ctx context.Context, o *relayOptions) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	_, streams := r.Count()
+	streams := func() int {
+		_, n := r.Count()
+		return n
+	}
 	out.drain(ctx, e.DrainTimeout, streams, func(ctx context.Context) error {
 		r.Drain(ctx, o.pace)
 		return nil

@@ -139,6 +139,6 @@ func (p *program) serve(ctx context.Context, o *serveOptions) error {
 	o.readyTimeout.apply(ctx, out, sessions)
 	out.systemdReady()
 	err = e.Run(ctx, l, sessions, out.logger, out.retry)
-	out.drain(ctx, e.DrainTimeout, len(b.Calls()), func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
+	out.drain(ctx, e.DrainTimeout, func() int { return len(b.Calls()) }, func(ctx context.Context) error { return b.Shutdown(ctx, sessions) })
 	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 )
 
 // intercept is the interceptor of a server. It delays answers that would be false at the start:
@@ -17,16 +18,20 @@ import (
 func (us *upstreams) intercept(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	isHealth := info.FullMethod == grpc_health_v1.Health_Check_FullMethodName
 	isReflection := strings.HasPrefix(info.FullMethod, "/grpc.reflection.")
+	var err error
 	switch {
 	case isHealth, isReflection && us.noReflection:
-		us.await(stream.Context(), us.statesAreKnown)
+		err = us.await(stream.Context(), us.statesAreKnown)
 	case isReflection:
-		us.await(stream.Context(), us.allAsked)
+		err = us.await(stream.Context(), us.allAsked)
 	case len(us.all) > 1:
 		service := path.Dir(strings.TrimPrefix(info.FullMethod, "/"))
 		if _, isOwn := us.own[service]; !isOwn {
-			us.await(stream.Context(), func() bool { return us.reported[service] || us.allAsked() })
+			err = us.await(stream.Context(), func() bool { return us.reported[service] || us.allAsked() })
 		}
+	}
+	if err != nil {
+		return err
 	}
 	if isHealth || isReflection {
 		_ = stream.SetHeader(us.down()) // an error means that the call has ended
@@ -34,20 +39,20 @@ func (us *upstreams) intercept(srv any, stream grpc.ServerStream, info *grpc.Str
 	return handler(srv, stream)
 }
 
-// await waits until isDone returns true, or ctx ends. It calls isDone, which holds mu, again after
-// each change of the upstreams.
-func (us *upstreams) await(ctx context.Context, isDone func() bool) {
+// await waits until isDone returns true. If ctx ends first, it returns the status for that. It
+// calls isDone, which holds mu, again after each change of the upstreams.
+func (us *upstreams) await(ctx context.Context, isDone func() bool) error {
 	for {
 		us.mu.Lock()
 		done, changed := isDone(), us.changed
 		us.mu.Unlock()
 		if done {
-			return
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return
+			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
 }

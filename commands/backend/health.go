@@ -35,7 +35,9 @@ func (h *upstreamHealth) Check(
 ) (*grpc_health_v1.HealthCheckResponse, error) {
 	out, err := h.Server.Check(ctx, in)
 	if status.Code(err) == codes.NotFound { // or not known yet
-		h.us.await(ctx, h.us.allAsked)
+		if err := h.us.await(ctx, h.us.allAsked); err != nil {
+			return nil, err
+		}
 		out, err = h.Server.Check(ctx, in)
 	}
 	reached := out.GetStatus()
