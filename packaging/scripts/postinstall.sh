@@ -1,5 +1,6 @@
 #!/bin/sh
 # Services that run continue with the new program.
+set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
-systemctl --no-block try-restart 'wstun-*.service' || :
+systemctl --no-block try-restart 'wstun-*.service'
