@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -58,10 +59,19 @@ func TestShellPaste(t *testing.T) {
 // remains when the call ends.
 func TestShellOutputAboveLines(t *testing.T) {
 	t.Parallel()
-	s := startShell(t, nil, "--compact", strings.TrimSpace(startCommand(t, "wstun serve")))
+	serve := startDaemon(t, "wstun", "serve")
+	s := startShell(t, nil, "--compact", serve.find(t, `^(ws://.*)$`))
 	s.press("call Echo\r")
 	s.await(`Echo> $`)
+	signal := func(sig syscall.Signal) {
+		if err := serve.cmd.Process.Signal(sig); err != nil {
+			t.Error(err)
+		}
+	}
+	signal(syscall.SIGSTOP) // the call doesn't end before the lines are there
 	s.press(`{"text": "last", "end": true}` + "\r{\r" + `"text": "ty`)
+	s.await(`  \.\.\.> "text": "ty$`)
+	signal(syscall.SIGCONT)
 	s.await(`\{"text":"last","count":1\}\r\n(.|\n)*Echo has ended\.\r\n(.|\n)*  \.\.\.> "text": "ty$`)
 	s.press("ped\"}\r")
 	s.await(`no call is open`)
